@@ -1,0 +1,29 @@
+"""What all asset modules share: the world of a step, and who asked for it."""
+
+import dagster as dg
+
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.partitions import TAG_STEP
+from kraken_dagster.steps.world import World
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+
+def make_world(
+    config: KrakenConfig,
+    store: StoreResource,
+    cluster: ClusterResource,
+    storage: StorageResource,
+) -> World:
+    return World(
+        config=config,
+        store=store.create_store(),
+        engines=cluster.create_engines(),
+        lister=storage.create_lister(),
+    )
+
+
+def asked_by_hand(context: dg.AssetExecutionContext) -> bool:
+    """Whether a person asked for this run; a sensor's runs carry its tag."""
+    return TAG_STEP not in context.run.tags

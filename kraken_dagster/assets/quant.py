@@ -1,0 +1,125 @@
+"""The assets `quant_job` (jobs are submitted) and `quant_result` (jobs have ended)."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from kraken_dagster.assets.common import asked_by_hand, make_world
+from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
+from kraken_dagster.domain.quant import failed_details
+from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
+from kraken_dagster.partitions import (
+    BACKUP,
+    CLUSTER_POOL,
+    QUANT_JOB,
+    QUANT_RESULT,
+    asset_key,
+    pool_limit,
+    raw_files,
+)
+from kraken_dagster.steps.collect import results_of
+from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+
+def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    defaults = config.instrument(instrument_id)
+
+    class QuantConfig(dg.Config):
+        output_exists_mode: OutputExistsMode = defaults.output_exists_mode
+
+    @dg.asset(
+        key=asset_key(instrument_id, QUANT_JOB),
+        deps=[asset_key(instrument_id, BACKUP)],
+        group_name=instrument_id,
+        partitions_def=raw_files(instrument_id),
+        output_required=False,
+        description="The processing jobs of a raw file, one for each settings that apply.",
+    )
+    def quant_job(
+        context: dg.AssetExecutionContext,
+        config: QuantConfig,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Iterator[dg.MaterializeResult]:
+        slots = kraken_config.engines[defaults.engine].slots
+        try:
+            with dagster_errors():
+                outcome = submit_jobs(
+                    make_world(kraken_config, store, cluster, storage),
+                    raw_file_of(context),
+                    run_id=context.run.run_id,
+                    slots=pool_limit(context.instance, CLUSTER_POOL, default=slots),
+                    output_exists_mode=config.output_exists_mode,
+                    by_hand=asked_by_hand(context),
+                )
+        except NothingToDo as reason:
+            context.log.warning(str(reason))
+            return
+        context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
+        if outcome.submitted:
+            yield dg.MaterializeResult(metadata=_submitted_metadata(outcome))
+
+    kraken_config = config
+    return quant_job
+
+
+def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=asset_key(instrument_id, QUANT_RESULT),
+        deps=[asset_key(instrument_id, QUANT_JOB)],
+        group_name=instrument_id,
+        partitions_def=raw_files(instrument_id),
+        output_required=False,
+        description="What the jobs left in the output folder.",
+    )
+    def quant_result(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Iterator[dg.MaterializeResult]:
+        with dagster_errors():
+            world = make_world(config, store, cluster, storage)
+            results, missing = results_of(world, raw_file_of(context))
+        if missing:
+            context.log.warning(f"Not everything is there yet: {missing}")
+        if not results:
+            return
+        failures = [
+            (item.job.settings_name, item.failure) for item in results if item.failure is not None
+        ]
+        metadata: dict[str, dg.MetadataValue] = {
+            "jobs ended": dg.MetadataValue.int(len(results)),
+            "jobs failed": dg.MetadataValue.int(len(failures)),
+            "files": dg.MetadataValue.int(sum(item.files for item in results)),
+            "size bytes": dg.MetadataValue.int(sum(item.size_bytes for item in results)),
+        }
+        if failures:
+            metadata["failures"] = dg.MetadataValue.text(failed_details(failures))
+        for item in results:
+            name = item.job.settings_name
+            metadata[f"{name} output"] = dg.MetadataValue.path(item.job.output_path)
+            if item.job.started_at and item.job.ended_at:
+                seconds = (item.job.ended_at - item.job.started_at).total_seconds()
+                metadata[f"{name} seconds"] = dg.MetadataValue.float(seconds)
+        yield dg.MaterializeResult(metadata=metadata)
+
+    return quant_result
+
+
+def _submitted_metadata(outcome: QuantOutcome) -> dict[str, dg.MetadataValue]:
+    metadata: dict[str, dg.MetadataValue] = {
+        "jobs": dg.MetadataValue.int(len(outcome.submitted)),
+        "state": dg.MetadataValue.text(outcome.reason),
+    }
+    for job in outcome.submitted:
+        metadata[f"{job.settings_name} job"] = dg.MetadataValue.text(
+            f"{job.id} ({job.cluster_job_id} on {job.engine})"
+        )
+        metadata[f"{job.settings_name} command"] = dg.MetadataValue.json(job.command)
+        metadata[f"{job.settings_name} output"] = dg.MetadataValue.path(job.output_path)
+    return metadata

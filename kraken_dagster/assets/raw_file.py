@@ -1,0 +1,212 @@
+"""The assets `raw_file` (the acquisition is over) and `backup` (copied and verified)."""
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+from dagster import PreviewWarning
+
+from kraken_dagster.assets.common import asked_by_hand, make_world
+from kraken_dagster.clients.files import Progress
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.errors import DigestMismatch
+from kraken_dagster.domain.raw_file import OPEN_ACQUISITION, RawFile
+from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
+from kraken_dagster.partitions import (
+    BACKUP,
+    RAW_FILE,
+    asset_key,
+    copy_pool,
+    op_name,
+    raw_files,
+)
+from kraken_dagster.steps.backup import BackupOptions, back_up
+from kraken_dagster.steps.proof import BackupOutcome
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+DIGESTS_MATCH = "digests_match"
+
+
+def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=asset_key(instrument_id, RAW_FILE),
+        group_name=instrument_id,
+        partitions_def=raw_files(instrument_id),
+        output_required=False,
+        description="A raw file whose acquisition is over.",
+        kinds={config.instrument(instrument_id).type.value},
+    )
+    def raw_file(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Iterator[dg.MaterializeResult]:
+        with dagster_errors():
+            world = make_world(config, store, cluster, storage)
+            record = world.store.raw_files.get(raw_file_of(context))
+        if record.status in OPEN_ACQUISITION:
+            context.log.warning(f"The acquisition is not over yet: {record.status_details}")
+            return
+        yield dg.MaterializeResult(metadata=_acquisition_metadata(record))
+
+    return raw_file
+
+
+def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    defaults = config.instrument(instrument_id)
+    partitions = raw_files(instrument_id)
+    key = asset_key(instrument_id, BACKUP)
+
+    class BackupConfig(dg.Config):
+        backup_overwrite_file_id: str | None = defaults.backup_overwrite_file_id
+        checksum_overwrite_file_id: str | None = defaults.checksum_overwrite_file_id
+
+    @dg.multi_asset(
+        name=op_name(instrument_id, BACKUP),
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[asset_key(instrument_id, RAW_FILE)],
+                group_name=instrument_id,
+                skippable=True,
+                description="The raw file's verified copy on the backup store.",
+            )
+        ],
+        check_specs=[_digests_match(key, partitions)],
+        partitions_def=partitions,
+        can_subset=True,
+        pool=copy_pool(instrument_id),
+    )
+    def backup(
+        context: dg.AssetExecutionContext,
+        config: BackupConfig,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        try:
+            with dagster_errors():
+                outcome = back_up(
+                    make_world(kraken_config, store, cluster, storage),
+                    raw_file_of(context),
+                    run_id=context.run.run_id,
+                    options=BackupOptions(**config.model_dump()),
+                    by_hand=asked_by_hand(context),
+                    on_progress=_progress_to(context, key),
+                )
+        except NothingToDo as reason:
+            context.log.warning(str(reason))
+            return
+        except dg.Failure as failure:
+            if isinstance(failure.__cause__, DigestMismatch):
+                yield _check(key, passed=False, metadata=dict(failure.metadata))
+            raise
+        if not outcome.done:
+            context.log.info(f"No backup was made: {outcome.reason}")
+            return
+        context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=_backup_metadata(outcome),
+            check_results=[_check(key, passed=True, metadata=_digests(outcome))],
+        )
+
+    kraken_config = config
+    return backup
+
+
+def _digests_match(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Checks by partition are a preview in Dagster 1.13, and every load would say so.
+        warnings.simplefilter("ignore", category=PreviewWarning)
+        return dg.AssetCheckSpec(
+            DIGESTS_MATCH,
+            asset=key,
+            partitions_def=partitions,
+            description="What the backup's disk gives back is what was read of the source.",
+        )
+
+
+def _acquisition_metadata(record: RawFile) -> dict[str, dg.MetadataValue]:
+    watched = record.acquisition
+    metadata: dict[str, dg.MetadataValue] = {
+        "raw file": dg.MetadataValue.text(record.id),
+        "created at": dg.MetadataValue.timestamp(record.created_at),
+        "status": dg.MetadataValue.text(record.status.value),
+        "project": dg.MetadataValue.text(record.project_id or ""),
+        "acquisition errors": dg.MetadataValue.text("; ".join(watched.get("errors", ())) or "none"),
+    }
+    if watched.get("ended_at") is not None:
+        ended = watched["ended_at"]
+        metadata["acquisition ended at"] = dg.MetadataValue.timestamp(ended)
+        minutes = (ended - record.created_at).total_seconds() / 60
+        metadata["minutes until the end was seen"] = dg.MetadataValue.float(round(minutes, 3))
+    if watched.get("ended_size") is not None:
+        metadata["main file bytes"] = dg.MetadataValue.int(int(watched["ended_size"]))
+    return metadata
+
+
+def _backup_metadata(outcome: BackupOutcome) -> dict[str, dg.MetadataValue]:
+    rate = outcome.copied_bytes / 1e6 / outcome.seconds if outcome.seconds else 0.0
+    metadata: dict[str, dg.MetadataValue] = {
+        "size bytes": dg.MetadataValue.int(outcome.size_bytes),
+        "files": dg.MetadataValue.int(len(outcome.facts)),
+        "copied bytes": dg.MetadataValue.int(outcome.copied_bytes),
+        "proven without a copy": dg.MetadataValue.int(outcome.proven),
+        "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
+        "MB/s": dg.MetadataValue.float(round(rate, 3)),
+        "backup": dg.MetadataValue.text(outcome.raw_file.backup_base_path or ""),
+        "how": dg.MetadataValue.text(outcome.reason),
+    }
+    if outcome.manifest is not None:
+        metadata["manifest"] = dg.MetadataValue.path(str(outcome.manifest))
+    if outcome.set_aside:
+        metadata["moved aside"] = dg.MetadataValue.json([str(path) for path in outcome.set_aside])
+    for name, value in outcome.instrument_facts.items():
+        metadata[name] = dg.MetadataValue.text(value)
+    return metadata
+
+
+def _digests(outcome: BackupOutcome) -> dict[str, dg.MetadataValue]:
+    shown = {name: fact.md5 for name, fact in list(outcome.facts.items())[:50]}
+    return {
+        "files": dg.MetadataValue.int(len(outcome.facts)),
+        "md5": dg.MetadataValue.json(shown),
+    }
+
+
+def _check(
+    key: dg.AssetKey, *, passed: bool, metadata: dict[str, dg.MetadataValue]
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=DIGESTS_MATCH, asset_key=key, passed=passed, metadata=metadata
+    )
+
+
+def _progress_to(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[Progress], None]:
+    """Shows a running copy in the run's log and, as observations, on the asset's page."""
+
+    def show(progress: Progress) -> None:
+        left = progress.seconds_left
+        rest = "" if left is None else f", {left:.0f} s left"
+        context.log.info(
+            f"{progress.done_bytes} of {progress.total_bytes} bytes, "
+            f"{progress.megabytes_per_s:.1f} MB/s{rest}"
+        )
+        context.log_event(
+            dg.AssetObservation(
+                asset_key=key,
+                partition=context.partition_key,
+                metadata={
+                    "bytes so far": progress.done_bytes,
+                    "bytes in all": progress.total_bytes,
+                    "MB/s": round(progress.megabytes_per_s, 3),
+                    "seconds left": -1.0 if left is None else round(left, 1),
+                },
+            )
+        )
+
+    return show

@@ -1,0 +1,1 @@
+"""I/O without Dagster: files, folders, processes, MongoDB. The rules are in `domain/`."""

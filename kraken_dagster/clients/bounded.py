@@ -1,0 +1,53 @@
+"""Runs a function that may hang in the file system, and waits for it a bounded time only.
+
+The thread of a function that hangs is left behind: nothing can end it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from kraken_dagster.domain.errors import CopyStalled
+
+T = TypeVar("T")
+
+
+def bounded(function: Callable[[], T], *, timeout_s: float, what: object) -> T:
+    """The function's result; its error; or CopyStalled when it gives no answer in time."""
+    return beating(lambda _beat: function(), stall_s=timeout_s, what=what)
+
+
+def beating(function: Callable[[Callable[[int], None]], T], *, stall_s: float, what: object) -> T:
+    """Like `bounded`, for a function of any length that calls what it is given as it gets on.
+
+    CopyStalled when it hasn't for `stall_s` seconds.
+    """
+    answers: list[T] = []
+    errors: list[BaseException] = []
+    beaten = [time.monotonic()]
+
+    def beat(_count: int) -> None:
+        beaten[0] = time.monotonic()
+
+    def call() -> None:
+        try:
+            answers.append(function(beat))
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            errors.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(max(0.01, beaten[0] + stall_s - time.monotonic()))
+        if thread.is_alive() and time.monotonic() - beaten[0] >= stall_s:
+            raise CopyStalled(
+                "A share or the backup store gives no answer",
+                file=what,
+                expected=f"an answer within {stall_s:.0f} s",
+                next_step="check the mounts of the instrument and the backup; tried again by "
+                "itself.",
+            )
+    if errors:
+        raise errors[0]
+    return answers[0]

@@ -1,0 +1,352 @@
+"""Copies all members of a raw file into the backup: several at once, watched for stalls.
+
+A folder appears under its final name as a whole: its members are copied and proven in a staging
+folder beside it, which is renamed at the end. A copy that died leaves that staging folder; the
+next one proves what is in it against the source and goes on from there.
+"""
+
+import hashlib
+import os
+import queue
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.files import (
+    PART_PREFIX,
+    Progress,
+    Stopped,
+    conflict,
+    copy_file,
+    fsync_folder,
+    go_on_or_stop,
+    refuse_changed,
+    remove_leftovers,
+    set_aside,
+)
+from kraken_dagster.clients.reading import (
+    digest,
+    exists,
+    identity,
+    source_errors,
+    target_errors,
+)
+from kraken_dagster.domain.errors import CopyStalled, KrakenError, LeaseLost, SourceChanged
+from kraken_dagster.domain.raw_file import FileFact
+
+_PROGRESS_EVERY_S = 10.0
+_WIND_UP_S = 10.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CopyPlan:
+    """What is copied: `members` maps paths below `source_folder` to paths below `target_folder`.
+
+    `target_top` is the raw file's own name in the backup; for a folder all targets are below it.
+    `overwrite` moves aside what else stands there.
+    """
+
+    source_folder: Path
+    target_folder: Path
+    members: Mapping[str, str]
+    target_top: str
+    is_folder: bool
+    overwrite: bool = False
+    threads: int = 4
+    stall_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class CopyResult:
+    """`facts` by path below the target folder; how many members were copied, how many proven."""
+
+    facts: Mapping[str, FileFact]
+    copied: int
+    proven: int
+    copied_bytes: int
+    seconds: float
+    set_aside: tuple[Path, ...] = ()
+
+
+def copy_members(
+    plan: CopyPlan,
+    *,
+    list_members: Callable[[], list[str]],
+    still_ours: Callable[[], bool],
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> CopyResult:
+    """Makes the backup of a raw file true: every member copied, or proven to be there already.
+
+    Args:
+        list_members: looks at the source's members again when all is copied.
+        still_ours: whether this process still holds the file's lease.
+
+    Raises:
+        CopyStalled, LeaseLost, and whatever `files.copy_file` raises.
+    """
+    aside: list[Path] = []
+    while True:
+        try:
+            result = _Copier(plan, still_ours, on_progress).run(list_members)
+            return replace(result, set_aside=tuple(aside))
+        except _Different as different:
+            if not plan.overwrite or len(aside) > len(plan.members):
+                raise different.error from None
+            top = plan.target_top if plan.is_folder else different.target
+            aside.append(set_aside(plan.target_folder / top))
+
+
+class _Different(Exception):
+    """Something else stands at `target` (below the target folder)."""
+
+    def __init__(self, target: str, error: KrakenError) -> None:
+        super().__init__(str(error))
+        self.target = target
+        self.error = error
+
+
+class _Copier:
+    def __init__(
+        self,
+        plan: CopyPlan,
+        still_ours: Callable[[], bool],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.plan = plan
+        self.still_ours = still_ours
+        self.on_progress = on_progress
+        self.stop = threading.Event()
+        self.work: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[tuple[str, bool, FileFact] | Exception] = (
+            queue.SimpleQueue()
+        )
+        self.before = self._bounded(
+            lambda: {
+                member: identity(plan.source_folder / member) for member in sorted(plan.members)
+            }
+        )
+        self.progress = Progress(sum(item.size for item in self.before.values()))
+        self.final_top = plan.target_folder / plan.target_top
+        staged = plan.is_folder and not self._bounded(lambda: exists(self.final_top))
+        self.staging = _staging_folder(self.final_top) if staged else None
+
+    def run(self, list_members: Callable[[], list[str]]) -> CopyResult:
+        self._bounded(self._refuse_other_kind)
+        # What stands there is compared before anything is copied: nothing of ours is mixed into
+        # what turns out to be somebody else's.
+        there = self._bounded(self._standing)
+        missing = [pair for pair in self.plan.members.items() if pair not in there]
+        done = [*self._all(there), *self._all(missing)]
+        self._bounded(lambda: self._refuse_changed_members(list_members))
+        if self.staging is not None:
+            self._bounded(self._publish)
+        facts = {target: fact for target, _, fact in done}
+        copied = [fact for _, was_copied, fact in done if was_copied]
+        return CopyResult(
+            facts=facts,
+            copied=len(copied),
+            proven=len(done) - len(copied),
+            copied_bytes=sum(fact.size or 0 for fact in copied),
+            seconds=time.monotonic() - self.progress.started_at,
+        )
+
+    def _standing(self) -> list[tuple[str, str]]:
+        """The members whose place is taken.
+
+        A folder in the backup that holds more than the members is not this raw file's.
+        """
+        if self.staging is None and self.plan.is_folder:
+            expected = {self._place(target) for target in self.plan.members.values()}
+            for path in sorted(self.final_top.rglob("*")):
+                ours = path in expected or path.name.startswith(PART_PREFIX)
+                if not ours and (path.is_symlink() or not path.is_dir()):
+                    found = f"also {path.relative_to(self.final_top)}"
+                    error = conflict(self.final_top, "the source's files only", found)
+                    raise _Different(self.plan.target_top, error)
+        pairs = self.plan.members.items()
+        return [pair for pair in pairs if exists(self._place(pair[1]))]
+
+    def _all(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, bool, FileFact]]:
+        """Each pair copied or proven, several at once."""
+        self.stop = threading.Event()
+        for pair in pairs:
+            self.work.put(pair)
+        count = min(self.plan.threads, len(pairs))
+        workers = [threading.Thread(target=self._worker, daemon=True) for _ in range(count)]
+        for worker in workers:
+            worker.start()
+        try:
+            return self._gather(len(pairs))
+        finally:
+            self._wind_up(workers)
+
+    def _bounded(self, function: Callable[[], T]) -> T:
+        return bounded(function, timeout_s=self.plan.stall_s, what=self.plan.target_top)
+
+    def _refuse_other_kind(self) -> None:
+        """Where a folder is wanted and something is there, that must be a folder."""
+        if not self.plan.is_folder or self.staging is not None:
+            return
+        with target_errors(self.final_top):
+            if stat.S_ISDIR(os.lstat(self.final_top).st_mode):
+                return
+        error = conflict(self.final_top, "a folder", "something else")
+        raise _Different(self.plan.target_top, error)
+
+    def _wind_up(self, workers: Sequence[threading.Thread]) -> None:
+        """When one member fails, the others' parts are gone before anybody is told.
+
+        Bounded: a worker that hangs is left behind, and clears up when it comes back.
+        """
+        self.stop.set()
+        deadline = time.monotonic() + min(_WIND_UP_S, self.plan.stall_s)
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    def _goes_on(self) -> bool:
+        return not self.stop.is_set()
+
+    def _worker(self) -> None:
+        while not self.stop.is_set():
+            try:
+                member, target = self.work.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self.results.put(self._one(member, target))
+            except Exception as error:  # noqa: BLE001 - handed to the waiting thread, raised there
+                self.results.put(error)
+                return
+
+    def _one(self, member: str, target: str) -> tuple[str, bool, FileFact]:
+        source = self.plan.source_folder / member
+        place = self._place(target)
+        with target_errors(place):
+            remove_leftovers(place)
+        with target_errors(place):
+            free = not exists(place)
+        if free:
+            fact = copy_file(source, place, progress=self.progress, may_go_on=self._goes_on)
+            return target, True, fact
+        proven, difference = self._compare(source, place, self.before[member].size)
+        if proven is not None:
+            return target, False, proven
+        if self.staging is not None:  # our own, from a copy that died before the source changed
+            with target_errors(place):
+                place.unlink()
+            return self._one(member, target)
+        raise _Different(target, conflict(place, *difference))
+
+    def _compare(
+        self, source: Path, place: Path, size: int
+    ) -> tuple[FileFact | None, tuple[str, str]]:
+        """The digest if both are the same; else what was expected and found.
+
+        Sizes first: a conflict that stays is met again at every try, and mostly costs no reading.
+        """
+        with target_errors(place):
+            facts = os.lstat(place)
+            if not stat.S_ISREG(facts.st_mode):
+                return None, ("a plain file", "something else")
+            if facts.st_size != size:
+                return None, (f"{size} bytes", f"{facts.st_size} bytes")
+            there = digest(place, on_bytes=go_on_or_stop(self.progress.touch, self._goes_on))
+        with source_errors(source):
+            wanted = digest(source, on_bytes=go_on_or_stop(self.progress.add, self._goes_on))
+        if there == wanted:
+            return wanted, ("", "")
+        return None, (f"MD5 {wanted.md5}", f"MD5 {there.md5}")
+
+    def _place(self, target: str) -> Path:
+        if self.staging is None:
+            return self.plan.target_folder / target
+        return self.staging / Path(target).relative_to(self.plan.target_top)
+
+    def _gather(self, count: int) -> list[tuple[str, bool, FileFact]]:
+        done: list[tuple[str, bool, FileFact]] = []
+        told = time.monotonic()
+        while len(done) < count:
+            try:
+                result = self.results.get(timeout=0.2)
+            except queue.Empty:
+                result = None
+            if isinstance(result, Stopped):
+                continue
+            if isinstance(result, Exception):
+                raise result
+            if result is not None:
+                done.append(result)
+            if not self.still_ours():
+                raise LeaseLost(
+                    "Another run has taken this file over while it was copied",
+                    file=self.final_top,
+                    next_step="nothing: that other run makes the backup.",
+                )
+            self._refuse_stall()
+            if time.monotonic() - told >= _PROGRESS_EVERY_S:
+                told = time.monotonic()
+                self.on_progress(self.progress)
+        return done
+
+    def _refuse_stall(self) -> None:
+        still = time.monotonic() - self.progress.moved_at
+        if still > self.plan.stall_s:
+            raise CopyStalled(
+                "The copy stands still: the share or the backup store hangs",
+                file=self.final_top,
+                expected=f"a byte within {self.plan.stall_s:.0f} s",
+                found=f"{self.progress.done_bytes} of {self.progress.total_bytes} bytes, then "
+                f"nothing for {still:.0f} s",
+                next_step="check the mounts of the instrument and the backup; tried again by "
+                "itself. Nothing partial has a final name.",
+            )
+
+    def _refuse_changed_members(self, list_members: Callable[[], list[str]]) -> None:
+        """The members copied first may have changed while the last ones were copied."""
+        now = list_members()
+        if sorted(now) != sorted(self.before):
+            raise SourceChanged(
+                "The source got or lost files while it was copied",
+                file=self.final_top.name,
+                expected=f"{len(self.before)} files",
+                found=f"{len(now)}: {sorted(set(now) ^ set(self.before))[:5]} differ",
+                next_step="nothing: the copy is made anew once the file stands still.",
+            )
+        for member, before in self.before.items():
+            path = self.plan.source_folder / member
+            refuse_changed(path, before, identity(path))
+
+    def _publish(self) -> None:
+        """Gives the staging folder its final name, with nothing in it but the members."""
+        assert self.staging is not None
+        with target_errors(self.staging):
+            self._clear_staging(self.staging)
+        if not self.still_ours():
+            raise LeaseLost("Another run has taken this file over", file=self.final_top)
+        with target_errors(self.final_top):
+            if exists(self.final_top):
+                raise conflict(self.final_top, "nothing", "something that came to stand there")
+            self.staging.rename(self.final_top)
+            fsync_folder(self.final_top.parent)
+
+    def _clear_staging(self, staging: Path) -> None:
+        expected = {self._place(target) for target in self.plan.members.values()}
+        for path in sorted(staging.rglob("*"), reverse=True):
+            if path in expected:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            else:
+                path.unlink()  # left by a copy that died, of a member that is gone
+
+
+def _staging_folder(final_top: Path) -> Path:
+    mark = hashlib.sha256(final_top.name.encode()).hexdigest()[:16]
+    return final_top.with_name(f"{PART_PREFIX}{mark}-folder")

@@ -1,0 +1,69 @@
+"""The manifest beside a backup, in the form that `md5sum -c` reads: proof without Kraken."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from kraken_dagster.clients.files import (
+    fsync_folder,
+    part_path,
+    remove_leftovers,
+    set_aside,
+    write_all,
+)
+from kraken_dagster.clients.reading import exists, target_errors
+from kraken_dagster.domain.raw_file import FileFact
+from kraken_dagster.domain.vendors import MAX_NAME_BYTES
+
+MANIFEST_ENDING = ".md5"
+
+
+def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]) -> Path:
+    """Leaves `<raw file id>.md5` beside the backup, in the form that `md5sum -c` reads.
+
+    `facts` are by path relative to `folder`. Written whole or not at all. Something else that
+    stands under its name is moved aside, and a member of that name keeps it: the manifest then
+    is `<raw file id>.kraken.md5`.
+    """
+    name = manifest_name(raw_file_id)
+    path = folder / (manifest_name(f"{raw_file_id}.kraken") if name in facts else name)
+    text = "".join(_manifest_line(name, fact) for name, fact in sorted(facts.items()))
+    part = part_path(path)
+    try:
+        with target_errors(path):
+            remove_leftovers(path)
+            if exists(path):
+                if path.is_file() and path.read_bytes() == text.encode():
+                    return path
+                set_aside(path)
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                write_all(handle, text.encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            part.replace(path)
+            fsync_folder(folder)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+    return path
+
+
+def manifest_name(raw_file_id: str) -> str:
+    """`<raw file id>.md5`, cut and marked with a digest where no file system would take that."""
+    name = raw_file_id + MANIFEST_ENDING
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    mark = "~" + hashlib.md5(raw_file_id.encode(), usedforsecurity=False).hexdigest()[:8]
+    room = MAX_NAME_BYTES - len(mark + MANIFEST_ENDING)
+    return raw_file_id.encode()[:room].decode(errors="ignore") + mark + MANIFEST_ENDING
+
+
+def _manifest_line(name: str, fact: FileFact) -> str:
+    """A line as `md5sum` writes it: a name with a backslash or newline is escaped and marked."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != name else ""
+    return f"{mark}{fact.md5}  {escaped}\n"

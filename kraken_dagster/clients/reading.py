@@ -1,0 +1,216 @@
+"""Reads raw files and backups: what a path is, what belongs to a folder, what its digest is.
+
+Nothing here writes. Operating system errors become the project's own here, by which side of a
+copy they happened on.
+"""
+
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kraken_dagster.domain.errors import (
+    BackupFull,
+    BackupUnwritable,
+    SourceMissing,
+    SourceUnreadable,
+    UnsafePath,
+)
+from kraken_dagster.domain.raw_file import FileFact
+
+CHUNK_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells whether a source changed: its size in bytes, its mtime in ns."""
+
+    size: int
+    mtime_ns: int
+
+
+def identity(path: Path) -> Identity:
+    """What `path` is right now, without following a symbolic link.
+
+    Raises:
+        SourceMissing, SourceUnreadable, UnsafePath (a link, a special file, or a name that
+        neither MongoDB nor a manifest can hold)
+    """
+    if not _is_utf8(path):
+        raise UnsafePath(
+            "The name is not valid UTF-8",
+            file=path,
+            next_step="rename it on the instrument.",
+        )
+    with source_errors(path):
+        facts = os.lstat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnsafePath(
+            "Not a plain file, and links are never followed",
+            file=path,
+            next_step="replace it on the instrument by the data itself.",
+        )
+    return identity_of(facts)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def exists(path: Path) -> bool:
+    """Whether anything has this name, a dangling link too. What can't be known is an error, and
+    not a no.
+
+    Raises:
+        OSError
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def require_root(root: Path) -> None:
+    """Raises BackupUnwritable unless the folder is there: what isn't mounted is never made up."""
+    if not root.is_dir():
+        raise BackupUnwritable(
+            "The backup store is not there",
+            file=root,
+            next_step="mount it (or create the folder, if this is where it shall be); tried again "
+            "by itself.",
+        )
+
+
+def walk_members(folder: Path, name: str) -> list[str]:
+    """Every file below `folder/name`, relative to `folder`, sorted; `name` may be a file.
+
+    Raises:
+        SourceMissing, SourceUnreadable, UnsafePath (a link or a special file among them)
+    """
+    top = folder / name
+    with source_errors(top):
+        if not stat.S_ISDIR(os.lstat(top).st_mode):
+            identity(top)
+            return [name]
+        found: list[str] = []
+        for parent, folders, files in os.walk(top, onerror=_reraise):
+            for item in (*folders, *files):
+                path = Path(parent) / item
+                mode = os.lstat(path).st_mode
+                if not stat.S_ISDIR(mode):
+                    identity(path)
+                    found.append(path.relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
+    """Size and MD5 of what the disk holds, read past the page cache where that can be done."""
+    md5, size = hashlib.md5(usedforsecurity=False), 0
+
+    def take(chunk: memoryview) -> None:
+        nonlocal size
+        md5.update(chunk)
+        size += len(chunk)
+        on_bytes(len(chunk))
+
+    read_back(path, take)
+    return FileFact(size=size, md5=md5.hexdigest())
+
+
+def read_back(path: Path, take: Callable[[memoryview], None]) -> None:
+    """Hands over the file's bytes from its disk, a chunk at a time, valid during the call only.
+
+    By O_DIRECT where the file system can, else after its cached pages were dropped.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | getattr(os, "O_DIRECT", 0))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        drop_cached(handle)
+        with mmap.mmap(-1, CHUNK_BYTES) as buffer:  # page-aligned, as O_DIRECT wants it
+            while count := _read_into(handle, buffer):
+                with memoryview(buffer) as view, view[:count] as chunk:
+                    take(chunk)
+    finally:
+        os.close(handle)
+
+
+def _read_into(handle: int, buffer: mmap.mmap) -> int:
+    try:
+        return os.readv(handle, [buffer])
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # This file system opens with O_DIRECT and then doesn't read with it.
+        flags = fcntl.fcntl(handle, fcntl.F_GETFL)
+        fcntl.fcntl(handle, fcntl.F_SETFL, flags & ~getattr(os, "O_DIRECT", 0))
+        return os.readv(handle, [buffer])
+
+
+def drop_cached(handle: int) -> None:
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # it is advice
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def identity_of(facts: os.stat_result) -> Identity:
+    return Identity(facts.st_size, facts.st_mtime_ns)
+
+
+def _reraise(error: OSError) -> None:
+    raise error
+
+
+@contextmanager
+def source_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceMissing(
+            "The file is not on the instrument (any more)",
+            file=path,
+            next_step="find out who moved or deleted it; if it comes back it is backed up.",
+        ) from error
+    except OSError as error:
+        raise SourceUnreadable(
+            "The file on the instrument can't be read",
+            file=path,
+            found=error.strerror or error,
+            next_step="it may be open in the acquisition software; tried again by itself. Check "
+            "the rights of Kraken's user if this goes on.",
+        ) from error
+
+
+@contextmanager
+def target_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BackupFull(
+                "No space left on the backup store",
+                file=path,
+                next_step="free space there; tried again by itself. Nothing partial has a final "
+                "name.",
+            ) from error
+        raise BackupUnwritable(
+            "The backup store refuses",
+            file=path,
+            found=error.strerror or error,
+            next_step="check that it is mounted and that Kraken's user may write there; tried "
+            "again by itself.",
+        ) from error

@@ -1,0 +1,69 @@
+"""The collection `kraken_status`: how every instrument and file system is, right now."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo.collection import Collection as MongoCollection
+
+from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.discovery import LeftAlone
+from kraken_dagster.domain.raw_file import short_details
+
+OK = "ok"
+ERROR = "error"
+INSTRUMENT = "instrument"
+_LEFT_ALONE_AT_MOST = 200
+
+Document = dict[str, Any]
+
+
+@translated
+class StatusBoard:
+    def __init__(self, collection: "MongoCollection[Document]") -> None:
+        self._collection = collection
+
+    def get(self, entity_id: str) -> Document | None:
+        return self._collection.find_one({"_id": entity_id})
+
+    def well(
+        self,
+        instrument_id: str,
+        *,
+        details: str,
+        free_bytes: int,
+        left_alone: Sequence[LeftAlone],
+        now: datetime,
+    ) -> list[LeftAlone]:
+        """Records a look that worked; returns what was left alone for the first time."""
+        before = {item["name"] for item in (self.get(instrument_id) or {}).get("left_alone", ())}
+        left_alone = left_alone[:_LEFT_ALONE_AT_MOST]
+        kept = [{"name": _printable(item.name), "reason": item.reason} for item in left_alone]
+        self._set(
+            instrument_id,
+            status=OK,
+            status_details=short_details(details),
+            free_space_gb=round(free_bytes / 1024**3, 3),
+            left_alone=kept,
+            updated_at_=now,
+        )
+        return [item for item in left_alone if _printable(item.name) not in before]
+
+    def unwell(self, instrument_id: str, *, details: str, now: datetime) -> None:
+        self._set(
+            instrument_id,
+            status=ERROR,
+            status_details=short_details(details),
+            updated_at_=now,
+            last_error_occurred_at=now,
+        )
+
+    def _set(self, entity_id: str, **fields: Any) -> None:
+        self._collection.update_one(
+            {"_id": entity_id}, {"$set": {**fields, "entity_type": INSTRUMENT}}, upsert=True
+        )
+
+
+def _printable(name: str) -> str:
+    """A name as a database can hold it: bytes that are no UTF-8 are shown as such."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -1,0 +1,87 @@
+"""Connects to MongoDB and puts the collections together."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI
+
+from kraken_dagster.clients.store import catalog, jobs, raw_files
+from kraken_dagster.clients.store.board import StatusBoard
+from kraken_dagster.clients.store.catalog import Catalog
+from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
+from kraken_dagster.clients.store.raw_files import RawFiles
+from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.errors import ConfigError
+
+DEFAULT_DATABASE = "krakendb"
+_INDEXES = {
+    "raw_file": raw_files.INDEXES,
+    "quant_job": jobs.INDEXES,
+    "metrics": jobs.METRICS_INDEXES,
+    "settings": catalog.SETTINGS_INDEXES,
+    "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
+}
+
+
+@translated
+class Store:
+    """Everything that Kraken knows. Safe to share between threads, not between processes."""
+
+    def __init__(self, client: "MongoClient[dict[str, Any]]") -> None:
+        self._client = client
+        self._database = client.get_default_database(DEFAULT_DATABASE)
+        self.raw_files = RawFiles(self._database["raw_file"])
+        self.jobs = QuantJobs(self._database["quant_job"])
+        self.metrics = Metrics(self._database["metrics"])
+        self.catalog = Catalog(self._database)
+        self.board = StatusBoard(self._database["kraken_status"])
+
+    def prepare(self) -> None:
+        """Creates the indexes, and the built-in settings in a database without any."""
+        for name, indexes in _INDEXES.items():
+            self._database[name].create_indexes(list(indexes))
+        self.catalog.seed(now=datetime.now(UTC))
+
+    def server_time(self) -> datetime:
+        """The server's clock, UTC."""
+        answer: datetime = self._client.admin.command("hello")["localTime"]
+        return answer.replace(tzinfo=UTC) if answer.tzinfo is None else answer
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def connect(uri: str, *, timeout_s: float = 5.0) -> Store:
+    """A client of the database that the URI names, `krakendb` if it names none.
+
+    Nothing is sent before the first use.
+
+    Raises:
+        ConfigError: the URI can't be understood.
+    """
+    milliseconds = int(timeout_s * 1000)
+    # What is acknowledged must not be rolled back when a replica set changes its primary.
+    concern: dict[str, Any] = {} if "w=" in uri else {"w": "majority"}
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            uri,
+            appname="kraken-dagster",
+            tz_aware=True,
+            tzinfo=UTC,
+            journal=True,
+            **concern,
+            wTimeoutMS=30_000,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=30_000,
+            retryWrites=False,
+        )
+    except (ConfigurationError, InvalidURI, ValueError) as error:
+        raise ConfigError(
+            "`mongodb.uri` can't be understood",
+            expected="mongodb://[user:password@]host[:port]/[database]",
+            found=error,
+            next_step="correct it in instruments.yaml.",
+        ) from error
+    return Store(client)

@@ -1,0 +1,139 @@
+"""The collections `quant_job` (ours: one document per job) and `metrics` (one per result)."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from hashlib import md5
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.collection import Collection as MongoCollection
+from pymongo.errors import DuplicateKeyError
+
+from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
+
+INDEXES = (
+    IndexModel([("engine", ASCENDING), ("uncollected", ASCENDING)]),
+    IndexModel([("raw_file", ASCENDING), ("created_at", ASCENDING)]),
+)
+METRICS_INDEXES = (IndexModel([("raw_file", ASCENDING), ("created_at_", ASCENDING)]),)
+
+Document = dict[str, Any]
+
+
+@translated
+class QuantJobs:
+    """`uncollected` stays on a job until its result is in MongoDB, whatever became of it."""
+
+    def __init__(self, collection: "MongoCollection[Document]") -> None:
+        self._collection = collection
+
+    def intend(self, job: QuantJob) -> QuantJob:
+        """Records that a job is about to be submitted; finds the record that is there already."""
+        try:
+            self._collection.insert_one({**job.model_dump(by_alias=True), "uncollected": True})
+        except DuplicateKeyError:
+            return self.get(job.id)
+        return job
+
+    def get(self, name: str) -> QuantJob:
+        return QuantJob.model_validate(self._collection.find_one({"_id": name}))
+
+    def withdraw(self, job: QuantJob) -> None:
+        """Takes back an intention that was never submitted."""
+        self._collection.delete_one({"_id": job.id, "state": JobState.INTENDED})
+
+    def submitted(self, job: QuantJob, cluster_job_id: str) -> None:
+        self._collection.update_one(
+            {"_id": job.id, "state": JobState.INTENDED},
+            {"$set": {"state": JobState.WAITING, "cluster_job_id": cluster_job_id}},
+        )
+
+    def engines_in_use(self) -> list[str]:
+        """The engines that have jobs whose result is not in MongoDB yet."""
+        return sorted(self._collection.distinct("engine", {"uncollected": True}))
+
+    def uncollected(self, engine: str) -> list[QuantJob]:
+        """Every job of an engine whose result is not in MongoDB yet."""
+        query = {"engine": engine, "uncollected": True}
+        return [QuantJob.model_validate(item) for item in self._collection.find(query)]
+
+    def of(self, raw_file_id: str, *, attempt: int | None = None) -> list[QuantJob]:
+        """A file's jobs, oldest first; only those of one attempt if it is given."""
+        query: Document = {"raw_file": raw_file_id}
+        found = self._collection.find(query).sort("created_at", ASCENDING)
+        jobs = [QuantJob.model_validate(item) for item in found]
+        return [job for job in jobs if attempt is None or job.attempt == attempt]
+
+    def report(
+        self, job: QuantJob, report: JobReport, *, now: datetime, log_tail: str | None = None
+    ) -> None:
+        """Keeps what the engine says, unless the job's state changed meanwhile."""
+        changes = {
+            "state": report.state,
+            "exit_code": report.exit_code,
+            "started_at": report.started_at,
+            "ended_at": report.ended_at,
+            "detail": report.detail,
+            "unknown_since": (job.unknown_since or now)
+            if report.state is JobState.UNKNOWN
+            else None,
+        }
+        if log_tail is not None:
+            changes["log_tail"] = log_tail
+        self._collection.update_one({"_id": job.id, "state": job.state}, {"$set": changes})
+
+    def collected(self, job: QuantJob, *, now: datetime, result_error: str | None) -> None:
+        self._collection.update_one(
+            {"_id": job.id},
+            {
+                "$set": {"collected_at": now, "result_error": result_error},
+                "$unset": {"uncollected": ""},
+            },
+        )
+
+
+@translated
+class Metrics:
+    def __init__(self, collection: "MongoCollection[Document]") -> None:
+        self._collection = collection
+
+    def add(
+        self,
+        job: QuantJob,
+        figures: Mapping[str, Any],
+        *,
+        provenance: Mapping[str, Any],
+        now: datetime,
+    ) -> None:
+        """Adds a result. The same job's result is added once, however often this is asked."""
+        document = {
+            **figures,
+            "_id": object_id("metrics", job.id),
+            "raw_file": job.raw_file,
+            "settings_name": job.settings_name,
+            "settings_version": job.settings_version,
+            "type": job.metrics_type,
+            "output_path": job.relative_output_path,
+            "created_at_": now,
+            "provenance": dict(provenance),
+        }
+        try:
+            self._collection.insert_one(document)
+        except DuplicateKeyError:
+            return
+
+    def of(self, raw_file_id: str) -> list[Document]:
+        """All results of a file, newest first."""
+        found = self._collection.find({"raw_file": raw_file_id})
+        return list(found.sort("created_at_", DESCENDING))
+
+
+def object_id(*parts: str) -> ObjectId:
+    """A deterministic ObjectId: AlphaKraken's models take no other kind of id here."""
+    return ObjectId(md5("\0".join(parts).encode(), usedforsecurity=False).digest()[:12])
+
+
+def open_jobs(jobs: Collection[QuantJob]) -> list[QuantJob]:
+    return [job for job in jobs if job.is_open]

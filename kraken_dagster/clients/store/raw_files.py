@@ -1,0 +1,337 @@
+"""The collection `raw_file`: identity, status, lease and history of every raw file.
+
+A status changes by compare-and-set on the old one; a run that works under a lease writes only
+while it holds it. Every change is appended to the document's history.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.collection import Collection as MongoCollection
+from pymongo.errors import DuplicateKeyError
+
+from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.acquisition import Watch
+from kraken_dagster.domain.errors import LeaseHeld, LeaseLost, StatusConflict, UnknownRawFile
+from kraken_dagster.domain.raw_file import (
+    FileFact,
+    Lease,
+    RawFile,
+    Status,
+    may_become,
+    short_details,
+)
+
+INDEXES = (
+    IndexModel([("instrument_id", ASCENDING), ("original_name", ASCENDING)]),
+    IndexModel([("instrument_id", ASCENDING), ("status", ASCENDING), ("retry_at", ASCENDING)]),
+    IndexModel([("instrument_id", ASCENDING), ("created_at", ASCENDING)]),
+    IndexModel([("status", ASCENDING), ("created_at", ASCENDING)]),
+)
+HISTORY_LENGTH = 100
+_NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+# `$in` over more values than this costs the embedded server more than it saves.
+_NAMES_AT_ONCE = 100
+
+Document = dict[str, Any]
+
+
+@translated
+class RawFiles:
+    def __init__(self, collection: "MongoCollection[Document]") -> None:
+        self._collection = collection
+
+    def get(self, raw_file_id: str) -> RawFile:
+        document = self._collection.find_one({"_id": raw_file_id})
+        if document is None:
+            raise UnknownRawFile(
+                "No such raw file in MongoDB",
+                file=raw_file_id,
+                next_step="`kraken files` lists the ids; a file is known once its instrument's "
+                "watcher has seen it.",
+            )
+        return parse(document)
+
+    def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[RawFile]]:
+        """What is known of these original names on an instrument; without their history."""
+        found: dict[str, list[RawFile]] = {}
+        for some in _batches(list(names), _NAMES_AT_ONCE):
+            query = {"instrument_id": instrument_id, "original_name": {"$in": some}}
+            for document in self._collection.find(query, {"history": 0}):
+                record = parse(document)
+                found.setdefault(record.original_name, []).append(record)
+        return found
+
+    def in_status(self, instrument_id: str, statuses: Collection[Status]) -> list[RawFile]:
+        query = {"instrument_id": instrument_id, "status": {"$in": sorted(statuses)}}
+        return _readable(self._collection.find(query, {"history": 0}))
+
+    def due_again(self, instrument_id: str, now: datetime) -> list[RawFile]:
+        """Files in status `error` whose failed step is to be tried again by itself."""
+        query = {
+            "instrument_id": instrument_id,
+            "status": Status.ERROR,
+            "retry_at": {"$lte": now},
+        }
+        return _readable(self._collection.find(query, {"history": 0}))
+
+    def latest(
+        self,
+        instrument_ids: Sequence[str],
+        *,
+        statuses: Collection[Status] = tuple(Status),
+        limit: int = 50,
+    ) -> list[RawFile]:
+        """The newest files of some instruments, newest first; without their history."""
+        found: list[RawFile] = []
+        for instrument_id in instrument_ids:
+            query: Document = {"instrument_id": instrument_id}
+            if set(statuses) != set(Status):
+                query["status"] = {"$in": sorted(statuses)}
+            documents = self._collection.find(query, {"history": 0})
+            documents = documents.sort("created_at", DESCENDING).limit(limit)
+            found.extend(parse(document) for document in documents)
+        return sorted(found, key=lambda item: item.created_at, reverse=True)[:limit]
+
+    def count_by_status(self, instrument_id: str) -> dict[Status, int]:
+        counts = {
+            status: self._collection.count_documents(
+                {"instrument_id": instrument_id, "status": status}
+            )
+            for status in Status
+        }
+        return {status: count for status, count in counts.items() if count}
+
+    def register(self, raw_file: RawFile, *, reason: str) -> bool:
+        """Adds a new raw file; False if its id is taken already."""
+        document = raw_file.model_dump(
+            by_alias=True, exclude={"history", "file_info", "lease", "unreadable"}
+        )
+        document["file_info"] = {}
+        document["history"] = [_event(raw_file.created_at_, None, raw_file.status, reason)]
+        try:
+            self._collection.insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def save_watch(self, raw_file: RawFile, watch: Watch) -> bool:
+        """Keeps the monitor's state; False if another look was quicker."""
+        result = self._collection.update_one(
+            {
+                "_id": raw_file.id,
+                "status": raw_file.status,
+                "acquisition.looked_at": raw_file.acquisition.get("looked_at"),
+            },
+            {"$set": {f"acquisition.{key}": value for key, value in watch.to_record().items()}},
+        )
+        return result.matched_count == 1
+
+    def transition(
+        self,
+        raw_file: RawFile,
+        new: Status,
+        *,
+        now: datetime,
+        reason: str | None = None,
+        run_id: str | None = None,
+        lease: Lease | None = None,
+        options: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> RawFile:
+        """Sets a status if the file still has the one that `raw_file` shows.
+
+        Args:
+            reason: goes into `status_details` (cut to 512 characters) and the history; None
+                empties `status_details`.
+            lease: the change is made only while this lease is held.
+            fields: further fields that change with it.
+
+        Raises:
+            StatusConflict: the transition isn't legal, or the status is another one by now.
+            LeaseLost: the lease has been taken over.
+        """
+        if not may_become(raw_file.status, new):
+            raise StatusConflict(
+                f"A file can't go from {raw_file.status} to {new}",
+                file=raw_file.id,
+                next_step="this is a fault in Kraken; the transitions stand in domain/raw_file.py.",
+            )
+        query: Document = {"_id": raw_file.id, "status": raw_file.status}
+        if lease is not None:
+            query["lease.token"] = lease.token
+        details = None if reason is None else short_details(reason)
+        event = _event(now, raw_file.status, new, details, run_id=run_id, options=options)
+        changes = {"status": new, "status_details": details, "updated_at_": now, **(fields or {})}
+        result = self._collection.update_one(
+            query,
+            {
+                "$set": changes,
+                "$push": {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}},
+            },
+        )
+        if result.matched_count == 0:
+            self._explain_conflict(raw_file, lease)
+        return self.get(raw_file.id)
+
+    def update(
+        self,
+        raw_file: RawFile,
+        fields: Mapping[str, Any],
+        *,
+        now: datetime,
+        note: str,
+        run_id: str | None = None,
+    ) -> RawFile:
+        """Changes fields other than the status, which must still be the same."""
+        event = _event(now, raw_file.status, raw_file.status, short_details(note), run_id=run_id)
+        result = self._collection.update_one(
+            {"_id": raw_file.id, "status": raw_file.status},
+            {
+                "$set": {**fields, "updated_at_": now},
+                "$push": {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}},
+            },
+        )
+        if result.matched_count == 0:
+            self._explain_conflict(raw_file, None)
+        return self.get(raw_file.id)
+
+    def next_attempt(self, raw_file: RawFile, step: str) -> int | None:
+        """Counts one more attempt at a step; None if somebody else just did."""
+        before = raw_file.attempts.get(step)
+        after = (before or 0) + 1
+        result = self._collection.update_one(
+            {"_id": raw_file.id, f"attempts.{step}": before},
+            {"$set": {f"attempts.{step}": after}},
+        )
+        return after if result.matched_count == 1 else None
+
+    def take_lease(self, raw_file_id: str, lease: Lease, *, now: datetime) -> RawFile:
+        """Takes the lease if it is free or has lapsed.
+
+        Raises:
+            LeaseHeld: by whom, on which host, for which step, until when.
+        """
+        raw_file = self.get(raw_file_id)
+        held = raw_file.leased(now)
+        if held is not None and held.run_id != lease.run_id:
+            raise _held(raw_file_id, held)
+        old = None if raw_file.lease is None else raw_file.lease.token
+        result = self._collection.update_one(
+            {"_id": raw_file_id, "lease.token": old},
+            {"$set": {"lease": lease.model_dump(), "updated_at_": now}},
+        )
+        if result.matched_count == 0:
+            now_held = self.get(raw_file_id).lease
+            raise _held(raw_file_id, now_held or lease)
+        return raw_file.model_copy(update={"lease": lease})
+
+    def renew_lease(self, raw_file_id: str, lease: Lease, until: datetime) -> bool:
+        result = self._collection.update_one(
+            {"_id": raw_file_id, "lease.token": lease.token}, {"$set": {"lease.until": until}}
+        )
+        return result.matched_count == 1
+
+    def release_lease(self, raw_file_id: str, lease: Lease, *, now: datetime) -> None:
+        self._collection.update_one(
+            {"_id": raw_file_id, "lease.token": lease.token},
+            {"$unset": {"lease": ""}, "$set": {"updated_at_": now}},
+        )
+
+    def _explain_conflict(self, raw_file: RawFile, lease: Lease | None) -> None:
+        current = self.get(raw_file.id)
+        if lease is not None and (current.lease is None or current.lease.token != lease.token):
+            raise LeaseLost(
+                "Another run has taken this file over",
+                file=raw_file.id,
+                found=f"a lease of run {current.lease.run_id}" if current.lease else "no lease",
+                next_step="nothing: that other run goes on with it.",
+            )
+        raise StatusConflict(
+            "Somebody else changed the file's status meanwhile",
+            file=raw_file.id,
+            expected=raw_file.status,
+            found=current.status,
+            next_step="nothing: what is due follows from the new status.",
+        )
+
+
+def _readable(documents: Iterable[Document]) -> list[RawFile]:
+    """The documents that can be read; one that can't keeps nobody else's file from going on."""
+    return [item for item in map(parse, documents) if item.unreadable is None]
+
+
+def parse(document: Document) -> RawFile:
+    """A document as a model; also where other writers left fields out.
+
+    One with a value that no Kraken writes comes back as an `error` that says so in `unreadable`.
+    """
+    try:
+        return _parse(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return RawFile(
+            id=str(document["_id"]),
+            original_name=str(document.get("original_name") or document["_id"]),
+            instrument_id=str(document.get("instrument_id")),
+            status=Status.ERROR,
+            status_details=short_details(
+                f"The document in MongoDB can't be read: {where}: {first['msg']}, found "
+                f"{first['input']!r}. Next: correct it in MongoDB."
+            ),
+            unreadable=where,
+            created_at=_NO_DATE,
+            created_at_=_NO_DATE,
+            updated_at_=_NO_DATE,
+        )
+
+
+def _parse(document: Document) -> RawFile:
+    created = document.get("created_at") or document.get("created_at_") or _NO_DATE
+    info = document.get("file_info") or {}
+    return RawFile.model_validate(
+        {
+            **document,
+            "created_at": created,
+            "created_at_": document.get("created_at_") or created,
+            "updated_at_": document.get("updated_at_") or created,
+            "original_name": document.get("original_name") or document["_id"],
+            "file_info": {path: FileFact.from_record(record) for path, record in info.items()},
+            "acquisition": document.get("acquisition") or {},
+            "attempts": document.get("attempts") or {},
+            "history": document.get("history") or [],
+        }
+    )
+
+
+def _event(
+    now: datetime,
+    old: Status | None,
+    new: Status,
+    reason: str | None,
+    *,
+    run_id: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Document:
+    event: Document = {"at": now, "from": old, "to": new, "reason": reason, "run_id": run_id}
+    return {**event, "options": dict(options)} if options else event
+
+
+def _held(raw_file_id: str, lease: Lease) -> LeaseHeld:
+    return LeaseHeld(
+        "Another run works on this file",
+        file=raw_file_id,
+        found=f"run {lease.run_id} on {lease.host}, step {lease.step}, until {lease.until:%H:%M:%S}"
+        " UTC",
+        next_step="nothing: that run goes on; if it dies its lease lapses and the file is due "
+        "again.",
+    )
+
+
+def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

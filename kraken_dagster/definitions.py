@@ -1,0 +1,54 @@
+"""The composition root: configuration in, Dagster definitions out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from kraken_dagster.assets.metrics import metrics_asset
+from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
+from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
+from kraken_dagster.clients.config_file import load_config
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.jobs import instrument_jobs
+from kraken_dagster.sensors.cluster_jobs import cluster_jobs_sensor
+from kraken_dagster.sensors.watcher import watcher_sensor
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+_ASSETS = (raw_file_asset, backup_asset, quant_job_asset, quant_result_asset, metrics_asset)
+
+
+def build_defs(
+    config: KrakenConfig, *, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Everything that Dagster shows of these instruments.
+
+    Args:
+        resource_overrides: stand-ins for `store`, `cluster` or `storage`, for tests.
+    """
+    instruments = list(config.instruments)
+    jobs = {item: instrument_jobs(item) for item in instruments}
+    all_jobs = [job for some in jobs.values() for job in some]
+    return dg.Definitions(
+        assets=[factory(config, item) for item in instruments for factory in _ASSETS],
+        jobs=all_jobs,
+        sensors=[
+            *(watcher_sensor(config, item, jobs[item]) for item in instruments),
+            *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
+        ],
+        resources={
+            "store": StoreResource(uri=config.mongodb.uri, home=str(config.home)),
+            "cluster": ClusterResource(engine_names=list(config.engines), home=str(config.home)),
+            "storage": StorageResource(),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `workspace.yaml` loads: the instruments of instruments.yaml."""
+    return build_defs(load_config())

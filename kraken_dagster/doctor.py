@@ -1,0 +1,130 @@
+"""`kraken doctor`: what is wrong with configuration, mounts and MongoDB, and how to mend it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
+from kraken_dagster.domain.errors import FolderError, KrakenError
+from kraken_dagster.domain.quant import BUILT_IN_PROGRAMS
+from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.steps.world import World
+
+_TIMEOUT_S = 20.0
+_MOST_SKEW_S = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: `level` is ok, warning or error; a finding that isn't ok says how to mend it."""
+
+    level: str
+    what: str
+    found: str
+
+
+def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Finding]:
+    """Every check, in the order in which one would mend things."""
+    findings = [*_configuration(config), *_roots(config)]
+    try:
+        world = make_world()
+        findings.extend(_mongodb(config, world))
+        findings.extend(_settings(config, world))
+    except KrakenError as error:
+        return [*findings, Finding("error", "MongoDB", str(error))]
+    for instrument_id in config.instruments:
+        findings.append(_instrument(world, instrument_id))
+    return findings
+
+
+def _configuration(config: KrakenConfig) -> Iterator[Finding]:
+    names = ", ".join(config.instruments) or "no instruments"
+    yield Finding("ok", "configuration", f"read: {names}")
+    if config.simulation is not None:
+        speed = config.simulation.speed
+        yield Finding("warning", "simulation", f"the instruments are simulated, clock x{speed:g}")
+    given = {*config.defaults.model_fields_set, *config.options.model_fields_set}
+    for entry in config.instruments.values():
+        given |= entry.model_fields_set
+    if idle := sorted(given & NOT_IN_EFFECT_YET):
+        yield Finding("warning", "configuration", f"set, and not in effect yet: {', '.join(idle)}")
+    if not config.mongodb.uri and config.simulation is None and len(config.instruments) > 1:
+        yield Finding(
+            "warning",
+            "MongoDB",
+            "several instruments on the embedded server, which its authors call beta; set "
+            "mongodb.uri to a real MongoDB for production",
+        )
+
+
+def _roots(config: KrakenConfig) -> Iterator[Finding]:
+    for name in ("backup", "output"):
+        path = getattr(config.locations, name).path
+        yield _writable(name, path)
+
+
+def _writable(name: str, path: Path) -> Finding:
+    def probe() -> str:
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".kraken-doctor-") as file:
+            file.write(b"kraken")
+            file.flush()
+            os.fsync(file.fileno())
+        return f"{path}: writable, {shutil.disk_usage(path).free / 1024**3:.1f} GB free"
+
+    try:
+        return Finding("ok", name, bounded(probe, timeout_s=_TIMEOUT_S, what=path))
+    except (OSError, KrakenError) as error:
+        advice = "mount it (or create the folder), or give Kraken's user the right to write there"
+        return Finding("error", name, f"{path}: {error}; {advice}")
+
+
+def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:
+    skew = (world.store.server_time() - world.now()).total_seconds()
+    where = "the configured server" if config.mongodb.uri else "the embedded server"
+    yield Finding("ok", "MongoDB", f"{where} answers")
+    if abs(skew) > _MOST_SKEW_S:
+        yield Finding(
+            "error",
+            "clocks",
+            f"this machine's and MongoDB's differ by {skew:.1f} s; leases need them together: "
+            "use NTP on both",
+        )
+    else:
+        yield Finding("ok", "clocks", f"{skew:+.2f} s from MongoDB's")
+
+
+def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:
+    projects = [FALLBACK_PROJECT, *world.store.catalog.project_ids()]
+    assigned = [item for name in projects for item in world.store.catalog.assigned(name)]
+    if not assigned:
+        yield Finding("warning", "settings", "none are assigned, so that no file is processed")
+    for settings in {item.settings.name: item.settings for item in assigned}.values():
+        if settings.software in BUILT_IN_PROGRAMS:
+            continue
+        root = config.locations.software
+        program = None if root is None else root.path / settings.software
+        if program is None or not os.access(program, os.X_OK):
+            yield Finding(
+                "error",
+                "software",
+                f"settings {settings.name!r} want {settings.software!r}, which is no program "
+                f"below locations.software ({root.path if root else 'not set'})",
+            )
+
+
+def _instrument(world: World, instrument_id: str) -> Finding:
+    instrument = world.instrument(instrument_id)
+    try:
+        listing = world.lister(
+            str(world.instrument_folder(instrument_id)),
+            main_file=None,
+            timeout_s=instrument.folder_timeout_s,
+        )
+    except FolderError as error:
+        return Finding("error", instrument_id, str(error))
+    free = listing.free_bytes / 1024**3
+    return Finding("ok", instrument_id, f"{len(listing.entries)} entries, {free:.1f} GB free")

@@ -1,0 +1,184 @@
+"""When an acquisition is over, seen from one look at the folder after another.
+
+The monitor's whole state is `Watch`, kept in MongoDB; `look` takes the last one and what stands
+in the folder now, and says what follows. It never waits and never touches a disk.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from kraken_dagster.domain.vendors import RULES, Vendor, corrupted_name, is_corrupted_name
+
+MAIN_FILE_MISSING = "Main file was not created: "
+MAIN_FILE_VANISHED = "Main file vanished: "
+FILE_RENAMED = "File got renamed: "
+SCIEX_SCAN_ENDING = ".scan"
+SCIEX_SCAN_MIN_BYTES = 144
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long the monitor waits. Source: the experience built into AlphaKraken."""
+
+    size_check: timedelta = timedelta(minutes=60)
+    main_file_timeout: timedelta = timedelta(minutes=120)
+    sciex_size_check: timedelta = timedelta(hours=24)
+    old_file: timedelta = timedelta(hours=5)
+
+    def hastened(self, speed: float) -> "Timing":
+        """The same for a clock that runs `speed` times as fast; only simulations have one."""
+        return Timing(
+            size_check=self.size_check / speed,
+            main_file_timeout=self.main_file_timeout / speed,
+            sciex_size_check=self.sciex_size_check / speed,
+            old_file=self.old_file / speed,
+        )
+
+
+@dataclass(frozen=True)
+class SeenAcquisition:
+    """An acquisition as it stands in the folder.
+
+    `main_size_bytes` is None while there is no main file; `first_seen` is when Kraken first saw
+    the name; `scan_size_bytes` is that of a Sciex `.wiff.scan`; `total_bytes` of all members that
+    a look at the folder shows.
+    """
+
+    name: str
+    first_seen: datetime
+    created_at: datetime
+    main_size_bytes: int | None
+    total_bytes: int = 0
+    scan_size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the monitor remembers of one acquisition between two looks.
+
+    What was first seen after `baseline_at` counts as new. `size_bytes` is the main file's size at
+    `size_checked_at`, -1 before the first check; `total_bytes` likewise.
+    """
+
+    began_at: datetime
+    baseline_at: datetime
+    size_checked_at: datetime
+    looked_at: datetime
+    size_bytes: int = -1
+    total_bytes: int = -1
+    main_file_seen: bool = False
+    missing_since: datetime | None = None
+
+    @classmethod
+    def begin(cls, now: datetime, *, main_file_seen: bool) -> "Watch":
+        return cls(
+            began_at=now,
+            baseline_at=now,
+            size_checked_at=now,
+            looked_at=now,
+            main_file_seen=main_file_seen,
+        )
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Watch":
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__ if name in record})
+
+    def to_record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`over` with the errors found, or not yet; `reason` in words either way."""
+
+    watch: Watch
+    over: bool
+    reason: str
+    errors: tuple[str, ...] = field(default=())
+
+
+def look(
+    watch: Watch,
+    name: str,
+    *,
+    vendor: Vendor,
+    folder: Mapping[str, SeenAcquisition],
+    now: datetime,
+    timing: Timing,
+    consider_old: bool = False,
+) -> Verdict:
+    """Whether the acquisition `name` is over.
+
+    Args:
+        watch: what was remembered at the last look (`Watch.begin` when watching began).
+        folder: every acquisition of the vendor that stands in the folder, by name.
+        consider_old: the option `consider_old_files_acquired`.
+    """
+    watch = replace(watch, looked_at=now)
+    seen = folder.get(name)
+    new = _new_names(watch, name, vendor, folder)
+    if seen is None or seen.main_size_bytes is None:
+        renamed = corrupted_name(vendor, name)
+        if renamed and renamed in folder and folder[renamed].first_seen > watch.baseline_at:
+            return Verdict(watch, True, "renamed by the instrument", (f"{FILE_RENAMED}{renamed}",))
+        return _main_file_missing(watch, name, vendor, now, timing)
+    watch = replace(watch, main_file_seen=True, missing_since=None)
+    ready = vendor is not Vendor.SCIEX or (seen.scan_size_bytes or 0) > SCIEX_SCAN_MIN_BYTES
+    if consider_old and ready and _is_old(seen, folder, timing):
+        return Verdict(watch, True, f"over {timing.old_file} older than the youngest")
+    watch, unchanged = _check_size(watch, seen, ready=ready, now=now, timing=timing)
+    if unchanged:
+        return Verdict(watch, True, "the main file has stopped changing")
+    if len(new) == 1 and ready:
+        return Verdict(watch, True, f"the next acquisition has begun: {new[0]!r}")
+    if len(new) > 1:
+        watch = replace(watch, baseline_at=now)
+        return Verdict(watch, False, f"{len(new)} new acquisitions at once tell nothing")
+    if not ready:
+        return Verdict(watch, False, "the .wiff.scan is not complete yet")
+    return Verdict(watch, False, "still being acquired")
+
+
+def _new_names(
+    watch: Watch, name: str, vendor: Vendor, folder: Mapping[str, SeenAcquisition]
+) -> list[str]:
+    return sorted(
+        other
+        for other, seen in folder.items()
+        if other != name
+        and seen.first_seen > watch.baseline_at
+        and not is_corrupted_name(vendor, other)
+    )
+
+
+def _main_file_missing(
+    watch: Watch, name: str, vendor: Vendor, now: datetime, timing: Timing
+) -> Verdict:
+    since = watch.missing_since or (now if watch.main_file_seen else watch.began_at)
+    watch = replace(watch, missing_since=since)
+    if now - since < timing.main_file_timeout:
+        return Verdict(watch, False, "the main file is not there (yet)")
+    problem = MAIN_FILE_VANISHED if watch.main_file_seen else MAIN_FILE_MISSING
+    error = problem + RULES[vendor].main_file_display_name(name)
+    return Verdict(watch, True, f"no main file for {timing.main_file_timeout}", (error,))
+
+
+def _check_size(
+    watch: Watch, seen: SeenAcquisition, *, ready: bool, now: datetime, timing: Timing
+) -> tuple[Watch, bool]:
+    """Compares with the last check once it is old enough; an empty file is never done."""
+    if now - watch.size_checked_at < timing.size_check:
+        return watch, False
+    size = seen.main_size_bytes or 0
+    if (size, seen.total_bytes) != (watch.size_bytes, watch.total_bytes):
+        checked = replace(watch, size_bytes=size, total_bytes=seen.total_bytes, size_checked_at=now)
+        return checked, False
+    long_enough = ready or now - watch.size_checked_at >= timing.sciex_size_check
+    return watch, size > 0 and long_enough
+
+
+def _is_old(seen: SeenAcquisition, folder: Mapping[str, SeenAcquisition], timing: Timing) -> bool:
+    youngest = max(other.created_at for other in folder.values())
+    return youngest - seen.created_at > timing.old_file

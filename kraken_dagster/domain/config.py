@@ -1,0 +1,253 @@
+"""The schema of instruments.yaml. Reading the file is `clients/config_file.py`.
+
+Every key's description is shown in docs/configuration.md, and a test fails when one is missing.
+"""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from kraken_dagster.domain.acquisition import Timing
+from kraken_dagster.domain.vendors import Vendor
+
+InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+ENGINE_LOCAL = "local"
+# Keys that are read and checked, and that nothing acts on yet: Kraken neither moves nor purges
+# files on instruments, and reaches no cluster. `kraken doctor` says so where one is set.
+NOT_IN_EFFECT_YET = frozenset(
+    {
+        "min_free_space_gb",
+        "min_file_age_to_remove_in_days",
+        "debug_no_cluster_ssh",
+        "move_files",
+        "remove_files",
+        "file_move_delay_m",
+    }
+)
+
+
+class OutputExistsMode(StrEnum):
+    RAISE = "raise"
+    OVERWRITE = "overwrite"
+    ADD = "add"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Options(_Strict):
+    """Options that a run can also be given in its run config."""
+
+    consider_old_files_acquired: bool = Field(
+        False,
+        description="An acquisition is over if its file is more than 5 h older than the youngest.",
+    )
+    debug_max_file_age_in_hours: float = Field(
+        -1, description="Older files are ignored: not backed up, not processed. -1: no limit."
+    )
+    backup_overwrite_file_id: str | None = Field(
+        None,
+        description="A raw file id, or INSTRUMENT_<id>: a different file that stands in its place "
+        "in the backup is moved aside and replaced.",
+    )
+    checksum_overwrite_file_id: str | None = Field(
+        None,
+        description="A raw file id, or INSTRUMENT_<id>: recorded checksums that differ from the "
+        "source's are replaced.",
+    )
+    output_exists_mode: OutputExistsMode = Field(
+        OutputExistsMode.RAISE,
+        description="What to do where a result is: `raise`, `overwrite` (the old one is moved "
+        "aside), `add` (a new `.runN`).",
+    )
+
+    min_free_space_gb: float = Field(
+        -1, description="Purge the instrument until this much is free. 0 or less: off."
+    )
+    min_file_age_to_remove_in_days: float = Field(
+        14, ge=0, description="Younger files are never purged."
+    )
+    debug_no_cluster_ssh: bool = Field(
+        False, description="Make no connection to the cluster; record jobs as skipped."
+    )
+    move_files: bool = Field(True, description="Move backed up files aside on the instrument.")
+    remove_files: bool = Field(True, description="Purge files that were moved aside.")
+
+
+class Defaults(_Strict):
+    """Settings of an instrument; in `defaults` they hold for all of them."""
+
+    engine: str = Field(ENGINE_LOCAL, description="Which of `engines` runs its jobs.")
+    sensors: Literal["stopped", "running"] = Field(
+        "stopped", description="Whether a new instrument's sensors start switched on."
+    )
+    skip_processing: bool = Field(False, description="Back up only; process nothing.")
+    skip_quanting: bool = Field(False, description="An older name of `skip_processing`.")
+    file_move_delay_m: float = Field(
+        5, description="Minutes from the backup to the move aside. -1: never."
+    )
+    copy_slots: int = Field(
+        2, ge=1, description="How many files are copied at once; a Dagster pool limit wins."
+    )
+    copy_threads: int = Field(
+        4, ge=1, le=16, description="How many members of one Bruker folder are copied at once."
+    )
+    watch_interval_s: int = Field(30, ge=1, description="Seconds between two looks at the folder.")
+    folder_timeout_s: float = Field(
+        20, gt=0, description="Seconds within which the folder must answer."
+    )
+    copy_stall_s: float = Field(
+        600, gt=0, description="A copy in which no byte moves for this many seconds is given up."
+    )
+    lease_s: float = Field(
+        90, gt=0, description="Seconds after which a run that died is replaced by another."
+    )
+    retry_after_s: float = Field(
+        60, gt=0, description="Seconds until a failed step is tried again; doubles, up to 30 min."
+    )
+
+
+class InstrumentEntry(Defaults, Options):
+    """One mass spectrometer. What it doesn't say is taken from `options` and `defaults`."""
+
+    type: Vendor = Field(description="thermo, bruker or sciex.")
+    path: Path | None = Field(
+        None, description="Its folder here; else `<locations.instruments>/<id>`."
+    )
+
+
+class Location(_Strict):
+    """A root: the path here, and where it differs, the path on the cluster."""
+
+    path: Path = Field(description="The path on this machine.")
+    cluster: str | None = Field(None, description="The path on the cluster, where it differs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @property
+    def cluster_path(self) -> str:
+        return self.cluster or str(self.path)
+
+
+class Locations(_Strict):
+    instruments: Location = Field(description="Where the instruments' folders are mounted.")
+    backup: Location = Field(description="The backup store.")
+    output: Location = Field(description="Where results go.")
+    settings: Location | None = Field(None, description="Configuration files of the programs.")
+    software: Location | None = Field(None, description="Programs of `software_type: custom`.")
+
+
+class LocalEngine(_Strict):
+    """Jobs as processes on this machine."""
+
+    type: Literal["local"] = Field("local", description="Jobs on this machine.")
+    slots: int = Field(2, ge=1, description="How many jobs are open at once; `cluster_slots` wins.")
+
+
+class MongoDB(_Strict):
+    uri: str | None = Field(
+        None,
+        description="mongodb://... of a real MongoDB. Without one the embedded server is started.",
+    )
+
+
+class Simulation(_Strict):
+    """Only for simulated laboratories: their clock runs faster than the real one."""
+
+    speed: float = Field(1, gt=0, description="Laboratory seconds per real second.")
+
+
+class KrakenConfig(_Strict):
+    """instruments.yaml as a whole."""
+
+    mongodb: MongoDB = Field(default_factory=MongoDB, description="Where the facts are kept.")
+    locations: Locations = Field(description="The roots of all paths.")
+    engines: dict[str, LocalEngine] = Field(
+        default_factory=lambda: {ENGINE_LOCAL: LocalEngine(type="local", slots=2)},
+        description="What runs the jobs, by name.",
+    )
+    defaults: Defaults = Field(
+        default_factory=Defaults, description="Settings for all instruments."
+    )
+    options: Options = Field(
+        default_factory=Options, description="Run options for all instruments."
+    )
+    instruments: dict[InstrumentId, InstrumentEntry] = Field(
+        description="The mass spectrometers, by id ([a-z0-9_]+)."
+    )
+    simulation: Simulation | None = Field(
+        None, description="Present only where the instruments are simulated."
+    )
+    home: Path = Field(
+        Path(".kraken"),
+        description="Kraken's own folder: the embedded server's data, local jobs, Dagster's home.",
+    )
+
+    @property
+    def timing(self) -> Timing:
+        speed = 1 if self.simulation is None else self.simulation.speed
+        return Timing().hastened(speed)
+
+    def instrument(self, instrument_id: str) -> InstrumentEntry:
+        """An instrument with everything that it takes from `options` and `defaults`."""
+        entry = self.instruments[instrument_id]
+        inherited = {
+            **self.defaults.model_dump(exclude_unset=True),
+            **self.options.model_dump(exclude_unset=True),
+        }
+        own = entry.model_dump(exclude_unset=True)
+        own["path"] = entry.path or self.locations.instruments.path / instrument_id
+        return InstrumentEntry(**{**inherited, **own})
+
+    def only(self, instrument_ids: set[str]) -> "KrakenConfig":
+        """The same, serving only these instruments."""
+        kept = {key: value for key, value in self.instruments.items() if key in instrument_ids}
+        return self.model_copy(update={"instruments": kept})
+
+
+def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
+    """What no single field can tell: pairs of the key that is wrong and what was expected."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    folders: dict[Path, str] = {}
+    roots = {"backup": config.locations.backup.path, "output": config.locations.output.path}
+    for instrument_id in config.instruments:
+        entry, key = config.instrument(instrument_id), ("instruments", instrument_id)
+        if entry.engine not in config.engines:
+            found.append(
+                (
+                    (*key, "engine"),
+                    f"expected one of {sorted(config.engines)}, found {entry.engine!r}",
+                )
+            )
+        path = entry.path
+        assert path is not None
+        if path in folders:
+            found.append(((*key, "path"), f"the folder of {folders[path]!r} already: {path}"))
+        folders[path] = instrument_id
+        for name, root in roots.items():
+            if path == root or path in root.parents or root in path.parents:
+                found.append(
+                    ((*key, "path"), f"must not share a folder with locations.{name}: {root}")
+                )
+    return found
+
+
+def expand_environment(text: str, environment: dict[str, str]) -> str:
+    """`${NAME}` and `${NAME:-default}`; KeyError with the name where there is neither."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if name in environment:
+            return environment[name]
+        if default is None:
+            raise KeyError(name)
+        return default
+
+    return re.sub(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}", value, text)

@@ -1,0 +1,175 @@
+"""What stands in an instrument's folder: acquisitions, what is left alone, what is new."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, SeenAcquisition
+from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
+
+_LATEST_EPOCH = 4102444800.0  # the year 2100
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "symbolic link"
+    OTHER = "special file"
+    DAMAGED = "damaged entry"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a folder as a look at it shows it. Sizes in bytes, times as UTC epoch seconds.
+
+    The `main_` values are those of the main file within a Bruker folder, None without one.
+    """
+
+    name: str
+    kind: Kind
+    size: int
+    mtime: float
+    ctime: float
+    main_size: int | None = None
+    main_mtime: float | None = None
+    main_ctime: float | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One look at an instrument's folder, and the free space in bytes of its disk."""
+
+    entries: tuple[Entry, ...]
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """An entry that looks like a raw file, but is none that Kraken may touch."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An acquisition that stands in the folder, before it is compared with MongoDB."""
+
+    name: str
+    created_at_epoch: float
+    main_size_bytes: int | None
+    total_bytes: int
+    scan_size_bytes: int | None
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC; a time that no calendar has, from a broken clock, becomes the nearest."""
+        epoch = min(max(self.created_at_epoch, 0.0), _LATEST_EPOCH)
+        return datetime.fromtimestamp(epoch, tz=UTC)
+
+    def seen(self, first_seen: datetime) -> SeenAcquisition:
+        return SeenAcquisition(
+            name=self.name,
+            first_seen=first_seen,
+            created_at=self.created_at,
+            main_size_bytes=self.main_size_bytes,
+            total_bytes=self.total_bytes,
+            scan_size_bytes=self.scan_size_bytes,
+        )
+
+
+def sort_out(
+    vendor: Vendor, entries: Sequence[Entry]
+) -> tuple[dict[str, Standing], list[LeftAlone]]:
+    """The acquisitions among the entries, by name, and what is left alone and why.
+
+    Entries with another extension are none of our business and in neither.
+    """
+    rules = RULES[vendor]
+    standing, left_alone = {}, []
+    companions = _companions(entries) if vendor is Vendor.SCIEX else {}
+    for entry in entries:
+        if not rules.matches(entry.name):
+            continue
+        if reason := _why_leave(rules, entry):
+            left_alone.append(LeftAlone(entry.name, reason))
+        else:
+            of_its_own = companions.get(rules.stem(entry.name), ())
+            standing[entry.name] = _standing(rules, entry, of_its_own)
+    return standing, left_alone
+
+
+def _why_leave(rules: VendorRules, entry: Entry) -> str | None:
+    if rules.stem(entry.name) == "":
+        return "the name is nothing but the extension; give it a name on the instrument"
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "the name is not valid UTF-8; rename it on the instrument"
+    if entry.kind is Kind.LINK:
+        return "a symbolic link is never followed; put the data itself here"
+    wanted = Kind.FOLDER if rules.is_folder else Kind.FILE
+    if entry.kind is not wanted:
+        return f"a {entry.kind} stands where a {wanted} is expected"
+    return None
+
+
+def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> Standing:
+    if rules.is_folder:
+        times = [entry.main_mtime, entry.main_ctime]
+        known = [time for time in times if time is not None]
+        created = min(known) if known else min(entry.mtime, entry.ctime)
+        return Standing(entry.name, created, entry.main_size, entry.main_size or 0, None)
+    scan_name = entry.name + SCIEX_SCAN_ENDING
+    scan = next((other.size for other in companions if other.name == scan_name), None)
+    total = sum(other.size for other in companions) if companions else entry.size
+    return Standing(entry.name, min(entry.mtime, entry.ctime), entry.size, total, scan)
+
+
+def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The files of a Sciex folder by the stem of the acquisition that they belong to."""
+    rules = RULES[Vendor.SCIEX]
+    files = [entry for entry in entries if entry.kind is Kind.FILE]
+    stems = {rules.stem(entry.name) for entry in files if rules.matches(entry.name)}
+    owned: dict[str, list[Entry]] = {}
+    for entry in files:
+        if owner := sciex_owner_stem(entry.name, stems):
+            owned.setdefault(owner, []).append(entry)
+    return owned
+
+
+def is_collision(
+    *, main_file_exists: bool, current_size: int | None, sizes_in_db: Sequence[int | None]
+) -> bool:
+    """Whether a file on the instrument is another acquisition under a known name.
+
+    Args:
+        current_size: bytes of the main file on the instrument.
+        sizes_in_db: recorded sizes of all raw files of that name; None where none is known yet
+            (that file is still being handled, and may be this one), -1 where the file has left
+            under another name or to another place.
+    """
+    if not main_file_exists or not sizes_in_db or None in sizes_in_db:
+        return False
+    return current_size not in sizes_in_db
+
+
+def new_acquisitions(
+    vendor: Vendor, standing: Mapping[str, Standing], known: Mapping[str, Sequence[RawFile]]
+) -> list[tuple[Standing, bool]]:
+    """What is to be registered, oldest first, each with whether its name is known already."""
+    rules = RULES[vendor]
+    new = []
+    for name, found in standing.items():
+        records = known.get(name, ())
+        if not records:
+            new.append((found, False))
+        elif is_collision(
+            main_file_exists=found.main_size_bytes is not None,
+            current_size=found.main_size_bytes,
+            sizes_in_db=[record.main_file_size(rules) for record in records],
+        ):
+            new.append((found, True))
+    return sorted(new, key=lambda item: (item[0].created_at_epoch, item[0].name))

@@ -1,0 +1,228 @@
+"""Every error that Kraken raises on purpose.
+
+The tree:
+
+    KrakenError                 what, which file, expected and found, what to do next
+      ConfigError               instruments.yaml can't be used as it stands
+      Unexpected                somebody else's error, with its text                (transient)
+      StoreError
+        StoreUnavailable        MongoDB can't be reached                          (transient)
+        StoreRefused            MongoDB answers with an error
+        UnknownRawFile          no such document
+        StatusConflict          a status was changed by somebody else meanwhile
+        LeaseHeld               another run works on the file
+        LeaseLost               this run's lease was taken over; it must stop
+      NameError_
+        WrongExtension          also a ValueError: not a name of this vendor
+        UnsafePath              a path that would lead out of its root
+      FolderError               an instrument's folder
+        FolderMissing, FolderUnreadable, FolderHangs                              (transient)
+      FileError
+        SourceMissing           the file is not on the instrument (any more)      (transient)
+        SourceUnreadable        open elsewhere, access denied                     (transient)
+        SourceChanged           it changed while it was copied                    (transient)
+        CopyStalled             no byte moved for too long                        (transient)
+        BackupFull              no space left on the backup store                 (transient)
+        BackupUnwritable        the backup store refuses                          (transient)
+        BackupConflict          something else stands under that name             (transient)
+        DigestMismatch          what was read back is not what was written
+          BackupDamaged         a backup is not (any more) what was recorded of it
+        NotRecorded             also a KeyError: MongoDB has no size or digest of the file
+      JobError
+        SubmitFailed            the engine refused a job
+        OutputExists            a result folder is there and the mode is `raise`
+        UnknownSettings         a version of settings that MongoDB doesn't have
+      MetricsError
+        MissingOutputError      a required result file is not there
+        FileFormatError         it is there, and can't be read or lacks a required column
+        UnsupportedRawFile      a program can't read this vendor's files
+
+`transient` says that time or a mended disk cures it: such a step is tried again by itself. What
+is not transient waits for a person and `kraken retry`.
+"""
+
+
+class KrakenError(Exception):
+    """An error that says what, which file, expected and found, and what to do next.
+
+    Args:
+        what: one sentence, without the file's name.
+        file: path or raw file id.
+        expected, found: what should have been and what was.
+        next_step: what the reader can do about it.
+    """
+
+    transient = False
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: object = None,
+        expected: object = None,
+        found: object = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.what = what
+        # A name that is no UTF-8 could be shown and kept nowhere.
+        self.file = None if file is None else str(file).encode("utf-8", "backslashreplace").decode()
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.next_step = next_step
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        text = self.what.rstrip(".")
+        if self.file is not None:
+            text += f": {self.file!r}"
+        text += "."
+        if self.expected is not None:
+            text += f" Expected {self.expected}."
+        if self.found is not None:
+            text += f" Found {self.found}."
+        if self.next_step is not None:
+            text += f" Next: {self.next_step}"
+        return text
+
+    def __str__(self) -> str:  # KeyError's own would quote the message
+        return str(self.args[0])
+
+
+class ConfigError(KrakenError):
+    """instruments.yaml can't be used; the message has file, line, key and what was expected."""
+
+
+class Unexpected(KrakenError):
+    transient = True
+
+
+class StoreError(KrakenError):
+    pass
+
+
+class StoreUnavailable(StoreError):
+    transient = True
+
+
+class StoreRefused(StoreError):
+    pass
+
+
+class UnknownRawFile(StoreError):
+    pass
+
+
+class StatusConflict(StoreError):
+    pass
+
+
+class LeaseHeld(StoreError):
+    pass
+
+
+class LeaseLost(StoreError):
+    pass
+
+
+class NameError_(KrakenError):
+    """A name from a disk or a database that can't be used as it is."""
+
+
+class WrongExtension(NameError_, ValueError):
+    pass
+
+
+class UnsafePath(NameError_):
+    pass
+
+
+class FolderError(KrakenError):
+    transient = True
+
+
+class FolderMissing(FolderError):
+    pass
+
+
+class FolderUnreadable(FolderError):
+    pass
+
+
+class FolderHangs(FolderError):
+    pass
+
+
+class FileError(KrakenError):
+    pass
+
+
+class SourceMissing(FileError):
+    transient = True
+
+
+class SourceUnreadable(FileError):
+    transient = True
+
+
+class SourceChanged(FileError):
+    transient = True
+
+
+class CopyStalled(FileError):
+    transient = True
+
+
+class BackupFull(FileError):
+    transient = True
+
+
+class BackupUnwritable(FileError):
+    transient = True
+
+
+class BackupConflict(FileError):
+    transient = True
+
+
+class DigestMismatch(FileError):
+    transient = True
+
+
+class BackupDamaged(DigestMismatch):
+    transient = False
+
+
+class NotRecorded(FileError, KeyError):
+    pass
+
+
+class JobError(KrakenError):
+    pass
+
+
+class SubmitFailed(JobError):
+    transient = True
+
+
+class OutputExists(JobError):
+    pass
+
+
+class UnknownSettings(JobError):
+    pass
+
+
+class MetricsError(KrakenError):
+    pass
+
+
+class MissingOutputError(MetricsError):
+    pass
+
+
+class FileFormatError(MetricsError):
+    pass
+
+
+class UnsupportedRawFile(MetricsError):
+    pass

@@ -1,0 +1,293 @@
+"""A raw file: its identity, its record in MongoDB, its statuses and their legal transitions.
+
+Source of the fields: the documents of AlphaKraken's collection `raw_file`; `acquisition`,
+`attempts`, `lease`, `retry_at` and `history` are our additions.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote, unquote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
+
+FALLBACK_PROJECT = "_FALLBACK"
+MAX_STATUS_DETAILS = 512
+# Room for the longest companion ending, a manifest's ending, and a temporary name.
+_NAME_MARGIN_BYTES = 24
+_ENCODED_PREFIX = "%enc:"
+
+
+class Status(StrEnum):
+    QUEUED_FOR_MONITORING = "queued_for_monitoring"
+    MONITORING_ACQUISITION = "monitoring_acquisition"
+    MONITORING_DONE = "monitoring_done"
+    CHECKSUMMING = "checksumming"
+    CHECKSUMMING_DONE = "checksumming_done"
+    COPYING = "copying"
+    COPYING_DONE = "copying_done"
+    QUEUED_FOR_QUANTING = "queued_for_quanting"
+    QUANTING = "quanting"
+    DONE = "done"
+    DONE_NOT_QUANTED = "done_not_quanted"
+    QUANTING_FAILED = "quanting_failed"
+    ACQUISITION_FAILED = "acquisition_failed"
+    ERROR = "error"
+    IGNORED = "ignored"
+
+
+FINAL = frozenset(
+    {
+        Status.DONE,
+        Status.DONE_NOT_QUANTED,
+        Status.QUANTING_FAILED,
+        Status.ACQUISITION_FAILED,
+        Status.ERROR,
+        Status.IGNORED,
+    }
+)
+OPEN_ACQUISITION = frozenset({Status.QUEUED_FOR_MONITORING, Status.MONITORING_ACQUISITION})
+BACKUP_UNDER_WAY = frozenset({Status.CHECKSUMMING, Status.CHECKSUMMING_DONE, Status.COPYING})
+
+# What a step may do by itself. Any status but IGNORED may also become ERROR, and a final one is
+# otherwise left only when a step is asked for again (`ASKED_AGAIN`).
+_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED_FOR_MONITORING: frozenset(
+        {Status.MONITORING_ACQUISITION, Status.MONITORING_DONE, Status.IGNORED}
+    ),
+    Status.MONITORING_ACQUISITION: frozenset({Status.MONITORING_DONE, Status.IGNORED}),
+    Status.MONITORING_DONE: frozenset(
+        {
+            Status.CHECKSUMMING,
+            Status.COPYING,
+            Status.ACQUISITION_FAILED,
+            Status.QUEUED_FOR_MONITORING,  # its main file turned up after all
+        }
+    ),
+    Status.CHECKSUMMING: frozenset({Status.CHECKSUMMING_DONE, Status.COPYING}),
+    Status.CHECKSUMMING_DONE: frozenset({Status.COPYING}),
+    Status.COPYING: frozenset({Status.COPYING, Status.COPYING_DONE, Status.ACQUISITION_FAILED}),
+    Status.COPYING_DONE: frozenset(
+        {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
+    ),
+    Status.QUEUED_FOR_QUANTING: frozenset(
+        {Status.QUANTING, Status.QUANTING_FAILED, Status.DONE_NOT_QUANTED}
+    ),
+    Status.QUANTING: frozenset({Status.DONE, Status.QUANTING_FAILED}),
+}
+ASKED_AGAIN: Mapping[Status, frozenset[Status]] = {
+    Status.DONE: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.DONE_NOT_QUANTED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.QUANTING_FAILED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.ACQUISITION_FAILED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.ERROR: frozenset(
+        {
+            Status.QUEUED_FOR_MONITORING,
+            Status.COPYING,
+            Status.QUEUED_FOR_QUANTING,
+            Status.DONE_NOT_QUANTED,
+            Status.ACQUISITION_FAILED,
+        }
+    ),
+    Status.IGNORED: frozenset({Status.QUEUED_FOR_MONITORING}),
+}
+
+
+def may_become(old: Status, new: Status) -> bool:
+    """Whether the table of transitions allows it."""
+    if new is Status.ERROR:  # also from a final status: a backup can be found damaged years later
+        return old is not Status.IGNORED
+    return new in _TRANSITIONS.get(old, frozenset()) | ASKED_AGAIN.get(old, frozenset())
+
+
+class BackupStatus(StrEnum):
+    COPYING_IN_PROGRESS = "copying_in_progress"
+    COPYING_DONE = "copying_done"
+    COPYING_FAILED = "copying_failed"
+    UPLOAD_IN_PROGRESS = "upload_in_progress"
+    UPLOAD_DONE = "upload_done"
+    UPLOAD_FAILED = "upload_failed"
+    SKIPPED = "skipped"
+
+
+BACKED_UP = frozenset(
+    {
+        BackupStatus.COPYING_DONE,
+        BackupStatus.UPLOAD_IN_PROGRESS,
+        BackupStatus.UPLOAD_DONE,
+        BackupStatus.UPLOAD_FAILED,
+    }
+)
+
+
+class InstrumentFileStatus(StrEnum):
+    INITIAL = "initial"
+    MOVED = "moved"
+    PURGED = "purged"
+    RENAMED = "renamed"
+    NOT_APPLICABLE = "n/a"
+
+
+class Step(StrEnum):
+    """The steps that a run is requested for."""
+
+    BACKUP = "backup"
+    QUANT = "quant"
+    COLLECT = "collect"
+
+
+class FileFact(BaseModel):
+    """What is recorded of one member: size in bytes, MD5 as hex, S3 ETag where there is one."""
+
+    model_config = ConfigDict(frozen=True)
+    size: int | None
+    md5: str | None
+    etag: str | None = None
+
+    @classmethod
+    def from_record(cls, record: list[Any] | tuple[Any, ...]) -> "FileFact":
+        size, md5, *rest = record
+        return cls(
+            size=None if size is None else int(size), md5=md5, etag=rest[0] if rest else None
+        )
+
+    def to_record(self) -> list[Any]:
+        record: list[Any] = [None if self.size is None else float(self.size), self.md5]
+        return record if self.etag is None else [*record, self.etag]
+
+
+class Lease(BaseModel):
+    """Who works on a file until when. Without a renewal it lapses by itself."""
+
+    model_config = ConfigDict(frozen=True)
+    token: str
+    run_id: str
+    host: str
+    step: str
+    until: datetime
+
+    def is_live(self, now: datetime) -> bool:
+        return self.until > now
+
+
+class RawFile(BaseModel):
+    """A document of the collection `raw_file`. Sizes in bytes, dates in UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    id: str = Field(alias="_id")
+    original_name: str
+    instrument_id: str
+    status: Status
+    collision_flag: str | None = None
+    project_id: str | None = None
+    status_details: str | None = None
+    size: int | None = None
+    file_info: dict[str, FileFact] = Field(default_factory=dict)
+    backup_base_path: str | None = None
+    backup_status: BackupStatus | None = None
+    instrument_file_status: InstrumentFileStatus | None = None
+    created_at: datetime
+    created_at_: datetime
+    updated_at_: datetime
+    acquisition: dict[str, Any] = Field(default_factory=dict)
+    attempts: dict[str, int] = Field(default_factory=dict)
+    failures: int = 0
+    retry_at: datetime | None = None
+    lease: Lease | None = None
+    quant_settings: list[dict[str, Any]] = Field(default_factory=list)
+    history: list[dict[str, Any]] = Field(default_factory=list)
+    unreadable: str | None = None  # the field of a document that can't be read
+
+    @property
+    def is_backed_up(self) -> bool:
+        return self.backup_status in BACKED_UP
+
+    @property
+    def year_month(self) -> str:
+        return year_month(self.created_at)
+
+    def leased(self, now: datetime) -> Lease | None:
+        return self.lease if self.lease is not None and self.lease.is_live(now) else None
+
+    def main_file_size(self, rules: VendorRules) -> int | None:
+        """Recorded size of the main file in bytes; -1 where there is none (any more).
+
+        None while the file is being handled and nothing is known of its size yet.
+        """
+        if self.instrument_file_status in _NO_LONGER_THERE:
+            return -1
+        main = rules.main_file(self.id)
+        for path, fact in self.file_info.items():
+            if path == main or path.endswith(f"/{main}"):
+                return fact.size
+        if not self.acquisition:  # recorded by another program, which kept less
+            return None if rules.is_folder else self.size
+        if self.status in FINAL - {Status.ERROR}:
+            ended_size: int | None = self.acquisition.get("ended_size")
+            return -1 if ended_size is None else ended_size
+        return None
+
+
+_NO_LONGER_THERE = frozenset(
+    {InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED, InstrumentFileStatus.RENAMED}
+)
+
+
+def year_month(created_at: datetime) -> str:
+    """`YYYY_MM` in UTC, the folder of a backup or a fallback result."""
+    return created_at.astimezone(UTC).strftime("%Y_%m")
+
+
+def collision_flag(now: datetime) -> str:
+    """`YYYYMMDD-HHMMSS-ffffff-` in UTC."""
+    return now.astimezone(UTC).strftime("%Y%m%d-%H%M%S-%f-")
+
+
+def raw_file_id(vendor_rules: VendorRules, original_name: str, flag: str | None) -> str:
+    """The id under which a raw file is known for ever: its name, behind the flag on a collision.
+
+    A flagged name that no file system would take (over 255 bytes, of its companions too) is cut
+    and marked with a digest of the whole.
+    """
+    if flag is None:
+        return original_name
+    name = flag + original_name
+    has_companions = vendor_rules.vendor is Vendor.SCIEX  # whose names are longer than the id
+    longest = MAX_NAME_BYTES - (_NAME_MARGIN_BYTES if has_companions else 0)
+    if len(name.encode()) <= longest:
+        return name
+    stem = vendor_rules.stem(original_name)
+    extension = original_name[len(stem) :]
+    mark = "~" + hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]
+    room = MAX_NAME_BYTES - _NAME_MARGIN_BYTES - len((flag + mark + extension).encode())
+    return flag + stem.encode()[:room].decode(errors="ignore") + mark + extension
+
+
+def partition_key(file_id: str) -> str:
+    """The Dagster partition key of a raw file.
+
+    It is the id, but for ids that Dagster can't take (`...`, control characters): those are
+    percent-encoded behind a prefix, and `raw_file_id_of` leads back.
+    """
+    hostile = "..." in file_id or any(not char.isprintable() for char in file_id)
+    if hostile or file_id.startswith(_ENCODED_PREFIX):
+        return _ENCODED_PREFIX + quote(file_id, safe=" ").replace("...", "%2E%2E%2E")
+    return file_id
+
+
+def raw_file_id_of(key: str) -> str:
+    """The raw file id that a partition key stands for."""
+    if key.startswith(_ENCODED_PREFIX):
+        return unquote(key[len(_ENCODED_PREFIX) :])
+    return key
+
+
+def short_details(text: str) -> str:
+    """`text` as it fits into `status_details`, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_STATUS_DETAILS else line[: MAX_STATUS_DETAILS - 1] + "…"

@@ -1,0 +1,53 @@
+"""Metrics type `msqc`: quality figures of the raw data itself, from `msqc_results.tsv`.
+
+`rawqc` writes such a table, and so does any other program that keeps to its columns.
+"""
+
+from pathlib import Path
+
+from kraken_dagster.domain.errors import FileFormatError
+from kraken_dagster.metrics.tables import read_table
+
+RESULTS_NAME = "msqc_results.tsv"
+
+FIGURES = (
+    "ms1_scans",
+    "ms1_median_tic",
+    "ms1_median_injection_time",
+    "ms2_scans",
+    "ms2_median_tic",
+    "ms2_median_injection_time",
+    "gradient_length",
+    "evosep_pump_hp_pressure_max",
+)
+EVOSEP_PREFIX = "evosep_"
+
+
+def read(folder: Path) -> dict[str, float | int | None]:
+    """The figures of `folder`/msqc_results.tsv.
+
+    Numbers of scans, median TIC (arbitrary units), median injection time (ms), gradient length
+    (minutes), and what an Evosep pump logged, in its own units. An `evosep_*` column that holds
+    text is left out, as is any other column. A cell without a number is None; several rows are
+    averaged. Programs differ in what they can tell of a vendor's files, so that no single column is
+    required.
+
+    Raises:
+        MissingOutputError: there is no such table.
+        FileFormatError: it can't be read, has no column of `FIGURES`, or holds text in one.
+    """
+    table = read_table(folder / RESULTS_NAME)
+    names = [name for name in FIGURES if name in table]
+    if not names:
+        raise FileFormatError(
+            "A table of quality figures has none of them",
+            file=table.path,
+            expected=f"some of the columns {', '.join(FIGURES)}",
+            found=", ".join(table.columns) or "no column",
+        )
+    names += [n for n in table.columns if n.startswith(EVOSEP_PREFIX) and n not in names]
+    return {
+        name: table.mean(name)
+        for name in names
+        if not name.startswith(EVOSEP_PREFIX) or table.is_numeric(name)
+    }

@@ -1,0 +1,119 @@
+"""The program `kraken-rawqc RAW OUTPUT`: quality figures of raw data, without a vendor's library.
+
+It writes the figures that `frames` reads as one row of OUTPUT/msqc_results.tsv, which `msqc`
+reads.
+
+Exit codes: 0 written; 1 the raw data is damaged or incomplete, or OUTPUT can't be written; 2 wrong
+arguments; 3 raw data of a vendor that it can't read yet.
+"""
+
+import argparse
+import csv
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kraken_dagster.domain.errors import KrakenError, UnsupportedRawFile
+from kraken_dagster.metrics.frames import Figures, read_figures
+from kraken_dagster.metrics.msqc import RESULTS_NAME
+
+PROGRAM = "kraken-rawqc"
+EXIT_FAILED, EXIT_UNSUPPORTED = 1, 3
+
+
+def write_results(figures: Figures, output: Path) -> Path:
+    """Writes msqc_results.tsv in the folder `output`, which is made if need be; its path.
+
+    The table appears under its name when it is complete, in place of an older one.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    result = output / RESULTS_NAME
+    partial = output / f".{RESULTS_NAME}.{uuid.uuid4().hex}.tmp"
+    try:
+        # a name that is no UTF-8 is no reason for a table that is none
+        with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(field.name for field in fields(figures))
+            writer.writerow(_cell(value) for value in astuple(figures))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(result)
+    finally:
+        partial.unlink(missing_ok=True)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program on `argv` (default: the command line); its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    raw, output = arguments.raw, arguments.output
+    if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(raw)):
+        parser.error("OUTPUT lies in the raw data, which is never written to")
+    _say(f"{PROGRAM} {_version()}")
+    try:
+        figures = read_figures(raw)
+        result = write_results(figures, output)
+    except UnsupportedRawFile as error:
+        return _fail(error, EXIT_UNSUPPORTED)
+    except (KrakenError, OSError) as error:
+        return _fail(error, EXIT_FAILED)
+    _report(figures, result)
+    return 0
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _report(figures: Figures, result: Path) -> None:
+    _say(f"raw file: {figures.raw_file!r}")
+    for level in ("ms1", "ms2"):
+        tic, time = (
+            _cell(getattr(figures, f"{level}_median_{what}")) or "none"
+            for what in ("tic", "injection_time")
+        )
+        scans = getattr(figures, f"{level}_scans")
+        _say(f"{level.upper()}: {scans} scans, median TIC {tic}, median injection time {time} ms")
+    _say(f"gradient: {figures.gradient_length:.3f} min")
+    _say(f"written: {str(result)!r}")
+
+
+def _say(line: str) -> None:
+    """Prints a line in whatever the terminal or log can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def _fail(error: Exception, exit_code: int) -> int:
+    print(f"{PROGRAM}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    return exit_code
+
+
+def _version() -> str:
+    try:
+        return version("kraken-dagster")
+    except PackageNotFoundError:  # run from a source tree
+        return "(not installed)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Quality figures of raw data: OUTPUT/msqc_results.tsv."
+    )
+    parser.add_argument("raw", metavar="RAW", type=Path, help="a Bruker .d folder; only read")
+    parser.add_argument("output", metavar="OUTPUT", type=Path, help="a folder; made if need be")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

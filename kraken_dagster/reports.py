@@ -1,0 +1,122 @@
+"""What `kraken status`, `files` and `show` tell, as plain data; printing it is the CLI's."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+
+from kraken_dagster.domain.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
+from kraken_dagster.steps.world import World
+
+_STALE_AFTER_LOOKS = 10
+_STANDS_STILL = timedelta(hours=24)
+
+
+def status(world: World) -> dict[str, Any]:
+    """How every instrument is, what its files are, and what is wrong."""
+    instruments = [_instrument(world, item) for item in world.config.instruments]
+    engines = {
+        name: sum(job.is_open for job in world.store.jobs.uncollected(name))
+        for name in world.config.engines
+    }
+    wrong = [problem for item in instruments for problem in item["wrong"]]
+    wrong += [
+        f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"
+        for name in world.store.jobs.engines_in_use()
+        if name not in world.config.engines
+    ]
+    return {
+        "simulation": world.config.simulation is not None,
+        "instruments": instruments,
+        "open_jobs": engines,
+        "wrong": wrong,
+    }
+
+
+def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
+    board = world.store.board.get(instrument_id) or {}
+    counts = world.store.raw_files.count_by_status(instrument_id)
+    looked_at = board.get("updated_at_")
+    interval = timedelta(seconds=world.instrument(instrument_id).watch_interval_s)
+    details, condition = board.get("status_details"), board.get("status", "never looked at")
+    if looked_at is None:
+        details = f"switch {instrument_id}_watcher on in Dagit, or see whether the daemon runs"
+    elif world.now() - looked_at > max(_STALE_AFTER_LOOKS * interval, timedelta(minutes=2)):
+        condition = "not looked at"
+        details = f"no look since {looked_at:%Y-%m-%d %H:%M} UTC: is {instrument_id}_watcher on?"
+    wrong = [] if condition == "ok" else [f"{instrument_id}: {details}"]
+    if failed := counts.get(Status.ERROR, 0):
+        wrong.append(f"{instrument_id}: {failed} files in error; `kraken files --status error`")
+    wrong += _standing_still(world, instrument_id)
+    return {
+        "id": instrument_id,
+        "type": world.instrument(instrument_id).type,
+        "status": condition,
+        "details": details,
+        "looked_at": looked_at,
+        "free_space_gb": board.get("free_space_gb"),
+        "left_alone": board.get("left_alone", []),
+        "files": counts,
+        "wrong": wrong,
+    }
+
+
+def _standing_still(world: World, instrument_id: str) -> list[str]:
+    """Files that should move on by themselves, and haven't for long."""
+    moving, now = set(Status) - FINAL - OPEN_ACQUISITION, world.now()
+    return [
+        f"{instrument_id}: {item.id!r} has been {item.status} since "
+        f"{item.updated_at_:%Y-%m-%d %H:%M} UTC"
+        for item in world.store.raw_files.in_status(instrument_id, moving)
+        if item.leased(now) is None and now - item.updated_at_ > _STANDS_STILL
+    ]
+
+
+def files(
+    world: World, *, instrument_ids: list[str], statuses: Collection[Status], limit: int
+) -> list[dict[str, Any]]:
+    """The newest files, newest first."""
+    found = world.store.raw_files.latest(instrument_ids, statuses=statuses, limit=limit)
+    return [_row(item) for item in found]
+
+
+def _row(raw_file: RawFile) -> dict[str, Any]:
+    return {
+        "id": raw_file.id,
+        "instrument": raw_file.instrument_id,
+        "project": raw_file.project_id,
+        "status": raw_file.status,
+        "details": raw_file.status_details,
+        "size_bytes": raw_file.size,
+        "backup": raw_file.backup_status,
+        "created_at": raw_file.created_at,
+        "retry_at": raw_file.retry_at if raw_file.status is Status.ERROR else None,
+    }
+
+
+def show(world: World, raw_file_id: str) -> dict[str, Any]:
+    """Everything that is known of one file.
+
+    Raises:
+        UnknownRawFile
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    return {
+        **_row(raw_file),
+        "original_name": raw_file.original_name,
+        "collision_flag": raw_file.collision_flag,
+        "instrument_file": raw_file.instrument_file_status,
+        "backup_base_path": raw_file.backup_base_path,
+        "file_info": {
+            name: {"size_bytes": fact.size, "md5": fact.md5}
+            for name, fact in raw_file.file_info.items()
+        },
+        "acquisition": raw_file.acquisition,
+        "attempts": raw_file.attempts,
+        "lease": None if raw_file.lease is None else raw_file.lease.model_dump(),
+        "jobs": [
+            job.model_dump(by_alias=True, exclude={"environment"})
+            for job in world.store.jobs.of(raw_file_id)
+        ],
+        "metrics": world.store.metrics.of(raw_file_id),
+        "history": raw_file.history,
+    }

@@ -1,0 +1,89 @@
+"""One poll for all jobs: asks each engine once, and requests what follows from the answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from kraken_dagster.assets.common import make_world
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.errors import StoreUnavailable
+from kraken_dagster.domain.raw_file import RawFile, Step
+from kraken_dagster.partitions import CLUSTER_POOL, collect_job, pool_limit, quant_job
+from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
+from kraken_dagster.sensors.watcher import quant_run_config
+from kraken_dagster.steps.poll import Poll, poll
+from kraken_dagster.steps.world import World
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+
+def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    instruments = list(config.instruments)
+    job_names = [name(item) for item in instruments for name in (quant_job, collect_job)]
+    interval = min(config.instrument(item).watch_interval_s for item in instruments)
+
+    @dg.sensor(
+        name="cluster_jobs",
+        jobs=jobs,
+        minimum_interval_seconds=interval,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for the state of all open jobs at once, and has results collected.",
+    )
+    def cluster_jobs(
+        context: dg.SensorEvaluationContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            world = make_world(config, store, cluster, storage)
+            slots = {
+                name: pool_limit(context.instance, CLUSTER_POOL, default=engine.slots)
+                for name, engine in config.engines.items()
+            }
+            found = poll(world, slots=slots)
+            requests = _requests(context, world, found, set(job_names))
+        except StoreUnavailable as error:
+            return dg.SkipReason(str(error))
+        for problem in found.problems:
+            context.log.error(problem)
+        if requests:
+            return dg.SensorResult(run_requests=requests)
+        problems = "".join(f"; {problem}" for problem in found.problems)
+        return dg.SkipReason(f"{found.open_jobs} jobs are open, nothing to collect{problems}")
+
+    return cluster_jobs
+
+
+def _requests(
+    context: dg.SensorEvaluationContext, world: World, found: Poll, jobs: set[str]
+) -> list[dg.RunRequest]:
+    live = live_files(context.instance, world, jobs)
+    requests: list[dg.RunRequest] = []
+    wanted: list[tuple[RawFile, Step]] = [
+        *((item, Step.COLLECT) for item in found.to_collect),
+        *((item, Step.QUANT) for item in found.to_submit),
+    ]
+    for raw_file, step in wanted:
+        if raw_file.id in live:
+            continue
+        ensure_partitions(context.instance, raw_file.instrument_id, [raw_file])
+        made = _request(world, raw_file, step)
+        if made is not None:
+            requests.append(made)
+    return requests
+
+
+def _request(world: World, raw_file: RawFile, step: Step) -> dg.RunRequest | None:
+    instrument_id = raw_file.instrument_id
+    if step is Step.COLLECT:
+        return request(world, raw_file, step=step, job_name=collect_job(instrument_id))
+    return request(
+        world,
+        raw_file,
+        step=step,
+        job_name=quant_job(instrument_id),
+        run_config={"ops": quant_run_config(world, instrument_id)},
+    )

@@ -1,0 +1,112 @@
+"""Requests runs for files, and knows which files have a live run already."""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunRecord, RunsFilter
+
+from kraken_dagster.domain.errors import UnknownRawFile
+from kraken_dagster.domain.raw_file import RawFile, Step, partition_key, raw_file_id_of
+from kraken_dagster.partitions import TAG_ATTEMPT, TAG_INSTRUMENT, TAG_STEP, raw_files
+from kraken_dagster.steps.world import World
+
+_LIVE = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+_PARTITION_TAG = "dagster/partition"
+
+
+def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]) -> dict[str, str]:
+    """The raw files that a live run of these jobs is for, each with the run's id.
+
+    A run whose process is gone stays `started` for ever in Dagster. What shows that it lives is
+    the file's lease; a run without one for too long is reported as failed here, whoever asked for
+    it, and doesn't count.
+    """
+    live: dict[str, str] = {}
+    for record in instance.get_run_records(RunsFilter(statuses=list(_LIVE))):
+        run = record.dagster_run
+        key = run.tags.get(_PARTITION_TAG)
+        if key is None:
+            continue
+        raw_file_id = raw_file_id_of(key)
+        if (reason := _why_dead(world, record, raw_file_id)) is not None:
+            instance.report_run_failed(run, reason)
+        elif run.job_name in jobs:
+            live[raw_file_id] = run.run_id
+    return live
+
+
+def _why_dead(world: World, record: RunRecord, raw_file_id: str) -> str | None:
+    if record.dagster_run.status is not DagsterRunStatus.STARTED or record.start_time is None:
+        return None
+    try:
+        raw_file = world.store.raw_files.get(raw_file_id)
+    except UnknownRawFile:
+        return None
+    if raw_file.instrument_id not in world.config.instruments:
+        return None
+    now, run_id = world.now(), record.dagster_run.run_id
+    held = raw_file.leased(now)
+    if held is not None and held.run_id == run_id:
+        return None
+    seconds = world.instrument(raw_file.instrument_id).lease_s
+    started = datetime.fromtimestamp(record.start_time, tz=UTC)
+    idle = now - max(started, raw_file.updated_at_)
+    if idle < timedelta(seconds=seconds):
+        return None
+    return (
+        f"The run's process is gone: it holds no lease on {raw_file_id!r} and nothing has changed "
+        f"on that file for {idle.total_seconds():.0f} s. Next: nothing, what is missing is "
+        "requested again."
+    )
+
+
+def request(
+    world: World,
+    raw_file: RawFile,
+    *,
+    step: Step,
+    job_name: str,
+    run_config: dict[str, Any] | None = None,
+) -> dg.RunRequest | None:
+    """A run for one file; None if another sensor was quicker.
+
+    The attempt is counted in MongoDB first: a run key is used up for ever, even if the run never
+    comes to life.
+    """
+    attempt = world.store.raw_files.next_attempt(raw_file, step)
+    if attempt is None:
+        return None
+    key = partition_key(raw_file.id)
+    return dg.RunRequest(
+        run_key=f"{key}:{step}:{attempt}",
+        job_name=job_name,
+        partition_key=key,
+        run_config=run_config or {},
+        tags={
+            TAG_STEP: step.value,
+            TAG_ATTEMPT: str(attempt),
+            TAG_INSTRUMENT: raw_file.instrument_id,
+        },
+    )
+
+
+def ensure_partitions(
+    instance: dg.DagsterInstance, instrument_id: str, files: Iterable[RawFile]
+) -> None:
+    """Adds the files' partitions that Dagster doesn't have (any more)."""
+    name = raw_files(instrument_id).name
+    assert name is not None
+    wanted = list(dict.fromkeys(partition_key(item.id) for item in files))
+    if not wanted:
+        return
+    there = set(instance.get_dynamic_partitions(name))
+    if missing := [key for key in wanted if key not in there]:
+        instance.add_dynamic_partitions(name, missing)

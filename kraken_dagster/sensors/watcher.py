@@ -1,0 +1,132 @@
+"""The watcher of one instrument: looks at its folder, and requests what is due on its files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from kraken_dagster.assets.common import make_world
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.errors import FolderError, StoreUnavailable
+from kraken_dagster.domain.raw_file import RawFile, Status, Step
+from kraken_dagster.partitions import (
+    BACKUP,
+    QUANT_JOB,
+    copy_pool,
+    ingest_job,
+    op_name,
+    pool_limit,
+    quant_job,
+)
+from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
+from kraken_dagster.steps.look import Look, due_for_backup, look_at
+from kraken_dagster.steps.world import World
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+
+def watcher_sensor(
+    config: KrakenConfig, instrument_id: str, jobs: Sequence[Any]
+) -> dg.SensorDefinition:
+    instrument = config.instrument(instrument_id)
+
+    @dg.sensor(
+        name=f"{instrument_id}_watcher",
+        jobs=jobs,
+        minimum_interval_seconds=instrument.watch_interval_s,
+        default_status=dg.DefaultSensorStatus(instrument.sensors.upper()),
+        description=f"Looks at the folder of {instrument_id} and requests backups.",
+    )
+    def watcher(
+        context: dg.SensorEvaluationContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            world = make_world(config, store, cluster, storage)
+            look, problem = _look(world, instrument_id)
+            due = due_for_backup(world.store, instrument_id, world.now())
+            if problem is not None:  # nothing can be copied, but what is in the backup goes on
+                due = [item for item in due if item.is_backed_up]
+            shown = [*look.registered, *look.open, *look.ended, *due]
+            handled = [item for item in shown if item.status is not Status.IGNORED]
+            ensure_partitions(context.instance, instrument_id, handled)
+            requests = _requests(context, world, instrument_id, due)
+        except StoreUnavailable as error:
+            return dg.SkipReason(str(error))
+        for left in look.newly_left_alone:
+            context.log.warning(f"left alone: {left.name!a}: {left.reason}")
+        if requests:
+            return dg.SensorResult(run_requests=requests)
+        waiting = (
+            f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
+        )
+        return dg.SkipReason(problem or f"{look.summary()}; {waiting}")
+
+    return watcher
+
+
+def _look(world: World, instrument_id: str) -> tuple[Look, str | None]:
+    """The look, or an empty one and why. What is known is gone on with either way."""
+    try:
+        return look_at(world, instrument_id), None
+    except FolderError as error:
+        return Look(0, (), (), (), ()), str(error)
+
+
+def _requests(
+    context: dg.SensorEvaluationContext, world: World, instrument_id: str, due: list[RawFile]
+) -> list[dg.RunRequest]:
+    jobs = {ingest_job(instrument_id), quant_job(instrument_id)}
+    live = live_files(context.instance, world, jobs)
+    instrument = world.instrument(instrument_id)
+    pool = copy_pool(instrument_id)
+    slots = pool_limit(context.instance, pool, default=instrument.copy_slots)
+    requests: list[dg.RunRequest] = []
+    for raw_file in due:
+        if len(live) + len(requests) >= slots:
+            break
+        if raw_file.id in live:
+            continue
+        wanted = _request(world, raw_file)
+        if wanted is not None:
+            requests.append(wanted)
+    return requests
+
+
+def _request(world: World, raw_file: RawFile) -> dg.RunRequest | None:
+    instrument_id = raw_file.instrument_id
+    quant_config = quant_run_config(world, instrument_id)
+    if raw_file.is_backed_up:
+        return request(
+            world,
+            raw_file,
+            step=Step.QUANT,
+            job_name=quant_job(instrument_id),
+            run_config={"ops": quant_config},
+        )
+    return request(
+        world,
+        raw_file,
+        step=Step.BACKUP,
+        job_name=ingest_job(instrument_id),
+        run_config={"ops": {**_backup_run_config(world, instrument_id), **quant_config}},
+    )
+
+
+def _backup_run_config(world: World, instrument_id: str) -> dict[str, object]:
+    """The values of instruments.yaml, so that they are shown on the run that used them."""
+    instrument = world.instrument(instrument_id)
+    options = {
+        "backup_overwrite_file_id": instrument.backup_overwrite_file_id,
+        "checksum_overwrite_file_id": instrument.checksum_overwrite_file_id,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return {op_name(instrument_id, BACKUP): {"config": given}}
+
+
+def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
+    mode = world.instrument(instrument_id).output_exists_mode
+    return {op_name(instrument_id, QUANT_JOB): {"config": {"output_exists_mode": mode.name}}}

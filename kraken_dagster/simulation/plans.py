@@ -1,0 +1,135 @@
+"""What happens in the simulated laboratory: a plan per instrument, and what Kraken makes of it.
+
+Plans are data, the same for the same arguments; `laboratory` carries them out.
+"""
+
+import random
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from kraken_dagster.simulation.instruments import EXTENSIONS, Acquisition, Outcome, Vendor
+
+MINUTES = 20
+CORRUPTED_MINUTES = 120  # long enough for Kraken to see the file before it is renamed
+
+_MODELS: dict[Vendor, str] = {"thermo": "Astral", "bruker": "TimsTOF", "sciex": "ZenoTOF"}
+_SAMPLES = ("HeLa_200ng", "K562_200ng", "Plasma_100ng")
+_PROJECT = re.compile(r"[A-Z0-9]{4,16}")
+
+
+@dataclass(frozen=True)
+class MoveAsideByHand:
+    """An operator waits for the backup of a file, then moves the file into a folder of her own.
+
+    `into` is a folder in the instrument's folder; `timeout_s` real seconds is how long she waits.
+    """
+
+    name: str
+    into: str = "moved_by_hand"
+    timeout_s: float = 600.0
+
+
+OperatorAction = MoveAsideByHand
+PlanItem = Acquisition | OperatorAction
+
+
+@dataclass(frozen=True)
+class ExpectedFile:
+    """What a raw file should end as; `reason_contains` is a part of its status details."""
+
+    original_name: str
+    expected_status: str
+    reason_contains: str = ""
+
+
+def running_number(start: datetime) -> int:
+    """The second of the day: a plan that starts later that day has numbers of its own."""
+    return start.hour * 3600 + start.minute * 60 + start.second
+
+
+def demo_plan(
+    vendor: Vendor,
+    *,
+    files: int,
+    start: datetime,
+    project: str,
+    unit: int = 1,
+    first_number: int | None = None,
+) -> list[PlanItem]:
+    """The demo's plan for an instrument.
+
+    Args:
+        files: ordinary ones. For a Thermo there come on top: one that gets corrupted, one in DDA
+            mode, and one under the name of the first, which an operator has moved aside.
+        start: its date stands in the names.
+        project: id of 4 to 16 of `A-Z0-9` to stand in the names, or empty for none.
+        unit: which instrument of its model; names differ between units.
+        first_number: of the running numbers that end the names; `running_number(start)` if None.
+
+    Raises:
+        ValueError: `files` below 1, an unknown vendor, or a project id of another form.
+    """
+    if files < 1 or vendor not in EXTENSIONS:
+        raise ValueError(f"No plan for {files} files of vendor {vendor!r}.")
+    if project and (not _PROJECT.fullmatch(project) or "DDA" in project):
+        raise ValueError(f"Expected 4 to 16 of A-Z0-9 without DDA, found project id {project!r}.")
+    if first_number is None:
+        first_number = running_number(start)
+    kinds = ["ok"] * files
+    if vendor == "thermo":
+        kinds.insert(1, "corrupted")
+        kinds.insert(3, "dda")
+    head = f"{start:%Y%m%d}_{_MODELS[vendor]}{unit}_Evo05_SA" + (f"_{project}" if project else "")
+    acquisitions = [
+        _acquisition(vendor, head, kind, index=index, number=first_number + index)
+        for index, kind in enumerate(kinds)
+    ]
+    if vendor != "thermo":
+        return list(acquisitions)
+    first = acquisitions[0]
+    # Smaller than the first: while it grows it is never as large as what Kraken knows.
+    again = replace(first, size_bytes=first.size_bytes * 3 // 5, seed=first.seed + 1)
+    return [*acquisitions, MoveAsideByHand(first.name), again]
+
+
+def _acquisition(vendor: Vendor, head: str, kind: str, *, index: int, number: int) -> Acquisition:
+    sample = _SAMPLES[index % len(_SAMPLES)]
+    mode = "DDA" if kind == "dda" else "DIA"
+    box, place = divmod(index, 96)
+    vial = f"S{box + 1}-{'ABCDEFGH'[place // 12]}{place % 12 + 1}"
+    name = f"{head}_{sample}_{mode}_{vial}_1_{number:05d}{EXTENSIONS[vendor]}"
+    outcome: Outcome = "corrupted" if kind == "corrupted" else "ok"
+    seed = zlib.crc32(name.encode())
+    return Acquisition(
+        name=name,
+        vendor=vendor,
+        minutes=CORRUPTED_MINUTES if kind == "corrupted" else MINUTES,
+        size_bytes=random.Random(seed).randrange(1_000_000, 3_000_000),  # noqa: S311
+        outcome=outcome,
+        seed=seed,
+    )
+
+
+def expected_outcomes(plan: Iterable[PlanItem]) -> list[ExpectedFile]:
+    """Every raw file that Kraken should know in the end; a colliding name stands there twice."""
+    return [
+        expected for item in plan if isinstance(item, Acquisition) for expected in _expected(item)
+    ]
+
+
+def _expected(acquisition: Acquisition) -> list[ExpectedFile]:
+    name = acquisition.name
+    if acquisition.outcome == "corrupted":
+        named = "File name indicates failed acquisition."
+        return [
+            ExpectedFile(name, "acquisition_failed", "File got renamed"),
+            ExpectedFile(acquisition.corrupted_name, "acquisition_failed", named),
+        ]
+    if acquisition.outcome == "no_main_file":
+        return [ExpectedFile(name, "acquisition_failed", "Main file was not created")]
+    if "dda" in name.lower():
+        return [ExpectedFile(name, "done_not_quanted", "Filename contains 'dda'.")]
+    return [ExpectedFile(name, "done")]

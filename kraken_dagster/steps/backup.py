@@ -1,0 +1,279 @@
+"""The backup of one raw file: made, or proven to be there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.copying import CopyPlan, CopyResult, copy_members
+from kraken_dagster.clients.files import Progress
+from kraken_dagster.clients.manifest import write_manifest
+from kraken_dagster.clients.reading import exists, require_root
+from kraken_dagster.domain.acquisition import Watch
+from kraken_dagster.domain.config import InstrumentEntry
+from kraken_dagster.domain.errors import DigestMismatch
+from kraken_dagster.domain.processing import main_file_is_missing, overwrite_requested, was_renamed
+from kraken_dagster.domain.raw_file import (
+    FINAL,
+    OPEN_ACQUISITION,
+    BackupStatus,
+    FileFact,
+    InstrumentFileStatus,
+    RawFile,
+    Status,
+    Step,
+)
+from kraken_dagster.domain.vendors import backup_mapping
+from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, verify
+from kraken_dagster.steps.source import members_of, refuse_grown
+from kraken_dagster.steps.world import World
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """The options that concern a backup; see `domain/config.py`."""
+
+    backup_overwrite_file_id: str | None = None
+    checksum_overwrite_file_id: str | None = None
+
+
+def back_up(
+    world: World,
+    raw_file_id: str,
+    *,
+    run_id: str,
+    options: BackupOptions,
+    by_hand: bool = True,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> BackupOutcome:
+    """Sees to it that a verified backup of the file exists.
+
+    Args:
+        by_hand: a person asked for it. Then a backup that is there already is read again in full;
+            a sensor's request for what is done meanwhile does nothing.
+
+    Raises:
+        FileError: it could not be made; status `error` and its reason are in MongoDB.
+        LeaseHeld, LeaseLost: another run works on the file.
+        StoreUnavailable
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    if reason := _why_not(raw_file, by_hand=by_hand):
+        return BackupOutcome(raw_file, False, reason)
+    with holding(world, raw_file_id, step=Step.BACKUP, run_id=run_id) as held:
+        raw_file = held.raw_file
+        if reason := _why_not(raw_file, by_hand=by_hand):
+            return BackupOutcome(raw_file, False, reason)
+        if raw_file.is_backed_up and not by_hand:
+            return BackupOutcome(raw_file, False, "the backup is there already")
+        failed = {"backup_status": BackupStatus.COPYING_FAILED}
+        with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease, fields=failed):
+            if raw_file.is_backed_up:
+                return verify(world, raw_file)
+            return _settle_acquisition(world, held, run_id) or _make(
+                world, held, run_id, options, on_progress
+            )
+
+
+def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome | None:
+    """The outcome where there is nothing to copy (yet): renamed, vanished, or back again."""
+    raw_file, errors = held.raw_file, held.raw_file.acquisition.get("errors", ())
+    if renamed := was_renamed(errors):
+        return _nothing_to_copy(world, held, run_id, renamed, InstrumentFileStatus.RENAMED)
+    instrument = world.instrument(raw_file.instrument_id)
+    folder = world.instrument_folder(raw_file.instrument_id)
+    main = folder / world.rules(raw_file.instrument_id).main_file(raw_file.original_name)
+    if not main_file_is_missing(errors):
+        return None
+
+    def there(path: Path) -> bool:
+        return bounded(lambda: exists(path), timeout_s=instrument.copy_stall_s, what=path)
+
+    if there(main):
+        now = world.now()
+        reason = "the main file is there after all, so the acquisition is watched again"
+        after = world.store.raw_files.transition(
+            raw_file,
+            Status.QUEUED_FOR_MONITORING,
+            now=now,
+            reason=reason,
+            run_id=run_id,
+            lease=held.lease,
+            fields={
+                "acquisition": Watch.begin(now, main_file_seen=True).to_record(),
+                "retry_at": None,
+            },
+        )
+        return BackupOutcome(after, False, reason)
+    if there(folder / raw_file.original_name):
+        return None  # a Bruker folder without its main file: what there is is kept
+    return _nothing_to_copy(world, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)
+
+
+def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
+    if raw_file.status in OPEN_ACQUISITION:
+        return f"the acquisition is not over yet: {raw_file.status_details or raw_file.status}"
+    if raw_file.status is Status.IGNORED:
+        return f"the file is ignored: {raw_file.status_details}"
+    if not by_hand and raw_file.status in FINAL - {Status.ERROR}:
+        return f"nothing is due: the file is {raw_file.status}"
+    return None
+
+
+def _nothing_to_copy(
+    world: World, held: Held, run_id: str, reason: str, instrument_file: InstrumentFileStatus
+) -> BackupOutcome:
+    raw_file = world.store.raw_files.transition(
+        held.raw_file,
+        Status.ACQUISITION_FAILED,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={
+            "backup_status": BackupStatus.SKIPPED,
+            "instrument_file_status": instrument_file,
+            "retry_at": None,
+        },
+    )
+    return BackupOutcome(raw_file, False, reason)
+
+
+def _make(
+    world: World,
+    held: Held,
+    run_id: str,
+    options: BackupOptions,
+    on_progress: Callable[[Progress], None],
+) -> BackupOutcome:
+    instrument = world.instrument(held.raw_file.instrument_id)
+    root = world.config.locations.backup.path
+    bounded(lambda: require_root(root), timeout_s=instrument.copy_stall_s, what=root)
+    raw_file = world.store.raw_files.transition(
+        held.raw_file,
+        Status.COPYING,
+        now=world.now(),
+        run_id=run_id,
+        lease=held.lease,
+        options=_asked(options),
+        fields={"backup_status": BackupStatus.COPYING_IN_PROGRESS, "retry_at": None},
+    )
+    held.raw_file = raw_file
+
+    def members() -> list[str]:
+        return members_of(world, raw_file, instrument)
+
+    found = bounded(members, timeout_s=instrument.copy_stall_s, what=raw_file.id)
+    if not found:
+        problem = ";".join(raw_file.acquisition.get("errors", ())) or "No files found."
+        return _nothing_to_copy(world, held, run_id, problem, InstrumentFileStatus.INITIAL)
+    refuse_grown(world, held, found, run_id)
+    plan = _plan(world, raw_file, instrument, found, options)
+    result = copy_members(
+        plan, list_members=members, still_ours=held.still_ours, on_progress=on_progress
+    )
+    _refuse_other_digests(raw_file, result.facts, options)
+    manifest = bounded(
+        lambda: write_manifest(plan.target_folder, raw_file.id, result.facts),
+        timeout_s=instrument.copy_stall_s,
+        what=plan.target_folder,
+    )
+    return _record_done(world, held, run_id, result, manifest)
+
+
+def _plan(
+    world: World,
+    raw_file: RawFile,
+    instrument: InstrumentEntry,
+    members: list[str],
+    options: BackupOptions,
+) -> CopyPlan:
+    return CopyPlan(
+        source_folder=world.instrument_folder(raw_file.instrument_id),
+        target_folder=world.backup_folder(raw_file),
+        members=backup_mapping(instrument.type, raw_file.id, raw_file.original_name, members),
+        target_top=raw_file.id,
+        is_folder=world.rules(raw_file.instrument_id).is_folder,
+        overwrite=overwrite_requested(
+            options.backup_overwrite_file_id,
+            raw_file_id=raw_file.id,
+            instrument_id=raw_file.instrument_id,
+        ),
+        threads=instrument.copy_threads,
+        stall_s=instrument.copy_stall_s,
+    )
+
+
+def _refuse_other_digests(
+    raw_file: RawFile, facts: Mapping[str, FileFact], options: BackupOptions
+) -> None:
+    """What was recorded by an earlier try must not change unnoticed."""
+    if overwrite_requested(
+        options.checksum_overwrite_file_id,
+        raw_file_id=raw_file.id,
+        instrument_id=raw_file.instrument_id,
+    ):
+        return
+    for name, recorded in raw_file.file_info.items():
+        found = facts.get(name)
+        if recorded.md5 is not None and (found is None or found.md5 != recorded.md5):
+            raise _RecordedDigestDiffers(
+                "The source is not what was recorded of it earlier",
+                file=name,
+                expected=f"{recorded.size} bytes, MD5 {recorded.md5}",
+                found=f"{found.size} bytes, MD5 {found.md5}" if found else "no such file",
+                next_step="find out why it changed; to take it as it is now, set "
+                "checksum_overwrite_file_id to this raw file id and `kraken retry` it.",
+            )
+
+
+class _RecordedDigestDiffers(DigestMismatch):
+    transient = False
+
+
+def _record_done(
+    world: World, held: Held, run_id: str, result: CopyResult, manifest: Path
+) -> BackupOutcome:
+    raw_file = held.raw_file
+    size = sum(fact.size or 0 for fact in result.facts.values())
+    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    facts = bounded(
+        lambda: instrument_facts(world, raw_file, result), timeout_s=stall_s, what=raw_file.id
+    )
+    verb = "copied and verified" if result.copied else "was there already, and proven identical"
+    after = world.store.raw_files.transition(
+        raw_file,
+        Status.COPYING_DONE,
+        now=world.now(),
+        reason=f"{len(result.facts)} files, {size} bytes, {verb}",
+        run_id=run_id,
+        lease=held.lease,
+        fields={
+            "backup_status": BackupStatus.COPYING_DONE,
+            "backup_base_path": world.backup_base_path(raw_file),
+            "file_info": {name: fact.to_record() for name, fact in result.facts.items()},
+            "size": size,
+            "failures": 0,
+            **({"acquisition.instrument": facts} if facts else {}),
+        },
+    )
+    return BackupOutcome(
+        after,
+        True,
+        verb,
+        facts=result.facts,
+        copied_bytes=result.copied_bytes,
+        proven=result.proven,
+        seconds=result.seconds,
+        manifest=manifest,
+        set_aside=result.set_aside,
+        instrument_facts=facts,
+    )
+
+
+def _asked(options: BackupOptions) -> dict[str, Any]:
+    """The options that differ from their defaults, for the history."""
+    return {name: value for name, value in vars(options).items() if value is not None}

@@ -1,0 +1,166 @@
+"""Takes the results of a raw file's jobs into MongoDB, and ends the file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.store.jobs import open_jobs
+from kraken_dagster.domain.errors import MetricsError
+from kraken_dagster.domain.quant import QuantJob, failed_details
+from kraken_dagster.domain.raw_file import RawFile, Status, Step
+from kraken_dagster.metrics.registry import read_metrics
+from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.quant import JOBS_COUNTER
+from kraken_dagster.steps.world import World
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What one job left: its files' number and size in bytes, or why there is no result."""
+
+    job: QuantJob
+    files: int
+    size_bytes: int
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class CollectOutcome:
+    """Figures by settings name; failures as pairs of settings name and reason."""
+
+    raw_file: RawFile
+    reason: str
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: Sequence[tuple[str, str]] = ()
+    jobs: Sequence[QuantJob] = ()
+
+
+def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
+    """What the file's latest jobs left on disk, and in words what is still missing.
+
+    Empty while no job has ended. Nothing is changed.
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    jobs = _latest_jobs(world, raw_file)
+    if not jobs:
+        return [], "no job was submitted for this file yet"
+    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    results = [
+        bounded(partial(_result, job), timeout_s=stall_s, what=job.output_path)
+        for job in jobs
+        if not job.is_open
+    ]
+    running = [f"{job.id} is {job.state}" for job in open_jobs(jobs)]
+    return results, "; ".join(running)
+
+
+def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
+    """Reads the metrics of every job that has ended, and sets the status once all have.
+
+    Raises:
+        LeaseHeld: another run works on the file.
+        StoreUnavailable
+    """
+    with (
+        holding(world, raw_file_id, step=Step.COLLECT, run_id=run_id) as held,
+        failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
+    ):
+        jobs = _latest_jobs(world, held.raw_file)
+        if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
+            return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
+        taken = [_take(world, held.raw_file, job) for job in jobs if not job.is_open]
+        still_open = open_jobs(jobs)
+        outcome = CollectOutcome(
+            held.raw_file,
+            "; ".join(f"{job.id} is {job.state}" for job in still_open) or "no jobs",
+            figures={item.job.settings_name: item.figures for item in taken},
+            failures=[(item.job.settings_name, item.failure) for item in taken if item.failure],
+            jobs=jobs,
+        )
+        if jobs and not still_open:
+            outcome = _end(world, held, run_id, outcome)
+        # Last, so that whoever dies before leaves something that is asked for again.
+        left = [_take(world, held.raw_file, job) for job in _left_by_earlier(world, held.raw_file)]
+        for item in (*taken, *left):
+            if item.job.collected_at is None:
+                now = world.now()
+                world.store.jobs.collected(item.job, now=now, result_error=item.failure)
+        return outcome
+
+
+def _latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
+    return world.store.jobs.of(raw_file.id, attempt=raw_file.attempts.get(JOBS_COUNTER, 1))
+
+
+def _left_by_earlier(world: World, raw_file: RawFile) -> list[QuantJob]:
+    """Jobs of earlier attempts that ended, and that a run which died has not collected."""
+    latest = raw_file.attempts.get(JOBS_COUNTER, 1)
+    jobs = [job for job in world.store.jobs.of(raw_file.id) if job.attempt < latest]
+    return [job for job in jobs if not job.is_open and job.collected_at is None]
+
+
+def _result(job: QuantJob) -> JobResult:
+    files = [path for path in Path(job.output_path).rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return JobResult(job, len(files), size, job.failure)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    job: QuantJob
+    figures: Mapping[str, Any]
+    failure: str | None
+
+
+def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
+    """The job's figures, now in MongoDB, or what was wrong."""
+    if job.failure is not None:
+        return _Taken(job, {}, job.failure)
+    try:
+        stall_s = world.instrument(job.instrument_id).copy_stall_s
+        figures = bounded(
+            lambda: read_metrics(job.metrics_type, Path(job.output_path)),
+            timeout_s=stall_s,
+            what=job.output_path,
+        )
+    except MetricsError as error:
+        return _Taken(job, {}, str(error))
+    world.store.metrics.add(job, figures, provenance=_provenance(raw_file, job), now=world.now())
+    return _Taken(job, figures, None)
+
+
+def _provenance(raw_file: RawFile, job: QuantJob) -> dict[str, Any]:
+    return {
+        "kraken": version("kraken-dagster"),
+        "software": job.software,
+        "software_type": job.software_type,
+        "command": job.command,
+        "engine": job.engine,
+        "job": job.id,
+        "cluster_job_id": job.cluster_job_id,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "inputs": {name: fact.md5 for name, fact in raw_file.file_info.items()},
+    }
+
+
+def _end(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:
+    """Sets the final status, unless the file has one and its results were only read again."""
+    raw_file, failures = held.raw_file, outcome.failures
+    if raw_file.status is not Status.QUANTING:
+        return replace(outcome, reason=f"the file is {raw_file.status}")
+    after = world.store.raw_files.transition(
+        raw_file,
+        Status.QUANTING_FAILED if failures else Status.DONE,
+        now=world.now(),
+        reason=failed_details(failures) if failures else None,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"failures": 0, "retry_at": None},
+    )
+    return replace(outcome, raw_file=after, reason="all jobs have ended")

@@ -1,0 +1,71 @@
+"""Records a step's failure: what, why, and when it is tried again."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+from kraken_dagster.domain.errors import KrakenError, StoreError, Unexpected
+from kraken_dagster.domain.raw_file import Lease, Status
+from kraken_dagster.steps.world import World
+
+_LONGEST_WAIT_S = 30 * 60
+
+
+@contextmanager
+def failure_recorded(
+    world: World,
+    raw_file_id: str,
+    *,
+    run_id: str,
+    lease: Lease,
+    fields: Mapping[str, object] | None = None,
+) -> Iterator[None]:
+    """Whatever goes wrong in the block is in MongoDB before it goes on its way.
+
+    But for what is MongoDB's or another run's own trouble: StoreError.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except KrakenError as error:
+        record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
+        raise
+    except Exception as error:
+        unexpected = Unexpected(
+            "Something went wrong that Kraken has no words for",
+            file=raw_file_id,
+            found=f"{type(error).__name__}: {error}",
+            next_step="the run's log has the whole story; tried again by itself.",
+        )
+        record_failure(world, raw_file_id, unexpected, run_id=run_id, lease=lease, fields=fields)
+        raise unexpected from error
+
+
+def record_failure(
+    world: World,
+    raw_file_id: str,
+    error: KrakenError,
+    *,
+    run_id: str,
+    lease: Lease,
+    fields: Mapping[str, object] | None = None,
+) -> None:
+    """Sets status `error` with the message. What time can cure gets a time for the next try."""
+    raw_file = world.store.raw_files.get(raw_file_id)
+    now = world.now()
+    failures = raw_file.failures + 1
+    retry_at = None
+    if error.transient:
+        first = world.instrument(raw_file.instrument_id).retry_after_s
+        wait = min(first * 2 ** min(failures - 1, 20), max(_LONGEST_WAIT_S, first))
+        retry_at = now + timedelta(seconds=wait)
+    world.store.raw_files.transition(
+        raw_file,
+        Status.ERROR,
+        now=now,
+        reason=str(error),
+        run_id=run_id,
+        lease=lease,
+        fields={"failures": failures, "retry_at": retry_at, **(fields or {})},
+    )

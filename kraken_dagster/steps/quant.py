@@ -1,0 +1,297 @@
+"""Submits the processing jobs of one raw file, each at most once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.domain.config import OutputExistsMode
+from kraken_dagster.domain.errors import SubmitFailed
+from kraken_dagster.domain.processing import Decision, decide_processing, settings_in_scope
+from kraken_dagster.domain.quant import (
+    JobState,
+    QuantJob,
+    Settings,
+    job_command,
+    job_environment,
+    job_name,
+)
+from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, FINAL, RawFile, Status, Step
+from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.outputs import job_paths, output_folder
+from kraken_dagster.steps.world import World
+
+# Counts the sets of jobs of a file; part of the jobs' names.
+JOBS_COUNTER = "quant_jobs"
+# A result's folder is named `out_<raw file id>`, and what programs write there after it again.
+_LONGEST_NAME_BYTES = 200
+
+
+@dataclass(frozen=True)
+class QuantOutcome:
+    """`submitted` jobs; none with the reason in words when there was nothing to submit."""
+
+    raw_file: RawFile
+    reason: str
+    submitted: tuple[QuantJob, ...] = ()
+
+
+def submit_jobs(
+    world: World,
+    raw_file_id: str,
+    *,
+    run_id: str,
+    slots: int,
+    output_exists_mode: OutputExistsMode = OutputExistsMode.RAISE,
+    by_hand: bool = True,
+) -> QuantOutcome:
+    """Decides what is to be run on a backed up file, and submits it.
+
+    Args:
+        slots: at most this many jobs may be open on the engine.
+        by_hand: a person asked for it, so a file that has ended is processed once more.
+
+    Raises:
+        JobError: a job can't be submitted; status `error` and the reason are in MongoDB.
+        LeaseHeld: another run works on the file.
+        StoreUnavailable
+    """
+    with holding(world, raw_file_id, step=Step.QUANT, run_id=run_id) as held:
+        if reason := _why_not(held.raw_file, by_hand=by_hand):
+            return QuantOutcome(held.raw_file, reason)
+        with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease):
+            if held.raw_file.status is not Status.QUEUED_FOR_QUANTING:
+                ended = _decide(world, held, run_id, by_hand=by_hand)
+                if ended is not None:
+                    return ended
+            return _submit(world, held, run_id, slots, output_exists_mode)
+
+
+def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
+    if not raw_file.is_backed_up:
+        return "there is no verified backup yet, and nothing is processed without one"
+    if raw_file.status is Status.QUANTING:
+        return "its jobs are open already; `kraken show` lists them"
+    if raw_file.status is Status.IGNORED:
+        return "the file is ignored"
+    if not by_hand and raw_file.status in FINAL - {Status.ERROR}:
+        return f"nothing is due: the file is {raw_file.status}"
+    return None
+
+
+def _decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutcome | None:
+    """The outcome if the file is not to be processed; else its jobs are recorded as intended."""
+    raw_file, instrument = held.raw_file, world.instrument(held.raw_file.instrument_id)
+    settings = settings_for(world, raw_file)
+    decision = decide_processing(
+        vendor=instrument.type,
+        raw_file_id=raw_file.id,
+        original_name=raw_file.original_name,
+        size_bytes=raw_file.size,
+        acquisition_errors=raw_file.acquisition.get("errors", ()),
+        skip_processing=instrument.skip_processing or instrument.skip_quanting,
+        has_settings=bool(settings),
+    )
+    if decision.process and (reason := _unfit_for_processing(raw_file.id)):
+        decision = Decision(False, Status.DONE_NOT_QUANTED, reason)
+    _withdraw_dropped(world, raw_file, settings if decision.process else [])
+    if not decision.process:
+        assert decision.status is not None
+        if raw_file.status in (decision.status, *(FINAL - {Status.ERROR})):
+            return QuantOutcome(raw_file, decision.details or "")
+        return QuantOutcome(
+            _end(world, held, run_id, decision.status, decision.details), decision.details or ""
+        )
+    attempt = _attempt(world, raw_file)
+    held.raw_file = world.store.raw_files.transition(
+        world.store.raw_files.get(raw_file.id),
+        Status.QUEUED_FOR_QUANTING,
+        now=world.now(),
+        reason=f"{len(settings)} settings apply: {', '.join(item.name for item in settings)}"
+        + (f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""),
+        run_id=run_id,
+        lease=held.lease,
+        fields={
+            "retry_at": None,
+            "quant_settings": [{"name": item.name, "version": item.version} for item in settings],
+        },
+    )
+    return None
+
+
+def _unfit_for_processing(raw_file_id: str) -> str | None:
+    """Names that programs would trip over, though every character of them is fine."""
+    if raw_file_id.startswith("-"):
+        return "Filename starts with a dash."
+    if len(raw_file_id.encode()) > _LONGEST_NAME_BYTES:
+        return f"Filename is longer than {_LONGEST_NAME_BYTES} bytes."
+    return None
+
+
+def _withdraw(world: World, job: QuantJob) -> bool:
+    """Takes an intention back; False where the engine knows the job, so that it was submitted."""
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    engine = world.engines[job.engine]
+    found = bounded(lambda: engine.find(job.id), timeout_s=stall_s, what=job.id)
+    if found is None:
+        world.store.jobs.withdraw(job)
+    else:
+        world.store.jobs.submitted(job, found)
+    return found is None
+
+
+def _withdraw_dropped(world: World, raw_file: RawFile, settings: Sequence[Settings]) -> None:
+    """Takes back what an error left intended and is not decided on any more: it holds a slot."""
+    kept = {(item.name, item.version) for item in settings}
+    for job in world.store.jobs.of(raw_file.id):
+        dropped = (job.settings_name, job.settings_version) not in kept
+        if dropped and job.state is JobState.INTENDED:
+            _withdraw(world, job)
+
+
+def _attempt(world: World, raw_file: RawFile) -> int | None:
+    """The number of the file's set of jobs. A set that an error cut short is completed, so that
+    what was perhaps submitted is asked for by the same name."""
+    begun = raw_file.attempts.get(JOBS_COUNTER)
+    if raw_file.status is Status.ERROR and world.store.jobs.of(raw_file.id, attempt=begun):
+        return begun
+    return world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+
+
+def settings_for(world: World, raw_file: RawFile) -> list[Settings]:
+    """The settings that apply to a file, one for each software type."""
+    assigned = world.store.catalog.assigned(raw_file.project_id)
+    chosen = settings_in_scope(
+        [item.scope for item in assigned],
+        instrument_id=raw_file.instrument_id,
+        vendor=world.instrument(raw_file.instrument_id).type,
+        raw_file_id=raw_file.id,
+    )
+    return [item.settings for item in assigned if any(item.scope is entry for entry in chosen)]
+
+
+def _end(world: World, held: Held, run_id: str, status: Status, details: str | None) -> RawFile:
+    return world.store.raw_files.transition(
+        held.raw_file,
+        status,
+        now=world.now(),
+        reason=details,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"retry_at": None, "failures": 0},
+    )
+
+
+def _submit(
+    world: World, held: Held, run_id: str, slots: int, mode: OutputExistsMode
+) -> QuantOutcome:
+    raw_file = held.raw_file
+    settings = _decided_settings(world, raw_file)
+    if not settings:
+        details = "No settings configured."
+        return QuantOutcome(_end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
+    submitted: list[QuantJob] = []
+    for item in settings:
+        job = _intended(world, raw_file, item, mode)
+        if job is None or not _fits(world, job, slots):
+            waiting = "every slot of the engine is taken; submitted when one is free"
+            return QuantOutcome(raw_file, waiting, tuple(submitted))
+        if job.state is JobState.INTENDED:
+            _hand_over(world, job)
+        submitted.append(world.store.jobs.get(job.id))
+    after = world.store.raw_files.transition(
+        raw_file,
+        Status.QUANTING,
+        now=world.now(),
+        reason=f"jobs submitted: {', '.join(job.id for job in submitted)}",
+        run_id=run_id,
+        lease=held.lease,
+        options={"output_exists_mode": mode},
+        fields={"failures": 0},
+    )
+    return QuantOutcome(after, "submitted", tuple(submitted))
+
+
+def _hand_over(world: World, job: QuantJob) -> None:
+    """Submits an intended job.
+
+    A refused one is taken back, since it would hold a slot for nothing. One whose submission was
+    only reported as failed runs, and is taken for submitted.
+    """
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    engine, spec = world.engines[job.engine], job.spec()
+    try:
+        job_id = bounded(lambda: engine.submit(spec), timeout_s=stall_s, what=job.output_path)
+    except SubmitFailed:
+        if _withdraw(world, job):
+            raise
+        return
+    world.store.jobs.submitted(job, job_id)
+
+
+def _decided_settings(world: World, raw_file: RawFile) -> list[Settings]:
+    """The settings that were decided on, whatever was assigned or archived since."""
+    if not raw_file.quant_settings:
+        return settings_for(world, raw_file)
+    return [
+        world.store.catalog.settings(item["name"], int(item["version"]))
+        for item in raw_file.quant_settings
+    ]
+
+
+def _intended(
+    world: World, raw_file: RawFile, settings: Settings, mode: OutputExistsMode
+) -> QuantJob | None:
+    """The record of the job, made before anything is submitted; found if it was made before."""
+    attempt = raw_file.attempts.get(JOBS_COUNTER, 1)
+    name = job_name(raw_file.id, settings, attempt)
+    for known in world.store.jobs.of(raw_file.id, attempt=attempt):
+        if known.id == name:
+            return known
+    project = raw_file.project_id or FALLBACK_PROJECT
+    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    relative = bounded(
+        lambda: output_folder(world, raw_file, settings, mode),
+        timeout_s=stall_s,
+        what=world.config.locations.output.path,
+    )
+    paths = job_paths(world, raw_file, settings, relative)
+    return world.store.jobs.intend(
+        QuantJob(
+            id=name,
+            raw_file=raw_file.id,
+            instrument_id=raw_file.instrument_id,
+            settings_name=settings.name,
+            settings_version=settings.version,
+            software_type=settings.software_type,
+            software=settings.software,
+            metrics_type=settings.metrics_type,
+            engine=world.instrument(raw_file.instrument_id).engine,
+            attempt=attempt,
+            state=JobState.INTENDED,
+            output_path=paths.output,
+            relative_output_path=relative,
+            command=job_command(settings, paths, raw_file_id=raw_file.id, project_id=project),
+            environment=job_environment(
+                settings, paths, raw_file_id=raw_file.id, project_id=project
+            ),
+            created_at=world.now(),
+        )
+    )
+
+
+def _fits(world: World, job: QuantJob, slots: int) -> bool:
+    """Whether the intended job is within the slots; else the intention is taken back.
+
+    Intentions count as open, so that runs that decide at the same time never overshoot.
+    """
+    if job.state is not JobState.INTENDED:
+        return True
+    others = [
+        other
+        for other in world.store.jobs.uncollected(job.engine)
+        if other.is_open and other.id != job.id
+    ]
+    if len(others) < slots:
+        return True
+    return not _withdraw(world, job)

@@ -1,0 +1,48 @@
+"""What a person can ask for again: `kraken retry`."""
+
+from kraken_dagster.domain.errors import StatusConflict
+from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
+from kraken_dagster.steps.quant import JOBS_COUNTER
+from kraken_dagster.steps.world import World
+
+
+def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, str]:
+    """Makes the step that failed due again; the next tick of the sensors takes it up.
+
+    A file in `error` goes on where it stopped, one that was `ignored` is watched after all, one
+    that failed in processing is processed once more.
+
+    Raises:
+        UnknownRawFile
+        StatusConflict: nothing is to be retried in the file's status.
+    """
+    raw_file, now = world.store.raw_files.get(raw_file_id), world.now()
+    note = f"asked for again by {asked_by}"
+    if raw_file.status is Status.ERROR:
+        after = world.store.raw_files.update(raw_file, {"retry_at": now}, now=now, note=note)
+        return after, f"{raw_file.instrument_id}_watcher goes on with it at its next tick"
+    if raw_file.status is Status.IGNORED:
+        after = world.store.raw_files.transition(
+            raw_file, Status.QUEUED_FOR_MONITORING, now=now, reason=note
+        )
+        return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
+    if raw_file.status is Status.QUANTING_FAILED:
+        world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+        after = world.store.raw_files.transition(
+            world.store.raw_files.get(raw_file_id),
+            Status.QUEUED_FOR_QUANTING,
+            now=now,
+            reason=note,
+            fields={"quant_settings": []},
+        )
+        return after, "cluster_jobs submits its jobs at its next tick"
+    waiting = "it has ended" if raw_file.status in FINAL else "it is on its way"
+    if raw_file.status in (Status.DONE, Status.DONE_NOT_QUANTED):
+        waiting = "it has ended well"
+    raise StatusConflict(
+        f"Nothing to retry: {waiting}",
+        file=raw_file_id,
+        expected="status error, quanting_failed or ignored",
+        found=raw_file.status,
+        next_step="to do a step once more all the same, materialise its asset for this partition.",
+    )

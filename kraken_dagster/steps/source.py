@@ -1,0 +1,61 @@
+"""The source of a backup: its members as they stand, and whether it still changes."""
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.reading import identity, walk_members
+from kraken_dagster.domain.config import InstrumentEntry
+from kraken_dagster.domain.discovery import Kind
+from kraken_dagster.domain.errors import SourceChanged, SourceMissing
+from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.vendors import Vendor, backup_mapping
+from kraken_dagster.steps.leases import Held
+from kraken_dagster.steps.world import World
+
+
+def refuse_grown(world: World, held: Held, members: list[str], run_id: str) -> None:
+    """What changed since its acquisition was judged over must stand still until the next try."""
+    raw_file = held.raw_file
+    main = world.rules(raw_file.instrument_id).main_file(raw_file.original_name)
+    # Of a Sciex acquisition the look saw all files, of a Bruker folder the main file.
+    companions = world.instrument(raw_file.instrument_id).type is Vendor.SCIEX
+    key, watched = ("ended_total", members) if companions else ("ended_size", [main])
+    expected = raw_file.acquisition.get(key)
+    if expected is None or main not in members:
+        return
+    folder = world.instrument_folder(raw_file.instrument_id)
+    path = folder / main
+    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    size = bounded(
+        lambda: sum(identity(folder / name).size for name in watched), timeout_s=stall_s, what=path
+    )
+    if size != expected:
+        world.store.raw_files.update(
+            raw_file,
+            {f"acquisition.{key}": size},
+            now=world.now(),
+            note=f"went from {expected} to {size} bytes after the acquisition had ended",
+            run_id=run_id,
+        )
+        raise SourceChanged(
+            "The file changed after its acquisition had ended",
+            file=path,
+            expected=f"{expected} bytes",
+            found=f"{size} bytes",
+            next_step="nothing: it is copied as soon as it stands still between two tries.",
+        )
+
+
+def members_of(world: World, raw_file: RawFile, instrument: InstrumentEntry) -> list[str]:
+    """The raw file's members, relative to the instrument's folder, as they stand right now."""
+    folder = world.instrument_folder(raw_file.instrument_id)
+    name = raw_file.original_name
+    if instrument.type is not Vendor.SCIEX:
+        return walk_members(folder, name)
+    listing = world.lister(str(folder), main_file=None, timeout_s=instrument.folder_timeout_s)
+    names = [entry.name for entry in listing.entries if entry.kind is Kind.FILE]
+    if name not in names:
+        raise SourceMissing(
+            "The file is not on the instrument (any more)",
+            file=folder / name,
+            next_step="find out who moved or deleted it; if it comes back it is backed up.",
+        )
+    return list(backup_mapping(instrument.type, name, name, names))

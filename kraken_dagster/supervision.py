@@ -1,0 +1,216 @@
+"""`kraken up`: starts the embedded server, Dagit and the daemon, and starts again what dies."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dagster import DagsterInstance
+
+from kraken_dagster.clients.config_file import CONFIG_VARIABLE
+from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
+from kraken_dagster.clients.processes import accepts, die_with_parent, is_free
+from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.errors import ConfigError, KrakenError
+from resources.store import SUPERVISED_URI_VARIABLE
+
+DAGSTER_HOME = "DAGSTER_HOME"
+_CHECKOUT = Path(__file__).resolve().parents[1]
+_LONGEST_PAUSE_S = 30.0
+_STOP_TIMEOUT_S = 20.0
+
+
+@dataclass
+class Child:
+    """A program that is kept running. `deaths` counts those since it last ran for a minute."""
+
+    name: str
+    command: Sequence[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    start_again_at: float = 0.0
+    deaths: int = 0
+
+
+@dataclass
+class Supervisor:
+    """Keeps Kraken's processes running until it is told to stop. Says what it does on stdout.
+
+    What its children say goes to files in `log_folder`, or to its own stdout without one.
+    """
+
+    config: KrakenConfig
+    config_path: Path
+    port: int | None = 3000
+    log_folder: Path | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    started: threading.Event = field(default_factory=threading.Event)
+    _server: EmbeddedServer | None = None
+    _children: list[Child] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        """Dagster's home: DAGSTER_HOME, else below Kraken's own folder."""
+        named = os.environ.get(DAGSTER_HOME)
+        return Path(named) if named else self.config.home / "dagster"
+
+    def start(self) -> None:
+        """Starts everything.
+
+        Raises:
+            ConfigError: the port is taken, or a file of Dagster's is not there.
+            StoreUnavailable
+        """
+        if self.port is not None and not is_free(self.port):
+            raise ConfigError(
+                "Dagit's port is taken",
+                found=f"something that listens on port {self.port}",
+                next_step="end it, or choose another port with --port.",
+            )
+        uri = self.config.mongodb.uri or self._start_server()
+        connect(uri).prepare()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._settle_dagster_yaml()
+        # Dagster's databases are made here, once: two programs that make them at the same time
+        # leave them with two versions, and nothing starts on them any more.
+        with DagsterInstance.from_config(str(self.home)):
+            pass
+        workspace = ["-w", str(_beside(self.config_path, "workspace.yaml"))]
+        programs = Path(sys.executable).parent
+        daemon = [str(programs / "dagster-daemon"), "run", *workspace]
+        self._children = [Child("daemon", daemon)]
+        if self.port is not None:
+            dagit = [str(programs / "dagster-webserver"), *("-h", "127.0.0.1")]
+            self._children.append(Child("dagit", [*dagit, "-p", str(self.port), *workspace]))
+        for child in self._children:
+            self._start_child(child)
+        self.started.set()
+
+    def _settle_dagster_yaml(self) -> None:
+        """Below Kraken's own folder it is ours; in a home of the site's own it is the site's."""
+        own = self.home.is_relative_to(self.config.home)
+        if own or not (self.home / "dagster.yaml").exists():
+            source = _beside(self.config_path, "dagster.yaml")
+            shutil.copyfile(source, self.home / "dagster.yaml")
+
+    def watch(self) -> None:
+        """Starts again what died, until `stopping` is set."""
+        announced = self.port is None
+        while not self.stopping.wait(0.5):
+            self._look_after_server()
+            for child in self._children:
+                self._look_after(child)
+            if not announced and self.port is not None and accepts(self.port):
+                announced = True
+                say(f"Dagit: http://127.0.0.1:{self.port}")
+
+    def stop(self) -> None:
+        """Ends everything, the embedded server last."""
+        self.stopping.set()
+        living = [child.process for child in self._children if child.process is not None]
+        for process in living:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for process in living:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._server is not None:
+            self._server.stop()
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **os.environ,
+            DAGSTER_HOME: str(self.home),
+            CONFIG_VARIABLE: str(self.config_path),
+            **({} if self._server is None else {SUPERVISED_URI_VARIABLE: self._server.uri}),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start_server(self) -> str:
+        self._server = ensure_running(self.config.home / "mongodb")
+        found = "found" if self._server.process is None else "started"
+        say(f"embedded MongoDB server {found} at {self._server.uri} (beta: for trials only)")
+        return self._server.uri
+
+    def _look_after_server(self) -> None:
+        before = self._server
+        if before is None or before.is_up():
+            return
+        say("the embedded MongoDB server has ended; starting it")
+        try:
+            uri = self._start_server()
+        except KrakenError as error:
+            say(str(error))
+            return
+        if uri != before.uri:  # its port was taken meanwhile: the children must be told
+            for child in self._children:
+                if child.process is not None:
+                    child.process.terminate()
+
+    def _look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is not None:
+            if child.process.poll() is None:
+                child.deaths = 0 if now - child.started_at > 60 else child.deaths
+                return
+            child.deaths += 1
+            pause = min(2.0 ** (child.deaths - 1) - 1, _LONGEST_PAUSE_S)
+            say(f"{child.name} has ended with {child.process.returncode}; again in {pause:.0f} s")
+            child.process, child.start_again_at = None, now + pause
+        if now >= child.start_again_at:
+            self._start_child(child)
+
+    def _start_child(self, child: Child) -> None:
+        child.started_at = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            log = None
+            if self.log_folder is not None:
+                self.log_folder.mkdir(parents=True, exist_ok=True)
+                log = stack.enter_context((self.log_folder / f"{child.name}.log").open("ab"))
+            child.process = subprocess.Popen(
+                child.command,
+                env=dict(self.environment()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=None if log is None else subprocess.STDOUT,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads' locks are touched in it
+            )
+
+
+def run_until_stopped(supervisor: Supervisor) -> None:
+    """Starts, watches, and stops on SIGINT or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.stopping.set())
+    try:
+        supervisor.start()
+        supervisor.watch()
+    finally:
+        supervisor.stop()
+
+
+def say(text: str) -> None:
+    print(f"kraken: {text}", flush=True)
+
+
+def _beside(config_path: Path, name: str) -> Path:
+    """A file of Dagster's beside instruments.yaml, else that of this checkout."""
+    for folder in (config_path.parent, _CHECKOUT):
+        if (folder / name).exists():
+            return folder / name
+    raise ConfigError(
+        f"There is no {name}",
+        file=config_path.parent,
+        next_step=f"put the {name} of the project's repository beside instruments.yaml.",
+    )

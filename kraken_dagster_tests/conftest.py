@@ -1,0 +1,110 @@
+"""Fixtures: a real MongoDB wire server, real folders, and a world that puts them together.
+
+The server is the embedded one, started once per session, or whatever KRAKEN_TEST_MONGODB_URI
+names. Every test has a database of its own.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pymongo
+import pytest
+
+from kraken_dagster.clients.embedded import ensure_running
+from kraken_dagster.clients.local_jobs import LocalJobs
+from kraken_dagster.clients.store.connection import Store, connect
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.steps.world import World
+
+URI_VARIABLE = "KRAKEN_TEST_MONGODB_URI"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if named := os.environ.get(URI_VARIABLE):
+        yield named
+        return
+    server = ensure_running(tmp_path_factory.mktemp("mongodb"))
+    yield server.uri
+    server.stop()
+
+
+@pytest.fixture
+def mongodb_uri(server_uri: str) -> Iterator[str]:
+    """The URI of a database of the test's own, dropped afterwards."""
+    name = f"kraken_test_{secrets.token_hex(6)}"
+    yield server_uri.rstrip("/") + "/" + name
+    with pymongo.MongoClient(server_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def store(mongodb_uri: str) -> Iterator[Store]:
+    store = connect(mongodb_uri)
+    store.prepare()
+    yield store
+    store.close()
+
+
+class Clock:
+    """A clock that tests set forward."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, **delta: float) -> None:
+        self.time += timedelta(**delta)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def config(tmp_path: Path, mongodb_uri: str) -> KrakenConfig:
+    """Three instruments, one of each vendor, with their folders made."""
+    instruments = {"thermo1": "thermo", "bruker1": "bruker", "sciex1": "sciex"}
+    for name in instruments:
+        (tmp_path / "instruments" / name).mkdir(parents=True)
+    for name in ("backup", "output"):
+        (tmp_path / name).mkdir()
+    return KrakenConfig.model_validate(
+        {
+            "mongodb": {"uri": mongodb_uri},
+            "home": tmp_path / "home",
+            "locations": {
+                name: str(tmp_path / name)
+                for name in ("instruments", "backup", "output", "settings", "software")
+            },
+            "instruments": {name: {"type": vendor} for name, vendor in instruments.items()},
+        }
+    )
+
+
+@pytest.fixture
+def make_world(store: Store, clock: Clock, tmp_path: Path) -> Callable[[KrakenConfig], World]:
+    def make(config: KrakenConfig) -> World:
+        engines = {name: LocalJobs(tmp_path / "jobs" / name) for name in config.engines}
+        return World(config=config, store=store, engines=engines, now=clock)
+
+    return make
+
+
+@pytest.fixture
+def world(make_world: Callable[[KrakenConfig], World], config: KrakenConfig) -> World:
+    return make_world(config)
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"no vendor files beside the checkout ({SHARED.name}/)")
+    return SHARED

@@ -1,0 +1,180 @@
+"""`kraken doctor` on things that are really wrong."""
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click.testing
+import pytest
+
+from kraken_dagster.cli import main
+from kraken_dagster.clients.processes import free_port
+from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.domain.quant import Settings
+from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster_tests.helpers import write_config
+
+Findings = dict[str, tuple[str, str]]
+
+
+def examine(path: Path) -> tuple[int, Findings]:
+    """The exit code, and by what was examined the level and what was found."""
+    result = click.testing.CliRunner().invoke(main, ["--config", str(path), "doctor", "--json"])
+    found = json.loads(result.stdout)
+    assert all(set(item) == {"level", "what", "found"} for item in found)
+    return result.exit_code, {item["what"]: (item["level"], item["found"]) for item in found}
+
+
+@pytest.fixture
+def path(tmp_path, mongodb_uri):
+    return write_config(tmp_path, mongodb_uri)
+
+
+def levels(found: Findings) -> dict[str, str]:
+    return {what: level for what, (level, _) in found.items()}
+
+
+def test_where_everything_is_well_doctor_says_so(path):
+    code, found = examine(path)
+    assert code == 0
+    names = (
+        *("configuration", "backup", "output", "MongoDB", "clocks"),
+        *("thermo1", "bruker1"),
+    )
+    assert levels(found) == dict.fromkeys(names, "ok")
+    assert "GB free" in found["thermo1"][1]
+
+
+def test_the_table_says_the_same(path, tmp_path):
+    (tmp_path / "instruments" / "thermo1").rmdir()
+    result = click.testing.CliRunner().invoke(main, ["--config", str(path), "doctor"])
+    assert result.exit_code == 1
+    assert "mount the instrument's share" in result.stdout
+    assert "clocks" in result.stdout
+
+
+def test_an_instruments_folder_that_is_missing_is_found_and_the_other_one_is_fine(path, tmp_path):
+    (tmp_path / "instruments" / "thermo1").rmdir()
+    code, found = examine(path)
+    assert code == 1
+    assert levels(found)["bruker1"] == "ok"
+    level, words = found["thermo1"]
+    assert (level, "mount the instrument's share" in words) == ("error", True)
+
+
+@pytest.mark.parametrize("name", ["backup", "output"])
+def test_a_root_that_can_not_be_written_is_found(path, tmp_path, name):
+    (tmp_path / name).rmdir()
+    (tmp_path / name).write_text("a file where the folder should be")
+    code, found = examine(path)
+    assert code == 1
+    level, words = found[name]
+    assert level == "error"
+    assert "right to write there" in words
+
+
+@pytest.mark.parametrize("name", ["backup", "output"])
+def test_a_root_that_is_not_mounted_is_found_and_not_created(path, tmp_path, name):
+    (tmp_path / name).rmdir()
+    code, found = examine(path)
+    assert code == 1
+    level, words = found[name]
+    assert (level, "mount it" in words) == ("error", True)
+    assert not (tmp_path / name).exists()
+
+
+def test_doctor_leaves_nothing_behind_where_it_tried_to_write(path, tmp_path):
+    examine(path)
+    assert list((tmp_path / "backup").iterdir()) == []
+
+
+def test_keys_that_are_not_in_effect_yet_are_told(tmp_path, mongodb_uri):
+    path = write_config(
+        tmp_path,
+        mongodb_uri,
+        options={"min_free_space_gb": 100},
+        defaults={"file_move_delay_m": 5, "copy_slots": 1},
+    )
+    code, found = examine(path)
+    assert code == 0
+    level, words = found["configuration"]
+    assert (level, words) == (
+        "warning",
+        "set, and not in effect yet: file_move_delay_m, min_free_space_gb",
+    )
+
+
+@pytest.fixture
+def assigned(mongodb_uri):
+    """Settings of a program of the laboratory's own."""
+    settings = Settings(name="search", software="search.sh")
+    now = datetime.now(UTC)
+    with closing(connect(mongodb_uri)) as store:
+        store.prepare()
+        store.catalog.add_settings(settings, now=now)
+        store.catalog.assign(FALLBACK_PROJECT, settings, now=now)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_program_that_is_not_there_or_can_not_be_run_is_found(path, tmp_path, assigned, there):
+    program = tmp_path / "software" / "search.sh"
+    program.parent.mkdir()
+    if there:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o644)
+    code, found = examine(path)
+    assert code == 1
+    level, words = found["software"]
+    assert level == "error"
+    assert "'search' want 'search.sh'" in words
+    assert str(program.parent) in words
+
+
+def test_a_program_that_can_be_run_is_no_finding(path, tmp_path, assigned):
+    program = tmp_path / "software" / "search.sh"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    code, found = examine(path)
+    assert (code, "software" in found) == (0, False)
+
+
+def test_settings_that_nobody_assigned_are_told(path, mongodb_uri):
+    with closing(connect(mongodb_uri)) as store:
+        store.catalog.add_settings(Settings(name="s", software="x"), now=datetime.now(UTC))
+    code, found = examine(path)
+    assert code == 0
+    assert found["settings"] == ("warning", "none are assigned, so that no file is processed")
+
+
+def test_a_mongodb_that_is_away_is_found_after_what_can_be_found_without_it(tmp_path):
+    path = write_config(tmp_path, f"mongodb://127.0.0.1:{free_port()}/")
+    (tmp_path / "backup").rmdir()
+    code, found = examine(path)
+    assert code == 1
+    assert found["backup"][0] == "error"
+    level, words = found["MongoDB"]
+    assert level == "error"
+    assert "start it or mend the network" in words
+
+
+def test_a_broken_configuration_is_told(path):
+    path.write_text("hme: x")
+    result = click.testing.CliRunner().invoke(main, ["--config", str(path), "doctor", "--json"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "line 1, key 'hme': no such key" in result.stderr
+
+
+def test_the_installed_command_warns_of_several_instruments_on_the_embedded_server(tmp_path):
+    path = write_config(tmp_path, "", home=str(tmp_path / "home"))
+    kraken = Path(sys.executable).with_name("kraken")
+    command = [kraken, "--config", path, "doctor", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0
+    found = json.loads(result.stdout)
+    warnings = [item["found"] for item in found if item["level"] == "warning"]
+    assert any("its authors call beta" in words for words in warnings)
+    assert {"level": "ok", "what": "MongoDB", "found": "the embedded server answers"} in found

@@ -1,0 +1,73 @@
+"""`kraken demo` and `kraken up` as commands."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kraken_dagster_tests.dagster_bench import wait_until
+from kraken_dagster_tests.laboratory import KRAKEN, processes_of
+
+OF_ONE_ORDINARY_FILE_EACH = 7  # the Thermo's plan brings four more
+
+
+def _kraken(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
+    return subprocess.run(
+        [KRAKEN, *arguments],
+        cwd=folder,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(300)
+def test_the_demo_ends_every_file_as_it_should_and_leaves_nothing_running(tmp_path: Path) -> None:
+    real = tmp_path / "dagster_home_of_a_real_kraken"
+    real.mkdir()
+    done = _kraken(tmp_path, "demo", "--once", "--files", "1", DAGSTER_HOME=str(real))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    rows = [line for line in done.stdout.splitlines() if line.startswith("sim_")]
+    backup = tmp_path / ".kraken-demo" / "backup"
+    manifests = sorted(backup.rglob("*.md5"))
+    assert len(rows) == OF_ONE_ORDINARY_FILE_EACH
+    assert all("  as expected  " in row for row in rows)
+    for manifest in manifests:
+        assert any(manifest.name.removesuffix(".md5") in row.split() for row in rows)
+        command = ["md5sum", "--strict", "-c", manifest.name]
+        assert subprocess.run(command, cwd=manifest.parent, capture_output=True).returncode == 0
+    assert len(manifests) == OF_ONE_ORDINARY_FILE_EACH - 1  # one was renamed by its instrument
+    assert "SIMULATION" in done.stdout
+    assert list(real.iterdir()) == []
+    wait_until(lambda: not processes_of(tmp_path), "nothing runs any more")
+
+
+def test_the_demo_removes_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("precious")
+    done = _kraken(tmp_path, "demo", "--once", "--home", "data")
+    assert done.returncode == 1
+    assert "The folder for the demo holds something else" in done.stderr
+    assert [item.name for item in (tmp_path / "data").iterdir()] == ["thesis.txt"]
+
+
+def test_kraken_up_refuses_a_port_that_is_taken_and_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "instruments.yaml").write_text(
+        "locations: {instruments: i, backup: b, output: o}\ninstruments: {a: {type: thermo}}\n"
+    )
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = _kraken(tmp_path, "up", "--port", str(port))
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "--port" in done.stderr
+    assert [item.name for item in tmp_path.iterdir()] == ["instruments.yaml"]
+    assert processes_of(tmp_path) == {}

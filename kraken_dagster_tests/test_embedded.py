@@ -1,0 +1,189 @@
+"""The embedded MongoDB server, run for real: found, ended, killed and started again."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
+from kraken_dagster.clients.processes import accepts
+from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.domain.errors import StoreUnavailable
+from kraken_dagster_tests.helpers import record, wait_until
+
+STARTER = """
+import sys
+from pathlib import Path
+from kraken_dagster.clients.embedded import ensure_running
+server = ensure_running(Path(sys.argv[1]))
+print(server.uri, server.process.pid if server.process else None, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[EmbeddedServer]:
+    server = ensure_running(folder)
+    try:
+        yield server
+    finally:
+        if server.process is not None:
+            server.process.kill()
+            server.process.wait()
+
+
+@contextmanager
+def starter(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that wants the server of `folder`, and ends when its stdin does."""
+    command = [sys.executable, "-c", STARTER, str(folder)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def told(child: "subprocess.Popen[str]") -> tuple[str, int | None]:
+    """The URI that the process got, and the id of the server if that process started it."""
+    uri, pid = child.stdout.readline().split()
+    return uri, None if pid == "None" else int(pid)
+
+
+def port_of(uri: str) -> int:
+    return int(uri.rstrip("/").rpartition(":")[2])
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_who_comes_second_finds_the_first_ones_server(tmp_path):
+    with running(tmp_path) as first:
+        assert first.process is not None
+        second = ensure_running(tmp_path)
+        assert (second.uri, second.process) == (first.uri, None)
+
+
+def test_a_server_is_only_stopped_by_who_started_it(tmp_path):
+    with running(tmp_path) as first:
+        store = connect(first.uri)
+        store.prepare()
+        ensure_running(tmp_path).stop()
+        assert accepts(port_of(first.uri))
+        first.stop()
+        store.close()
+        assert not accepts(port_of(first.uri))
+        first.stop()  # once more does no harm
+
+
+def test_of_processes_that_start_at_once_exactly_one_starts_the_server(tmp_path):
+    with starter(tmp_path) as one, starter(tmp_path) as two, starter(tmp_path) as three:
+        found = [told(child) for child in (one, two, three)]
+    assert len({uri for uri, _ in found}) == 1
+    assert sum(pid is not None for _, pid in found) == 1
+
+
+@pytest.mark.parametrize("end", ["by itself", "killed"])
+def test_the_server_ends_with_the_process_that_started_it(tmp_path, end):
+    with starter(tmp_path) as child:
+        uri, pid = told(child)
+        assert accepts(port_of(uri))
+        if end == "killed":
+            child.kill()
+        else:
+            child.stdin.close()
+        child.wait()
+        wait_until(lambda: is_gone(pid) and not accepts(port_of(uri)))
+
+
+def test_after_a_kill_the_port_is_the_same_and_every_acknowledged_write_is_there(tmp_path):
+    with running(tmp_path) as first:
+        store = connect(first.uri, timeout_s=1)
+        acknowledged: list[str] = []
+        enough = Event()
+
+        def write(writer: int) -> None:
+            try:
+                for number in range(100_000):
+                    name = f"{writer}-{number}.raw"
+                    store.raw_files.register(record(name), reason="discovered")
+                    acknowledged.append(name)
+                    if len(acknowledged) >= 400:
+                        enough.set()
+            except StoreUnavailable:
+                return
+
+        writers = [Thread(target=write, args=(writer,)) for writer in range(4)]
+        for thread in writers:
+            thread.start()
+        enough.wait(60)
+        first.process.kill()
+        first.process.wait()
+        for thread in writers:
+            thread.join()
+    with running(tmp_path) as again:
+        assert again.uri == first.uri
+        assert again.process is not None
+        # the same client finds it again by itself
+        found = store.raw_files.known("thermo1", acknowledged)
+        store.close()
+    assert len(acknowledged) >= 400
+    assert set(acknowledged) <= set(found)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "",
+        '{"port": 1',
+        "[]",
+        '{"port": null}',
+        '{"port": 1, "pid": 999999999}',
+        f'{{"port": 1, "pid": {os.getpid()}}}',
+    ],
+)
+def test_what_an_earlier_server_left_is_no_obstacle(tmp_path, left):
+    (tmp_path / "server.json").write_text(left)
+    with running(tmp_path) as server:
+        assert server.process is not None
+        assert ensure_running(tmp_path).uri == server.uri
+
+
+def test_a_port_that_somebody_else_took_meanwhile_is_left_to_them(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        (tmp_path / "server.json").write_text(json.dumps({"port": port, "pid": 999999999}))
+        with running(tmp_path) as server:
+            assert server.process is not None
+            assert port_of(server.uri) != port
+
+
+def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path):
+    (tmp_path / "data").write_text("a file where the server's folder should be")
+    with pytest.raises(StoreUnavailable, match=r"does not come up.*server\.log"):
+        ensure_running(tmp_path)
+
+
+def test_a_program_that_is_not_installed_is_told_with_what_to_install(tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    environment = {"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(
+        [python, "-c", STARTER, tmp_path / "home"], env=environment, capture_output=True, text=True
+    )
+    assert found.returncode != 0
+    assert "StoreUnavailable: No MongoDB is configured" in found.stderr
+    assert "pip install 'kraken-dagster[embedded]'" in found.stderr

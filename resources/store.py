@@ -1,0 +1,47 @@
+"""The MongoDB store as a Dagster resource."""
+
+import atexit
+import os
+import threading
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from kraken_dagster.clients.embedded import ensure_running
+from kraken_dagster.clients.store.connection import Store, connect
+
+# `kraken up` tells what it starts where its embedded server is. That server is its own to start
+# again: one that a run or a sensor started would end with that run's process.
+SUPERVISED_URI_VARIABLE = "KRAKEN_SUPERVISED_MONGODB"
+
+_lock = threading.Lock()
+_prepared: dict[str, Store] = {}
+
+
+class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Connects to the MongoDB that the URI names; without one the embedded server is used."""
+
+    uri: str | None = Field(None, description="mongodb://..., or nothing")
+    home: str = Field(description="The folder for the embedded server's data.")
+
+    def create_store(self) -> Store:
+        """The store, with its indexes made once per process.
+
+        Raises:
+            StoreUnavailable, ConfigError
+        """
+        with _lock:
+            uri = self.uri or os.environ.get(SUPERVISED_URI_VARIABLE) or self._embedded_uri()
+            if uri not in _prepared:
+                store = connect(uri)
+                store.prepare()
+                _prepared[uri] = store
+            return _prepared[uri]
+
+    def _embedded_uri(self) -> str:
+        server = ensure_running(Path(self.home) / "mongodb")
+        if server.process is not None:
+            # Waited for, so that the next command finds either a server or none.
+            atexit.register(server.stop)
+        return server.uri
