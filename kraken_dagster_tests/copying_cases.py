@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,13 +133,6 @@ def staging(case: Copying) -> Path:
     """The one staging folder that stands beside the backup."""
     (found,) = [path for path in case.target.glob(f"{PART_PREFIX}*") if path.is_dir()]
     return found
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.01)
 
 
 def unavailable(reason: str) -> None:

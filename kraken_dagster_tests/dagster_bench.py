@@ -3,8 +3,6 @@
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.quant import Settings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
 from kraken_dagster.steps.world import World, utc_now
+from kraken_dagster_tests.helpers import wait_until
 
 SPEED = 1e6  # so that an hour of the monitor's patience is over between two ticks
 SEARCH = Settings(
@@ -28,17 +27,6 @@ SEARCH = Settings(
     metrics_type="alphadia",
     config_params="RAW_FILE_PATH OUTPUT_PATH",
 )
-
-
-def wait_until(
-    condition: Callable[[], Any], what: str, *, timeout_s: float = 60, every_s: float = 0.05
-) -> Any:
-    """What the condition returns once that is true; fails the test if it never is."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain until {what}"
-        time.sleep(every_s)
-    return found
 
 
 @dataclass

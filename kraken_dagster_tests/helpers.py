@@ -159,13 +159,6 @@ def wait_for_jobs(world: World) -> None:
     wait_until(ended)
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
 def md5sum(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
@@ -227,3 +220,14 @@ def write_config(folder: Path, uri: str, **changes: Any) -> Path:
     path = folder / "instruments.yaml"
     path.write_text(yaml.safe_dump({**config, **changes}, sort_keys=False))
     return path
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str, *, timeout_s: float = 60, every_s: float = 0.05
+) -> Any:
+    """What the condition returns once that is true; fails the test if it never is."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain until {what}"
+        time.sleep(every_s)
+    return found

@@ -28,7 +28,8 @@ from kraken_dagster.domain.errors import StoreUnavailable, UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
-from kraken_dagster_tests.dagster_bench import install_search, wait_until
+from kraken_dagster_tests.dagster_bench import install_search
+from kraken_dagster_tests.helpers import wait_until
 
 INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "share1": "thermo"}
 KRAKEN = str(Path(sys.executable).with_name("kraken"))
@@ -180,7 +181,13 @@ class Lab:
         return None if found is None else found.status
 
     def parts(self) -> list[Path]:
-        return sorted(self.backup.rglob(f"{PART_PREFIX}*"))
+        """The temporary files and folders of copies, as far as they stay while one looks."""
+        return sorted(
+            Path(folder, name)
+            for folder, folders, files in os.walk(self.backup)
+            for name in (*folders, *files)
+            if name.startswith(PART_PREFIX)
+        )
 
     def mid_copy(self, *, at_least_bytes: int, not_by: int = 0) -> tuple[int, Path]:
         """Waits for a copy at work: the process that makes it, and its temporary file."""

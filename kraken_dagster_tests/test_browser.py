@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.clients.processes import accepts, free_port
 from kraken_dagster.partitions import ASSETS
 from kraken_dagster_tests.copying_cases import unavailable
-from kraken_dagster_tests.dagster_bench import wait_until
+from kraken_dagster_tests.helpers import wait_until
 from kraken_dagster_tests.laboratory import KRAKEN, Lab
 
 _FLAGS = (

@@ -19,8 +19,8 @@ from kraken_dagster_tests.dagster_bench import (
     hastened,
     install_search,
     raw_file,
-    wait_until,
 )
+from kraken_dagster_tests.helpers import wait_until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),

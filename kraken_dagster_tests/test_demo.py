@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster_tests.dagster_bench import wait_until
+from kraken_dagster_tests.helpers import wait_until
 from kraken_dagster_tests.laboratory import KRAKEN, processes_of
 
 OF_ONE_ORDINARY_FILE_EACH = 7  # the Thermo's plan brings four more

@@ -105,7 +105,7 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path, end):
         else:
             child.stdin.close()
         child.wait()
-        wait_until(lambda: is_gone(pid) and not accepts(port_of(uri)))
+        wait_until(lambda: is_gone(pid) and not accepts(port_of(uri)), "the server is gone")
 
 
 def test_after_a_kill_the_port_is_the_same_and_every_acknowledged_write_is_there(tmp_path):

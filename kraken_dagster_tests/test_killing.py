@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from kraken_dagster.domain.raw_file import OPEN_ACQUISITION, Status
-from kraken_dagster_tests.dagster_bench import wait_until
+from kraken_dagster_tests.helpers import wait_until
 from kraken_dagster_tests.laboratory import PATIENCE_S, Lab
 from kraken_dagster_tests.test_fuse import Share, start_share
 
@@ -81,9 +81,9 @@ def _kept_from_the_final_name(part: Path, name: str) -> bool:
 def test_killed_copies_leave_nothing_under_the_final_name_and_are_made_again(lab: Lab) -> None:
     names = [lab.add_bruker("all_1.d"), lab.add_thermo(BIG_NAME, megabytes=BIG_MB)]
     pid, part = lab.mid_copy(at_least_bytes=IN_MID_COPY)
-    dead_runs = [lab.run_of(names[1])]
     os.kill(pid, signal.SIGKILL)
     assert _kept_from_the_final_name(part, names[1])
+    dead_runs = [lab.run_of(names[1])]
 
     _, part = lab.mid_copy(at_least_bytes=IN_MID_COPY, not_by=pid)
     dead_runs.append(lab.run_of(names[1]))
@@ -120,7 +120,7 @@ def test_a_share_that_hangs_in_mid_copy_holds_up_no_other_and_goes_on(
     wait_until(lambda: lab.board("share1")["status"] == "error", "the board says so")
     assert "gives no answer" in lab.board("share1")["status_details"]
     assert lab.board("thermo1")["status"] == "ok"
-    assert lab.status(hanging) is Status.ERROR
+    wait_until(lambda: lab.status(hanging) is Status.ERROR, "the copy says so")
     share.go_on()
     lab.wait_until_done([hanging])
     assert lab.problems() == []

@@ -13,7 +13,7 @@ import pytest
 from kraken_dagster.clients.local_jobs import LocalJobs
 from kraken_dagster.domain.errors import SubmitFailed, UnsafePath
 from kraken_dagster.domain.quant import ENDED_STATES, JobReport, JobSpec, JobState
-from kraken_dagster_tests.copying_cases import wait_until
+from kraken_dagster_tests.helpers import wait_until
 
 HOSTILE = [
     "",
