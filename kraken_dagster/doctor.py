@@ -10,7 +10,7 @@ from pathlib import Path
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
 from kraken_dagster.domain.errors import FolderError, KrakenError
-from kraken_dagster.domain.quant import BUILT_IN_PROGRAMS
+from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.steps.world import World
 

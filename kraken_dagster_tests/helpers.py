@@ -156,7 +156,7 @@ def wait_for_jobs(world: World) -> None:
             ).values()
         )
 
-    wait_until(ended)
+    wait_until(ended, "no job runs any more")
 
 
 def md5sum(path: Path) -> str:

@@ -31,6 +31,7 @@ from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.vendors import safe_relative
 
 _EXIT_CODE_OF_SIGNAL = 128
+_TERM_PATIENCE_S = 5  # for a program that tidies up before it ends
 # The shell gets the command as its positional arguments, so nothing in it is ever parsed. Its
 # stdin is the lock of the claim, which it holds until it has written down who it is, even if
 # whoever started it dies at once.
@@ -78,12 +79,19 @@ class LocalJobs:
         return {job_id: self._state(self._job_dir(job_id)) for job_id in ids}
 
     def cancel(self, job_id: str) -> None:
+        """SIGTERM, and SIGKILL to what is still there 5 s later."""
         job_dir = self._job_dir(job_id)
         process = _read_id(job_dir)
-        if process is not None and _is_alive(*process) and not (job_dir / "exit_code").exists():
-            (job_dir / "cancelled").touch()
-            with suppress(ProcessLookupError):
-                os.killpg(process[0], signal.SIGTERM)
+        if process is None or not _is_alive(*process) or (job_dir / "exit_code").exists():
+            return
+        (job_dir / "cancelled").touch()
+        with suppress(ProcessLookupError):
+            os.killpg(process[0], signal.SIGTERM)
+            for _ in range(_TERM_PATIENCE_S * 20):
+                if not _is_alive(*process):
+                    return
+                time.sleep(0.05)
+            os.killpg(process[0], signal.SIGKILL)
 
     def log_tail(self, job_id: str, *, lines: int = 20) -> str:
         path = self._job_dir(job_id) / "log.txt"

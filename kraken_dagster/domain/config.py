@@ -8,20 +8,27 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kraken_dagster.domain.acquisition import Timing
+from kraken_dagster.domain.engines import (
+    ENGINE_LOCAL,
+    Engine,
+    EngineName,
+    LocalEngine,
+    SlurmEngine,
+    Strict,
+)
+from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.vendors import Vendor
 
 InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
-ENGINE_LOCAL = "local"
 # Keys that are read and checked, and that nothing acts on yet: Kraken neither moves nor purges
-# files on instruments, and reaches no cluster. `kraken doctor` says so where one is set.
+# files on instruments. `kraken doctor` says so where one is set.
 NOT_IN_EFFECT_YET = frozenset(
     {
         "min_free_space_gb",
         "min_file_age_to_remove_in_days",
-        "debug_no_cluster_ssh",
         "move_files",
         "remove_files",
         "file_move_delay_m",
@@ -32,14 +39,11 @@ NOT_IN_EFFECT_YET = frozenset(
 class OutputExistsMode(StrEnum):
     RAISE = "raise"
     OVERWRITE = "overwrite"
+    ASSOCIATE = "associate"
     ADD = "add"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Options(_Strict):
+class Options(Strict):
     """Options that a run can also be given in its run config."""
 
     consider_old_files_acquired: bool = Field(
@@ -62,7 +66,8 @@ class Options(_Strict):
     output_exists_mode: OutputExistsMode = Field(
         OutputExistsMode.RAISE,
         description="What to do where a result is: `raise`, `overwrite` (the old one is moved "
-        "aside), `add` (a new `.runN`).",
+        "aside), `associate` (the Slurm job that its `log.txt` names is followed), `add` (a new "
+        "`.runN`).",
     )
 
     min_free_space_gb: float = Field(
@@ -72,13 +77,15 @@ class Options(_Strict):
         14, ge=0, description="Younger files are never purged."
     )
     debug_no_cluster_ssh: bool = Field(
-        False, description="Make no connection to the cluster; record jobs as skipped."
+        False,
+        description="Make no connection to a cluster; jobs are recorded as skipped, and can be "
+        "submitted later.",
     )
     move_files: bool = Field(True, description="Move backed up files aside on the instrument.")
     remove_files: bool = Field(True, description="Purge files that were moved aside.")
 
 
-class Defaults(_Strict):
+class Defaults(Strict):
     """Settings of an instrument; in `defaults` they hold for all of them."""
 
     engine: str = Field(ENGINE_LOCAL, description="Which of `engines` runs its jobs.")
@@ -120,7 +127,7 @@ class InstrumentEntry(Defaults, Options):
     )
 
 
-class Location(_Strict):
+class Location(Strict):
     """A root: the path here, and where it differs, the path on the cluster."""
 
     path: Path = Field(description="The path on this machine.")
@@ -136,7 +143,7 @@ class Location(_Strict):
         return self.cluster or str(self.path)
 
 
-class Locations(_Strict):
+class Locations(Strict):
     instruments: Location = Field(description="Where the instruments' folders are mounted.")
     backup: Location = Field(description="The backup store.")
     output: Location = Field(description="Where results go.")
@@ -144,33 +151,26 @@ class Locations(_Strict):
     software: Location | None = Field(None, description="Programs of `software_type: custom`.")
 
 
-class LocalEngine(_Strict):
-    """Jobs as processes on this machine."""
-
-    type: Literal["local"] = Field("local", description="Jobs on this machine.")
-    slots: int = Field(2, ge=1, description="How many jobs are open at once; `cluster_slots` wins.")
-
-
-class MongoDB(_Strict):
+class MongoDB(Strict):
     uri: str | None = Field(
         None,
         description="mongodb://... of a real MongoDB. Without one the embedded server is started.",
     )
 
 
-class Simulation(_Strict):
+class Simulation(Strict):
     """Only for simulated laboratories: their clock runs faster than the real one."""
 
     speed: float = Field(1, gt=0, description="Laboratory seconds per real second.")
 
 
-class KrakenConfig(_Strict):
+class KrakenConfig(Strict):
     """instruments.yaml as a whole."""
 
     mongodb: MongoDB = Field(default_factory=MongoDB, description="Where the facts are kept.")
     locations: Locations = Field(description="The roots of all paths.")
-    engines: dict[str, LocalEngine] = Field(
-        default_factory=lambda: {ENGINE_LOCAL: LocalEngine(type="local", slots=2)},
+    engines: dict[EngineName, Engine] = Field(
+        default={ENGINE_LOCAL: LocalEngine(type="local", slots=2)},
         description="What runs the jobs, by name.",
     )
     defaults: Defaults = Field(
@@ -214,7 +214,7 @@ class KrakenConfig(_Strict):
 
 def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
     """What no single field can tell: pairs of the key that is wrong and what was expected."""
-    found: list[tuple[tuple[str, ...], str]] = []
+    found = _engine_problems(config)
     folders: dict[Path, str] = {}
     roots = {"backup": config.locations.backup.path, "output": config.locations.output.path}
     for instrument_id in config.instruments:
@@ -236,6 +236,17 @@ def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
                 found.append(
                     ((*key, "path"), f"must not share a folder with locations.{name}: {root}")
                 )
+    return found
+
+
+def _engine_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
+    found: list[tuple[tuple[str, ...], str]] = []
+    for name, engine in config.engines.items():
+        if isinstance(engine, SlurmEngine):
+            try:
+                engine.resources.options()
+            except SettingsRefused as error:
+                found.append((("engines", name), str(error)))
     return found
 
 

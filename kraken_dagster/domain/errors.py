@@ -32,6 +32,9 @@ The tree:
         SubmitFailed            the engine refused a job
         OutputExists            a result folder is there and the mode is `raise`
         UnknownSettings         a version of settings that MongoDB doesn't have
+        SettingsRefused         a value in the settings is not what the cluster takes
+        ClusterError            the cluster can't be asked, or what it says is unclear (transient)
+          ClusterReplyUnreadable  an answer that can't be read; it is quoted
       MetricsError
         MissingOutputError      a required result file is not there
         FileFormatError         it is there, and can't be read or lacks a required column
@@ -209,6 +212,18 @@ class OutputExists(JobError):
 
 
 class UnknownSettings(JobError):
+    pass
+
+
+class SettingsRefused(JobError):
+    pass
+
+
+class ClusterError(JobError):
+    transient = True
+
+
+class ClusterReplyUnreadable(ClusterError):
     pass
 
 

@@ -2,21 +2,20 @@
 
 import hashlib
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kraken_dagster.domain.errors import SubmitFailed
+from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.processing import ScopedSettings
-from kraken_dagster.domain.vendors import safe_relative
+from kraken_dagster.domain.resources import Resources, more_memory, more_time
 
+SOFTWARE_TYPE_ALPHADIA = "alphadia"
 SOFTWARE_TYPE_CUSTOM = "custom"
 SOFTWARE_TYPE_MSQC = "msqc"
-BUILT_IN_PROGRAMS = frozenset({"kraken-rawqc"})
 
 
 class JobState(StrEnum):
@@ -30,9 +29,19 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     NODE_FAILURE = "node_failure"
     PREEMPTED = "preempted"
+    SKIPPED = "skipped"  # recorded, and not submitted on purpose
     UNKNOWN = "unknown"  # the engine doesn't know it; that is not the same as ended
 
 
+_MOST_RESUBMISSIONS = 3
+_ADVICE: Mapping[JobState, str] = {
+    JobState.TIMEOUT: "more slurm_time, or a slurm_max_time, in a new version of the settings.",
+    JobState.OUT_OF_MEMORY: "more slurm_mem, or a slurm_max_mem, in a new version of the settings.",
+    JobState.CANCELLED: "find out who cancelled it and why; `kraken retry` submits it again.",
+    JobState.NODE_FAILURE: "it was submitted again in vain; ask the cluster's administrators.",
+    JobState.PREEMPTED: "it was submitted again in vain; use a partition that is not preempted.",
+    JobState.SKIPPED: "unset debug_no_cluster_ssh; `kraken retry` submits it.",
+}
 OPEN_STATES = frozenset({JobState.INTENDED, JobState.WAITING, JobState.RUNNING, JobState.UNKNOWN})
 ENDED_STATES = frozenset(JobState) - OPEN_STATES
 
@@ -46,16 +55,35 @@ class JobReport:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     detail: str | None = None
+    node: str | None = None
+    peak_memory_bytes: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED_STATES
+
+    @property
+    def elapsed_s(self) -> float | None:
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What an engine is asked to run: an argument list, never a shell's line."""
+    """What an engine is asked to run: an argument list, never a shell's line.
+
+    `working_copy` are files that the program must not read where they are: each is copied into a
+    temporary folder of the job's own, and the first one's path in the command is replaced.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     output_path: str
+    resources: Resources = field(default_factory=Resources)
+    working_copy: tuple[str, ...] = ()
+    log_name: str = "log.txt"
 
 
 class Settings(BaseModel):
@@ -74,7 +102,27 @@ class Settings(BaseModel):
     fasta_file_name: str | None = None
     speclib_file_name: str | None = None
     num_threads: int = 1
+    slurm_partition: str | None = None
+    slurm_nodes: int | None = None
+    slurm_cpus_per_task: int | None = None
+    slurm_mem: str | None = None
+    slurm_time: str | None = None
+    slurm_directives: tuple[str, ...] = ()
+    # A job that ran out of memory or time is submitted again with twice as much, up to these.
+    slurm_max_mem: str | None = None
+    slurm_max_time: str | None = None
     status: str = "active"
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(
+            partition=self.slurm_partition,
+            nodes=self.slurm_nodes,
+            cpus=self.slurm_cpus_per_task,
+            mem=self.slurm_mem,
+            time=self.slurm_time,
+            directives=self.slurm_directives,
+        )
 
 
 class AssignedSettings(BaseModel):
@@ -100,19 +148,33 @@ class QuantJob(BaseModel):
     metrics_type: str
     engine: str
     attempt: int
+    resubmission: int = 0
     state: JobState
     output_path: str
     relative_output_path: str
     command: list[str]
     environment: dict[str, str]
+    resources: Resources = Resources()
+    max_mem: str | None = None
+    max_time: str | None = None
+    working_copy: list[str] = []
+    log_name: str = "log.txt"
+    created_at: datetime
+    # Submitting was begun, and its end is not known as long as there is no job id.
+    tried_at: datetime | None = None
+    # Since when the engine says that it has no job of that name.
+    missing_since: datetime | None = None
     cluster_job_id: str | None = None
     exit_code: int | None = None
     detail: str | None = None
     log_tail: str | None = None
-    created_at: datetime
+    error_codes: list[str] = []
     unknown_since: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    elapsed_s: float | None = None
+    peak_memory_bytes: int | None = None
+    node: str | None = None
     collected_at: datetime | None = None
     result_error: str | None = None
 
@@ -126,6 +188,9 @@ class QuantJob(BaseModel):
             command=tuple(self.command),
             environment=self.environment,
             output_path=self.output_path,
+            resources=self.resources,
+            working_copy=tuple(self.working_copy),
+            log_name=self.log_name,
         )
 
     @property
@@ -135,118 +200,47 @@ class QuantJob(BaseModel):
             return self.result_error
         if self.is_open or self.state is JobState.SUCCEEDED:
             return None
+        codes = f"{', '.join(self.error_codes)}: " if self.error_codes else ""
         code = "" if self.exit_code is None else f" with exit code {self.exit_code}"
         detail = f": {self.detail}" if self.detail else ""
         last = (self.log_tail or "").strip().rpartition("\n")[2]
-        return f"{self.state}{code}{detail}" + (f"; its log ends with {last!r}" if last else "")
+        log = f"; its log ends with {last!r}" if last else ""
+        advice = f". Next: {_ADVICE[self.state]}" if self.state in _ADVICE else ""
+        return f"{codes}{self.state}{code}{detail}{log}{advice}"
 
 
-def job_name(raw_file_id: str, settings: Settings, attempt: int) -> str:
-    """The unique, deterministic name of a job; plain enough for any shell and file system."""
-    digest = hashlib.sha256(raw_file_id.encode()).hexdigest()[:12]
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", raw_file_id)[:40].strip("-")
-    return f"kraken-{readable}-{digest}-{settings.name}-v{settings.version}-{attempt}"
-
-
-@dataclass(frozen=True)
-class JobPaths:
-    """Paths as the engine sees them."""
-
-    raw_file: str
-    relative_raw_file: str
-    output: str
-    relative_output: str
-    settings: str
-    software_base: str
-
-
-def job_environment(
-    settings: Settings, paths: JobPaths, *, raw_file_id: str, project_id: str
-) -> dict[str, str]:
-    """The variables that a job finds; the names are those of AlphaKraken's job scripts."""
-    return {
-        "RAW_FILE_PATH": paths.raw_file,
-        "SETTINGS_PATH": paths.settings,
-        "OUTPUT_PATH": paths.output,
-        "RELATIVE_OUTPUT_PATH": paths.relative_output,
-        "SPECLIB_FILE_NAME": settings.speclib_file_name or "",
-        "FASTA_FILE_NAME": settings.fasta_file_name or "",
-        "CONFIG_FILE_NAME": settings.config_file_name or "",
-        "SOFTWARE": settings.software,
-        "SOFTWARE_TYPE": settings.software_type,
-        "METRICS_TYPE": settings.metrics_type,
-        "CUSTOM_COMMAND": "",
-        "NUM_THREADS": str(settings.num_threads),
-        "RAW_FILE_ID": raw_file_id,
-        "PROJECT_ID": project_id,
-        "SETTINGS_NAME": settings.name,
-        "SETTINGS_VERSION": str(settings.version),
-    }
-
-
-def job_command(
-    settings: Settings, paths: JobPaths, *, raw_file_id: str, project_id: str
-) -> list[str]:
-    """The argument list of a job.
-
-    `config_params` is split as a shell would split it, and then each placeholder is replaced
-    within its argument, so that no value can become two arguments or a command.
+def job_name(raw_file_id: str, settings: Settings, attempt: int, *, resubmission: int = 0) -> str:
+    """The unique, deterministic name of a job; plain enough for any shell and file system.
 
     Raises:
-        SubmitFailed: no command is known for the software type, or `config_params` can't be split.
+        SettingsRefused: the settings' name is not plain.
     """
-    program = _program(settings, paths)
-    if settings.software_type == SOFTWARE_TYPE_MSQC:
-        return [program, paths.raw_file, paths.output]
-    if settings.software_type != SOFTWARE_TYPE_CUSTOM:
-        raise SubmitFailed(
-            f"Settings {settings.name!r} version {settings.version} can't be run",
-            expected=f"software_type {SOFTWARE_TYPE_CUSTOM!r} or {SOFTWARE_TYPE_MSQC!r}",
-            found=repr(settings.software_type),
-            next_step="make a new version of the settings.",
+    if re.fullmatch(r"\w{1,64}", settings.name, re.ASCII) is None:
+        raise SettingsRefused(
+            "A settings' name can't be used",
+            expected="1 to 64 of a-z, A-Z, 0-9 and _",
+            found=repr(settings.name),
+            next_step="add the settings under another name, and assign that.",
         )
-    values = {
-        "RELATIVE_RAW_FILE_PATH": paths.relative_raw_file,
-        "RELATIVE_OUTPUT_PATH": paths.relative_output,
-        "RAW_FILE_PATH": paths.raw_file,
-        "SETTINGS_PATH": paths.settings,
-        "OUTPUT_PATH": paths.output,
-        "NUM_THREADS": str(settings.num_threads),
-        "RAW_FILE_ID": raw_file_id,
-        "PROJECT_ID": project_id,
-    }
-    placeholder = re.compile("|".join(values))
-    return [
-        program,
-        *(
-            placeholder.sub(lambda found: values[found[0]], argument)
-            for argument in _split(settings)
-        ),
-    ]
+    digest = hashlib.sha256(raw_file_id.encode()).hexdigest()[:12]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", raw_file_id)[:40].strip("-")
+    name = f"kraken-{readable}-{digest}-{settings.name}-v{settings.version}-{attempt}"
+    return f"{name}-r{resubmission}" if resubmission else name
 
 
-def _program(settings: Settings, paths: JobPaths) -> str:
-    if settings.software in BUILT_IN_PROGRAMS:
-        return settings.software
-    if not paths.software_base:
-        raise SubmitFailed(
-            f"Nothing says where the program of settings {settings.name!r} is",
-            file=settings.software,
-            expected="`locations.software` in instruments.yaml",
-            next_step="set it to the folder of the programs, and reload the code location.",
-        )
-    return f"{paths.software_base}/{safe_relative(settings.software)}"
-
-
-def _split(settings: Settings) -> list[str]:
-    try:
-        return shlex.split(settings.config_params or "")
-    except ValueError as error:
-        raise SubmitFailed(
-            f"config_params of settings {settings.name!r} can't be split into arguments",
-            found=repr(settings.config_params),
-            next_step=f"mend its quotes ({error}) in a new version of the settings.",
-        ) from error
+def resources_for_another_try(job: QuantJob) -> Resources | None:
+    """What a job that ended badly is submitted again with; None if it isn't."""
+    if job.resubmission >= _MOST_RESUBMISSIONS:
+        return None
+    if job.state in (JobState.NODE_FAILURE, JobState.PREEMPTED):
+        return job.resources
+    if job.state is JobState.OUT_OF_MEMORY:
+        mem = more_memory(job.resources.mem, job.max_mem)
+        return None if mem is None else replace(job.resources, mem=mem)
+    if job.state is JobState.TIMEOUT:
+        time = more_time(job.resources.time, job.max_time)
+        return None if time is None else replace(job.resources, time=time)
+    return None
 
 
 def failed_details(failures: Sequence[tuple[str, str]]) -> str:

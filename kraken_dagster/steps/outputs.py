@@ -8,7 +8,8 @@ from kraken_dagster.clients.reading import exists, require_root
 from kraken_dagster.domain.config import OutputExistsMode
 from kraken_dagster.domain.errors import OutputExists
 from kraken_dagster.domain.processing import output_path
-from kraken_dagster.domain.quant import JobPaths, QuantJob, Settings, next_run_folder
+from kraken_dagster.domain.commands import JobPaths
+from kraken_dagster.domain.quant import QuantJob, Settings, next_run_folder
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.steps.world import World
 
