@@ -6,14 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+SLURM := kraken_dagster_tests/slurm
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: help setup demo up test check clean
+.PHONY: help setup demo up test check slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
 	@echo "make up      start Kraken with instruments.yaml: Dagit on http://127.0.0.1:3000"
 	@echo "make test    the whole test suite"
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
+	@echo "make slurm   start a real Slurm cluster of one node on this machine, as the tests use it"
 	@echo "make setup   only make $(VENV)"
 
 setup: $(READY)
@@ -42,6 +45,18 @@ check: setup
 	$(BIN)/lint-imports
 	DAGSTER_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/python -m pytest -m 'not lab' $(PYTEST_ARGS)
+
+slurm:
+	$(SLURM)/install.sh
+	@$(AS_ROOT) $(SLURM)/start.sh
+	@echo
+	@echo "Log in as root may, with the names above:"
+	@echo '  ssh -i $$KRAKEN_SLURM_KEY -o UserKnownHostsFile=$$KRAKEN_SLURM_KNOWN_HOSTS' \
+		'-p $$KRAKEN_SLURM_PORT $$KRAKEN_SLURM_USER@$$KRAKEN_SLURM_HOST sinfo'
+	@echo "Its settings: $(SLURM)/start.sh. Its end: make slurm-stop"
+
+slurm-stop:
+	$(AS_ROOT) $(SLURM)/stop.sh
 
 clean:
 	rm -rf $(VENV) .kraken .kraken-demo

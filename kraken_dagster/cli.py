@@ -18,7 +18,7 @@ from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
 from kraken_dagster import reports
 from kraken_dagster.clients.config_file import config_path, load_config
-from kraken_dagster.clients.local_jobs import LocalJobs
+from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
@@ -118,8 +118,8 @@ def status(path: Path, as_json: bool) -> None:
         ]
         columns = ["id", "type", "status", "looked_at", "free_space_gb", "files", "details"]
         _print_table(rows, columns)
-        for name, count in found["open_jobs"].items():
-            click.echo(f"engine {name}: {count} jobs open")
+        columns = ["id", "type", "status", "asked_at", "open_jobs", "details"]
+        _print_table(found["engines"], columns)
         for problem in found["wrong"]:
             click.echo(f"WRONG: {_text(problem)}")
     sys.exit(1 if found["wrong"] else 0)
@@ -184,7 +184,9 @@ def show(path: Path, raw_file_id: str, as_json: bool) -> None:
     for name, fact in found["file_info"].items():
         click.echo(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {_text(name)}")
     for job in found["jobs"]:
-        where = f"{job['_id']}: {job['state']} in {job['output_path']}"
+        where = f"{job['_id']}: {job['state']} ({job['cluster_job_id']} on {job['engine']})"
+        where += f" in {job['output_path']}"
+        where += f": {job['detail']}" if job["detail"] else ""
         click.echo(f"{'job':28} {_text(where)}")
     for result in found["metrics"]:
         which = f"{result['settings_name']} v{result['settings_version']}"
@@ -232,7 +234,7 @@ def doctor(path: Path, as_json: bool) -> None:
 def _world(path: Path) -> World:
     config = load_config(path)
     store = StoreResource(uri=config.mongodb.uri, home=str(config.home)).create_store()
-    engines = {name: LocalJobs(config.home / "jobs" / name) for name in config.engines}
+    engines = make_engines(config.engines, config.home)
     return World(config=config, store=store, engines=engines)
 
 

@@ -40,7 +40,7 @@ def build_defs(
         ],
         resources={
             "store": StoreResource(uri=config.mongodb.uri, home=str(config.home)),
-            "cluster": ClusterResource(engine_names=list(config.engines), home=str(config.home)),
+            "cluster": ClusterResource.of(config),
             "storage": StorageResource(),
             **(resource_overrides or {}),
         },

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from kraken_dagster.clients.config_file import load_config
-from kraken_dagster.clients.local_jobs import LocalJobs
+from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.processes import die_with_parent
 from kraken_dagster.clients.store.catalog import RAWQC_SETTINGS
 from kraken_dagster.domain.config import KrakenConfig
@@ -140,7 +140,7 @@ class Demo:
             catalog.add_settings(settings, now=now)
             for scope in scopes:
                 catalog.assign(DEMO_PROJECT, settings, scope=scope, now=now)
-        engines = {name: LocalJobs(config.home / "jobs" / name) for name in config.engines}
+        engines = make_engines(config.engines, config.home)
         return World(config=config, store=store, engines=engines)
 
     def _expected(self, start: datetime) -> dict[str, list[ExpectedFile]]:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
-from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
-from kraken_dagster.domain.errors import FolderError, KrakenError
+from kraken_dagster.clients.slurm import Slurm
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
+from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
+from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
+from kraken_dagster.domain.errors import FolderError, KrakenError
+from kraken_dagster.domain.quant import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.steps.world import World
 
@@ -34,6 +37,7 @@ def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Findi
         world = make_world()
         findings.extend(_mongodb(config, world))
         findings.extend(_settings(config, world))
+        findings.extend(_engines(config, world))
     except KrakenError as error:
         return [*findings, Finding("error", "MongoDB", str(error))]
     for instrument_id in config.instruments:
@@ -102,8 +106,10 @@ def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:
     assigned = [item for name in projects for item in world.store.catalog.assigned(name)]
     if not assigned:
         yield Finding("warning", "settings", "none are assigned, so that no file is processed")
+    here = any(isinstance(engine, LocalEngine) for engine in config.engines.values())
     for settings in {item.settings.name: item.settings for item in assigned}.values():
-        if settings.software in BUILT_IN_PROGRAMS:
+        by_name = settings.software in BUILT_IN_PROGRAMS
+        if by_name or settings.software_type == SOFTWARE_TYPE_ALPHADIA or not here:
             continue
         root = config.locations.software
         program = None if root is None else root.path / settings.software
@@ -113,6 +119,44 @@ def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:
                 "software",
                 f"settings {settings.name!r} want {settings.software!r}, which is no program "
                 f"below locations.software ({root.path if root else 'not set'})",
+            )
+
+
+def _engines(config: KrakenConfig, world: World) -> Iterator[Finding]:
+    for name, engine in world.engines.items():
+        if isinstance(engine, Slurm):
+            try:
+                yield from _cluster(config, name, engine, now=world.now().timestamp())
+            except KrakenError as error:
+                yield Finding("error", f"engine {name}", str(error))
+
+
+def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> Iterator[Finding]:
+    """What a cluster's head node says of itself and of the roots as it sees them."""
+    what = f"engine {name}"
+    engine.check()
+    version = engine.run(["sbatch", "--version"]).stdout.strip()
+    yield Finding("ok", what, f"the head node and the controller answer: {version}")
+    entry = config.engines[name]
+    partition = entry.partition if isinstance(entry, SlurmEngine) else None
+    if partition is not None and engine.run(["scontrol", "show", "partition", partition]).exit_code:
+        yield Finding("error", what, f"there is no partition {partition!r}; `sinfo` lists them")
+    skew = float(engine.run(["date", "+%s"]).stdout or 0) - now
+    if abs(skew) > _MOST_SKEW_S:
+        yield Finding("warning", what, f"its clock differs by {skew:.0f} s: use NTP on both")
+    accounting = engine.run(["sacct", "--noheader", "--allocations", "--format=JobID"])
+    if accounting.exit_code:
+        words = accounting.stderr.strip()
+        yield Finding("warning", what, f"no accounting, so no memory figures either: {words!r}")
+    for root, right in (("backup", "-r"), ("output", "-w"), ("settings", "-r"), ("software", "-r")):
+        location = getattr(config.locations, root)
+        if location is not None and engine.run(["test", right, location.cluster_path]).exit_code:
+            can = "write" if right == "-w" else "read"
+            yield Finding(
+                "error",
+                what,
+                f"its user can't {can} locations.{root} there: {location.cluster_path!r}; mount "
+                "it, give the right, or set `cluster` to its path there",
             )
 
 

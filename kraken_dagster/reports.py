@@ -14,11 +14,8 @@ _STANDS_STILL = timedelta(hours=24)
 def status(world: World) -> dict[str, Any]:
     """How every instrument is, what its files are, and what is wrong."""
     instruments = [_instrument(world, item) for item in world.config.instruments]
-    engines = {
-        name: sum(job.is_open for job in world.store.jobs.uncollected(name))
-        for name in world.config.engines
-    }
-    wrong = [problem for item in instruments for problem in item["wrong"]]
+    engines = [_engine(world, name) for name in world.config.engines]
+    wrong = [problem for item in (*instruments, *engines) for problem in item["wrong"]]
     wrong += [
         f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"
         for name in world.store.jobs.engines_in_use()
@@ -27,7 +24,7 @@ def status(world: World) -> dict[str, Any]:
     return {
         "simulation": world.config.simulation is not None,
         "instruments": instruments,
-        "open_jobs": engines,
+        "engines": engines,
         "wrong": wrong,
     }
 
@@ -56,6 +53,21 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
         "free_space_gb": board.get("free_space_gb"),
         "left_alone": board.get("left_alone", []),
         "files": counts,
+        "wrong": wrong,
+    }
+
+
+def _engine(world: World, name: str) -> dict[str, Any]:
+    board = world.store.board.engine(name) or {}
+    details, condition = board.get("status_details"), board.get("status", "never asked")
+    wrong = [] if condition in ("ok", "never asked") else [f"engine {name!r}: {details}"]
+    return {
+        "id": name,
+        "type": world.config.engines[name].type,
+        "status": condition,
+        "details": details,
+        "asked_at": board.get("updated_at_"),
+        "open_jobs": sum(job.is_open for job in world.store.jobs.uncollected(name)),
         "wrong": wrong,
     }
 

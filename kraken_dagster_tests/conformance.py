@@ -16,10 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.clients.reading import digest
-from kraken_dagster.domain import acquisition, discovery, processing, quant, retention, vendors
+from kraken_dagster.domain import (
+    acquisition,
+    commands,
+    discovery,
+    processing,
+    quant,
+    resources,
+    retention,
+    slurm,
+    vendors,
+)
 from kraken_dagster.domain.acquisition import SeenAcquisition, Timing, Watch
 from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.vendors import Vendor
+from kraken_dagster.metrics import alphadia_errors
 from kraken_dagster.metrics.registry import read_metrics
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -197,7 +208,7 @@ def _custom_command(case: Mapping[str, Any], _folder: Path) -> Any:
         config_params=case["config_params"],
         num_threads=case["threads"],
     )
-    paths = quant.JobPaths(
+    paths = commands.JobPaths(
         raw_file=case["raw"],
         relative_raw_file=case["rel_raw"],
         output=case["out"],
@@ -205,7 +216,7 @@ def _custom_command(case: Mapping[str, Any], _folder: Path) -> Any:
         settings=case["settings_path"],
         software_base=case["software_base"],
     )
-    command = quant.job_command(
+    command = commands.job_command(
         settings, paths, raw_file_id=case["raw_file_id"], project_id=case["project"]
     )
     return " ".join(command)
@@ -236,6 +247,31 @@ def _metrics(case: Mapping[str, Any], folder: Path) -> Any:
     return read_metrics(case["metrics_type"], folder / case["folder"])
 
 
+def _slurm_state(case: Mapping[str, Any], _folder: Path) -> Any:
+    return slurm.job_state(case["state"]).value
+
+
+def _slurm_elapsed(case: Mapping[str, Any], _folder: Path) -> Any:
+    return resources.elapsed_seconds(case["elapsed"])
+
+
+def _slurm_id_from_log(case: Mapping[str, Any], _folder: Path) -> Any:
+    return slurm.job_id_in_log(case["log.txt"])
+
+
+def _business_errors(case: Mapping[str, Any], _folder: Path) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in case["output_files"].items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return alphadia_errors.error_codes(Path(folder))
+
+
+def _alphadia_log_error(case: Mapping[str, Any], _folder: Path) -> Any:
+    return alphadia_errors.log_error(case["log.txt"])
+
+
 GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "project_id": _project_id,
     "settings_scope": _settings_scope,
@@ -253,6 +289,11 @@ GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "status_details": _status_details,
     "purge_check": _purge_check,
     "metrics": _metrics,
+    "slurm_state": _slurm_state,
+    "slurm_elapsed": _slurm_elapsed,
+    "slurm_id_from_log": _slurm_id_from_log,
+    "business_errors": _business_errors,
+    "alphadia_log_error": _alphadia_log_error,
 }
 
 

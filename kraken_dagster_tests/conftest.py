@@ -14,10 +14,11 @@ import pymongo
 import pytest
 
 from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.clients.local_jobs import LocalJobs
+from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.steps.world import World
+from kraken_dagster_tests.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
 
 URI_VARIABLE = "KRAKEN_TEST_MONGODB_URI"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -92,7 +93,7 @@ def config(tmp_path: Path, mongodb_uri: str) -> KrakenConfig:
 @pytest.fixture
 def make_world(store: Store, clock: Clock, tmp_path: Path) -> Callable[[KrakenConfig], World]:
     def make(config: KrakenConfig) -> World:
-        engines = {name: LocalJobs(tmp_path / "jobs" / name) for name in config.engines}
+        engines = make_engines(config.engines, tmp_path)
         return World(config=config, store=store, engines=engines, now=clock)
 
     return make

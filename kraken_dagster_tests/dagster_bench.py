@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from kraken_dagster.clients.local_jobs import LocalJobs
+from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.domain.config import KrakenConfig
@@ -45,7 +45,7 @@ class Bench:
 
     @property
     def world(self) -> World:
-        engines = {name: LocalJobs(self.config.home / "jobs" / name) for name in ("local",)}
+        engines = make_engines(self.config.engines, self.config.home)
         return World(config=self.config, store=self.store, engines=engines)
 
     def tick(self, sensor: str) -> Any:

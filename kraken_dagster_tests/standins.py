@@ -47,6 +47,8 @@ def stumbling(world: World, calls: int) -> World:
 class MemoryEngine:
     """An engine that starts nothing, and is told when a job ends."""
 
+    settles_s = 0.0
+
     def __init__(self) -> None:
         self.started: list[str] = []
         self.open: set[str] = set()
@@ -82,8 +84,14 @@ class MemoryEngine:
     def cancel(self, job_id: str) -> None:
         self.open.discard(job_id.removeprefix("id of "))
 
-    def log_tail(self, job_id: str, *, lines: int = 20) -> str:
+    def usage(self, ids: Sequence[str]) -> dict[str, JobReport]:
+        return {}
+
+    def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
         return ""
+
+    def check(self) -> None:
+        pass
 
 
 def custom_settings(world: World, name: str, script: str = "", **fields: Any) -> Settings:

@@ -60,6 +60,9 @@ class Bench:
     def state(self, name: str = "job") -> JobReport:
         return self.jobs.states([name])[name]
 
+    def log_tail(self, name: str, *, lines: int = 20) -> str:
+        return self.jobs.log_tail(JobSpec(name, (), {}, str(self.output)), lines=lines)
+
     def result(self, name: str = "job") -> JobReport:
         wait_until(lambda: self.state(name).state in ENDED_STATES, f"the end of {name}")
         return self.state(name)
@@ -103,8 +106,8 @@ def test_a_job_s_exit_code_times_and_output_are_kept(bench: Bench) -> None:
     assert report.started_at is not None
     assert report.ended_at is not None
     assert report.started_at <= report.ended_at
-    assert bench.jobs.log_tail("job").splitlines() == ["out", "err", str(bench.output)]
-    assert bench.jobs.log_tail("job", lines=1) == str(bench.output)
+    assert bench.log_tail("job").splitlines() == ["out", "err", str(bench.output)]
+    assert bench.log_tail("job", lines=1) == str(bench.output)
 
 
 def test_a_job_that_ends_with_nought_has_succeeded(bench: Bench) -> None:
@@ -122,7 +125,7 @@ def test_several_jobs_are_told_apart_and_an_unknown_one_is_unknown(bench: Bench)
         "bad": JobState.FAILED,
         "never": JobState.UNKNOWN,
     }
-    assert bench.jobs.log_tail("never") == ""
+    assert bench.log_tail("never") == ""
     bench.jobs.cancel("never")
 
 
@@ -145,7 +148,7 @@ def test_a_job_is_given_what_is_asked_for_and_no_secret(
     monkeypatch.setenv("KRAKEN_MONGODB_URI", "mongodb://user:secret@host")
     bench.submit("/usr/bin/env", NUM_THREADS="8")
     bench.result()
-    lines = bench.jobs.log_tail("job", lines=1_000).splitlines()
+    lines = bench.log_tail("job", lines=1_000).splitlines()
     assert "NUM_THREADS=8" in lines
     assert f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}" in lines
     assert not [line for line in lines if "secret" in line]
@@ -154,7 +157,7 @@ def test_a_job_is_given_what_is_asked_for_and_no_secret(
 def test_a_program_that_is_not_there_fails_and_its_log_says_so(bench: Bench) -> None:
     bench.submit("/nowhere/program")
     assert (bench.result().state, bench.result().exit_code) == (JobState.FAILED, 127)
-    assert "/nowhere/program" in bench.jobs.log_tail("job")
+    assert "/nowhere/program" in bench.log_tail("job")
 
 
 @pytest.mark.parametrize(("code", "detail"), [(137, "ended by SIGKILL"), (255, None)])

@@ -114,7 +114,7 @@ def test_a_job_that_the_engine_does_not_know_has_failed_only_after_ten_minutes(w
     assert [item.id for item in poll(amnesic, slots={"local": 2}).to_collect] == ["x.d"]
     outcome = collect(amnesic, "x.d", run_id="c")
     assert outcome.raw_file.status is Status.QUANTING_FAILED
-    assert "has not known the job" in outcome.raw_file.status_details
+    assert "left no exit code in its output folder" in outcome.raw_file.status_details
 
 
 def test_a_job_of_a_file_that_is_gone_from_mongodb_is_told(with_engine, engine):

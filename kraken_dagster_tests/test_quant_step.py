@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.domain.config import InstrumentEntry, Options
 from kraken_dagster.domain.errors import (
     LeaseHeld,
-    SubmitFailed,
+    SettingsRefused,
     UnsafePath,
 )
 from kraken_dagster.domain.raw_file import Status
@@ -221,9 +221,10 @@ def test_hostile_parameters_arrive_as_the_arguments_that_they_are(world):
 @pytest.mark.parametrize(
     ("fields", "error", "told"),
     [
-        ({"config_params": "--open 'quote"}, SubmitFailed, "mend its quotes"),
+        ({"config_params": "--open 'quote"}, SettingsRefused, "balanced quotes"),
         ({"software": "../../bin/sh"}, UnsafePath, "lead out of its folder"),
-        ({"software_type": "alphadia"}, SubmitFailed, "make a new version of the settings"),
+        ({"software_type": "other"}, SettingsRefused, "make a new version of the settings"),
+        ({"software_type": "alphadia", "software": "-n"}, SettingsRefused, "conda environment"),
     ],
 )
 def test_settings_that_can_not_be_run_are_told(with_engine, engine, fields, error, told):

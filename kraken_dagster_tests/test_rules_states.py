@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kraken_dagster.domain.acquisition import Timing, Verdict, Watch, look
-from kraken_dagster.domain.errors import SubmitFailed, UnsafePath
-from kraken_dagster.domain.quant import JobPaths, Settings, job_command, job_name
+from kraken_dagster.domain.commands import JobPaths, job_command
+from kraken_dagster.domain.errors import SettingsRefused, UnsafePath
+from kraken_dagster.domain.quant import Settings, job_name
 from kraken_dagster.domain.raw_file import (
     ASKED_AGAIN,
     FINAL,
@@ -154,7 +155,7 @@ def test_a_program_lies_below_the_folder_of_programs(software: str) -> None:
 
 def test_parameters_that_can_not_be_split_are_refused() -> None:
     settings = Settings(name="n", software="p", config_params="--one 'two")
-    with pytest.raises(SubmitFailed, match="--one 'two"):
+    with pytest.raises(SettingsRefused, match="--one 'two"):
         job_command(
             settings, JobPaths("r", "r", "o", "o", "s", "/sw"), raw_file_id="x", project_id="P"
         )

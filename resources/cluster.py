@@ -1,19 +1,28 @@
 """The engines that run jobs, as a Dagster resource."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
-from kraken_dagster.clients.local_jobs import LocalJobs
+from kraken_dagster.clients.engines import make_engines
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.engines import Engine as EngineEntry
 from kraken_dagster.domain.ports import Engine
+
+_ENTRIES = TypeAdapter(dict[str, EngineEntry])
 
 
 class ClusterResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """One engine for each name in `engines` of instruments.yaml."""
+    """One engine for each of `engines` in instruments.yaml."""
 
-    engine_names: list[str] = Field(description="The names of the engines.")
+    engines: dict[str, Any] = Field(description="The section `engines`.")
     home: str = Field(description="The folder for jobs on this machine.")
 
+    @classmethod
+    def of(cls, config: KrakenConfig) -> "ClusterResource":
+        return cls(engines=_ENTRIES.dump_python(config.engines, mode="json"), home=str(config.home))
+
     def create_engines(self) -> dict[str, Engine]:
-        return {name: LocalJobs(Path(self.home) / "jobs" / name) for name in self.engine_names}
+        return make_engines(_ENTRIES.validate_python(self.engines), Path(self.home))

@@ -29,6 +29,7 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
 
     class QuantConfig(dg.Config):
         output_exists_mode: OutputExistsMode = defaults.output_exists_mode
+        debug_no_cluster_ssh: bool = defaults.debug_no_cluster_ssh
 
     @dg.asset(
         key=asset_key(instrument_id, QUANT_JOB),
@@ -54,6 +55,7 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
                     run_id=context.run.run_id,
                     slots=pool_limit(context.instance, CLUSTER_POOL, default=slots),
                     output_exists_mode=config.output_exists_mode,
+                    no_cluster=config.debug_no_cluster_ssh,
                     by_hand=asked_by_hand(context),
                 )
         except NothingToDo as reason:
@@ -106,6 +108,13 @@ def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDef
             if item.job.started_at and item.job.ended_at:
                 seconds = (item.job.ended_at - item.job.started_at).total_seconds()
                 metadata[f"{name} seconds"] = dg.MetadataValue.float(seconds)
+            if item.job.peak_memory_bytes is not None:
+                memory = dg.MetadataValue.int(item.job.peak_memory_bytes)
+                metadata[f"{name} peak memory bytes"] = memory
+            if item.job.exit_code is not None:
+                metadata[f"{name} exit code"] = dg.MetadataValue.int(item.job.exit_code)
+            if item.job.node is not None:
+                metadata[f"{name} node"] = dg.MetadataValue.text(item.job.node)
         yield dg.MaterializeResult(metadata=metadata)
 
     return quant_result

@@ -43,7 +43,7 @@ def load_config(
     try:
         config = KrakenConfig.model_validate(data)
     except ValidationError as error:
-        found = [(_key_path(item["loc"]), _expected(item)) for item in error.errors()]
+        found = [(_key_path(item), _expected(item)) for item in error.errors()]
         raise _config_error(path, root, found) from None
     config = _absolute(config, path.parent)
     if found := problems(config):
@@ -131,13 +131,21 @@ def _line(root: yaml.Node, key: tuple[str, ...]) -> int:
     return line + 1
 
 
-def _key_path(location: tuple[str | int, ...]) -> tuple[str, ...]:
-    return tuple(str(part) for part in location if part != "[key]")
+def _key_path(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """The key as it stands in the file; what pydantic adds to it is left out."""
+    parts = [str(part) for part in item["loc"] if part != "[key]"]
+    if item["type"] == "union_tag_invalid":
+        parts.append("type")
+    elif parts[:1] == ["engines"] and len(parts) > 2:
+        del parts[2]  # the type by which it chose among the kinds of engines
+    return tuple(parts)
 
 
 def _expected(item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return "no such key"
+    if item["type"] == "union_tag_invalid":
+        return f"expected one of {item['ctx']['expected_tags']}, found {item['ctx']['tag']!r}"
     if item["type"] == "missing":
         return "expected, and not there"
     if item["loc"][0] == "mongodb":  # what stands there may hold a password
@@ -162,9 +170,20 @@ def _absolute(config: KrakenConfig, folder: Path) -> KrakenConfig:
         else entry
         for key, entry in config.instruments.items()
     }
+    engines = {
+        name: engine.model_copy(
+            update={
+                key: absolute(path.expanduser())
+                for key in ("key_file", "known_hosts")
+                if (path := getattr(engine, key, None)) is not None
+            }
+        )
+        for name, engine in config.engines.items()
+    }
     return config.model_copy(
         update={
             "home": absolute(config.home),
+            "engines": engines,
             "locations": config.locations.model_copy(update=locations),
             "instruments": instruments,
         }

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from kraken_dagster.clients.job_script import full_command
 from kraken_dagster.domain.errors import SubmitFailed
 from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.vendors import safe_relative
@@ -51,6 +52,8 @@ printf '%s\\n' "$code" > "$jobdir/exit_code.part" && mv "$jobdir/exit_code.part"
 
 class LocalJobs:
     """The engine of type `local`. Its ids are the jobs' names."""
+
+    settles_s = 0.0  # making the job's folder is the claim: nothing turns up later
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()  # a job starts elsewhere
@@ -93,8 +96,15 @@ class LocalJobs:
                 time.sleep(0.05)
             os.killpg(process[0], signal.SIGKILL)
 
-    def log_tail(self, job_id: str, *, lines: int = 20) -> str:
-        path = self._job_dir(job_id) / "log.txt"
+    def usage(self, ids: Sequence[str]) -> Mapping[str, JobReport]:  # noqa: ARG002
+        """Nothing: this machine keeps no accounts."""
+        return {}
+
+    def check(self) -> None:
+        """This machine can always be asked."""
+
+    def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
+        path = self._job_dir(spec.name) / "log.txt"
         if not path.exists():
             return ""
         with path.open("rb") as log:
@@ -110,7 +120,7 @@ class LocalJobs:
         (job_dir / "spec.json").write_text(json.dumps(asdict(spec), indent=1))
         command = ["/bin/sh", "-c", _SUPERVISOR, "kraken-job", str(output), str(job_dir)]
         subprocess.Popen(
-            [*command, *spec.command],
+            [*command, *full_command(spec)],
             env={**_base_environment(), **spec.environment},
             stdin=lock,
             stdout=subprocess.DEVNULL,

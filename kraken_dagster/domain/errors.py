@@ -34,7 +34,12 @@ The tree:
         UnknownSettings         a version of settings that MongoDB doesn't have
         SettingsRefused         a value in the settings is not what the cluster takes
         ClusterError            the cluster can't be asked, or what it says is unclear (transient)
+          SchedulerAway         the head node answers, the scheduler doesn't, or not clearly
           ClusterReplyUnreadable  an answer that can't be read; it is quoted
+          ClusterUnreachable      no head node answers; the command was not started
+          AnswerLost              the command was started, perhaps; its end is not known
+          HostKeyRefused          a head node's host key is unknown, or another than before
+          LoginRefused            it doesn't let the user in, or the key can't be used
       MetricsError
         MissingOutputError      a required result file is not there
         FileFormatError         it is there, and can't be read or lacks a required column
@@ -223,7 +228,27 @@ class ClusterError(JobError):
     transient = True
 
 
+class SchedulerAway(ClusterError):
+    pass
+
+
 class ClusterReplyUnreadable(ClusterError):
+    pass
+
+
+class ClusterUnreachable(ClusterError):
+    pass
+
+
+class AnswerLost(ClusterError):
+    pass
+
+
+class HostKeyRefused(ClusterError):
+    pass
+
+
+class LoginRefused(ClusterError):
     pass
 
 

@@ -10,32 +10,59 @@ from kraken_dagster.domain.quant import JobReport, JobSpec
 class Engine(Protocol):
     """What runs jobs: this machine, or a cluster.
 
-    `submit` is safe to repeat: a job's name is unique, and a name that the engine knows already
-    is never started again.
+    A job's name is unique. Whoever can't tell whether a `submit` got through asks `find` first;
+    a submission that got lost may still turn up for `settles_s` seconds.
     """
 
+    @property
+    def settles_s(self) -> float: ...
+
     def submit(self, spec: JobSpec) -> str:
-        """Starts the job, or finds the one of that name; returns the engine's id of it.
+        """Starts the job; returns the engine's id of it.
 
         Raises:
-            SubmitFailed: the engine refused it, or can't be asked.
+            SubmitFailed: the engine refused it.
+            ClusterError: whether it was started is not known.
         """
         ...
 
     def find(self, name: str) -> str | None:
-        """The engine's id of the job of that name; None if it was never submitted."""
+        """The engine's id of the job of that name; None if it was never submitted.
+
+        Raises:
+            ClusterError: the engine can't be asked.
+        """
         ...
 
     def states(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
-        """What became of these jobs, in one question for all."""
+        """What became of these jobs, in one question for all.
+
+        A job that could not be asked about is left out; one that the engine doesn't know is
+        `unknown`.
+
+        Raises:
+            ClusterError: the engine can't be asked.
+        """
+        ...
+
+    def usage(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
+        """What ended jobs used, as far as the engine keeps accounts and has it by now."""
         ...
 
     def cancel(self, job_id: str) -> None:
         """Ends a job; nothing happens if it has ended."""
         ...
 
-    def log_tail(self, job_id: str, *, lines: int = 20) -> str:
+    def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
         """The last lines that the job wrote; empty if there are none."""
+        ...
+
+    def check(self) -> None:
+        """Whether the engine can be asked.
+
+        Raises:
+            ClusterError
+        """
         ...
 
 

@@ -133,6 +133,27 @@ class AssignedSettings(BaseModel):
     scope: ScopedSettings
 
 
+_KEPT_FOR_ANOTHER_TRY = {
+    "raw_file",
+    "instrument_id",
+    "settings_name",
+    "settings_version",
+    "software_type",
+    "software",
+    "metrics_type",
+    "engine",
+    "attempt",
+    "output_path",
+    "relative_output_path",
+    "command",
+    "environment",
+    "max_mem",
+    "max_time",
+    "working_copy",
+    "log_name",
+}
+
+
 class QuantJob(BaseModel):
     """A document of the collection `quant_job`: one job of one file under one settings version."""
 
@@ -193,6 +214,21 @@ class QuantJob(BaseModel):
             log_name=self.log_name,
         )
 
+    def another_try(self, resources: Resources, *, now: datetime) -> "QuantJob":
+        """The record of the same job, to be submitted once more."""
+        number = self.resubmission + 1
+        name = self.id.removesuffix(f"-r{self.resubmission}") if self.resubmission else self.id
+        kept = self.model_dump(by_alias=True, include=_KEPT_FOR_ANOTHER_TRY)
+        return QuantJob(
+            **kept,
+            _id=f"{name}-r{number}",
+            resubmission=number,
+            resources=resources,
+            state=JobState.INTENDED,
+            created_at=now,
+            detail=f"try {number + 1}, after {self.state} on {self.node or 'no node'}",
+        )
+
     @property
     def failure(self) -> str | None:
         """Why there is no result, in words; None while it runs and when it succeeded."""
@@ -209,7 +245,7 @@ class QuantJob(BaseModel):
         return f"{codes}{self.state}{code}{detail}{log}{advice}"
 
 
-def job_name(raw_file_id: str, settings: Settings, attempt: int, *, resubmission: int = 0) -> str:
+def job_name(raw_file_id: str, settings: Settings, attempt: int) -> str:
     """The unique, deterministic name of a job; plain enough for any shell and file system.
 
     Raises:
@@ -224,8 +260,7 @@ def job_name(raw_file_id: str, settings: Settings, attempt: int, *, resubmission
         )
     digest = hashlib.sha256(raw_file_id.encode()).hexdigest()[:12]
     readable = re.sub(r"[^A-Za-z0-9]+", "-", raw_file_id)[:40].strip("-")
-    name = f"kraken-{readable}-{digest}-{settings.name}-v{settings.version}-{attempt}"
-    return f"{name}-r{resubmission}" if resubmission else name
+    return f"kraken-{readable}-{digest}-{settings.name}-v{settings.version}-{attempt}"
 
 
 def resources_for_another_try(job: QuantJob) -> Resources | None:

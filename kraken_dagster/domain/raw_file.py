@@ -77,7 +77,9 @@ _TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED_FOR_QUANTING: frozenset(
         {Status.QUANTING, Status.QUANTING_FAILED, Status.DONE_NOT_QUANTED}
     ),
-    Status.QUANTING: frozenset({Status.DONE, Status.QUANTING_FAILED}),
+    Status.QUANTING: frozenset(
+        {Status.DONE, Status.QUANTING_FAILED, Status.QUEUED_FOR_QUANTING}  # a job is run again
+    ),
 }
 ASKED_AGAIN: Mapping[Status, frozenset[Status]] = {
     Status.DONE: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),

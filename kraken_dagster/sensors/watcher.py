@@ -128,5 +128,9 @@ def _backup_run_config(world: World, instrument_id: str) -> dict[str, object]:
 
 
 def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
-    mode = world.instrument(instrument_id).output_exists_mode
-    return {op_name(instrument_id, QUANT_JOB): {"config": {"output_exists_mode": mode.name}}}
+    instrument = world.instrument(instrument_id)
+    options = {
+        "output_exists_mode": instrument.output_exists_mode.name,
+        "debug_no_cluster_ssh": instrument.debug_no_cluster_ssh,
+    }
+    return {op_name(instrument_id, QUANT_JOB): {"config": options}}

@@ -4,18 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.store.jobs import open_jobs
 from kraken_dagster.domain.errors import MetricsError
-from kraken_dagster.domain.quant import QuantJob, failed_details
+from kraken_dagster.domain.quant import (
+    SOFTWARE_TYPE_ALPHADIA,
+    JobState,
+    QuantJob,
+    failed_details,
+    resources_for_another_try,
+)
 from kraken_dagster.domain.raw_file import RawFile, Status, Step
+from kraken_dagster.domain.resources import Resources
+from kraken_dagster.metrics.alphadia_errors import error_codes
 from kraken_dagster.metrics.registry import read_metrics
+from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.quant import JOBS_COUNTER
+from kraken_dagster.steps.outputs import renew_folder
 from kraken_dagster.steps.world import World
 
 
@@ -46,12 +54,12 @@ def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
     Empty while no job has ended. Nothing is changed.
     """
     raw_file = world.store.raw_files.get(raw_file_id)
-    jobs = _latest_jobs(world, raw_file)
+    jobs = latest_jobs(world, raw_file)
     if not jobs:
         return [], "no job was submitted for this file yet"
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     results = [
-        bounded(partial(_result, job), timeout_s=stall_s, what=job.output_path)
+        bounded(partial(_result, world, job), timeout_s=stall_s, what=job.output_path)
         for job in jobs
         if not job.is_open
     ]
@@ -70,7 +78,9 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         holding(world, raw_file_id, step=Step.COLLECT, run_id=run_id) as held,
         failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
     ):
-        jobs = _latest_jobs(world, held.raw_file)
+        if held.raw_file.status is Status.QUANTING:
+            held.raw_file = _submitted_again(world, held, run_id)
+        jobs = latest_jobs(world, held.raw_file)
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
             return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
         taken = [_take(world, held.raw_file, job) for job in jobs if not job.is_open]
@@ -93,19 +103,51 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         return outcome
 
 
-def _latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
-    return world.store.jobs.of(raw_file.id, attempt=raw_file.attempts.get(JOBS_COUNTER, 1))
+def _submitted_again(world: World, held: Held, run_id: str) -> RawFile:
+    """Has jobs that a node's failure, preemption, or too little memory or time ended run again.
+
+    The file is queued once more, and its next run submits them.
+    """
+    raw_file = held.raw_file
+    superseded: list[QuantJob] = []
+    again: list[QuantJob] = []
+    for job in latest_jobs(world, raw_file):
+        resources = resources_for_another_try(job)
+        if resources is not None and job.collected_at is None:
+            superseded.append(job)
+            again.append(_intend_again(world, job, resources))
+        elif job.state is JobState.INTENDED:  # whoever intended it died before the next line
+            again.append(job)
+    if not again:
+        return raw_file
+    after = world.store.raw_files.transition(
+        raw_file,
+        Status.QUEUED_FOR_QUANTING,
+        now=world.now(),
+        reason="submitted again: " + "; ".join(f"{job.id} ({job.detail})" for job in again),
+        run_id=run_id,
+        lease=held.lease,
+    )
+    for job in superseded:
+        world.store.jobs.collected(job, now=world.now(), result_error=None)
+    return after
+
+
+def _intend_again(world: World, job: QuantJob, resources: Resources) -> QuantJob:
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    bounded(lambda: renew_folder(world, job), timeout_s=stall_s, what=job.output_path)
+    return world.store.jobs.intend(job.another_try(resources, now=world.now()))
 
 
 def _left_by_earlier(world: World, raw_file: RawFile) -> list[QuantJob]:
-    """Jobs of earlier attempts that ended, and that a run which died has not collected."""
-    latest = raw_file.attempts.get(JOBS_COUNTER, 1)
-    jobs = [job for job in world.store.jobs.of(raw_file.id) if job.attempt < latest]
+    """Jobs of earlier attempts and tries that ended, and that a run which died left here."""
+    latest = {job.id for job in latest_jobs(world, raw_file)}
+    jobs = [job for job in world.store.jobs.of(raw_file.id) if job.id not in latest]
     return [job for job in jobs if not job.is_open and job.collected_at is None]
 
 
-def _result(job: QuantJob) -> JobResult:
-    files = [path for path in Path(job.output_path).rglob("*") if path.is_file()]
+def _result(world: World, job: QuantJob) -> JobResult:
+    files = [path for path in world.result_folder(job).rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     return JobResult(job, len(files), size, job.failure)
 
@@ -119,12 +161,15 @@ class _Taken:
 
 def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
     """The job's figures, now in MongoDB, or what was wrong."""
+    stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
     if job.failure is not None:
+        if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
+            codes = bounded(lambda: error_codes(folder), timeout_s=stall_s, what=job.output_path)
+            job = job.model_copy(update={"error_codes": codes})
         return _Taken(job, {}, job.failure)
     try:
-        stall_s = world.instrument(job.instrument_id).copy_stall_s
         figures = bounded(
-            lambda: read_metrics(job.metrics_type, Path(job.output_path)),
+            lambda: read_metrics(job.metrics_type, folder),
             timeout_s=stall_s,
             what=job.output_path,
         )
@@ -143,6 +188,7 @@ def _provenance(raw_file: RawFile, job: QuantJob) -> dict[str, Any]:
         "engine": job.engine,
         "job": job.id,
         "cluster_job_id": job.cluster_job_id,
+        "node": job.node,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "inputs": {name: fact.md5 for name, fact in raw_file.file_info.items()},

@@ -1,47 +1,121 @@
 """Where a job writes, and what is done with what stands there already."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.clients.files import set_aside
+from kraken_dagster.clients.job_script import EXIT_CODE_FILE, JOB_ID_FILE
 from kraken_dagster.clients.reading import exists, require_root
-from kraken_dagster.domain.config import OutputExistsMode
+from kraken_dagster.clients.result_files import read_text
+from kraken_dagster.domain.commands import JobPaths
+from kraken_dagster.domain.config import Location, OutputExistsMode
 from kraken_dagster.domain.errors import OutputExists
 from kraken_dagster.domain.processing import output_path
-from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.quant import QuantJob, Settings, next_run_folder
 from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
+from kraken_dagster.domain.vendors import Vendor, safe_relative
 from kraken_dagster.steps.world import World
 
+_LOG_BYTES = 4 * 1024 * 1024
 
-def output_folder(
-    world: World, raw_file: RawFile, settings: Settings, mode: OutputExistsMode
-) -> str:
-    """The result's folder below the output root, after what stands there was dealt with."""
-    root = world.config.locations.output.path
-    require_root(root)
-    base = output_path(
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A result's folder below the output root; `follow` is the cluster's id of a job that writes
+    there already and is to be followed, instead of submitting one."""
+
+    relative: str
+    follow: str | None = None
+
+
+def planned_folder(raw_file: RawFile, settings: Settings) -> str:
+    """Where a result belongs, whatever stands there."""
+    return output_path(
         raw_file.id,
         project_id=raw_file.project_id,
         created_at=raw_file.created_at,
         software_type=settings.software_type,
     )
+
+
+def output_folder(
+    world: World, raw_file: RawFile, settings: Settings, mode: OutputExistsMode
+) -> OutputFolder:
+    """The folder to write to, after what stands there was dealt with.
+
+    Raises:
+        OutputExists: a result is there, and the mode says nothing that helps.
+    """
+    root = world.config.locations.output.path
+    require_root(root)
+    base = planned_folder(raw_file, settings)
     folder = root / base
     if not exists(folder) or (folder.is_dir() and not any(folder.iterdir())):
-        return base
+        return OutputFolder(base)
+    if mode is OutputExistsMode.ASSOCIATE:
+        return OutputFolder(base, follow=_job_to_follow(world, raw_file, folder))
     if mode is OutputExistsMode.ADD:
         parent = base.rpartition("/")[0]
         names = {f"{parent}/{item.name}" for item in folder.parent.iterdir()}
-        return next_run_folder(base, names)
+        return OutputFolder(next_run_folder(base, names))
     if mode is OutputExistsMode.OVERWRITE or _is_our_failure(world, raw_file, base):
         set_aside(folder)
-        return base
+        return OutputFolder(base)
     raise OutputExists(
         "A result is there already",
         file=folder,
-        next_step="set output_exists_mode to `add` (a new folder beside it) or `overwrite` (the "
-        "old one is moved aside), and ask for `quant_job` again.",
+        next_step="set output_exists_mode to `add` (a new folder beside it), `overwrite` (the "
+        "old one is moved aside) or `associate` (its Slurm job is followed), and ask for "
+        "`quant_job` again.",
     )
+
+
+def _job_to_follow(world: World, raw_file: RawFile, folder: Path) -> str:
+    """The Slurm job id that a result's log names; AlphaDIA writes it there itself."""
+    engine = world.instrument(raw_file.instrument_id).engine
+    if not world.on_cluster(engine):
+        raise OutputExists(
+            "Only a Slurm job can be followed, and the file's engine is this machine",
+            file=folder,
+            found=f"engine {engine!r}",
+            next_step="set output_exists_mode to `add` or `overwrite`.",
+        )
+    text = read_text(folder, "log.txt", limit=_LOG_BYTES)
+    job_id = job_id_in_log(text)
+    if job_id is None or not is_job_id(job_id):
+        raise OutputExists(
+            "The result's log names no job to follow",
+            file=folder / "log.txt",
+            expected="a line with `slurm_job_id: ` and a number",
+            found=repr(job_id) if text else "nothing in it, or no such file",
+            next_step="set output_exists_mode to `add` or `overwrite`.",
+        )
+    return job_id
+
+
+def renew_folder(world: World, job: QuantJob) -> None:
+    """Moves aside what a job that is submitted again has left."""
+    folder = world.result_folder(job)
+    if exists(folder) and any(folder.iterdir()):
+        set_aside(folder)
+
+
+def exit_code_left_by(world: World, job: QuantJob) -> int | None:
+    """The exit code that Kraken's job script wrote last; None if that very job wrote none."""
+    words = read_text(world.result_folder(job), EXIT_CODE_FILE, limit=1000).split()
+    if len(words) == 3 and words[2] == job.id and words[0].isdecimal():
+        return int(words[0])
+    return None
+
+
+def job_id_left_by(world: World, job: QuantJob) -> str | None:
+    """The cluster's id that Kraken's job script wrote first: the job of that name was started."""
+    words = read_text(world.result_folder(job), JOB_ID_FILE, limit=1000).split()
+    if len(words) == 2 and words[1] == job.id and is_job_id(words[0]):
+        return words[0]
+    return None
 
 
 def _is_our_failure(world: World, raw_file: RawFile, relative: str) -> bool:
@@ -53,15 +127,31 @@ def _is_our_failure(world: World, raw_file: RawFile, relative: str) -> bool:
 
 
 def job_paths(world: World, raw_file: RawFile, settings: Settings, relative: str) -> JobPaths:
-    """Paths for an engine on this machine."""
+    """Paths as the instrument's engine sees them: here, or on the cluster."""
     locations = world.config.locations
+    engine_name = world.instrument(raw_file.instrument_id).engine
+    on_cluster = world.on_cluster(engine_name)
+
+    def root(location: Location) -> str:
+        return location.cluster_path if on_cluster else str(location.path)
+
     backup = world.backup_folder(raw_file) / raw_file.id
-    settings_root = locations.settings or locations.output
+    relative_raw_file = backup.relative_to(locations.backup.path).as_posix()
     return JobPaths(
-        raw_file=str(backup),
-        relative_raw_file=str(Path(backup).relative_to(locations.backup.path)),
-        output=str(locations.output.path / relative),
+        raw_file=f"{root(locations.backup)}/{relative_raw_file}",
+        relative_raw_file=relative_raw_file,
+        output=f"{root(locations.output)}/{relative}",
         relative_output=relative,
-        settings=str(settings_root.path / settings.name),
-        software_base=str(locations.software.path) if locations.software else "",
+        settings=f"{root(locations.settings or locations.output)}/{settings.name}",
+        software_base=root(locations.software) if locations.software else "",
+        conda=world.config.engines[engine_name].conda,
     )
+
+
+def working_copy(raw_file: RawFile, vendor: Vendor, paths: JobPaths) -> list[str]:
+    """The files of which a job needs copies: Sciex's, which can't be opened read-only."""
+    if vendor is not Vendor.SCIEX:
+        return []
+    folder = paths.raw_file.removesuffix(raw_file.id)
+    companions = [name for name in raw_file.file_info if name != raw_file.id]
+    return [paths.raw_file, *(f"{folder}{safe_relative(name)}" for name in sorted(companions))]

@@ -5,11 +5,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from kraken_dagster.domain.errors import KrakenError, StoreError, UnknownRawFile
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.domain.engines import QueueOrder
+from kraken_dagster.domain.errors import ClusterError, KrakenError, StoreError, UnknownRawFile
+from kraken_dagster.domain.ports import Engine
 from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
 from kraken_dagster.domain.raw_file import RawFile, Status
+from kraken_dagster.steps.engine_health import note_trouble, trouble_with
+from kraken_dagster.steps.outputs import exit_code_left_by
 from kraken_dagster.steps.world import World
 
+_ACCOUNTS_LAG = timedelta(minutes=2)
 _UNKNOWN_GRACE = timedelta(minutes=10)
 
 
@@ -32,14 +38,12 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
     begun: set[str] = set()
     known: set[str] = set()
     open_jobs: dict[str, int] = defaultdict(int)
+    closed: set[str] = set()
     for name in world.config.engines:
-        try:
-            jobs = _ask(world, name, now)
-        except StoreError:
-            raise
-        except KrakenError as error:
-            problems.append(f"engine {name!r}: {error}")
-            jobs = world.store.jobs.uncollected(name)
+        jobs, trouble = _polled(world, name, now)
+        if trouble is not None:
+            problems.append(f"engine {name!r}: {trouble}")
+            closed.add(name)
         open_jobs[name] = sum(job.is_open for job in jobs)
         known |= {job.raw_file for job in jobs}
         begun |= {job.raw_file for job in jobs if job.state is JobState.INTENDED}
@@ -51,33 +55,96 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
         to_collect=tuple(
             _to_collect([*_known(world, ended, problems), *_orphans(world, known)], now)
         ),
-        to_submit=tuple(_next_to_submit(world, open_jobs, slots, begun, now)),
+        to_submit=tuple(_next_to_submit(world, _room(world, open_jobs, slots, closed), begun, now)),
         problems=tuple(problems),
     )
 
 
-def _ask(world: World, engine_name: str, now: datetime) -> list[QuantJob]:
-    """The engine's uncollected jobs, as it reports them now."""
-    engine, jobs = world.engines[engine_name], world.store.jobs.uncollected(engine_name)
-    ours = [job for job in jobs if job.instrument_id in world.config.instruments]
-    asked = [job for job in ours if job.is_open and job.cluster_job_id is not None]
-    reports = engine.states([str(job.cluster_job_id) for job in asked]) if asked else {}
-    for job in asked:
-        report = _settled(job, reports[str(job.cluster_job_id)], now)
-        if report.state is job.state and report.started_at == job.started_at:
-            continue
-        ended = report.state not in (JobState.WAITING, JobState.RUNNING, JobState.UNKNOWN)
-        tail = engine.log_tail(str(job.cluster_job_id)) if ended else None
-        world.store.jobs.report(job, report, now=now, log_tail=tail)
-    return world.store.jobs.uncollected(engine_name)
+def _polled(world: World, name: str, now: datetime) -> tuple[list[QuantJob], str | None]:
+    """The engine's uncollected jobs as it reports them now, and why it could not be asked."""
+    trouble = trouble_with(world, name, now)
+    if trouble is None:
+        try:
+            _ask(world, name, now)
+        except StoreError:
+            raise
+        except KrakenError as error:
+            note_trouble(world, name, error)
+            trouble = str(error)
+    return world.store.jobs.uncollected(name), trouble
 
 
-def _settled(job: QuantJob, report: JobReport, now: datetime) -> JobReport:
-    """A job that the engine doesn't know is not done; only after a grace it counts as failed."""
-    unknown_since = job.unknown_since or now
-    if report.state is not JobState.UNKNOWN or now - unknown_since < _UNKNOWN_GRACE:
+def _ask(world: World, name: str, now: datetime) -> None:
+    """One question for all open jobs, and what changed into MongoDB."""
+    engine, jobs = world.engines[name], _ours(world, world.store.jobs.uncollected(name))
+    asked = {
+        str(job.cluster_job_id): job
+        for job in jobs
+        if job.is_open and job.cluster_job_id is not None
+    }
+    if not asked and (world.store.board.engine(name) or {}).get("failures"):
+        engine.check()
+    blocked: list[str] = []
+    for job_id, report in engine.states(list(asked)).items():
+        job = asked[job_id]
+        settled = _settled(world, job, report, now)
+        if settled.state is JobState.WAITING and settled.detail:
+            blocked.append(f"{job.id} ({job_id}) waits for {settled.detail}")
+        if (settled.state, settled.started_at) != (job.state, job.started_at) or (
+            settled.state is JobState.WAITING and settled.detail != job.detail
+        ):
+            tail = _log_tail(engine, job) if settled.ended else None
+            world.store.jobs.report(job, settled, now=now, log_tail=tail)
+    _account(world, name, now)
+    details = "; ".join(blocked) if blocked else f"{len(asked)} jobs are open"
+    world.store.board.engine_well(name, details=details, blocked=bool(blocked), now=now)
+
+
+def _log_tail(engine: Engine, job: QuantJob) -> str:
+    """For whoever reads of the job; it matters less than its state."""
+    try:
+        return engine.log_tail(job.spec())
+    except ClusterError as error:
+        return f"(its log could not be read: {error})"
+
+
+def _account(world: World, name: str, now: datetime) -> None:
+    """What ended jobs used. The accounting lags; after a while it is not asked any more."""
+    jobs = {
+        str(job.cluster_job_id): job for job in _ours(world, world.store.jobs.unaccounted(name))
+    }
+    used = world.engines[name].usage(list(jobs)) if jobs else {}
+    for job_id, job in jobs.items():
+        known = used.get(job_id)
+        complete = known is not None and known.ended and known.peak_memory_bytes is not None
+        if complete or now - (job.ended_at or job.created_at) > _ACCOUNTS_LAG:
+            world.store.jobs.account(job, known)
+
+
+def _ours(world: World, jobs: Iterable[QuantJob]) -> list[QuantJob]:
+    return [job for job in jobs if job.instrument_id in world.config.instruments]
+
+
+def _settled(world: World, job: QuantJob, report: JobReport, now: datetime) -> JobReport:
+    """A job that the engine doesn't know is not done: what it left in its output folder decides,
+    and if it left nothing it counts as failed, but only after a grace."""
+    if report.state is not JobState.UNKNOWN:
         return report
-    detail = f"the engine has not known the job for {_UNKNOWN_GRACE}: {report.detail}"
+    try:
+        exit_code = bounded(
+            lambda: exit_code_left_by(world, job),
+            timeout_s=world.instrument(job.instrument_id).folder_timeout_s,
+            what=world.config.locations.output.path,
+        )
+    except (KrakenError, OSError) as error:
+        return replace(report, detail=f"{report.detail}; its output can't be read: {error}")
+    if exit_code is not None:
+        state = JobState.FAILED if exit_code else JobState.SUCCEEDED
+        detail = f"by the exit code in its output folder: {report.detail}"
+        return replace(report, state=state, exit_code=exit_code, ended_at=now, detail=detail)
+    if now - (job.unknown_since or now) < _UNKNOWN_GRACE:
+        return report
+    detail = f"{report.detail}, for {_UNKNOWN_GRACE}, and it left no exit code in its output folder"
     return replace(report, state=JobState.FAILED, ended_at=now, detail=detail)
 
 
@@ -112,29 +179,37 @@ def _free(files: list[RawFile], now: datetime) -> list[RawFile]:
     return sorted(free, key=lambda item: item.created_at)
 
 
+def _room(
+    world: World, open_jobs: dict[str, int], slots: dict[str, int], closed: set[str]
+) -> dict[str, int]:
+    """How many jobs each engine may be given; those that can't be asked are left out."""
+    return {
+        name: max(0, slots[name] - open_jobs[name])
+        for name in world.config.engines
+        if name not in closed
+    }
+
+
 def _next_to_submit(
-    world: World,
-    open_jobs: dict[str, int],
-    slots: dict[str, int],
-    begun: set[str],
-    now: datetime,
+    world: World, room: dict[str, int], begun: set[str], now: datetime
 ) -> list[RawFile]:
     """As many files as have a chance of a slot, and those that a run left half submitted: their
     intended jobs take slots until they are submitted or withdrawn."""
-    room = {name: max(0, slots[name] - open_jobs[name]) for name in world.config.engines}
-    waiting: list[RawFile] = []
+    waiting: dict[str, list[RawFile]] = defaultdict(list)
     for instrument_id in world.config.instruments:
         engine = world.instrument(instrument_id).engine
-        if room[engine] == 0 and not begun:
-            continue
-        queued = world.store.raw_files.in_status(instrument_id, {Status.QUEUED_FOR_QUANTING})
-        waiting.extend(queued)
+        if engine in room and (room[engine] or begun):
+            queued = world.store.raw_files.in_status(instrument_id, {Status.QUEUED_FOR_QUANTING})
+            waiting[engine].extend(queued)
     chosen: list[RawFile] = []
-    for item in _free(waiting, now):
-        engine = world.instrument(item.instrument_id).engine
-        if item.id in begun:
-            chosen.append(item)
-        elif room[engine] > 0:
-            room[engine] -= 1
-            chosen.append(item)
+    for engine, files in waiting.items():
+        free, left = _free(files, now), room[engine]
+        if world.config.engines[engine].queue_order is QueueOrder.NEWEST_FIRST:
+            free.reverse()
+        for item in free:
+            if item.id in begun:
+                chosen.append(item)
+            elif left > 0:
+                left -= 1
+                chosen.append(item)
     return chosen

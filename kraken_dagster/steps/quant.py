@@ -4,25 +4,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.store.jobs import open_jobs
+from kraken_dagster.domain.commands import job_command, job_environment, log_name
 from kraken_dagster.domain.config import OutputExistsMode
-from kraken_dagster.domain.errors import SubmitFailed
+from kraken_dagster.domain.engines import SlurmEngine
 from kraken_dagster.domain.processing import Decision, decide_processing, settings_in_scope
-from kraken_dagster.domain.quant import (
-    JobState,
-    QuantJob,
-    Settings,
-    job_command,
-    job_environment,
-    job_name,
+from kraken_dagster.domain.quant import JobState, QuantJob, Settings, job_name
+from kraken_dagster.domain.raw_file import (
+    FALLBACK_PROJECT,
+    FINAL,
+    RawFile,
+    Status,
+    Step,
+    short_details,
 )
-from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, FINAL, RawFile, Status, Step
+from kraken_dagster.steps.attempts import JOBS_COUNTER, latest_jobs
+from kraken_dagster.steps.engine_health import trouble_with
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.outputs import job_paths, output_folder
+from kraken_dagster.steps.outputs import job_paths, output_folder, planned_folder, working_copy
+from kraken_dagster.steps.submission import fits, hand_over, withdraw
 from kraken_dagster.steps.world import World
 
-# Counts the sets of jobs of a file; part of the jobs' names.
-JOBS_COUNTER = "quant_jobs"
 # A result's folder is named `out_<raw file id>`, and what programs write there after it again.
 _LONGEST_NAME_BYTES = 200
 
@@ -36,6 +39,14 @@ class QuantOutcome:
     submitted: tuple[QuantJob, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Choice:
+    slots: int
+    output_exists_mode: OutputExistsMode
+    no_cluster: bool
+    by_hand: bool
+
+
 def submit_jobs(
     world: World,
     raw_file_id: str,
@@ -43,12 +54,14 @@ def submit_jobs(
     run_id: str,
     slots: int,
     output_exists_mode: OutputExistsMode = OutputExistsMode.RAISE,
+    no_cluster: bool = False,
     by_hand: bool = True,
 ) -> QuantOutcome:
     """Decides what is to be run on a backed up file, and submits it.
 
     Args:
         slots: at most this many jobs may be open on the engine.
+        no_cluster: make no connection to a cluster; its jobs are recorded as skipped.
         by_hand: a person asked for it, so a file that has ended is processed once more.
 
     Raises:
@@ -64,7 +77,8 @@ def submit_jobs(
                 ended = _decide(world, held, run_id, by_hand=by_hand)
                 if ended is not None:
                     return ended
-            return _submit(world, held, run_id, slots, output_exists_mode)
+            choice = _Choice(slots, output_exists_mode, no_cluster, by_hand)
+            return _submit(world, held, run_id, choice)
 
 
 def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
@@ -128,25 +142,13 @@ def _unfit_for_processing(raw_file_id: str) -> str | None:
     return None
 
 
-def _withdraw(world: World, job: QuantJob) -> bool:
-    """Takes an intention back; False where the engine knows the job, so that it was submitted."""
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
-    engine = world.engines[job.engine]
-    found = bounded(lambda: engine.find(job.id), timeout_s=stall_s, what=job.id)
-    if found is None:
-        world.store.jobs.withdraw(job)
-    else:
-        world.store.jobs.submitted(job, found)
-    return found is None
-
-
 def _withdraw_dropped(world: World, raw_file: RawFile, settings: Sequence[Settings]) -> None:
     """Takes back what an error left intended and is not decided on any more: it holds a slot."""
     kept = {(item.name, item.version) for item in settings}
     for job in world.store.jobs.of(raw_file.id):
         dropped = (job.settings_name, job.settings_version) not in kept
         if dropped and job.state is JobState.INTENDED:
-            _withdraw(world, job)
+            withdraw(world, job)
 
 
 def _attempt(world: World, raw_file: RawFile) -> int | None:
@@ -182,22 +184,27 @@ def _end(world: World, held: Held, run_id: str, status: Status, details: str | N
     )
 
 
-def _submit(
-    world: World, held: Held, run_id: str, slots: int, mode: OutputExistsMode
-) -> QuantOutcome:
+def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutcome:
     raw_file = held.raw_file
     settings = _decided_settings(world, raw_file)
     if not settings:
         details = "No settings configured."
         return QuantOutcome(_end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
+    engine = world.instrument(raw_file.instrument_id).engine
+    if choice.no_cluster and world.on_cluster(engine):
+        return _skip(world, held, run_id, settings)
+    if not choice.by_hand and (trouble := trouble_with(world, engine, world.now())):
+        return _waiting(world, raw_file, run_id, trouble, [])
     submitted: list[QuantJob] = []
     for item in settings:
-        job = _intended(world, raw_file, item, mode)
-        if job is None or not _fits(world, job, slots):
-            waiting = "every slot of the engine is taken; submitted when one is free"
-            return QuantOutcome(raw_file, waiting, tuple(submitted))
+        job = _intended(world, raw_file, item, choice.output_exists_mode)
         if job.state is JobState.INTENDED:
-            _hand_over(world, job)
+            if not fits(world, job, choice.slots) and (job.resubmission or withdraw(world, job)):
+                waiting = "every slot of the engine is taken; submitted when one is free"
+                return QuantOutcome(raw_file, waiting, tuple(submitted))
+            job = world.store.jobs.get(job.id)
+        if job.state is JobState.INTENDED and (why := hand_over(world, job)) is not None:
+            return _waiting(world, raw_file, run_id, why, submitted)
         submitted.append(world.store.jobs.get(job.id))
     after = world.store.raw_files.transition(
         raw_file,
@@ -206,27 +213,45 @@ def _submit(
         reason=f"jobs submitted: {', '.join(job.id for job in submitted)}",
         run_id=run_id,
         lease=held.lease,
-        options={"output_exists_mode": mode},
+        options={"output_exists_mode": choice.output_exists_mode},
         fields={"failures": 0},
     )
     return QuantOutcome(after, "submitted", tuple(submitted))
 
 
-def _hand_over(world: World, job: QuantJob) -> None:
-    """Submits an intended job.
+def _waiting(
+    world: World, raw_file: RawFile, run_id: str, why: str, submitted: Sequence[QuantJob]
+) -> QuantOutcome:
+    """The file stays queued, and says why; once, however often it is tried."""
+    if raw_file.status_details != short_details(why):
+        raw_file = world.store.raw_files.update(
+            raw_file,
+            {"status_details": short_details(why)},
+            now=world.now(),
+            note=why,
+            run_id=run_id,
+        )
+    return QuantOutcome(raw_file, why, tuple(submitted))
 
-    A refused one is taken back, since it would hold a slot for nothing. One whose submission was
-    only reported as failed runs, and is taken for submitted.
-    """
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
-    engine, spec = world.engines[job.engine], job.spec()
-    try:
-        job_id = bounded(lambda: engine.submit(spec), timeout_s=stall_s, what=job.output_path)
-    except SubmitFailed:
-        if _withdraw(world, job):
-            raise
-        return
-    world.store.jobs.submitted(job, job_id)
+
+def _skip(world: World, held: Held, run_id: str, settings: Sequence[Settings]) -> QuantOutcome:
+    """Records the jobs without a word to the cluster. They are submitted when asked for again."""
+    raw_file = held.raw_file
+    if unclear := open_jobs(latest_jobs(world, raw_file)):
+        why = f"{unclear[0].id} may be on the cluster, and debug_no_cluster_ssh keeps from asking"
+        return _waiting(world, raw_file, run_id, why, [])
+    for item in settings:
+        relative = planned_folder(raw_file, item)
+        job = _new_job(world, raw_file, item, relative)
+        now = world.now()
+        world.store.jobs.intend(
+            job.model_copy(update={"state": JobState.SKIPPED, "ended_at": now, "collected_at": now})
+        )
+    details = (
+        f"{len(settings)} jobs recorded as skipped: debug_no_cluster_ssh is set. Next: unset it; "
+        "`kraken retry` submits them."
+    )
+    return QuantOutcome(_end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
 
 
 def _decided_settings(world: World, raw_file: RawFile) -> list[Settings]:
@@ -241,57 +266,55 @@ def _decided_settings(world: World, raw_file: RawFile) -> list[Settings]:
 
 def _intended(
     world: World, raw_file: RawFile, settings: Settings, mode: OutputExistsMode
-) -> QuantJob | None:
-    """The record of the job, made before anything is submitted; found if it was made before."""
-    attempt = raw_file.attempts.get(JOBS_COUNTER, 1)
-    name = job_name(raw_file.id, settings, attempt)
-    for known in world.store.jobs.of(raw_file.id, attempt=attempt):
-        if known.id == name:
+) -> QuantJob:
+    """The record of the job, made before anything is submitted; the latest if there is one."""
+    for known in latest_jobs(world, raw_file):
+        if (known.settings_name, known.settings_version) == (settings.name, settings.version):
             return known
-    project = raw_file.project_id or FALLBACK_PROJECT
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    relative = bounded(
+    folder = bounded(
         lambda: output_folder(world, raw_file, settings, mode),
         timeout_s=stall_s,
         what=world.config.locations.output.path,
     )
+    job = _new_job(world, raw_file, settings, folder.relative)
+    if folder.follow is not None:
+        followed = {"state": JobState.WAITING, "cluster_job_id": folder.follow}
+        job = job.model_copy(update=followed)
+    return world.store.jobs.intend(job)
+
+
+def _new_job(world: World, raw_file: RawFile, settings: Settings, relative: str) -> QuantJob:
+    attempt = raw_file.attempts.get(JOBS_COUNTER, 1)
+    instrument = world.instrument(raw_file.instrument_id)
+    engine = world.config.engines[instrument.engine]
     paths = job_paths(world, raw_file, settings, relative)
-    return world.store.jobs.intend(
-        QuantJob(
-            id=name,
-            raw_file=raw_file.id,
-            instrument_id=raw_file.instrument_id,
-            settings_name=settings.name,
-            settings_version=settings.version,
-            software_type=settings.software_type,
-            software=settings.software,
-            metrics_type=settings.metrics_type,
-            engine=world.instrument(raw_file.instrument_id).engine,
-            attempt=attempt,
-            state=JobState.INTENDED,
-            output_path=paths.output,
-            relative_output_path=relative,
-            command=job_command(settings, paths, raw_file_id=raw_file.id, project_id=project),
-            environment=job_environment(
-                settings, paths, raw_file_id=raw_file.id, project_id=project
-            ),
-            created_at=world.now(),
-        )
+    whose = {"raw_file_id": raw_file.id, "project_id": raw_file.project_id or FALLBACK_PROJECT}
+    command = job_command(settings, paths, **whose)
+    resources, own_script = settings.resources, False
+    if isinstance(engine, SlurmEngine):
+        resources = resources.over(engine.resources)
+        own_script = engine.job_script is None
+    return QuantJob(
+        id=job_name(raw_file.id, settings, attempt),
+        raw_file=raw_file.id,
+        instrument_id=raw_file.instrument_id,
+        settings_name=settings.name,
+        settings_version=settings.version,
+        software_type=settings.software_type,
+        software=settings.software,
+        metrics_type=settings.metrics_type,
+        engine=instrument.engine,
+        attempt=attempt,
+        state=JobState.INTENDED,
+        output_path=paths.output,
+        relative_output_path=relative,
+        command=command,
+        environment=job_environment(settings, paths, command, **whose),
+        resources=resources,
+        max_mem=settings.slurm_max_mem,
+        max_time=settings.slurm_max_time,
+        working_copy=working_copy(raw_file, instrument.type, paths),
+        log_name=log_name(settings, own_script=own_script),
+        created_at=world.now(),
     )
-
-
-def _fits(world: World, job: QuantJob, slots: int) -> bool:
-    """Whether the intended job is within the slots; else the intention is taken back.
-
-    Intentions count as open, so that runs that decide at the same time never overshoot.
-    """
-    if job.state is not JobState.INTENDED:
-        return True
-    others = [
-        other
-        for other in world.store.jobs.uncollected(job.engine)
-        if other.is_open and other.id != job.id
-    ]
-    if len(others) < slots:
-        return True
-    return not _withdraw(world, job)

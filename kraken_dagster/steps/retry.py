@@ -1,8 +1,9 @@
 """What a person can ask for again: `kraken retry`."""
 
 from kraken_dagster.domain.errors import StatusConflict
+from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
-from kraken_dagster.steps.quant import JOBS_COUNTER
+from kraken_dagster.steps.attempts import JOBS_COUNTER, latest_jobs
 from kraken_dagster.steps.world import World
 
 
@@ -26,7 +27,7 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
             raw_file, Status.QUEUED_FOR_MONITORING, now=now, reason=note
         )
         return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
-    if raw_file.status is Status.QUANTING_FAILED:
+    if raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file):
         world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
         after = world.store.raw_files.transition(
             world.store.raw_files.get(raw_file_id),
@@ -45,4 +46,11 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
         expected="status error, quanting_failed or ignored",
         found=raw_file.status,
         next_step="to do a step once more all the same, materialise its asset for this partition.",
+    )
+
+
+def _was_skipped(world: World, raw_file: RawFile) -> bool:
+    jobs = latest_jobs(world, raw_file)
+    return raw_file.status is Status.DONE_NOT_QUANTED and any(
+        job.state is JobState.SKIPPED for job in jobs
     )

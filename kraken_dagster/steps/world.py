@@ -8,9 +8,11 @@ from pathlib import Path
 from kraken_dagster.clients.listing import list_folder
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import InstrumentEntry, KrakenConfig
+from kraken_dagster.domain.engines import SlurmEngine
 from kraken_dagster.domain.ports import Engine, FolderLister
+from kraken_dagster.domain.quant import QuantJob
 from kraken_dagster.domain.raw_file import RawFile
-from kraken_dagster.domain.vendors import RULES, VendorRules
+from kraken_dagster.domain.vendors import RULES, VendorRules, safe_relative
 
 
 def utc_now() -> datetime:
@@ -47,3 +49,11 @@ class World:
         """The same folder as the cluster sees it."""
         root = self.config.locations.backup.cluster_path
         return f"{root}/{raw_file.instrument_id}/{raw_file.year_month}"
+
+    def on_cluster(self, engine_name: str) -> bool:
+        """Whether this engine's jobs run elsewhere, and see the roots under other paths."""
+        return isinstance(self.config.engines[engine_name], SlurmEngine)
+
+    def result_folder(self, job: QuantJob) -> Path:
+        """The job's output folder as it is seen here."""
+        return self.config.locations.output.path / safe_relative(job.relative_output_path)

@@ -11,8 +11,10 @@ from kraken_dagster.domain.discovery import LeftAlone
 from kraken_dagster.domain.raw_file import short_details
 
 OK = "ok"
+WARNING = "warning"
 ERROR = "error"
 INSTRUMENT = "instrument"
+JOB = "job"
 _LEFT_ALONE_AT_MOST = 200
 
 Document = dict[str, Any]
@@ -58,10 +60,43 @@ class StatusBoard:
             last_error_occurred_at=now,
         )
 
-    def _set(self, entity_id: str, **fields: Any) -> None:
-        self._collection.update_one(
-            {"_id": entity_id}, {"$set": {**fields, "entity_type": INSTRUMENT}}, upsert=True
+    def engine(self, name: str) -> Document | None:
+        return self.get(_engine_id(name))
+
+    def engine_well(self, name: str, *, details: str, blocked: bool, now: datetime) -> None:
+        """Records an answer; `blocked`: jobs wait for what waiting doesn't cure."""
+        self._set(
+            _engine_id(name),
+            entity_type=JOB,
+            status=WARNING if blocked else OK,
+            status_details=short_details(details),
+            failures=0,
+            ask_again_at=None,
+            updated_at_=now,
         )
+
+    def engine_unwell(
+        self, name: str, *, details: str, failures: int, ask_again_at: datetime, now: datetime
+    ) -> None:
+        self._set(
+            _engine_id(name),
+            entity_type=JOB,
+            status=ERROR,
+            status_details=short_details(details),
+            failures=failures,
+            ask_again_at=ask_again_at,
+            updated_at_=now,
+            last_error_occurred_at=now,
+        )
+
+    def _set(self, entity_id: str, *, entity_type: str = INSTRUMENT, **fields: Any) -> None:
+        self._collection.update_one(
+            {"_id": entity_id}, {"$set": {**fields, "entity_type": entity_type}}, upsert=True
+        )
+
+
+def _engine_id(name: str) -> str:
+    return f"engine {name}"  # with a space, which no instrument's id has
 
 
 def _printable(name: str) -> str:

@@ -11,10 +11,12 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.errors import StatusConflict
 from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
 
 INDEXES = (
     IndexModel([("engine", ASCENDING), ("uncollected", ASCENDING)]),
+    IndexModel([("engine", ASCENDING), ("unaccounted", ASCENDING)]),
     IndexModel([("raw_file", ASCENDING), ("created_at", ASCENDING)]),
 )
 METRICS_INDEXES = (IndexModel([("raw_file", ASCENDING), ("created_at_", ASCENDING)]),)
@@ -31,8 +33,11 @@ class QuantJobs:
 
     def intend(self, job: QuantJob) -> QuantJob:
         """Records that a job is about to be submitted; finds the record that is there already."""
+        document = job.model_dump(by_alias=True)
+        if job.state is not JobState.SKIPPED:
+            document["uncollected"] = True
         try:
-            self._collection.insert_one({**job.model_dump(by_alias=True), "uncollected": True})
+            self._collection.insert_one(document)
         except DuplicateKeyError:
             return self.get(job.id)
         return job
@@ -41,8 +46,35 @@ class QuantJobs:
         return QuantJob.model_validate(self._collection.find_one({"_id": name}))
 
     def withdraw(self, job: QuantJob) -> None:
-        """Takes back an intention that was never submitted."""
-        self._collection.delete_one({"_id": job.id, "state": JobState.INTENDED})
+        """Takes back an intention that was never submitted; that of another try stays one."""
+        query = {"_id": job.id, "state": JobState.INTENDED}
+        if job.resubmission:
+            self._collection.update_one(query, {"$set": {"tried_at": None, "missing_since": None}})
+        else:
+            self._collection.delete_one(query)
+
+    def trying(self, job: QuantJob, *, now: datetime) -> None:
+        """Submitting is about to begin; what was missing before is looked for anew.
+
+        Raises:
+            StatusConflict: somebody else began, or the job is not intended any more.
+        """
+        result = self._collection.update_one(
+            {"_id": job.id, "state": JobState.INTENDED, "tried_at": job.tried_at},
+            {"$set": {"tried_at": now, "missing_since": None}},
+        )
+        if result.matched_count == 0:
+            raise StatusConflict(
+                "The job is being submitted by another run",
+                file=job.id,
+                next_step="nothing: it goes on by itself.",
+            )
+
+    def missing(self, job: QuantJob, *, now: datetime) -> None:
+        """The engine has no job of that name, and it is not known whether it will have."""
+        self._collection.update_one(
+            {"_id": job.id, "state": JobState.INTENDED}, {"$set": {"missing_since": now}}
+        )
 
     def submitted(self, job: QuantJob, cluster_job_id: str) -> None:
         self._collection.update_one(
@@ -75,6 +107,9 @@ class QuantJobs:
             "exit_code": report.exit_code,
             "started_at": report.started_at,
             "ended_at": report.ended_at,
+            "elapsed_s": report.elapsed_s,
+            "node": report.node,
+            "peak_memory_bytes": report.peak_memory_bytes,
             "detail": report.detail,
             "unknown_since": (job.unknown_since or now)
             if report.state is JobState.UNKNOWN
@@ -82,13 +117,35 @@ class QuantJobs:
         }
         if log_tail is not None:
             changes["log_tail"] = log_tail
+        if report.ended:
+            changes["unaccounted"] = True
         self._collection.update_one({"_id": job.id, "state": job.state}, {"$set": changes})
 
+    def unaccounted(self, engine: str) -> list[QuantJob]:
+        """Ended jobs of which it is not known yet what they used."""
+        query = {"engine": engine, "unaccounted": True}
+        return [QuantJob.model_validate(item) for item in self._collection.find(query)]
+
+    def account(self, job: QuantJob, used: JobReport | None) -> None:
+        """Keeps what a job used, or that nobody will ever know."""
+        change: Document = {"$unset": {"unaccounted": ""}}
+        if used is not None:
+            change["$set"] = {
+                "peak_memory_bytes": used.peak_memory_bytes,
+                "node": job.node or used.node,
+            }
+        self._collection.update_one({"_id": job.id}, change)
+
     def collected(self, job: QuantJob, *, now: datetime, result_error: str | None) -> None:
+        facts = {
+            "collected_at": now,
+            "result_error": result_error,
+            "error_codes": job.error_codes,
+        }
         self._collection.update_one(
             {"_id": job.id},
             {
-                "$set": {"collected_at": now, "result_error": result_error},
+                "$set": facts,
                 "$unset": {"uncollected": ""},
             },
         )

@@ -1,0 +1,21 @@
+#!/bin/bash
+# A processing job. Kraken fills in the parts between @ signs, each value quoted, and gives the
+# whole to sbatch on its stdin. The job finds nothing of the environment that submitted it.
+@exports@
+# Programs that the script starts by srun would else find nothing of what is exported here.
+export SLURM_EXPORT_ENV=ALL
+
+kraken_name=@name@
+cd -- "$OUTPUT_PATH" || exit 1
+rm -f -- kraken.exit_code
+printf '%s %s\n' "${SLURM_JOB_ID:-}" "$kraken_name" > kraken.job_id
+printf 'slurm_job_id: %s\n' "${SLURM_JOB_ID:-}"
+
+@setup@
+
+@command@
+kraken_code=$?
+# Written last and by a rename, so that it is there whole or not at all.
+printf '%s %s %s\n' "$kraken_code" "${SLURM_JOB_ID:-}" "$kraken_name" > kraken.exit_code.part &&
+  mv -f -- kraken.exit_code.part kraken.exit_code
+exit "$kraken_code"

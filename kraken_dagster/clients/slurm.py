@@ -1,0 +1,240 @@
+"""Runs jobs on a Slurm cluster that is reached by SSH.
+
+What the cluster is asked and told are single commands over one held connection. Nothing that
+comes from a file's name or from MongoDB is ever part of a command but quoted, and a job's values
+are in its script, which sbatch reads from its stdin.
+"""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from kraken_dagster.clients.job_script import rendered, with_exports
+from kraken_dagster.clients.ssh import Answer, HeadNode, Login, Ssh
+from kraken_dagster.clients.ssh import shared as shared_connection
+from kraken_dagster.domain.engines import SlurmEngine
+from kraken_dagster.domain.errors import SchedulerAway, SubmitFailed
+from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
+from kraken_dagster.domain.slurm import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    is_job_id,
+    parse_sacct,
+    parse_squeue,
+    submitted_id,
+)
+
+# sacct looks no further back than midnight unless told so.
+_ACCOUNTED_SINCE = "now-60days"
+_KILLED_AFTER_S = 5
+_ENDED_FROM_OUTSIDE = (124, 128, 137)  # by `timeout`, by a signal
+_SSH_STEP_S = 10.0
+_LOG_BYTES = 64 * 1024
+# What sbatch says after it did ask the controller and got no clear answer, or could not ask.
+_UNCLEAR = re.compile(
+    r"timed out|Unable to contact slurm controller|[Cc]onnection|Zero Bytes were transmitted"
+    r"|endpoint|temporarily unable|Resource temporarily unavailable|Communication",
+)
+_NO_ACCOUNTING = "accounting storage is disabled"
+_NO_SUCH_JOB = "Invalid job id specified"
+
+
+class Slurm:
+    """The engine of type `slurm`. Its ids are Slurm's job ids."""
+
+    def __init__(self, engine: SlurmEngine, ssh: Ssh) -> None:
+        self._engine = engine
+        self._ssh = ssh
+
+    @property
+    def settles_s(self) -> float:
+        """sbatch is ended after its timeout; the controller may take up later what it was sent."""
+        return self._engine.timeout_s + _KILLED_AFTER_S + _SSH_STEP_S
+
+    def submit(self, spec: JobSpec) -> str:
+        """Makes the output folder, as the cluster's user, and submits the job.
+
+        Raises:
+            SubmitFailed: the cluster refused; nothing was submitted.
+            SettingsRefused: what the job asks for can't be told to sbatch.
+            ClusterError: nobody knows whether it was submitted; it is to be found by its name.
+        """
+        script = self._script(spec)
+        log = f"{spec.output_path}/{spec.log_name}".replace("%", "%%")
+        sbatch = [
+            *("timeout", "-k", str(_KILLED_AFTER_S), f"{math.ceil(self._engine.timeout_s)}"),
+            *("sbatch", "--parsable", "--export=NONE", "--no-requeue", "--open-mode=append"),
+            *(f"--job-name={spec.name}", f"--output={log}", f"--chdir={spec.output_path}"),
+            *spec.resources.options(),
+        ]
+        folder = shlex.quote(spec.output_path)
+        command = f"mkdir -p -- {folder} && exec {shlex.join(sbatch)}"
+        answer = self._run(command, stdin=script)
+        if answer.exit_code == 0:
+            return submitted_id(answer.stdout)
+        words = _words(answer)
+        if answer.exit_code in _ENDED_FROM_OUTSIDE or _UNCLEAR.search(words):
+            raise self._away("sbatch", words or "no answer in time")
+        raise SubmitFailed(
+            "The cluster refused the job",
+            file=spec.output_path,
+            found=repr(words[:1000]),
+            next_step="mend what the cluster complains of: the settings, `engines` in "
+            "instruments.yaml, or rights on the output folder; tried again by itself.",
+        )
+
+    def find(self, name: str) -> str | None:
+        """Asks the controller, and the accounting for what it has forgotten.
+
+        Raises:
+            ClusterError: one of them can't be asked.
+        """
+        answer = self._run(self._squeue(f"--name={name}"))
+        self._good(answer, "squeue")
+        found = [
+            job_id
+            for job_id, report in parse_squeue(answer.stdout).items()
+            if "BadConstraints" not in (report.detail or "")  # refused, and listed all the same
+        ]
+        if found:
+            return min(found, key=int)
+        answer = self._run(self._sacct("-X", f"--name={name}"))
+        if _NO_ACCOUNTING in answer.stderr:
+            return None
+        self._good(answer, "sacct")
+        return min(parse_sacct(answer.stdout), key=int, default=None)
+
+    def states(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
+        """One squeue for all, and one sacct for those that the controller has forgotten.
+
+        Those that nobody knows are `unknown`. Those that it forgot while the accounting can't be
+        asked are left out.
+
+        Raises:
+            ClusterError: the cluster can't be asked; that says nothing of the jobs.
+        """
+        if not ids:
+            return {}
+        answer = self._run(self._squeue(f"--jobs={','.join(_plain(ids))}"))
+        if not (answer.exit_code and _NO_SUCH_JOB in answer.stderr):
+            self._good(answer, "squeue")
+        known = parse_squeue(answer.stdout)
+        found = {job_id: known[job_id] for job_id in ids if job_id in known}
+        forgotten = [job_id for job_id in ids if job_id not in known]
+        if not forgotten:
+            return found
+        answer = self._run(self._sacct(f"--jobs={','.join(_plain(forgotten))}"))
+        if answer.exit_code and _NO_ACCOUNTING not in answer.stderr:
+            return found
+        accounted = parse_sacct(answer.stdout)
+        nobody = JobReport(JobState.UNKNOWN, detail="neither squeue nor sacct know the job")
+        return {**found, **{job_id: accounted.get(job_id, nobody) for job_id in forgotten}}
+
+    def usage(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
+        """What the accounting has of ended jobs; it lags, and may have nothing yet.
+
+        Raises:
+            ClusterError
+        """
+        if not ids:
+            return {}
+        answer = self._run(self._sacct(f"--jobs={','.join(_plain(ids))}"))
+        if answer.exit_code:
+            return {}
+        known = parse_sacct(answer.stdout)
+        return {job_id: known[job_id] for job_id in ids if job_id in known}
+
+    def cancel(self, job_id: str) -> None:
+        answer = self._run(shlex.join(["scancel", *_plain([job_id])]))
+        if _NO_SUCH_JOB not in answer.stderr:
+            self._good(answer, "scancel")
+
+    def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
+        log = shlex.quote(f"{spec.output_path}/{spec.log_name}")
+        answer = self._run(f"tail -c {_LOG_BYTES} -- {log}")
+        return "\n".join(answer.stdout.splitlines()[-lines:])
+
+    def check(self) -> None:
+        """Whether the head node and the controller answer.
+
+        Raises:
+            ClusterError
+        """
+        self._good(self._run("sinfo --noheader --format=%P"), "sinfo")
+
+    def run(self, command: Sequence[str]) -> Answer:
+        """A command on the head node, as it is: for `kraken doctor`.
+
+        Raises:
+            ClusterError
+        """
+        return self._run(shlex.join(command))
+
+    def _script(self, spec: JobSpec) -> bytes:
+        if self._engine.job_script is None:
+            return rendered(spec, setup=self._engine.setup)
+        answer = self._run(shlex.join(["cat", "--", self._engine.job_script]))
+        if answer.exit_code:
+            raise SubmitFailed(
+                "The site's own job script can't be read",
+                file=self._engine.job_script,
+                found=repr(_words(answer)[:1000]),
+                next_step="put it there, or mend `job_script` of the engine in instruments.yaml; "
+                "tried again by itself.",
+            )
+        return with_exports(answer.stdout, spec)
+
+    def _squeue(self, which: str) -> str:
+        words = ["env", "TZ=UTC", "squeue", "--me", "--noheader", "--states=all"]
+        return shlex.join([*words, f"--Format={SQUEUE_FORMAT}", which])
+
+    def _sacct(self, *which: str) -> str:
+        words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2"]
+        since = f"--starttime={_ACCOUNTED_SINCE}"
+        return shlex.join([*words, since, f"--format={SACCT_FORMAT}", *which])
+
+    def _run(self, command: str, *, stdin: bytes = b"") -> Answer:
+        patience = self._engine.timeout_s + _KILLED_AFTER_S + 1
+        return self._ssh.run(command, stdin=stdin, timeout_s=patience)
+
+    def _good(self, answer: Answer, program: str) -> None:
+        if answer.exit_code:
+            raise self._away(program, _words(answer) or f"exit code {answer.exit_code}")
+
+    def _away(self, program: str, words: str) -> SchedulerAway:
+        return SchedulerAway(
+            f"The cluster gives no clear answer to {program}",
+            file=", ".join(self._engine.hosts),
+            found=repr(words[:1000]),
+            next_step="check slurmctld and slurmdbd on the cluster; asked again by itself, and no "
+            "job is taken for failed meanwhile.",
+        )
+
+
+def slurm(engine: SlurmEngine) -> Slurm:
+    """The engine over the connection that this process holds."""
+    heads = tuple(HeadNode(*_host_and_port(host, engine.port)) for host in engine.hosts)
+    login = Login(
+        heads=heads,
+        user=engine.user,
+        key_file=engine.key_file,
+        known_hosts=engine.known_hosts,
+        timeout_s=_SSH_STEP_S,
+    )
+    return Slurm(engine, shared_connection(login))
+
+
+def _host_and_port(host: str, port: int) -> tuple[str, int]:
+    name, colon, own = host.rpartition(":")
+    return (name, int(own)) if colon and own.isdecimal() and ":" not in name else (host, port)
+
+
+def _plain(ids: Sequence[str]) -> list[str]:
+    """Job ids that came from a database or a log are only ever numbers."""
+    return [job_id for job_id in ids if is_job_id(job_id)]
+
+
+def _words(answer: Answer) -> str:
+    """What a program said: its errors, without the parts of a login script's greeting."""
+    return (answer.stderr.strip() or answer.stdout.strip())[-4000:]
