@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.cli import main
-from kraken_dagster.domain import config, errors
+from kraken_dagster.domain import config, engines, errors
 
 _ROOT = Path(__file__).resolve().parents[1]
 _MODELS = (
@@ -14,7 +14,8 @@ _MODELS = (
     config.MongoDB,
     config.Locations,
     config.Location,
-    config.LocalEngine,
+    engines.LocalEngine,
+    engines.SlurmEngine,
     config.InstrumentEntry,
     config.Simulation,
 )

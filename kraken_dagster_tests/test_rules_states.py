@@ -166,10 +166,18 @@ def test_parameters_that_can_not_be_split_are_refused() -> None:
 def test_a_job_s_name_is_plain_and_its_file_s_own(one: str, other: str) -> None:
     assume(one != other)
     settings = Settings(name="fast_1", software="p", version=2)
-    names = [job_name(one, settings, 1), job_name(one, settings, 2), job_name(other, settings, 1)]
-    assert len(set(names)) == 3
+    elsewhere = record(one, created_at_=NOW + timedelta(milliseconds=1))
+    cases = [(record(one), 1), (record(one), 2), (record(other), 1), (elsewhere, 1)]
+    names = [job_name(file, settings, attempt) for file, attempt in cases]
+    assert len(set(names)) == 4
     assert all(re.fullmatch(r"kraken-[A-Za-z0-9_-]{1,90}", name) for name in names)
-    assert job_name(one, settings, 1) == names[0]
+    assert job_name(record(one), settings, 1) == names[0]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "$(x)", "a" * 65, "ä"])
+def test_a_settings_name_that_is_not_plain_names_no_job(name: str) -> None:
+    with pytest.raises(SettingsRefused, match="settings' name"):
+        job_name(record(), Settings(name=name, software="p"), 1)
 
 
 @PATIENT

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.processing import ScopedSettings
+from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.resources import Resources, more_memory, more_time
 
 SOFTWARE_TYPE_ALPHADIA = "alphadia"
@@ -245,8 +246,11 @@ class QuantJob(BaseModel):
         return f"{codes}{self.state}{code}{detail}{log}{advice}"
 
 
-def job_name(raw_file_id: str, settings: Settings, attempt: int) -> str:
+def job_name(raw_file: RawFile, settings: Settings, attempt: int) -> str:
     """The unique, deterministic name of a job; plain enough for any shell and file system.
+
+    The moment at which the file was registered is part of it, so that two databases whose jobs
+    run on one cluster don't take each other's for their own.
 
     Raises:
         SettingsRefused: the settings' name is not plain.
@@ -258,8 +262,9 @@ def job_name(raw_file_id: str, settings: Settings, attempt: int) -> str:
             found=repr(settings.name),
             next_step="add the settings under another name, and assign that.",
         )
-    digest = hashlib.sha256(raw_file_id.encode()).hexdigest()[:12]
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", raw_file_id)[:40].strip("-")
+    registered = f"{raw_file.created_at_:%Y%m%d%H%M%S%f}"
+    digest = hashlib.sha256(f"{registered}\0{raw_file.id}".encode()).hexdigest()[:12]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", raw_file.id)[:40].strip("-")
     return f"kraken-{readable}-{digest}-{settings.name}-v{settings.version}-{attempt}"
 
 

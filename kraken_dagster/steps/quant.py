@@ -296,7 +296,7 @@ def _new_job(world: World, raw_file: RawFile, settings: Settings, relative: str)
         resources = resources.over(engine.resources)
         own_script = engine.job_script is None
     return QuantJob(
-        id=job_name(raw_file.id, settings, attempt),
+        id=job_name(raw_file, settings, attempt),
         raw_file=raw_file.id,
         instrument_id=raw_file.instrument_id,
         settings_name=settings.name,

@@ -53,6 +53,7 @@ RUN=$BASE/run
 LOG=$BASE/log
 SSH=$BASE/ssh
 SQL=$BASE/mysql
+unset "${!SLURM_@}" # of a job that this may run in
 export SLURM_CONF=$BASE/etc/slurm.conf
 
 # ---------------------------------------------------------------- helpers
@@ -94,10 +95,12 @@ wait_until() { # wait_until WHAT COMMAND...
 }
 
 # A daemon must hold neither the lock, nor the pipes of who reads the output of this script.
-launch() { # launch NAME COMMAND...
-  local name=$1
-  shift
+launch() { # launch NAME PORT COMMAND...
+  local name=$1 port=$2
+  shift 2
   rm -f "$RUN/$name.pid"
+  ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null ||
+    die "port $port is not free for $name: give another KRAKEN_SLURM_PORT than $PORT"
   "$@" </dev/null >>"$LOG/$name.out" 2>&1 9>&- || die "$name did not start"
 }
 
@@ -154,7 +157,7 @@ start_munge() {
   fi
   if ! alive munged; then
     install -d -o munge -g munge -m 755 "$RUN/munge"
-    launch munged runuser -u munge -- munged --force --num-threads=10 \
+    launch munged 0 runuser -u munge -- munged --force --num-threads=10 --origin=127.0.0.1 \
       --socket="$RUN/munge/socket" --key-file="$BASE/munge/key" \
       --pid-file="$RUN/munge/pid" --log-file="$BASE/munge/log" --seed-file="$BASE/munge/seed"
     ln -s munge/pid "$RUN/munged.pid"
@@ -163,6 +166,7 @@ start_munge() {
 }
 
 # ---------------------------------------------------------------- accounting
+in_background() { setsid "$@" & }
 query() { mariadb --no-defaults -h127.0.0.1 -P"$DATABASE_PORT" -uslurm -pslurm -e 'select 1'; }
 
 start_database() {
@@ -172,7 +176,8 @@ start_database() {
     if [[ ! -e $SQL/.complete ]]; then
       rm -rf "$SQL"
       install -d -o slurm -g slurm -m 750 "$SQL"
-      mariadb-install-db --no-defaults --user=slurm --datadir="$SQL" --skip-test-db \
+      # --force: the machine's own name may be one that nothing resolves.
+      mariadb-install-db --no-defaults --force --user=slurm --datadir="$SQL" --skip-test-db \
         --skip-name-resolve >"$LOG/mariadb-install-db.out" 2>&1 9>&- || die "mariadb-install-db"
       touch "$SQL/.complete"
     fi
@@ -181,13 +186,12 @@ CREATE DATABASE IF NOT EXISTS slurm_acct_db;
 CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY 'slurm';
 GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';
 SQL
-    rm -f "$RUN/mariadbd.pid"
-    setsid mariadbd --no-defaults --user=slurm --datadir="$SQL" --socket="$SQL/socket" \
-      --pid-file="$RUN/mariadbd.pid" --bind-address=127.0.0.1 --port="$DATABASE_PORT" \
-      --init-file="$BASE/etc/init.sql" --skip-name-resolve --skip-log-bin \
-      --innodb-buffer-pool-size=128M --innodb-log-file-size=32M \
-      --innodb-lock-wait-timeout=900 --innodb-flush-log-at-trx-commit=0 \
-      </dev/null >>"$LOG/mariadbd.out" 2>&1 9>&- &
+    stop slurmdbd # or it goes on with what it knew of the tables
+    launch mariadbd "$DATABASE_PORT" in_background mariadbd --no-defaults --user=slurm \
+      --datadir="$SQL" --socket="$SQL/socket" --pid-file="$RUN/mariadbd.pid" \
+      --bind-address=127.0.0.1 --port="$DATABASE_PORT" --init-file="$BASE/etc/init.sql" \
+      --skip-name-resolve --skip-log-bin --innodb-buffer-pool-size=128M \
+      --innodb-log-file-size=32M --innodb-lock-wait-timeout=900 --innodb-flush-log-at-trx-commit=0
   fi
   wait_until mariadbd query
 }
@@ -202,7 +206,6 @@ DbdHost=localhost
 DbdAddr=127.0.0.1
 DbdPort=$ACCOUNTING_PORT
 SlurmUser=slurm
-CommunicationParameters=NoInAddrAny
 LogFile=$LOG/slurmdbd.log
 PidFile=$RUN/slurmdbd.pid
 StorageType=accounting_storage/mysql
@@ -214,7 +217,7 @@ StorageLoc=slurm_acct_db
 CONF
     stop slurmdbd
   fi
-  alive slurmdbd || launch slurmdbd slurmdbd
+  alive slurmdbd || launch slurmdbd "$ACCOUNTING_PORT" slurmdbd
   wait_until slurmdbd sacctmgr -n list cluster
 }
 
@@ -227,7 +230,6 @@ ClusterName=kraken
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort=$CONTROLLER_PORT
 SlurmdPort=$NODE_PORT
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 AuthType=auth/munge
 AuthInfo=socket=$RUN/munge/socket
 SlurmUser=slurm
@@ -293,7 +295,7 @@ CONF
 
 start_controller() {
   # It says that it has started, and only then reads what may be the end of it. So: ask it.
-  alive slurmctld || launch slurmctld slurmctld
+  alive slurmctld || launch slurmctld "$CONTROLLER_PORT" slurmctld
   wait_until slurmctld bash -c 'scontrol ping | grep "is UP"'
 }
 
@@ -308,7 +310,7 @@ node_serves() {
 }
 
 start_node() {
-  alive slurmd || launch slurmd slurmd -N "$NODE"
+  alive slurmd || launch slurmd "$NODE_PORT" slurmd -N "$NODE"
   wait_until "the node" node_serves
 }
 
@@ -353,7 +355,7 @@ CONF
   fi
   if ! alive sshd; then
     install -d -m 755 /run/sshd # sshd refuses to start without
-    launch sshd "$(command -v sshd)" -f "$SSH/sshd_config" -E "$LOG/sshd.log" # by its full path
+    launch sshd "$PORT" "$(command -v sshd)" -f "$SSH/sshd_config" -E "$LOG/sshd.log" # by its full path
   fi
   local user
   for user in "$LOGIN" "$OTHER"; do
