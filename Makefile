@@ -44,13 +44,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	DAGSTER_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
-	$(BIN)/python -m pytest -m 'not lab' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not lab and not slurm' $(PYTEST_ARGS)
 
 slurm:
 	$(SLURM)/install.sh
 	@$(AS_ROOT) $(SLURM)/start.sh
 	@echo
-	@echo "Log in as root may, with the names above:"
+	@echo "To log in, as root, who alone may read the key:"
 	@echo '  ssh -i $$KRAKEN_SLURM_KEY -o UserKnownHostsFile=$$KRAKEN_SLURM_KNOWN_HOSTS' \
 		'-p $$KRAKEN_SLURM_PORT $$KRAKEN_SLURM_USER@$$KRAKEN_SLURM_HOST sinfo'
 	@echo "Its settings: $(SLURM)/start.sh. Its end: make slurm-stop"

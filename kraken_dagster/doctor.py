@@ -141,7 +141,16 @@ def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> I
     partition = entry.partition if isinstance(entry, SlurmEngine) else None
     if partition is not None and engine.run(["scontrol", "show", "partition", partition]).exit_code:
         yield Finding("error", what, f"there is no partition {partition!r}; `sinfo` lists them")
-    skew = float(engine.run(["date", "+%s"]).stdout or 0) - now
+    greeting = engine.run(["true"]).stdout
+    if greeting:
+        yield Finding(
+            "error",
+            what,
+            f"a login there prints {greeting[:200]!r} before a command's own answer; silence it "
+            "for shells that are not interactive",
+        )
+        return
+    skew = float(engine.run(["date", "+%s"]).stdout) - now
     if abs(skew) > _MOST_SKEW_S:
         yield Finding("warning", what, f"its clock differs by {skew:.0f} s: use NTP on both")
     accounting = engine.run(["sacct", "--noheader", "--allocations", "--format=JobID"])

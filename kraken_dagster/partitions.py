@@ -2,6 +2,9 @@
 
 import dagster as dg
 
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.engines import SlurmEngine
+
 RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "raw_file",
     "backup",
@@ -53,3 +56,15 @@ def pool_limit(instance: dg.DagsterInstance, pool: str, *, default: int) -> int:
     limits = {item.name: item for item in instance.event_log_storage.get_pool_limits()}
     found = limits.get(pool)
     return default if found is None or found.from_default else found.limit
+
+
+def engine_slots(instance: dg.DagsterInstance, config: KrakenConfig, engine: str) -> int:
+    """How many jobs may be open on an engine.
+
+    The pool is meant for clusters: where there is one it says nothing of jobs on this machine.
+    """
+    entry = config.engines[engine]
+    has_cluster = any(isinstance(item, SlurmEngine) for item in config.engines.values())
+    if has_cluster and not isinstance(entry, SlurmEngine):
+        return entry.slots
+    return pool_limit(instance, CLUSTER_POOL, default=entry.slots)

@@ -9,6 +9,7 @@ from kraken_dagster.steps.world import World
 
 _STALE_AFTER_LOOKS = 10
 _STANDS_STILL = timedelta(hours=24)
+_POLLED_WITHIN = timedelta(minutes=10)  # an engine in trouble is asked every five
 
 
 def status(world: World) -> dict[str, Any]:
@@ -60,13 +61,18 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
 def _engine(world: World, name: str) -> dict[str, Any]:
     board = world.store.board.engine(name) or {}
     details, condition = board.get("status_details"), board.get("status", "never asked")
+    asked_at = board.get("updated_at_")
+    if asked_at is not None and world.now() - asked_at > _POLLED_WITHIN:
+        condition = "not asked"
+        details = f"no poll since {asked_at:%Y-%m-%d %H:%M} UTC: is the sensor cluster_jobs on?"
     wrong = [] if condition in ("ok", "never asked") else [f"engine {name!r}: {details}"]
+    wrong += [f"the quant_job {item!r} can't be read" for item in world.store.jobs.unreadable(name)]
     return {
         "id": name,
         "type": world.config.engines[name].type,
         "status": condition,
         "details": details,
-        "asked_at": board.get("updated_at_"),
+        "asked_at": asked_at,
         "open_jobs": sum(job.is_open for job in world.store.jobs.uncollected(name)),
         "wrong": wrong,
     }

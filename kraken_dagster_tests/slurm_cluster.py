@@ -236,8 +236,8 @@ class Cluster:
         if slurmd := self._daemon("slurmd"):
             self._kill([slurmd])
         # The keepers of the jobs first: else they tell the controller of jobs that were killed.
-        self._kill([process for process in self._of_jobs() if process.name == "slurmstepd"])
-        self._kill(self._of_jobs())
+        for only in ("slurmstepd", ""):
+            self._wait(lambda only=only: self._none_left(only), "nothing of jobs runs", "slurmd")
         self.as_root(
             "scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=lost by a test"
         )
@@ -282,6 +282,8 @@ class Cluster:
         if self._node_state() != "IDLE":
             self._start("node")
         self._wait(lambda: self._node_state() == "IDLE", "the node is idle", "slurmctld", "slurmd")
+        # Once more: a controller that was suspended may have been told of a job that came last.
+        self._wait(self._cancel, "no job is left", "slurmctld", "slurmd")
 
     # -- how ----------------------------------------------------------------------------------
 
@@ -332,6 +334,12 @@ class Cluster:
             if of_this and (process.name == "slurmstepd" or "SLURM_JOB_ID" in environment):
                 found.append(process)
         return found
+
+    def _none_left(self, only: str) -> bool:
+        """Whether nothing of jobs ran, or nothing of this name; kills what did."""
+        found = [process for process in self._of_jobs() if only in ("", process.name)]
+        self._kill(found)
+        return not found
 
     def _pause(self, these: list[Process]) -> None:
         self._signal(these, signal.SIGSTOP, lambda state: state in "TZX")
@@ -387,12 +395,17 @@ class Cluster:
 
     def _wait(self, condition: Callable[[], T], what: str, *daemons: str) -> T:
         end = time.monotonic() + PATIENCE_S
-        while not (found := condition()):
+        while True:
+            problem = ""
+            try:
+                if found := condition():
+                    return found
+            except ClusterError as error:  # a busy machine's controller answers the next time
+                problem = str(error)
             if time.monotonic() > end:
                 logs = [f"--- {name}:\n{self.log_tail(name)}" for name in daemons]
-                raise ClusterError("\n".join([f"waited in vain until {what}", *logs]))
+                raise ClusterError("\n".join([f"waited in vain until {what}", problem, *logs]))
             time.sleep(0.05)
-        return found
 
 
 def look_at(pid: int) -> Process | None:

@@ -1,7 +1,7 @@
 """What stands in for the world outside: a MongoDB that goes away, an engine, programs."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -57,7 +57,7 @@ class MemoryEngine:
         self.refuses = False
         self._lock = threading.Lock()
 
-    def submit(self, spec: JobSpec) -> str:
+    def submit(self, spec: JobSpec, *, may_start: Callable[[], None] = lambda: None) -> str:
         with self._lock:
             if self.refuses:
                 raise SubmitFailed("no such partition")

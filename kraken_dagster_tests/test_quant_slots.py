@@ -143,7 +143,7 @@ def test_a_file_is_not_collected_while_a_job_of_it_waits_for_a_slot(with_engine,
 
 
 class Hanging(MemoryEngine):
-    def submit(self, spec):
+    def submit(self, spec, **_):
         raise CopyStalled("no answer, so nobody knows")
 
 

@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
+from kraken_dagster.doctor import examine
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.quant import JobState, Settings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, Status
@@ -163,3 +167,38 @@ def test_no_more_jobs_are_on_the_cluster_than_its_slots_of_dagster(
     (cluster_folder / "gate").touch()
     _tick_until_all_are_done(bench, cluster, names)
     _assert_done_once(bench, cluster, names)
+
+
+def _findings(bench: Bench, config: KrakenConfig | None = None) -> list[tuple[str, str]]:
+    """What the doctor says of the cluster: level and text."""
+    config = config or bench.config
+    world = replace(bench.world, config=config, engines=make_engines(config.engines, config.home))
+    found = examine(config, lambda: world)
+    return [(item.level, item.found) for item in found if item.what == "engine cluster"]
+
+
+def _with_engine(config: KrakenConfig, **changes: Any) -> KrakenConfig:
+    engine = config.engines["cluster"].model_copy(update=changes)
+    return config.model_copy(update={"engines": {"cluster": engine}})
+
+
+def test_the_doctor_looks_at_the_cluster(bench: Bench, cluster: Cluster) -> None:
+    assert [level for level, _ in _findings(bench)] == ["ok"]
+    assert "the controller answer: slurm" in _findings(bench)[0][1]
+
+    [_, (level, told)] = _findings(bench, _with_engine(bench.config, partition="nowhere"))
+    assert (level, "'nowhere'" in told) == ("error", True)
+
+    bench.config.locations.output.path.chmod(0o500)
+    os.chown(bench.config.locations.output.path, 0, 0)
+    [_, (level, told)] = _findings(bench)
+    assert level == "error"
+    assert f"can't write locations.output there: '{bench.config.locations.output.path}'" in told
+
+    nowhere = bench.config.home / "no_known_hosts"
+    [(level, told)] = _findings(bench, _with_engine(bench.config, known_hosts=nowhere))
+    assert (level, "ssh-keyscan" in told) == ("error", True)
+
+    cluster.stop_sshd()
+    [(level, told)] = _findings(bench)
+    assert (level, cluster.host in told) == ("error", True)

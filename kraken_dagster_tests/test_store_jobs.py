@@ -74,7 +74,9 @@ def test_a_job_stays_uncollected_until_it_is_collected_whatever_became_of_it(sto
 def test_what_the_engine_says_is_kept_with_the_end_of_the_log(store):
     store.jobs.intend(job())
     report = JobReport(JobState.FAILED, 137, NOW, LATER, "ended by SIGKILL")
-    store.jobs.report(job(), report, now=NOW, log_tail="first\nlast words")
+    store.jobs.report(job(), report, now=NOW)
+    ended = store.jobs.get("job-1").model_copy(update={"log_tail": "first\nlast words"})
+    store.jobs.collected(ended, now=LATER, result_error=None)
     found = store.jobs.get("job-1")
     assert (found.started_at, found.ended_at) == (NOW, LATER)
     assert found.failure == (

@@ -10,11 +10,10 @@ from kraken_dagster.domain.quant import failed_details
 from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
 from kraken_dagster.partitions import (
     BACKUP,
-    CLUSTER_POOL,
     QUANT_JOB,
     QUANT_RESULT,
     asset_key,
-    pool_limit,
+    engine_slots,
     raw_files,
 )
 from kraken_dagster.steps.collect import results_of
@@ -46,14 +45,13 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
     ) -> Iterator[dg.MaterializeResult]:
-        slots = kraken_config.engines[defaults.engine].slots
         try:
             with dagster_errors():
                 outcome = submit_jobs(
                     make_world(kraken_config, store, cluster, storage),
                     raw_file_of(context),
                     run_id=context.run.run_id,
-                    slots=pool_limit(context.instance, CLUSTER_POOL, default=slots),
+                    slots=engine_slots(context.instance, kraken_config, defaults.engine),
                     output_exists_mode=config.output_exists_mode,
                     no_cluster=config.debug_no_cluster_ssh,
                     by_hand=asked_by_hand(context),

@@ -16,9 +16,9 @@ def rendered(spec: JobSpec, *, setup: str = "") -> bytes:
     """Kraken's own job script. `setup` are shell lines of the administrator's."""
     parts = {
         "exports": _exports(spec.environment),
-        "name": shlex.quote(spec.name),
+        "name": _quoted(spec.name),
         "setup": setup,
-        "command": shlex.join(full_command(spec)),
+        "command": " ".join(map(_quoted, full_command(spec))),
     }
     template = (_FOLDER / "job_script.sh").read_text()
     text = re.sub("@(exports|name|setup|command)@", lambda found: parts[found[1]], template)
@@ -30,12 +30,14 @@ def with_exports(site_script: str, spec: JobSpec) -> bytes:
 
     They are set below the lines that sbatch reads: its directives end at the first command.
     """
-    lines = site_script.splitlines(keepends=True)
+    lines = site_script.split("\n")  # as a shell does: other ends of lines are part of a comment
     head = 0
-    while head < len(lines) and (not lines[head].strip() or lines[head].startswith("#")):
+    while head < len(lines) and lines[head].strip()[:1] in ("", "#"):
         head += 1
-    exports = f"{_exports(spec.environment)}\nexport SLURM_EXPORT_ENV=ALL\n"
-    return _encoded("".join([*lines[:head], "\n", exports, *lines[head:]]))
+    name = shlex.quote(spec.name)
+    begun = f'printf "%s %s\\n" "${{SLURM_JOB_ID:-}}" {name} > "$OUTPUT_PATH/{JOB_ID_FILE}"'
+    exports = [_exports(spec.environment), "export SLURM_EXPORT_ENV=ALL", begun]
+    return _encoded("\n".join([*lines[:head], *exports, *lines[head:]]) + "\n")
 
 
 def full_command(spec: JobSpec) -> list[str]:
@@ -48,7 +50,12 @@ def full_command(spec: JobSpec) -> list[str]:
 
 
 def _exports(environment: Mapping[str, str]) -> str:
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
+    return "\n".join(f"export {name}={_quoted(value)}" for name, value in environment.items())
+
+
+def _quoted(value: str) -> str:
+    """For any shell. sbatch refuses a script that has a DOS line break anywhere."""
+    return shlex.quote(value).replace("\r\n", "'\"$(printf '\\r')\"'\n")
 
 
 def _encoded(text: str) -> bytes:

@@ -13,8 +13,15 @@ printf 'slurm_job_id: %s\n' "${SLURM_JOB_ID:-}"
 
 @setup@
 
-@command@
+# Slurm tells nobody but the script to end, and kills at once what is left when it has ended.
+trap 'kill -TERM "$!" 2>/dev/null' TERM
+@command@ &
+wait "$!"
 kraken_code=$?
+while kill -0 "$!" 2>/dev/null; do # a signal ends the wait, not the command
+  wait "$!"
+  kraken_code=$?
+done
 # Written last and by a rename, so that it is there whole or not at all.
 printf '%s %s %s\n' "$kraken_code" "${SLURM_JOB_ID:-}" "$kraken_name" > kraken.exit_code.part &&
   mv -f -- kraken.exit_code.part kraken.exit_code

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -58,9 +58,10 @@ class LocalJobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()  # a job starts elsewhere
 
-    def submit(self, spec: JobSpec) -> str:
+    def submit(self, spec: JobSpec, *, may_start: Callable[[], None] = lambda: None) -> str:
         """Starts the job unless one of that name was started before."""
         job_dir = self._job_dir(spec.name)
+        may_start()
         try:
             job_dir.mkdir(parents=True, exist_ok=True)
             with _locked(job_dir) as lock:

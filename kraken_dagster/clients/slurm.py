@@ -8,7 +8,7 @@ are in its script, which sbatch reads from its stdin.
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kraken_dagster.clients.job_script import rendered, with_exports
 from kraken_dagster.clients.ssh import Answer, HeadNode, Login, Ssh
@@ -28,7 +28,23 @@ from kraken_dagster.domain.slurm import (
 # sacct looks no further back than midnight unless told so.
 _ACCOUNTED_SINCE = "now-60days"
 _KILLED_AFTER_S = 5
-_ENDED_FROM_OUTSIDE = (124, 128, 137)  # by `timeout`, by a signal
+_BEGUN_WITHIN_S = 10
+_TAKEN_UP_WITHIN_S = 10
+_NO_FOLDER, _TOO_LATE = 73, 75
+# By `timeout`, by a signal; and what was begun too late, which the next try finds missing.
+_ENDED_FROM_OUTSIDE = (124, 128, 137, _TOO_LATE)
+_WHOLE = "# Whole: a script that was cut off on its way lacks this line."
+# Its arguments are the latest time to begin, the output folder, and the command of sbatch; on its
+# stdin is the job script.
+_SUBMIT = f"""
+refuse() {{ echo "not begun: $1" >&2; exit "$2"; }}
+script=$(cat)
+case $script in *{shlex.quote(_WHOLE)}) ;; *) refuse 'the script was cut off' {_TOO_LATE} ;; esac
+mkdir -p -- "$2" || refuse 'no output folder' {_NO_FOLDER}
+[ "$(date +%s)" -le "$1" ] || refuse 'it was held up' {_TOO_LATE}
+shift 2
+printf '%s\\n' "$script" | "$@"
+"""
 _SSH_STEP_S = 10.0
 _LOG_BYTES = 64 * 1024
 # What sbatch says after it did ask the controller and got no clear answer, or could not ask.
@@ -49,32 +65,39 @@ class Slurm:
 
     @property
     def settles_s(self) -> float:
-        """sbatch is ended after its timeout; the controller may take up later what it was sent."""
-        return self._engine.timeout_s + _KILLED_AFTER_S + _SSH_STEP_S
+        """sbatch is begun in time or not at all, and ended after its timeout; the controller may
+        take up a little later what it was sent."""
+        return _BEGUN_WITHIN_S + self._engine.timeout_s + _KILLED_AFTER_S + _TAKEN_UP_WITHIN_S
 
-    def submit(self, spec: JobSpec) -> str:
+    def submit(self, spec: JobSpec, *, may_start: Callable[[], None] = lambda: None) -> str:
         """Makes the output folder, as the cluster's user, and submits the job.
+
+        `may_start` is called when the head node has told its time, and raises who must not go on.
+        The head node starts nothing later than `_BEGUN_WITHIN_S` after that, however long this
+        process, the connection, or a share is held up meanwhile.
 
         Raises:
             SubmitFailed: the cluster refused; nothing was submitted.
             SettingsRefused: what the job asks for can't be told to sbatch.
             ClusterError: nobody knows whether it was submitted; it is to be found by its name.
         """
-        script = self._script(spec)
-        log = f"{spec.output_path}/{spec.log_name}".replace("%", "%%")
+        options, script = spec.resources.options(), self._script(spec)
+        log = _as_pattern(f"{spec.output_path}/{spec.log_name}")
         sbatch = [
-            *("timeout", "-k", str(_KILLED_AFTER_S), f"{math.ceil(self._engine.timeout_s)}"),
             *("sbatch", "--parsable", "--export=NONE", "--no-requeue", "--open-mode=append"),
             *(f"--job-name={spec.name}", f"--output={log}", f"--chdir={spec.output_path}"),
-            *spec.resources.options(),
+            *options,
         ]
-        folder = shlex.quote(spec.output_path)
-        command = f"mkdir -p -- {folder} && exec {shlex.join(sbatch)}"
-        answer = self._run(command, stdin=script)
+        latest = str(self._time_there() + _BEGUN_WITHIN_S)
+        may_start()
+        begin = ["sh", "-c", _SUBMIT, "kraken", latest, spec.output_path]
+        answer = self._run([*begin, *sbatch], script + f"\n{_WHOLE}\n".encode())
         if answer.exit_code == 0:
             return submitted_id(answer.stdout)
         words = _words(answer)
-        if answer.exit_code in _ENDED_FROM_OUTSIDE or _UNCLEAR.search(words):
+        said = "\n".join(line for line in words.splitlines() if line.startswith("sbatch: error:"))
+        unclear = answer.exit_code in _ENDED_FROM_OUTSIDE or _UNCLEAR.search(said)
+        if answer.exit_code != _NO_FOLDER and unclear:
             raise self._away("sbatch", words or "no answer in time")
         raise SubmitFailed(
             "The cluster refused the job",
@@ -95,7 +118,7 @@ class Slurm:
         found = [
             job_id
             for job_id, report in parse_squeue(answer.stdout).items()
-            if "BadConstraints" not in (report.detail or "")  # refused, and listed all the same
+            if not _was_refused(report)  # and is listed all the same
         ]
         if found:
             return min(found, key=int)
@@ -103,7 +126,12 @@ class Slurm:
         if _NO_ACCOUNTING in answer.stderr:
             return None
         self._good(answer, "sacct")
-        return min(parse_sacct(answer.stdout), key=int, default=None)
+        accounted = [
+            job_id
+            for job_id, report in parse_sacct(answer.stdout).items()
+            if not _was_refused(report)
+        ]
+        return min(accounted, key=int, default=None)
 
     def states(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         """One squeue for all, and one sacct for those that the controller has forgotten.
@@ -114,9 +142,10 @@ class Slurm:
         Raises:
             ClusterError: the cluster can't be asked; that says nothing of the jobs.
         """
+        ids = _plain(ids)
         if not ids:
             return {}
-        answer = self._run(self._squeue(f"--jobs={','.join(_plain(ids))}"))
+        answer = self._run(self._squeue(f"--jobs={','.join(ids)}"))
         if not (answer.exit_code and _NO_SUCH_JOB in answer.stderr):
             self._good(answer, "squeue")
         known = parse_squeue(answer.stdout)
@@ -124,12 +153,11 @@ class Slurm:
         forgotten = [job_id for job_id in ids if job_id not in known]
         if not forgotten:
             return found
-        answer = self._run(self._sacct(f"--jobs={','.join(_plain(forgotten))}"))
+        answer = self._run(self._sacct(f"--jobs={','.join(forgotten)}"))
         if answer.exit_code and _NO_ACCOUNTING not in answer.stderr:
             return found
         accounted = parse_sacct(answer.stdout)
-        nobody = JobReport(JobState.UNKNOWN, detail="neither squeue nor sacct know the job")
-        return {**found, **{job_id: accounted.get(job_id, nobody) for job_id in forgotten}}
+        return {**found, **{job_id: _forgotten(accounted.get(job_id)) for job_id in forgotten}}
 
     def usage(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         """What the accounting has of ended jobs; it lags, and may have nothing yet.
@@ -146,13 +174,13 @@ class Slurm:
         return {job_id: known[job_id] for job_id in ids if job_id in known}
 
     def cancel(self, job_id: str) -> None:
-        answer = self._run(shlex.join(["scancel", *_plain([job_id])]))
+        answer = self._run(["scancel", *_plain([job_id])])
         if _NO_SUCH_JOB not in answer.stderr:
             self._good(answer, "scancel")
 
     def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
-        log = shlex.quote(f"{spec.output_path}/{spec.log_name}")
-        answer = self._run(f"tail -c {_LOG_BYTES} -- {log}")
+        log = f"{spec.output_path}/{spec.log_name}"
+        answer = self._run(["tail", f"--bytes={_LOG_BYTES}", "--", log])
         return "\n".join(answer.stdout.splitlines()[-lines:])
 
     def check(self) -> None:
@@ -161,7 +189,7 @@ class Slurm:
         Raises:
             ClusterError
         """
-        self._good(self._run("sinfo --noheader --format=%P"), "sinfo")
+        self._good(self._run(["sinfo", "--noheader", "--format=%P"]), "sinfo")
 
     def run(self, command: Sequence[str]) -> Answer:
         """A command on the head node, as it is: for `kraken doctor`.
@@ -169,12 +197,12 @@ class Slurm:
         Raises:
             ClusterError
         """
-        return self._run(shlex.join(command))
+        return self._run(command)
 
     def _script(self, spec: JobSpec) -> bytes:
         if self._engine.job_script is None:
             return rendered(spec, setup=self._engine.setup)
-        answer = self._run(shlex.join(["cat", "--", self._engine.job_script]))
+        answer = self._run(["cat", "--", self._engine.job_script])
         if answer.exit_code:
             raise SubmitFailed(
                 "The site's own job script can't be read",
@@ -185,18 +213,26 @@ class Slurm:
             )
         return with_exports(answer.stdout, spec)
 
-    def _squeue(self, which: str) -> str:
+    def _squeue(self, which: str) -> list[str]:
         words = ["env", "TZ=UTC", "squeue", "--me", "--noheader", "--states=all"]
-        return shlex.join([*words, f"--Format={SQUEUE_FORMAT}", which])
+        return [*words, f"--Format={SQUEUE_FORMAT}", which]
 
-    def _sacct(self, *which: str) -> str:
+    def _sacct(self, *which: str) -> list[str]:
         words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2"]
-        since = f"--starttime={_ACCOUNTED_SINCE}"
-        return shlex.join([*words, since, f"--format={SACCT_FORMAT}", *which])
+        return [*words, f"--starttime={_ACCOUNTED_SINCE}", f"--format={SACCT_FORMAT}", *which]
 
-    def _run(self, command: str, *, stdin: bytes = b"") -> Answer:
-        patience = self._engine.timeout_s + _KILLED_AFTER_S + 1
-        return self._ssh.run(command, stdin=stdin, timeout_s=patience)
+    def _time_there(self) -> int:
+        answer = self._run(["date", "+%s"])
+        if not answer.stdout.strip().isdecimal():
+            raise self._away("date", f"{_words(answer)!r}")
+        return int(answer.stdout)
+
+    def _run(self, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        """On the head node, and ended there in time: a lost answer leaves nothing behind."""
+        seconds = math.ceil(self._engine.timeout_s)
+        bounded = ["timeout", "-k", str(_KILLED_AFTER_S), str(seconds), *command]
+        patience = seconds + _KILLED_AFTER_S + 1
+        return self._ssh.run(shlex.join(bounded), stdin=stdin, timeout_s=patience)
 
     def _good(self, answer: Answer, program: str) -> None:
         if answer.exit_code:
@@ -233,6 +269,28 @@ def _host_and_port(host: str, port: int) -> tuple[str, int]:
 def _plain(ids: Sequence[str]) -> list[str]:
     """Job ids that came from a database or a log are only ever numbers."""
     return [job_id for job_id in ids if is_job_id(job_id)]
+
+
+def _was_refused(report: JobReport) -> bool:
+    """A job that sbatch refused is kept by the controller all the same, as one that failed."""
+    return report.state is JobState.FAILED and (
+        report.node is None or "BadConstraints" in (report.detail or "")
+    )
+
+
+def _forgotten(accounted: JobReport | None) -> JobReport:
+    """What a job is that the controller knows no more. The accounting may never hear of its end."""
+    if accounted is None:
+        return JobReport(JobState.UNKNOWN, detail="neither squeue nor sacct know the job")
+    if accounted.ended:
+        return accounted
+    detail = f"squeue has forgotten the job, and sacct still says {accounted.state}"
+    return JobReport(JobState.UNKNOWN, detail=detail, started_at=accounted.started_at)
+
+
+def _as_pattern(path: str) -> str:
+    """A path where sbatch takes a pattern of names: `%` is special unless there is a backslash."""
+    return path.replace("\\", "\\\\") if "\\" in path else path.replace("%", "%%")
 
 
 def _words(answer: Answer) -> str:

@@ -113,9 +113,9 @@ def _socket(head: HeadNode, timeout_s: float) -> socket.socket:
 
 def _shake_hands(transport: paramiko.Transport, known: list[str], timeout_s: float) -> None:
     """Up to a connection that is encrypted, with whomever."""
-    transport.banner_timeout = timeout_s
-    transport.handshake_timeout = timeout_s
     transport.clear_to_send_timeout = timeout_s
+    # paramiko's own bounds come later than the one below.
+    transport.banner_timeout = transport.handshake_timeout = 2 * timeout_s
     # A server with several host keys is to show one that can be compared.
     wanted = {name for kind in known for name in _SIGNATURES.get(kind, (kind,))}
     options = transport.get_security_options()

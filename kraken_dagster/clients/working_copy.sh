@@ -9,7 +9,7 @@ shift
 files=("${@:1:count}")
 shift "$count"
 
-base=${TMPDIR:-/tmp}/kraken-$UID
+base=${TMPDIR:-/tmp}/kraken-$UID-$HOSTNAME # TMPDIR may be shared, and locks may not
 mkdir -m 700 -p -- "$base" || exit 1
 if [ ! -O "$base" ] || [ -L "$base" ]; then
   echo "kraken: $base is somebody else's; set TMPDIR for the jobs" >&2
@@ -20,19 +20,20 @@ exec 8< "$base"
 flock 8 # nobody looks for leftovers while a folder has no lock yet
 for left in "$base"/job-*/; do
   [ -d "$left" ] || continue
-  (exec 9< "$left" && flock -n 9 && rm -rf -- "$left")
+  # It may be gone by now, with a job that has just ended.
+  (exec 9< "$left" && flock -n 9 && rm -rf -- "$left") 2>/dev/null
 done
 scratch=$(mktemp -d -- "$base/job-XXXXXXXX") || exit 1
 exec 9< "$scratch"
 flock 9
 exec 8<&-
 
-program=
 trap 'rm -rf -- "$scratch"' EXIT
-trap '[ -z "$program" ] || kill -TERM "$program" 2>/dev/null' TERM INT
+trap 'kill -TERM "$!" 2>/dev/null' TERM INT # to a copy that is made, or the program
 
 for file in "${files[@]}"; do
-  cp -- "$file" "$scratch/" || exit 1
+  cp -- "$file" "$scratch/" &
+  wait "$!" || { wait; exit 1; }
 done
 chmod -R u+w -- "$scratch"
 
@@ -46,12 +47,11 @@ for argument in "$@"; do
 done
 
 "${command[@]}" &
-program=$!
-wait "$program"
+wait "$!"
 code=$?
 # A signal ends the wait, not the program.
-while kill -0 "$program" 2>/dev/null; do
-  wait "$program"
+while kill -0 "$!" 2>/dev/null; do
+  wait "$!"
   code=$?
 done
 exit "$code"

@@ -62,7 +62,10 @@ class SlurmEngine(_Engine):
         Path("~/.ssh/known_hosts"), description="The file with the head nodes' keys."
     )
     timeout_s: float = Field(
-        20, ge=2, description="Seconds within which a command on the head node must be done."
+        15,
+        ge=2,
+        le=20,
+        description="Seconds within which a command on the head node must be done.",
     )
     partition: str | None = Field(None, description="The partition; settings may name another.")
     nodes: int | None = Field(None, ge=1, description="`--nodes` of sbatch.")

@@ -1,6 +1,6 @@
 """The protocols by which the steps use the outside world; a test may put a plain object there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from kraken_dagster.domain.discovery import Listing
@@ -17,8 +17,10 @@ class Engine(Protocol):
     @property
     def settles_s(self) -> float: ...
 
-    def submit(self, spec: JobSpec) -> str:
+    def submit(self, spec: JobSpec, *, may_start: Callable[[], None] = lambda: None) -> str:
         """Starts the job; returns the engine's id of it.
+
+        `may_start` is called right before, and raises where this process must not go on.
 
         Raises:
             SubmitFailed: the engine refused it.

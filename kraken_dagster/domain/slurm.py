@@ -60,7 +60,7 @@ _BLOCKED = frozenset(
         "ReqNodeNotAvail",
     }
 )
-_NONE = frozenset({"", "Unknown", "N/A", "None", "NONE", "(null)"})
+_NONE = frozenset({"", "Unknown", "N/A", "None", "NONE", "None assigned", "(null)"})
 _LARGEST_SIGNAL = 64
 SQUEUE_FORMAT = ",".join(
     f"{name}:{width}|"

@@ -9,11 +9,17 @@ JOBS_COUNTER = "quant_jobs"
 
 
 def latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
-    """The jobs of the file's latest attempt; of one that was submitted again, the last try."""
-    jobs = world.store.jobs.of(raw_file.id, attempt=raw_file.attempts.get(JOBS_COUNTER, 1))
+    """The jobs of the file's latest attempt; of one that was submitted again, the last try.
+
+    Only those of the settings that were decided on last: an attempt that an error cut short may
+    have begun with others.
+    """
+    decided = {(item["name"], int(item["version"])) for item in raw_file.quant_settings}
     last: dict[tuple[str, int], QuantJob] = {}
-    for job in jobs:
+    for job in world.store.jobs.of(raw_file.id, attempt=raw_file.attempts.get(JOBS_COUNTER, 1)):
         key = (job.settings_name, job.settings_version)
+        if decided and key not in decided:
+            continue
         if key not in last or job.resubmission > last[key].resubmission:
             last[key] = job
     return list(last.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.store.jobs import open_jobs
-from kraken_dagster.domain.errors import MetricsError
+from kraken_dagster.domain.errors import ClusterError, MetricsError
 from kraken_dagster.domain.quant import (
     SOFTWARE_TYPE_ALPHADIA,
     JobState,
@@ -90,7 +90,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
             "; ".join(f"{job.id} is {job.state}" for job in still_open) or "no jobs",
             figures={item.job.settings_name: item.figures for item in taken},
             failures=[(item.job.settings_name, item.failure) for item in taken if item.failure],
-            jobs=jobs,
+            jobs=[*(item.job for item in taken), *still_open],
         )
         if jobs and not still_open:
             outcome = _end(world, held, run_id, outcome)
@@ -113,8 +113,9 @@ def _submitted_again(world: World, held: Held, run_id: str) -> RawFile:
     again: list[QuantJob] = []
     for job in latest_jobs(world, raw_file):
         resources = resources_for_another_try(job)
-        if resources is not None and job.collected_at is None:
+        if resources is not None:
             superseded.append(job)
+            held.require()  # the folder that is moved aside may be in use by then
             again.append(_intend_again(world, job, resources))
         elif job.state is JobState.INTENDED:  # whoever intended it died before the next line
             again.append(job)
@@ -163,9 +164,7 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
     """The job's figures, now in MongoDB, or what was wrong."""
     stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
     if job.failure is not None:
-        if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
-            codes = bounded(lambda: error_codes(folder), timeout_s=stall_s, what=job.output_path)
-            job = job.model_copy(update={"error_codes": codes})
+        job = _with_last_words(world, job)
         return _Taken(job, {}, job.failure)
     try:
         figures = bounded(
@@ -177,6 +176,21 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
         return _Taken(job, {}, str(error))
     world.store.metrics.add(job, figures, provenance=_provenance(raw_file, job), now=world.now())
     return _Taken(job, figures, None)
+
+
+def _with_last_words(world: World, job: QuantJob) -> QuantJob:
+    """The failed job with the end of its log and AlphaDIA's own error codes."""
+    if job.collected_at is not None:
+        return job
+    try:
+        words: dict[str, Any] = {"log_tail": world.engines[job.engine].log_tail(job.spec())}
+    except ClusterError as error:  # it matters less than what became of the job
+        words = {"log_tail": f"(the log could not be read: {error})"}
+    if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
+        stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
+        codes = bounded(lambda: error_codes(folder), timeout_s=stall_s, what=job.output_path)
+        words["error_codes"] = codes
+    return job.model_copy(update=words)
 
 
 def _provenance(raw_file: RawFile, job: QuantJob) -> dict[str, Any]:

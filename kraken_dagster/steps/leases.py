@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from kraken_dagster.domain.errors import StoreError
+from kraken_dagster.domain.errors import LeaseLost, StoreError
 from kraken_dagster.domain.raw_file import Lease, RawFile, Step
 from kraken_dagster.steps.world import World
 
@@ -26,6 +26,19 @@ class Held:
     def still_ours(self) -> bool:
         """No once it was taken over, or may have been: this process may have been held up."""
         return not self._lost.is_set() and self.now() < self.until
+
+    def require(self) -> None:
+        """Stops who may have been held up so long that somebody else works on the file.
+
+        Raises:
+            LeaseLost
+        """
+        if not self.still_ours():
+            raise LeaseLost(
+                "This run was held up, and may not be the only one that works on the file",
+                file=self.raw_file.id,
+                next_step="nothing: what is missing is done by another run.",
+            )
 
 
 @contextmanager

@@ -1,20 +1,31 @@
 """Asks every engine once for all its open jobs, and keeps what changed."""
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.domain.engines import QueueOrder
-from kraken_dagster.domain.errors import ClusterError, KrakenError, StoreError, UnknownRawFile
-from kraken_dagster.domain.ports import Engine
+from kraken_dagster.domain.errors import (
+    ClusterError,
+    CopyStalled,
+    KrakenError,
+    StoreError,
+    UnknownRawFile,
+)
 from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
 from kraken_dagster.domain.raw_file import RawFile, Status
+from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
 from kraken_dagster.steps.outputs import exit_code_left_by
+from kraken_dagster.steps.submission import has_slot, waits_to_run_again, withdraw
 from kraken_dagster.steps.world import World
 
+# A tick must be over in 60 s: no wait for a share, and no further question, takes longer.
+_PATIENCE_S = 10.0
+_MAY_SUBMIT = frozenset({Status.QUEUED_FOR_QUANTING, Status.QUANTING, Status.ERROR})
 _ACCOUNTS_LAG = timedelta(minutes=2)
 _UNKNOWN_GRACE = timedelta(minutes=10)
 
@@ -46,7 +57,7 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
             closed.add(name)
         open_jobs[name] = sum(job.is_open for job in jobs)
         known |= {job.raw_file for job in jobs}
-        begun |= {job.raw_file for job in jobs if job.state is JobState.INTENDED}
+        begun |= {job.raw_file for job in jobs if _is_due(job, jobs, slots[name])}
         for job in jobs:
             if not job.is_open and job.instrument_id in instruments:
                 ended[job.raw_file].append(job)
@@ -60,10 +71,17 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
     )
 
 
+def _is_due(job: QuantJob, jobs: list[QuantJob], slots: int) -> bool:
+    """Whether an intended job is to be handed over or withdrawn now."""
+    if waits_to_run_again(job):
+        return has_slot(job, jobs, slots)
+    return job.state is JobState.INTENDED
+
+
 def _polled(world: World, name: str, now: datetime) -> tuple[list[QuantJob], str | None]:
     """The engine's uncollected jobs as it reports them now, and why it could not be asked."""
     trouble = trouble_with(world, name, now)
-    if trouble is None:
+    if trouble is None and _may_be_asked(world, name):
         try:
             _ask(world, name, now)
         except StoreError:
@@ -74,45 +92,87 @@ def _polled(world: World, name: str, now: datetime) -> tuple[list[QuantJob], str
     return world.store.jobs.uncollected(name), trouble
 
 
+def _may_be_asked(world: World, name: str) -> bool:
+    """No where debug_no_cluster_ssh keeps every instrument that uses it from a connection."""
+    users = [world.instrument(item) for item in world.config.instruments]
+    kept = [item.debug_no_cluster_ssh for item in users if item.engine == name]
+    return not (world.on_cluster(name) and kept and all(kept))
+
+
 def _ask(world: World, name: str, now: datetime) -> None:
     """One question for all open jobs, and what changed into MongoDB."""
-    engine, jobs = world.engines[name], _ours(world, world.store.jobs.uncollected(name))
+    engine, began = world.engines[name], time.monotonic()
     asked = {
         str(job.cluster_job_id): job
-        for job in jobs
+        for job in world.store.jobs.uncollected(name)  # also those of an instrument that is gone
         if job.is_open and job.cluster_job_id is not None
     }
     if not asked and (world.store.board.engine(name) or {}).get("failures"):
         engine.check()
+    reports = _states(world, name, asked)
+    left = _ExitCodes(world)
     blocked: list[str] = []
-    for job_id, report in engine.states(list(asked)).items():
+    for job_id, report in reports.items():
         job = asked[job_id]
-        settled = _settled(world, job, report, now)
+        settled = _settled(job, report, left, now)
         if settled.state is JobState.WAITING and settled.detail:
             blocked.append(f"{job.id} ({job_id}) waits for {settled.detail}")
-        if (settled.state, settled.started_at) != (job.state, job.started_at) or (
-            settled.state is JobState.WAITING and settled.detail != job.detail
-        ):
-            tail = _log_tail(engine, job) if settled.ended else None
-            world.store.jobs.report(job, settled, now=now, log_tail=tail)
-    _account(world, name, now)
+        if settled.state is JobState.UNKNOWN:
+            blocked.append(f"{job.id} ({job_id}): {settled.detail}")
+        if _is_news(job, settled):
+            world.store.jobs.report(job, settled, now=now)
+    if time.monotonic() - began < _PATIENCE_S:
+        _account(world, name, now)
+        _withdraw_abandoned(world, name, now)
     details = "; ".join(blocked) if blocked else f"{len(asked)} jobs are open"
     world.store.board.engine_well(name, details=details, blocked=bool(blocked), now=now)
 
 
-def _log_tail(engine: Engine, job: QuantJob) -> str:
-    """For whoever reads of the job; it matters less than its state."""
+def _withdraw_abandoned(world: World, name: str, now: datetime) -> None:
+    """One in a poll, as it costs questions of its own."""
+    for job in world.store.jobs.uncollected(name):
+        if job.state is JobState.INTENDED and _is_abandoned(world, job, now):
+            withdraw(world, job)
+            return
+
+
+def _is_abandoned(world: World, job: QuantJob, now: datetime) -> bool:
+    """Whether no run of its file takes an intention up again, as when the file's settings have
+    changed while the cluster could not be asked whether it has the job."""
     try:
-        return engine.log_tail(job.spec())
-    except ClusterError as error:
-        return f"(its log could not be read: {error})"
+        raw_file = world.store.raw_files.get(job.raw_file)
+    except UnknownRawFile:
+        return False
+    if raw_file.leased(now) is not None:
+        return False
+    if raw_file.status not in _MAY_SUBMIT:
+        return True
+    return job.id not in {item.id for item in latest_jobs(world, raw_file)}
+
+
+def _is_news(job: QuantJob, report: JobReport) -> bool:
+    if (report.state, report.started_at) != (job.state, job.started_at):
+        return True
+    if report.state is JobState.UNKNOWN:
+        return job.unknown_since is None
+    return report.state is JobState.WAITING and report.detail != job.detail
+
+
+def _states(world: World, name: str, asked: Mapping[str, QuantJob]) -> Mapping[str, JobReport]:
+    """What the engine says; time in which it can't be asked is none in which it doesn't know."""
+    try:
+        reports = world.engines[name].states(list(asked))
+    except ClusterError:
+        world.store.jobs.could_not_be_asked(list(asked.values()))
+        raise
+    missed = [job for job_id, job in asked.items() if job_id not in reports]
+    world.store.jobs.could_not_be_asked(missed)
+    return reports
 
 
 def _account(world: World, name: str, now: datetime) -> None:
     """What ended jobs used. The accounting lags; after a while it is not asked any more."""
-    jobs = {
-        str(job.cluster_job_id): job for job in _ours(world, world.store.jobs.unaccounted(name))
-    }
+    jobs = {str(job.cluster_job_id): job for job in world.store.jobs.unaccounted(name)}
     used = world.engines[name].usage(list(jobs)) if jobs else {}
     for job_id, job in jobs.items():
         known = used.get(job_id)
@@ -121,23 +181,38 @@ def _account(world: World, name: str, now: datetime) -> None:
             world.store.jobs.account(job, known)
 
 
-def _ours(world: World, jobs: Iterable[QuantJob]) -> list[QuantJob]:
-    return [job for job in jobs if job.instrument_id in world.config.instruments]
+class _ExitCodes:
+    """What jobs left in their output folders. A share that hangs is waited for once in a poll."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._trouble: str | None = None
+
+    def of(self, job: QuantJob) -> tuple[int | None, str | None]:
+        """The exit code, and why it can't be known."""
+        if self._trouble is None:
+            try:
+                return bounded(
+                    lambda: exit_code_left_by(self._world, job),
+                    timeout_s=_PATIENCE_S,
+                    what=self._world.config.locations.output.path,
+                ), None
+            except CopyStalled as error:
+                self._trouble = str(error)
+            except (KrakenError, OSError) as error:
+                return None, str(error)
+        return None, self._trouble
 
 
-def _settled(world: World, job: QuantJob, report: JobReport, now: datetime) -> JobReport:
+def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) -> JobReport:
     """A job that the engine doesn't know is not done: what it left in its output folder decides,
     and if it left nothing it counts as failed, but only after a grace."""
     if report.state is not JobState.UNKNOWN:
         return report
-    try:
-        exit_code = bounded(
-            lambda: exit_code_left_by(world, job),
-            timeout_s=world.instrument(job.instrument_id).folder_timeout_s,
-            what=world.config.locations.output.path,
-        )
-    except (KrakenError, OSError) as error:
-        return replace(report, detail=f"{report.detail}; its output can't be read: {error}")
+    report = replace(report, started_at=job.started_at, node=job.node)
+    exit_code, trouble = left.of(job)
+    if trouble is not None:
+        return replace(report, detail=f"{report.detail}; its output can't be read: {trouble}")
     if exit_code is not None:
         state = JobState.FAILED if exit_code else JobState.SUCCEEDED
         detail = f"by the exit code in its output folder: {report.detail}"
@@ -169,8 +244,14 @@ def _orphans(world: World, known: set[str]) -> list[RawFile]:
 
 
 def _to_collect(files: list[RawFile], now: datetime) -> list[RawFile]:
-    """Not while further jobs of the file are still to be submitted: they end it together."""
-    return [item for item in _free(files, now) if item.status is not Status.QUEUED_FOR_QUANTING]
+    """Not while further jobs of the file are still to be submitted: they end it together. Nor
+    what failed a moment ago, and has its time to be tried again."""
+    return [
+        item
+        for item in _free(files, now)
+        if item.status is not Status.QUEUED_FOR_QUANTING
+        and not (item.status is Status.ERROR and item.retry_at and item.retry_at > now)
+    ]
 
 
 def _free(files: list[RawFile], now: datetime) -> list[RawFile]:

@@ -8,6 +8,7 @@ from kraken_dagster.clients.store.jobs import open_jobs
 from kraken_dagster.domain.commands import job_command, job_environment, log_name
 from kraken_dagster.domain.config import OutputExistsMode
 from kraken_dagster.domain.engines import SlurmEngine
+from kraken_dagster.domain.errors import ClusterError
 from kraken_dagster.domain.processing import Decision, decide_processing, settings_in_scope
 from kraken_dagster.domain.quant import JobState, QuantJob, Settings, job_name
 from kraken_dagster.domain.raw_file import (
@@ -19,7 +20,7 @@ from kraken_dagster.domain.raw_file import (
     short_details,
 )
 from kraken_dagster.steps.attempts import JOBS_COUNTER, latest_jobs
-from kraken_dagster.steps.engine_health import trouble_with
+from kraken_dagster.steps.engine_health import note_trouble, trouble_with
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.outputs import job_paths, output_folder, planned_folder, working_copy
@@ -147,8 +148,14 @@ def _withdraw_dropped(world: World, raw_file: RawFile, settings: Sequence[Settin
     kept = {(item.name, item.version) for item in settings}
     for job in world.store.jobs.of(raw_file.id):
         dropped = (job.settings_name, job.settings_version) not in kept
-        if dropped and job.state is JobState.INTENDED:
+        if not dropped or job.state is not JobState.INTENDED:
+            continue
+        if trouble_with(world, job.engine, world.now()):
+            continue
+        try:
             withdraw(world, job)
+        except ClusterError as error:  # it keeps its slot until the cluster can be asked
+            note_trouble(world, job.engine, error)
 
 
 def _attempt(world: World, raw_file: RawFile) -> int | None:
@@ -200,11 +207,13 @@ def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutc
         job = _intended(world, raw_file, item, choice.output_exists_mode)
         if job.state is JobState.INTENDED:
             if not fits(world, job, choice.slots) and (job.resubmission or withdraw(world, job)):
-                waiting = "every slot of the engine is taken; submitted when one is free"
-                return QuantOutcome(raw_file, waiting, tuple(submitted))
+                why = "every slot of the engine is taken; submitted when one is free"
+                return _waiting(world, raw_file, run_id, why, submitted)
             job = world.store.jobs.get(job.id)
-        if job.state is JobState.INTENDED and (why := hand_over(world, job)) is not None:
-            return _waiting(world, raw_file, run_id, why, submitted)
+        if job.state is JobState.INTENDED:
+            why = hand_over(world, job, may_start=held.require)
+            if why is not None:
+                return _waiting(world, raw_file, run_id, why, submitted)
         submitted.append(world.store.jobs.get(job.id))
     after = world.store.raw_files.transition(
         raw_file,

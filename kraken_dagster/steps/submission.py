@@ -6,8 +6,9 @@ or may not be on the cluster: it is looked for by its name, and submitted again 
 missing at two looks that lie further apart than anything could take to turn up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.domain.errors import ClusterError, JobError
@@ -16,9 +17,13 @@ from kraken_dagster.steps.engine_health import note_trouble
 from kraken_dagster.steps.outputs import job_id_left_by
 from kraken_dagster.steps.world import World
 
+T = TypeVar("T")
 
-def hand_over(world: World, job: QuantJob) -> str | None:
+
+def hand_over(world: World, job: QuantJob, *, may_start: Callable[[], None]) -> str | None:
     """Submits an intended job; returns why it must wait instead, in words.
+
+    `may_start` raises where this run has lost its lease, so that another may submit the job.
 
     Raises:
         SubmitFailed, SettingsRefused: the engine doesn't take it; nothing was submitted.
@@ -30,63 +35,77 @@ def hand_over(world: World, job: QuantJob) -> str | None:
                 return None
             if not _is_lost(world, job):
                 return "whether it was submitted is not clear yet; the cluster is asked again"
-        _submit(world, job)
+        _submit(world, job, may_start)
     except ClusterError as error:
         note_trouble(world, job.engine, error)
         return str(error)
     return None
 
 
-def _submit(world: World, job: QuantJob) -> None:
-    engine, spec, stall_s = world.engines[job.engine], job.spec(), _stall_s(world, job)
+def _submit(world: World, job: QuantJob, may_start: Callable[[], None]) -> None:
+    engine, spec = world.engines[job.engine], job.spec()
     world.store.jobs.trying(job, now=world.now())
     try:
-        job_id = bounded(lambda: engine.submit(spec), timeout_s=stall_s, what=spec.name)
+        job_id = _bounded_here(world, job, lambda: engine.submit(spec, may_start=may_start))
     except ClusterError:
         raise
     except JobError:
-        # A refused one is taken back, since it would hold a slot for nothing. One whose
-        # submission was only reported as failed runs, and is taken for submitted.
-        if withdraw(world, job):
+        # One whose submission was only reported as failed runs, and is taken for submitted. A
+        # refused one is taken back at once, since it would hold a slot for nothing.
+        if (known := _known_to_engine(world, job)) is None:
+            world.store.jobs.refused(job)
             raise
-        return
+        job_id = known
     world.store.jobs.submitted(job, job_id)
 
 
 def withdraw(world: World, job: QuantJob) -> bool:
-    """Takes an intention back; False where the engine knows the job, so that it was submitted.
+    """Takes an intention back; False where the job was submitted, or may have been: then it stays.
 
     Raises:
-        ClusterError: nobody knows; the intention stays.
+        ClusterError: the engine can't be asked; the intention stays.
     """
-    if job.tried_at is None and world.store.jobs.get(job.id).tried_at is None:
-        world.store.jobs.withdraw(job)
-        return True
-    found = _known_to_engine(world, job)
-    if found is None:
-        world.store.jobs.withdraw(job)
-    else:
-        world.store.jobs.submitted(job, found)
-    return found is None
+    job = world.store.jobs.get(job.id)
+    if job.tried_at is not None:
+        if (found := _known_to_engine(world, job)) is not None:
+            world.store.jobs.submitted(job, found)
+            return False
+        if not _is_lost(world, job):
+            return False
+    world.store.jobs.withdraw(job)
+    return True
 
 
 def fits(world: World, job: QuantJob, slots: int) -> bool:
-    """Whether an intended job is within the slots.
+    """Whether an intended job may be handed over."""
+    return has_slot(job, world.store.jobs.uncollected(job.engine), slots)
+
+
+def has_slot(job: QuantJob, jobs: Iterable[QuantJob], slots: int) -> bool:
+    """Whether an intended job is within the slots, `jobs` being those of its engine.
 
     Intentions count as open, so that runs that decide at the same time never overshoot. Jobs
     that are submitted again keep their intention while they wait: of those the older go first.
+    One that may be on the cluster has its slot, and must be asked for.
     """
+    if job.tried_at is not None:
+        return True
     others = [
         other
-        for other in world.store.jobs.uncollected(job.engine)
+        for other in jobs
         if other.is_open and other.id != job.id and not _goes_after(other, job)
     ]
     return len(others) < slots
 
 
 def _goes_after(other: QuantJob, job: QuantJob) -> bool:
-    waiting = other.state is JobState.INTENDED and other.resubmission > 0
-    return waiting and job.resubmission > 0 and _age(other) > _age(job)
+    both_wait = waits_to_run_again(other) and waits_to_run_again(job)
+    return both_wait and _age(other) > _age(job)
+
+
+def waits_to_run_again(job: QuantJob) -> bool:
+    """Whether it keeps its intention until a slot is free."""
+    return job.resubmission > 0 and job.state is JobState.INTENDED and job.tried_at is None
 
 
 def _age(job: QuantJob) -> Sequence[object]:
@@ -94,11 +113,20 @@ def _age(job: QuantJob) -> Sequence[object]:
 
 
 def _known_to_engine(world: World, job: QuantJob) -> str | None:
-    engine, stall_s = world.engines[job.engine], _stall_s(world, job)
-    found = bounded(lambda: engine.find(job.id), timeout_s=stall_s, what=job.id)
+    engine = world.engines[job.engine]
+    found = _bounded_here(world, job, lambda: engine.find(job.id))
     if found is None and world.on_cluster(job.engine):
+        stall_s = world.instrument(job.instrument_id).copy_stall_s
         found = bounded(lambda: job_id_left_by(world, job), timeout_s=stall_s, what=job.id)
     return found
+
+
+def _bounded_here(world: World, job: QuantJob, function: Callable[[], T]) -> T:
+    """Jobs of this machine wait for its disks; a cluster's answer has bounds of its own."""
+    if world.on_cluster(job.engine):
+        return function()
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    return bounded(function, timeout_s=stall_s, what=job.output_path)
 
 
 def _is_lost(world: World, job: QuantJob) -> bool:
@@ -107,7 +135,3 @@ def _is_lost(world: World, job: QuantJob) -> bool:
     if job.missing_since is None:
         world.store.jobs.missing(job, now=now)
     return now - (job.missing_since or now) >= settles
-
-
-def _stall_s(world: World, job: QuantJob) -> float:
-    return world.instrument(job.instrument_id).copy_stall_s

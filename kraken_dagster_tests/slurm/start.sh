@@ -94,14 +94,19 @@ wait_until() { # wait_until WHAT COMMAND...
   done
 }
 
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # A daemon must hold neither the lock, nor the pipes of who reads the output of this script.
 launch() { # launch NAME PORT COMMAND...
   local name=$1 port=$2
   shift 2
   rm -f "$RUN/$name.pid"
-  ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null ||
+  ! listens "$port" ||
     die "port $port is not free for $name: give another KRAKEN_SLURM_PORT than $PORT"
   "$@" </dev/null >>"$LOG/$name.out" 2>&1 9>&- || die "$name did not start"
+  # Most say that they have started, and only then find out why they can't.
+  wait_until "$name to listen" listens "$port"
+  wait_until "$name to run" alive "$name"
 }
 
 write() { # write FILE MODE OWNER: stdin, if it says something new; else returns 1
@@ -157,10 +162,12 @@ start_munge() {
   fi
   if ! alive munged; then
     install -d -o munge -g munge -m 755 "$RUN/munge"
-    launch munged 0 runuser -u munge -- munged --force --num-threads=10 --origin=127.0.0.1 \
+    runuser -u munge -- munged --force --num-threads=10 --origin=127.0.0.1 \
       --socket="$RUN/munge/socket" --key-file="$BASE/munge/key" \
-      --pid-file="$RUN/munge/pid" --log-file="$BASE/munge/log" --seed-file="$BASE/munge/seed"
-    ln -s munge/pid "$RUN/munged.pid"
+      --pid-file="$RUN/munge/pid" --log-file="$BASE/munge/log" --seed-file="$BASE/munge/seed" \
+      </dev/null >>"$LOG/munged.out" 2>&1 9>&- || die "munged did not start"
+    ln -sf munge/pid "$RUN/munged.pid"
+    wait_until "munged to run" alive munged
   fi
   wait_until munged bash -c "munge -S '$RUN/munge/socket' -n | unmunge -S '$RUN/munge/socket'"
 }
@@ -294,7 +301,6 @@ CONF
 }
 
 start_controller() {
-  # It says that it has started, and only then reads what may be the end of it. So: ask it.
   alive slurmctld || launch slurmctld "$CONTROLLER_PORT" slurmctld
   wait_until slurmctld bash -c 'scontrol ping | grep "is UP"'
 }

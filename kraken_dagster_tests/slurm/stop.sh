@@ -59,10 +59,15 @@ cgroups() { # those of the node, the innermost first
 # Cancelled first, or the cluster takes its jobs up again when it is started the next time.
 if alive slurmctld; then
   kill -CONT "$(<"$RUN/slurmctld.pid")" # in case a test has suspended it
-  timeout 30 squeue -h -o %A | sort -u | timeout 30 xargs -r scancel || true
+  for _ in {1..50}; do
+    jobs=$(timeout 30 squeue -h -o %A | sort -u) || break # it is of no use any more
+    [[ -n $jobs ]] || break
+    timeout 30 xargs -r scancel <<<"$jobs" || true
+    sleep 0.2
+  done
 fi
+stop slurmd # while there is a controller: it goes on telling it of jobs, else
 stop slurmctld
-stop slurmd
 for folder in /proc/[0-9]*; do # jobs outlive the node's daemon
   if of_a_job "${folder#/proc/}"; then
     kill -KILL "${folder#/proc/}" 2>/dev/null || true

@@ -6,6 +6,7 @@ from hashlib import md5
 from typing import Any
 
 from bson import ObjectId
+from pydantic import ValidationError
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import DuplicateKeyError
@@ -46,12 +47,18 @@ class QuantJobs:
         return QuantJob.model_validate(self._collection.find_one({"_id": name}))
 
     def withdraw(self, job: QuantJob) -> None:
-        """Takes back an intention that was never submitted; that of another try stays one."""
-        query = {"_id": job.id, "state": JobState.INTENDED}
-        if job.resubmission:
-            self._collection.update_one(query, {"$set": {"tried_at": None, "missing_since": None}})
-        else:
-            self._collection.delete_one(query)
+        """Takes back an intention that was never submitted."""
+        self._collection.delete_one({"_id": job.id, "state": JobState.INTENDED})
+
+    def refused(self, job: QuantJob) -> None:
+        """Takes back an intention that was refused; that of another try stays one."""
+        if not job.resubmission:
+            return self.withdraw(job)
+        self._collection.update_one(
+            {"_id": job.id, "state": JobState.INTENDED},
+            {"$set": {"tried_at": None, "missing_since": None}},
+        )
+        return None
 
     def trying(self, job: QuantJob, *, now: datetime) -> None:
         """Submitting is about to begin; what was missing before is looked for anew.
@@ -88,8 +95,21 @@ class QuantJobs:
 
     def uncollected(self, engine: str) -> list[QuantJob]:
         """Every job of an engine whose result is not in MongoDB yet."""
-        query = {"engine": engine, "uncollected": True}
-        return [QuantJob.model_validate(item) for item in self._collection.find(query)]
+        return self._readable({"engine": engine, "uncollected": True})[0]
+
+    def unreadable(self, engine: str) -> list[str]:
+        """The names of documents that are no job of ours, and hold up nothing."""
+        return self._readable({"engine": engine, "uncollected": True})[1]
+
+    def _readable(self, query: Document) -> tuple[list[QuantJob], list[str]]:
+        jobs: list[QuantJob] = []
+        names: list[str] = []
+        for item in self._collection.find(query):
+            try:
+                jobs.append(QuantJob.model_validate(item))
+            except ValidationError:
+                names.append(str(item["_id"]))
+        return jobs, names
 
     def of(self, raw_file_id: str, *, attempt: int | None = None) -> list[QuantJob]:
         """A file's jobs, oldest first; only those of one attempt if it is given."""
@@ -98,9 +118,7 @@ class QuantJobs:
         jobs = [QuantJob.model_validate(item) for item in found]
         return [job for job in jobs if attempt is None or job.attempt == attempt]
 
-    def report(
-        self, job: QuantJob, report: JobReport, *, now: datetime, log_tail: str | None = None
-    ) -> None:
+    def report(self, job: QuantJob, report: JobReport, *, now: datetime) -> None:
         """Keeps what the engine says, unless the job's state changed meanwhile."""
         changes = {
             "state": report.state,
@@ -115,16 +133,22 @@ class QuantJobs:
             if report.state is JobState.UNKNOWN
             else None,
         }
-        if log_tail is not None:
-            changes["log_tail"] = log_tail
         if report.ended:
             changes["unaccounted"] = True
         self._collection.update_one({"_id": job.id, "state": job.state}, {"$set": changes})
 
+    def could_not_be_asked(self, jobs: Collection[QuantJob]) -> None:
+        """Time in which nobody could be asked is none in which nobody knew of them."""
+        names = [job.id for job in jobs if job.unknown_since is not None]
+        if names:
+            self._collection.update_many(
+                {"_id": {"$in": names}, "state": JobState.UNKNOWN},
+                {"$set": {"unknown_since": None}},
+            )
+
     def unaccounted(self, engine: str) -> list[QuantJob]:
         """Ended jobs of which it is not known yet what they used."""
-        query = {"engine": engine, "unaccounted": True}
-        return [QuantJob.model_validate(item) for item in self._collection.find(query)]
+        return self._readable({"engine": engine, "unaccounted": True})[0]
 
     def account(self, job: QuantJob, used: JobReport | None) -> None:
         """Keeps what a job used, or that nobody will ever know."""
@@ -141,6 +165,7 @@ class QuantJobs:
             "collected_at": now,
             "result_error": result_error,
             "error_codes": job.error_codes,
+            "log_tail": job.log_tail,
         }
         self._collection.update_one(
             {"_id": job.id},
