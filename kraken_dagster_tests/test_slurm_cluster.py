@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from kraken_dagster_tests.helpers import wait_until
-from kraken_dagster_tests.slurm_cluster import Cluster, is_alive
+from kraken_dagster_tests.slurm_cluster import Cluster
 from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM
 
 pytestmark = NEEDS_SLURM
@@ -65,21 +63,6 @@ def test_both_users_run_jobs_through_ssh_and_each_sees_whose_they_are(
         wait_until(lambda: _sacct(cluster, ours) == "FAILED", "sacct knows", timeout_s=60)
 
 
-def test_a_job_of_another_partition_preempts(cluster: Cluster) -> None:
-    low = _submit(cluster, "--partition=low --no-requeue")
-    cluster.wait_for(low, "RUNNING")
-    high = _submit(cluster, "--partition=high --exclusive", user=cluster.other_user)
-    cluster.wait_for(low, "PREEMPTED")
-    cluster.wait_for(high, "RUNNING")
-
-
-def test_a_job_of_too_much_memory_is_told_from_others(cluster: Cluster) -> None:
-    if not cluster.has_cgroups:
-        pytest.skip("no cgroups of version 1, so that memory is no limit")
-    job = _submit(cluster, "--mem=20M", "#!/bin/sh\nhead -c 200M /dev/zero | tail\n")
-    cluster.wait_for(job, "OUT_OF_MEMORY")
-
-
 def test_jobs_are_counted_by_their_names(cluster: Cluster) -> None:
     name = f"counted-{os.urandom(4).hex()}"
     assert cluster.jobs_by_name(name) == []
@@ -102,36 +85,6 @@ def test_what_asks_for_jobs_is_counted_by_user(cluster: Cluster) -> None:
     assert (after[0] - before[0], after[1] - before[1]) == (len(asked), 1)
 
 
-def test_a_controller_that_hangs_does_later_what_it_was_told(cluster: Cluster) -> None:
-    name = f"hanging-{os.urandom(4).hex()}"
-    cluster.pause_controller()
-    done = cluster.ssh(f"cd / && sbatch --job-name={name}", stdin=SLEEP)
-    assert done.returncode != 0
-    assert "Socket timed out" in done.stderr
-    cluster.resume_controller()
-    wait_until(lambda: len(cluster.jobs_by_name(name)) == 1, "the job is there", timeout_s=60)
-
-
-def test_a_controller_that_was_down_knows_its_jobs(cluster: Cluster) -> None:
-    job = _submit(cluster)
-    cluster.wait_for(job, "RUNNING")
-    cluster.kill_controller()
-    assert "is DOWN" in cluster.ssh("scontrol ping").stdout
-    cluster.start_controller()
-    assert cluster.state(job) == "RUNNING"
-
-
-def test_the_accounting_can_be_away_and_catches_up(cluster: Cluster) -> None:
-    if not cluster.has_accounting:
-        pytest.skip("a cluster without accounting")
-    cluster.stop_accounting()
-    job = _submit(cluster, script="#!/bin/sh\n")
-    cluster.wait_for(job, "COMPLETED")
-    assert cluster.ssh("sacct").returncode != 0
-    cluster.start_accounting()
-    wait_until(lambda: _sacct(cluster, job) == "COMPLETED", "sacct knows", timeout_s=60)
-
-
 def test_connections_are_cut_and_what_they_run_goes_on(
     cluster: Cluster, cluster_folder: Path
 ) -> None:
@@ -143,63 +96,6 @@ def test_connections_are_cut_and_what_they_run_goes_on(
         begun.touch()
         wait_until(done.exists, "the command has gone on", timeout_s=60)
     assert cluster.ssh("true").returncode == 0
-
-
-def test_sshd_can_be_away(cluster: Cluster) -> None:
-    with _session(cluster, "sleep 600") as session:
-        cluster.stop_sshd()
-        assert session.wait(timeout=60) == 255
-    assert "Connection refused" in cluster.ssh("true").stderr
-    cluster.start_sshd()
-    assert cluster.ssh("true").returncode == 0
-
-
-def test_sshd_can_hang(cluster: Cluster, cluster_folder: Path) -> None:
-    begun = cluster_folder / "begun"
-    command = f"until [ -e {begun} ]; do sleep 0.1; done; touch {begun}.seen; echo off"
-    with _session(cluster, command) as session:
-        cluster.pause_sshd()
-        begun.touch()
-        wait_until((cluster_folder / "begun.seen").exists, "the command has ended", timeout_s=60)
-        assert session.poll() is None
-        cluster.resume_sshd()
-        assert session.communicate(timeout=60)[0] == "off\n"
-        assert session.returncode == 0
-
-
-def test_a_lost_node_takes_its_jobs_with_it(cluster: Cluster, cluster_folder: Path) -> None:
-    alive = cluster_folder / "pid"
-    script = f"#!/bin/sh\necho $$ > {alive}.part\nmv {alive}.part {alive}\nexec sleep 600\n"
-    lost = _submit(cluster, "--no-requeue", script)
-    again = _submit(cluster, "--requeue")
-    wait_until(alive.exists, "the job runs", timeout_s=60)
-    cluster.wait_for(again, "RUNNING")
-    pid = int(alive.read_text())
-    assert is_alive(pid)
-    cluster.lose_node()
-    assert cluster.state(lost) == "NODE_FAIL"
-    assert cluster.state(again) == "PENDING"
-    assert not is_alive(pid)
-    cluster.restore_node()
-    after = _submit(cluster, script="#!/bin/sh\n")
-    cluster.wait_for(after, "COMPLETED")
-
-
-def test_the_controller_forgets_what_has_ended_and_nothing_else(cluster: Cluster) -> None:
-    ended, running = _submit(cluster, script="#!/bin/sh\n"), _submit(cluster)
-    cluster.wait_for(ended, "COMPLETED")
-    cluster.wait_for(running, "RUNNING")
-    cluster.purge_from_controller(ended)
-    assert "Invalid job id" in cluster.ssh(f"squeue -h -j {ended}").stderr
-    assert cluster.state(running) == "RUNNING"
-    assert "MinJobAge               = 300 sec" in cluster.as_root("scontrol", "show", "config")
-
-
-def test_a_job_runs_into_its_time_limit(cluster: Cluster) -> None:
-    job = _submit(cluster)
-    cluster.wait_for(job, "RUNNING")
-    cluster.end_now(job)
-    assert cluster.state(job) == "TIMEOUT"
 
 
 def test_reset_undoes_everything(cluster: Cluster) -> None:
