@@ -259,7 +259,7 @@ def test_a_program_s_parameters_arrive_as_the_settings_say(
 def test_alphadia_is_started_by_conda_in_its_environment(
     bench: Bench, cluster_folder: Path
 ) -> None:
-    # Neither conda nor AlphaDIA can be installed here. Two programs of the same names stand in:
+    # Neither conda nor AlphaDIA can be had for a test. Two programs of these names stand in:
     # this conda knows `run` alone, and this AlphaDIA writes a log.txt, as the real one does.
     conda = for_all(
         cluster_folder,
@@ -852,6 +852,10 @@ def processes_of(job_id: str, cluster: Cluster) -> list[Process]:
     ]
 
 
+def keeps_copies(process: Process) -> bool:
+    return b"kraken-working-copy" in (process.folder / "cmdline").read_bytes()
+
+
 def test_what_a_job_leaves_that_was_killed_at_once_the_next_one_there_removes(
     bench: Bench, sciex: Sciex, cluster: Cluster
 ) -> None:
@@ -859,8 +863,12 @@ def test_what_a_job_leaves_that_was_killed_at_once_the_next_one_there_removes(
     killed, killed_output = bench.running(sciex.engine, **sciex.fields())
     stays, goes = (Path((path / "begun").read_text()).parent for path in (output, killed_output))
     everything = processes_of(killed, cluster)
-    assert len(everything) >= 3  # the script, who keeps the copies, and the program
-    cluster._pause(everything)  # so that none does anything when another one has gone
+    keeper = [process for process in everything if keeps_copies(process)]
+    assert len(everything) >= 3  # that one, the job's script, and the program
+    assert len(keeper) == 1
+    # None does anything when another one has gone, and the keeper not even if Slurm wakes it.
+    cluster._pause(everything)
+    cluster._kill(keeper)
     cluster._kill(everything)
     report = bench.result(killed)
     assert (report.state, report.exit_code) == (JobState.FAILED, 137)
