@@ -31,7 +31,7 @@ from kraken_dagster.domain.resources import (
     more_memory,
     more_time,
 )
-from kraken_dagster.domain.slurm import is_blocked, parse_sacct, parse_squeue, submitted_id
+from kraken_dagster.domain.slurm import parse_sacct, parse_squeue, submitted_id
 from kraken_dagster_tests.helpers import NOW, job, wait_until
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -206,14 +206,12 @@ def test_a_waiting_job_has_not_even_those() -> None:
 def test_a_reason_that_waiting_does_not_cure_is_told(reason: str) -> None:
     found = squeue(squeue_row("5", "PENDING", reason=reason))["5"]
     assert found == JobReport(JobState.WAITING, detail=reason)
-    assert is_blocked(found.detail)
 
 
 @pytest.mark.parametrize("reason", ["Priority", "Resources", "BeginTime", "None", "Dependency"])
 def test_a_reason_that_waiting_cures_is_not(reason: str) -> None:
     found = squeue(squeue_row("5", "PENDING", reason=reason))["5"]
     assert found.detail is None
-    assert not is_blocked(found.detail)
 
 
 @pytest.mark.parametrize("reply", ["", "\n", "  \n\n"])

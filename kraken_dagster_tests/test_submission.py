@@ -682,6 +682,19 @@ def test_what_was_skipped_is_submitted_by_retry(world, engine, skipped):
     assert (skipped_job.attempt, job.attempt, engine.names) == (1, 2, [job.id])
 
 
+def test_settings_that_change_while_a_retry_is_unclear_are_not_mixed_in(
+    world, engine, skipped, mongodb_uri
+):
+    retry(world, "x.raw", asked_by="a person")
+    engine.fates.append(Fate.LOST)
+    work(world)
+    new_settings_version(world, mongodb_uri)
+    work_until(world, {Status.QUANTING})
+    engine.end_all()
+    assert work_until(world, FINAL).status is Status.DONE
+    assert [job.settings_version for job in world.store.jobs.of("x.raw")] == [1, 1]
+
+
 def test_what_was_skipped_is_submitted_when_a_person_asks(world, engine, skipped):
     (job,) = asked(world).submitted
     assert (job.state, job.attempt, engine.names) == (JobState.WAITING, 2, [job.id])
@@ -1080,6 +1093,16 @@ def test_a_job_that_a_results_log_names_is_followed(world, engine, raw_file):
     engine.end("4711")
     assert work_until(world, FINAL).status is Status.DONE
     assert (engine.started, (output(world) / "log.txt").exists()) == ([], True)
+    assert "submit" not in engine.calls
+
+
+def test_a_job_that_is_followed_is_not_run_again_whatever_ends_it(world, engine, raw_file):
+    leave(world, "log.txt", "slurm_job_id: 4711\n")
+    engine.jobs["4711"] = JobReport(JobState.RUNNING)
+    submitted(world, output_exists_mode=OutputExistsMode.ASSOCIATE)
+    engine.end("4711", JobState.PREEMPTED)
+    assert work_until(world, FINAL).status is Status.QUANTING_FAILED
+    assert (output(world) / "log.txt").exists()
     assert "submit" not in engine.calls
 
 

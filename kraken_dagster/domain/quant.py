@@ -187,6 +187,8 @@ class QuantJob(BaseModel):
     # Since when the engine says that it has no job of that name.
     missing_since: datetime | None = None
     cluster_job_id: str | None = None
+    # Somebody else submitted it; its result is awaited, and it is never submitted here.
+    followed: bool = False
     exit_code: int | None = None
     detail: str | None = None
     log_tail: str | None = None
@@ -270,7 +272,7 @@ def job_name(raw_file: RawFile, settings: Settings, attempt: int) -> str:
 
 def resources_for_another_try(job: QuantJob) -> Resources | None:
     """What a job that ended badly is submitted again with; None if it isn't."""
-    if job.resubmission >= _MOST_RESUBMISSIONS:
+    if job.followed or job.resubmission >= _MOST_RESUBMISSIONS:
         return None
     if job.state in (JobState.NODE_FAILURE, JobState.PREEMPTED):
         return job.resources

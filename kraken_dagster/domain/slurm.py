@@ -143,11 +143,6 @@ def parse_sacct(reply: str) -> dict[str, JobReport]:
     return found
 
 
-def is_blocked(report_detail: str | None) -> bool:
-    """Whether a waiting job's detail is a reason that waiting doesn't cure."""
-    return report_detail is not None and report_detail.split(",")[0] in _BLOCKED
-
-
 def _rows(reply: str, program: str, *, columns: int) -> Iterator[list[str]]:
     for line in reply.splitlines():
         if not line.strip():

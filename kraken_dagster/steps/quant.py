@@ -128,10 +128,14 @@ def _decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOut
         lease=held.lease,
         fields={
             "retry_at": None,
-            "quant_settings": [{"name": item.name, "version": item.version} for item in settings],
+            "quant_settings": _names_of(settings),
         },
     )
     return None
+
+
+def _names_of(settings: Sequence[Settings]) -> list[dict[str, object]]:
+    return [{"name": item.name, "version": item.version} for item in settings]
 
 
 def _unfit_for_processing(raw_file_id: str) -> str | None:
@@ -202,6 +206,14 @@ def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutc
         return _skip(world, held, run_id, settings)
     if not choice.by_hand and (trouble := trouble_with(world, engine, world.now())):
         return _waiting(world, raw_file, run_id, trouble, [])
+    if not raw_file.quant_settings:  # after `kraken retry`: from now on these count
+        raw_file = world.store.raw_files.update(
+            raw_file,
+            {"quant_settings": _names_of(settings)},
+            now=world.now(),
+            note=f"{len(settings)} settings apply: {', '.join(item.name for item in settings)}",
+            run_id=run_id,
+        )
     submitted: list[QuantJob] = []
     for item in settings:
         job = _intended(world, raw_file, item, choice.output_exists_mode)
@@ -288,7 +300,11 @@ def _intended(
     )
     job = _new_job(world, raw_file, settings, folder.relative)
     if folder.follow is not None:
-        followed = {"state": JobState.WAITING, "cluster_job_id": folder.follow}
+        followed = {
+            "state": JobState.WAITING,
+            "cluster_job_id": folder.follow,
+            "followed": True,
+        }
         job = job.model_copy(update=followed)
     return world.store.jobs.intend(job)
 
