@@ -853,7 +853,10 @@ def processes_of(job_id: str, cluster: Cluster) -> list[Process]:
 
 
 def keeps_copies(process: Process) -> bool:
-    return b"kraken-working-copy" in (process.folder / "cmdline").read_bytes()
+    try:
+        return b"kraken-working-copy" in (process.folder / "cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return False
 
 
 def test_what_a_job_leaves_that_was_killed_at_once_the_next_one_there_removes(
@@ -863,12 +866,11 @@ def test_what_a_job_leaves_that_was_killed_at_once_the_next_one_there_removes(
     killed, killed_output = bench.running(sciex.engine, **sciex.fields())
     stays, goes = (Path((path / "begun").read_text()).parent for path in (output, killed_output))
     everything = processes_of(killed, cluster)
-    keeper = [process for process in everything if keeps_copies(process)]
-    assert len(everything) >= 3  # that one, the job's script, and the program
-    assert len(keeper) == 1
+    assert len(everything) >= 3  # the job's script, the keeper of the copies, and the program
+    [keeper] = [process for process in everything if keeps_copies(process)]
     # None does anything when another one has gone, and the keeper not even if Slurm wakes it.
     cluster._pause(everything)
-    cluster._kill(keeper)
+    cluster._kill([keeper])
     cluster._kill(everything)
     report = bench.result(killed)
     assert (report.state, report.exit_code) == (JobState.FAILED, 137)
