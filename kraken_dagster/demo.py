@@ -22,10 +22,11 @@ from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.processes import die_with_parent
 from kraken_dagster.clients.store.catalog import RAWQC_SETTINGS
+from kraken_dagster.domain.catalog import Project
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError
-from kraken_dagster.domain.quant import Settings
 from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes
 from kraken_dagster.steps.world import World, utc_now
@@ -132,7 +133,10 @@ class Demo:
     def _seeded_world(self, config: KrakenConfig) -> World:
         store = StoreResource(uri=config.mongodb.uri, home=str(config.home)).create_store()
         now, catalog = utc_now(), store.catalog
-        catalog.add_project(DEMO_PROJECT, "Simulation", "the simulated laboratory", now=now)
+        project = Project(
+            id=DEMO_PROJECT, name="Simulation", description="the simulated laboratory"
+        )
+        catalog.add_project(project, now=now)
         for settings, scopes in (
             (RAWQC_SETTINGS, ["bruker"]),
             (_SEARCH_SETTINGS, ["thermo", "sciex"]),

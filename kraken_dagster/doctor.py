@@ -13,8 +13,8 @@ from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
 from kraken_dagster.domain.errors import FolderError, KrakenError
-from kraken_dagster.domain.quant import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.steps.world import World
 
 _TIMEOUT_S = 20.0

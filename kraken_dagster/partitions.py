@@ -58,11 +58,15 @@ def pool_limit(instance: dg.DagsterInstance, pool: str, *, default: int) -> int:
     return default if found is None or found.from_default else found.limit
 
 
-def engine_slots(instance: dg.DagsterInstance, config: KrakenConfig, engine: str) -> int:
-    """How many jobs may be open on an engine.
+def slots_of_all_engines(instance: dg.DagsterInstance, config: KrakenConfig) -> dict[str, int]:
+    """How many jobs may be open on each engine.
 
     The pool is meant for clusters: where there is one it says nothing of jobs on this machine.
     """
+    return {name: _slots(instance, config, name) for name in config.engines}
+
+
+def _slots(instance: dg.DagsterInstance, config: KrakenConfig, engine: str) -> int:
     entry = config.engines[engine]
     has_cluster = any(isinstance(item, SlurmEngine) for item in config.engines.values())
     if has_cluster and not isinstance(entry, SlurmEngine):

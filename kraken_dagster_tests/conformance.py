@@ -24,6 +24,7 @@ from kraken_dagster.domain import (
     quant,
     resources,
     retention,
+    settings,
     slurm,
     vendors,
 )
@@ -202,7 +203,7 @@ def _run_suffix(case: Mapping[str, Any], _folder: Path) -> Any:
 
 
 def _custom_command(case: Mapping[str, Any], _folder: Path) -> Any:
-    settings = quant.Settings(
+    chosen = settings.Settings(
         name="n",
         software=case["software"],
         config_params=case["config_params"],
@@ -217,7 +218,7 @@ def _custom_command(case: Mapping[str, Any], _folder: Path) -> Any:
         software_base=case["software_base"],
     )
     command = commands.job_command(
-        settings, paths, raw_file_id=case["raw_file_id"], project_id=case["project"]
+        chosen, paths, raw_file_id=case["raw_file_id"], project_id=case["project"]
     )
     return " ".join(command)
 

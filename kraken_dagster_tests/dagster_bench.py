@@ -14,8 +14,8 @@ from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.quant import Settings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.world import World, utc_now
 from kraken_dagster_tests.helpers import wait_until
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -117,6 +118,17 @@ def backed_up(world: World, instrument_id: str, name: str, **changes: Any) -> Ra
     return world.store.raw_files.get(name)
 
 
+def each(slots: int) -> dict[str, int]:
+    """As many slots on every engine."""
+    return defaultdict(lambda: slots)
+
+
+def unassign(world: World, name: str) -> None:
+    """Takes settings from the fallback project."""
+    (found,) = [a for a in world.store.catalog.assigned(None) if a.settings.name == name]
+    assert world.store.catalog.unassign(found)
+
+
 def tick(world: World, *, slots: int = 2) -> int:
     """What a tick of the sensors and the runs that it requests do; how many there were."""
     now, runs = world.now(), 0
@@ -124,13 +136,13 @@ def tick(world: World, *, slots: int = 2) -> int:
         for item in due_for_backup(world.store, instrument_id, now):
             if not item.is_backed_up:
                 back_up(world, item.id, run_id="b", options=BackupOptions(), by_hand=False)
-            submit_jobs(world, item.id, run_id="q", slots=slots, by_hand=False)
+            submit_jobs(world, item.id, run_id="q", slots=each(slots), by_hand=False)
             runs += 1
     found = poll(world, slots=dict.fromkeys(world.config.engines, slots))
     for item in found.to_collect:
         collect(world, item.id, run_id="c")
     for item in found.to_submit:
-        submit_jobs(world, item.id, run_id="q", slots=slots, by_hand=False)
+        submit_jobs(world, item.id, run_id="q", slots=each(slots), by_hand=False)
     return runs + len(found.to_collect) + len(found.to_submit)
 
 

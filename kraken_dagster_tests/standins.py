@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.domain.errors import StoreUnavailable, SubmitFailed
-from kraken_dagster.domain.quant import JobReport, JobSpec, JobState, Settings
+from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.helpers import NOW
 

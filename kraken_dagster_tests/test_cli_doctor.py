@@ -13,8 +13,8 @@ import pytest
 from kraken_dagster.cli import main
 from kraken_dagster.clients.processes import free_port
 from kraken_dagster.clients.store.connection import connect
-from kraken_dagster.domain.quant import Settings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster_tests.helpers import write_config
 
 Findings = dict[str, tuple[str, str]]

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from kraken_dagster.domain.catalog import Project
 from kraken_dagster.domain.config import Options
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster_tests.helpers import NOW, Bench
@@ -35,7 +36,7 @@ def test_what_is_new_is_registered_once_oldest_first(bench):
 
 
 def test_a_record_says_what_the_file_is_and_to_which_project_it_belongs(bench, store):
-    store.catalog.add_project("P123", "a project", "", now=NOW)
+    store.catalog.add_project(Project(id="P123", name="a project"), now=NOW)
     thermo = bench("thermo1")
     for name in ("20260301_P123_x.raw", "20260301_x.raw"):
         thermo.write(name, created_at=NOW - timedelta(hours=1))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pymongo
 import pytest
 
 from kraken_dagster.clients.local_jobs import LocalJobs
@@ -17,9 +16,11 @@ from kraken_dagster_tests.helpers import (
     Bench,
     acquire,
     backed_up,
+    each,
     finish,
     tick,
     tick_until_idle,
+    unassign,
     wait_for_jobs,
 )
 from kraken_dagster_tests.standins import MemoryEngine, custom_settings, stumbling
@@ -52,7 +53,7 @@ def deaths_while_submitting(world, name: str) -> bool:
     Each is a file of its own; whether the last run came through.
     """
     try:
-        submit_jobs(world, name, run_id="dies", slots=1, by_hand=False)
+        submit_jobs(world, name, run_id="dies", slots=each(1), by_hand=False)
     except StoreUnavailable:
         return False
     return True
@@ -98,7 +99,7 @@ def test_a_job_that_the_engine_started_and_failed_to_say_so_counts_as_submitted(
 ):
     backed_up(with_engine, "thermo1", "x.raw")
     engine.fails_after_submitting = 1
-    outcome = submit_jobs(with_engine, "x.raw", run_id="q", slots=1, by_hand=False)
+    outcome = submit_jobs(with_engine, "x.raw", run_id="q", slots=each(1), by_hand=False)
     assert outcome.raw_file.status is Status.QUANTING
     settle(with_engine, engine)
     assert with_engine.store.raw_files.get("x.raw").status is Status.DONE
@@ -114,7 +115,7 @@ def test_a_file_whose_second_job_was_refused_goes_on_with_its_first(with_engine,
     taken.mkdir(parents=True)
     (taken / "earlier.txt").write_text("somebody's")
     with pytest.raises(OutputExists):
-        submit_jobs(with_engine, "x.raw", run_id="q", slots=2, by_hand=False)
+        submit_jobs(with_engine, "x.raw", run_id="q", slots=each(2), by_hand=False)
     assert len(engine.started) == 1
     (taken / "earlier.txt").unlink()
     retry(with_engine, "x.raw", asked_by="a person")
@@ -125,16 +126,14 @@ def test_a_file_whose_second_job_was_refused_goes_on_with_its_first(with_engine,
     assert with_engine.store.jobs.uncollected("local") == []
 
 
-def test_a_job_that_was_refused_holds_no_slot(with_engine, engine, mongodb_uri):
+def test_a_job_that_was_refused_holds_no_slot(with_engine, engine):
     backed_up(with_engine, "thermo1", "x.raw")
     engine.refuses = True
     with pytest.raises(SubmitFailed):
-        submit_jobs(with_engine, "x.raw", run_id="q", slots=1, by_hand=False)
+        submit_jobs(with_engine, "x.raw", run_id="q", slots=each(1), by_hand=False)
     assert with_engine.store.jobs.uncollected("local") == []
     engine.refuses = False
-    with pymongo.MongoClient(mongodb_uri) as client:
-        settings = client.get_default_database()["settings"]
-        settings.update_one({"name": "s"}, {"$set": {"status": "archived"}})
+    unassign(with_engine, "s")
     settle(with_engine, engine)
     assert with_engine.store.raw_files.get("x.raw").status is Status.DONE_NOT_QUANTED
     assert with_engine.store.jobs.uncollected("local") == []
@@ -144,7 +143,7 @@ def test_a_job_that_was_refused_holds_no_slot(with_engine, engine, mongodb_uri):
 def with_ended_job(world):
     """A world with a file whose job has ended, and nothing collected yet."""
     backed_up(world, "bruker1", "x.d")
-    submit_jobs(world, "x.d", run_id="q", slots=2, by_hand=False)
+    submit_jobs(world, "x.d", run_id="q", slots=each(2), by_hand=False)
     wait_for_jobs(world)
     return world
 
@@ -186,7 +185,7 @@ def test_a_poll_may_die_after_any_call_and_the_next_one_finds_what_has_ended(wit
 def test_a_file_that_is_tried_again_before_its_old_job_was_collected_leaves_nothing_behind(world):
     custom_settings(world, "s", "exit 1")
     backed_up(world, "thermo1", "x.raw")
-    submit_jobs(world, "x.raw", run_id="q", slots=2, by_hand=False)
+    submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
     wait_for_jobs(world)
     poll(world, slots={"local": 2})
     calls = 0

@@ -14,6 +14,7 @@ from kraken_dagster.steps.quant import submit_jobs
 from kraken_dagster.steps.retry import retry
 from kraken_dagster_tests.helpers import (
     backed_up,
+    each,
     tick,
     tick_until_idle,
     wait_for_jobs,
@@ -45,7 +46,7 @@ def output(world) -> Path:
 
 
 def asked_again(world, mode: OutputExistsMode = OutputExistsMode.RAISE) -> None:
-    submit_jobs(world, "x.raw", run_id="by hand", slots=2, output_exists_mode=mode)
+    submit_jobs(world, "x.raw", run_id="by hand", slots=each(2), output_exists_mode=mode)
     tick_until_idle(world)
 
 
@@ -107,7 +108,7 @@ def test_a_result_that_is_there_is_not_touched_and_waits_for_a_person(world, raw
     output(world).mkdir(parents=True)
     (output(world) / "earlier.txt").write_text("somebody's")
     with pytest.raises(OutputExists):
-        submit_jobs(world, "x.raw", run_id="q", slots=2, by_hand=False)
+        submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
     assert (stored(world).status, stored(world).retry_at) == (Status.ERROR, None)
     assert "set output_exists_mode to `add`" in stored(world).status_details
     assert [item.name for item in output(world).iterdir()] == ["earlier.txt"]

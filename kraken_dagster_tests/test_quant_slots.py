@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-import pymongo
 import pytest
 
 from kraken_dagster.domain.errors import CopyStalled, LeaseHeld, SubmitFailed
@@ -17,9 +16,11 @@ from kraken_dagster_tests.helpers import (
     Bench,
     acquire,
     backed_up,
+    each,
     finish,
     job,
     tick,
+    unassign,
 )
 from kraken_dagster_tests.standins import MemoryEngine, custom_settings
 
@@ -38,7 +39,7 @@ def with_engine(world, engine):
 @pytest.fixture
 def with_open_job(with_engine):
     backed_up(with_engine, "bruker1", "x.d")
-    submit_jobs(with_engine, "x.d", run_id="run-1", slots=2, by_hand=False)
+    submit_jobs(with_engine, "x.d", run_id="run-1", slots=each(2), by_hand=False)
     return with_engine
 
 
@@ -48,7 +49,7 @@ def at_once(world, names: list[str], *, slots: int, threads: int = 4) -> None:
     def run(number: int) -> None:
         for name in names:
             with suppress(LeaseHeld):
-                submit_jobs(world, name, run_id=f"run-{number}", slots=slots, by_hand=False)
+                submit_jobs(world, name, run_id=f"run-{number}", slots=each(slots), by_hand=False)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, range(threads)))
@@ -147,16 +148,14 @@ class Hanging(MemoryEngine):
         raise CopyStalled("no answer, so nobody knows")
 
 
-def test_an_intention_that_is_not_decided_on_any_more_holds_no_slot(with_engine, mongodb_uri):
+def test_an_intention_that_is_not_decided_on_any_more_holds_no_slot(with_engine):
     custom_settings(with_engine, "s")
     backed_up(with_engine, "thermo1", "x.raw")
     hanging = replace(with_engine, engines={"local": Hanging()})
     with pytest.raises(CopyStalled):
-        submit_jobs(hanging, "x.raw", run_id="q", slots=1, by_hand=False)
+        submit_jobs(hanging, "x.raw", run_id="q", slots=each(1), by_hand=False)
     assert len(with_engine.store.jobs.uncollected("local")) == 1
-    with pymongo.MongoClient(mongodb_uri) as client:
-        settings = client.get_default_database()["settings"]
-        settings.update_one({"name": "s"}, {"$set": {"status": "archived"}})
+    unassign(with_engine, "s")
     with_engine.now.forward(minutes=31)
     tick(with_engine, slots=1)
     assert with_engine.store.raw_files.get("x.raw").status is Status.DONE_NOT_QUANTED

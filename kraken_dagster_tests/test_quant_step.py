@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from kraken_dagster.domain.config import InstrumentEntry, Options
@@ -19,9 +18,11 @@ from kraken_dagster_tests.helpers import (
     Bench,
     acquire,
     backed_up,
+    each,
     finish,
     lease,
     tick_until_idle,
+    unassign,
     wait_for_jobs,
 )
 from kraken_dagster_tests.standins import MemoryEngine, custom_settings
@@ -39,7 +40,7 @@ def with_engine(world, engine):
 
 
 def submitted(world, name: str = "x.raw", *, slots: int = 2, by_hand: bool = False) -> QuantOutcome:
-    return submit_jobs(world, name, run_id="run-1", slots=slots, by_hand=by_hand)
+    return submit_jobs(world, name, run_id="run-1", slots=each(slots), by_hand=by_hand)
 
 
 def process(world, instrument_id: str) -> None:
@@ -68,8 +69,11 @@ def test_a_bruker_file_goes_from_the_instrument_to_metrics_with_the_built_in_set
     assert result["type"] == "msqc"
     assert result["output_path"] == f"_FALLBACK/{raw_file.year_month}/out_x.d/msqc"
     provenance = result["provenance"]
-    assert provenance["inputs"] == {name: fact.md5 for name, fact in raw_file.file_info.items()}
+    assert {item["path"]: item["md5"] for item in provenance["raw_file"]} == {
+        name: fact.md5 for name, fact in raw_file.file_info.items()
+    }
     assert provenance["software"] == "kraken-rawqc"
+    assert provenance["software_version"] == provenance["kraken"]
     assert provenance["started_at"] <= provenance["ended_at"]
     (found,) = world.store.jobs.of("x.d")
     assert found.collected_at is not None
@@ -140,7 +144,7 @@ def test_a_file_that_another_run_works_on_is_left_to_it(with_engine):
     now = with_engine.now()
     with_engine.store.raw_files.take_lease("x.d", lease(until=now + timedelta(days=1)), now=now)
     with pytest.raises(LeaseHeld, match="run run-1 on pc7"):
-        submit_jobs(with_engine, "x.d", run_id="run-2", slots=2)
+        submit_jobs(with_engine, "x.d", run_id="run-2", slots=each(2))
 
 
 def test_nothing_is_submitted_without_a_verified_backup(with_engine):
@@ -182,16 +186,12 @@ def test_one_job_is_submitted_for_each_settings_that_apply(with_engine, engine):
     assert with_engine.store.raw_files.get("x.raw").status is Status.QUANTING
 
 
-def test_settings_that_were_archived_after_the_decision_are_still_used(
-    with_engine, engine, mongodb_uri
-):
+def test_settings_that_were_unassigned_after_the_decision_are_still_used(with_engine, engine):
     custom_settings(with_engine, "s", config_params="--as-decided")
     backed_up(with_engine, "thermo1", "x.raw")
     assert "every slot" in submitted(with_engine, slots=0).reason
-    with pymongo.MongoClient(mongodb_uri) as client:
-        settings = client.get_default_database()["settings"]
-        settings.update_one({"name": "s"}, {"$set": {"status": "archived"}})
-    assert with_engine.store.catalog.assigned(None)[1:] == []
+    unassign(with_engine, "s")
+
     (found,) = submitted(with_engine).submitted
     assert found.command[1:] == ["--as-decided"]
 

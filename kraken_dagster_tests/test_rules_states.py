@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kraken_dagster.domain.acquisition import Timing, Verdict, Watch, look
 from kraken_dagster.domain.commands import JobPaths, job_command
 from kraken_dagster.domain.errors import SettingsRefused, UnsafePath
-from kraken_dagster.domain.quant import Settings, job_name
+from kraken_dagster.domain.quant import job_name
 from kraken_dagster.domain.raw_file import (
     ASKED_AGAIN,
     FINAL,
@@ -27,6 +27,7 @@ from kraken_dagster.domain.raw_file import (
     may_become,
     short_details,
 )
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.vendors import RULES, Vendor
 from kraken_dagster_tests import conformance
 from kraken_dagster_tests.conftest import SHARED

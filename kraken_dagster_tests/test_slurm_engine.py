@@ -24,8 +24,9 @@ from kraken_dagster.domain.errors import (
     SettingsRefused,
     SubmitFailed,
 )
-from kraken_dagster.domain.quant import JobReport, JobSpec, JobState, Settings
+from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.resources import Resources, amount_bytes
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster_tests.helpers import wait_until
 from kraken_dagster_tests.slurm_cluster import Cluster, Process, cluster_in, processes, start, stop
 from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM

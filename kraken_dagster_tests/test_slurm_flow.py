@@ -13,8 +13,9 @@ from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.doctor import examine
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.quant import JobState, Settings
+from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, Status
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.world import utc_now
 from kraken_dagster_tests.dagster_bench import Bench, hastened, raw_file
 from kraken_dagster_tests.helpers import wait_until

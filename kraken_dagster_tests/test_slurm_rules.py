@@ -17,13 +17,7 @@ from hypothesis import strategies as st
 from kraken_dagster.clients.job_script import full_command, rendered, with_exports
 from kraken_dagster.domain.commands import JobPaths, job_command, job_environment
 from kraken_dagster.domain.errors import ClusterReplyUnreadable, SettingsRefused
-from kraken_dagster.domain.quant import (
-    JobReport,
-    JobSpec,
-    JobState,
-    Settings,
-    resources_for_another_try,
-)
+from kraken_dagster.domain.quant import JobReport, JobSpec, JobState, resources_for_another_try
 from kraken_dagster.domain.resources import (
     Resources,
     amount_bytes,
@@ -31,6 +25,7 @@ from kraken_dagster.domain.resources import (
     more_memory,
     more_time,
 )
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.slurm import parse_sacct, parse_squeue, submitted_id
 from kraken_dagster_tests.helpers import NOW, job, wait_until
 

@@ -20,7 +20,7 @@ from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.poll import poll
 from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
 from kraken_dagster.steps.world import World, utc_now
-from kraken_dagster_tests.helpers import acquire, finish, tick, wait_until
+from kraken_dagster_tests.helpers import acquire, each, finish, tick, wait_until
 from kraken_dagster_tests.slurm_cluster import Cluster, processes
 from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM
 from kraken_dagster_tests.standins import custom_settings
@@ -99,7 +99,7 @@ def backed_up(world: World, *names: str) -> None:
 
 
 def submitted(world: World, name: str) -> QuantOutcome:
-    return submit_jobs(world, name, run_id="q", slots=9, by_hand=False)
+    return submit_jobs(world, name, run_id="q", slots=each(9), by_hand=False)
 
 
 def stored(world: World, name: str) -> RawFile:

@@ -9,9 +9,11 @@ import pymongo
 import pytest
 
 from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.domain.catalog import Project
 from kraken_dagster.domain.discovery import LeftAlone
 from kraken_dagster.domain.errors import UnknownSettings
-from kraken_dagster.domain.quant import JobReport, JobState, Settings
+from kraken_dagster.domain.quant import JobReport, JobState
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster_tests.helpers import NOW, job
 
 LATER = NOW + timedelta(minutes=5)
@@ -152,11 +154,13 @@ def test_settings_come_in_the_order_in_which_they_were_assigned(empty):
     assert [item.settings.name for item in empty.catalog.assigned("P123")] == names
 
 
-def test_archived_settings_are_left_out_and_can_still_be_looked_up(empty):
-    empty.catalog.add_settings(settings(status="archived"), now=NOW)
+def test_archived_settings_go_on_where_they_are_assigned(empty):
+    empty.catalog.add_settings(settings(), now=NOW)
     empty.catalog.assign("P123", settings(), now=NOW)
-    assert empty.catalog.assigned("P123") == []
-    assert empty.catalog.settings("s", 1).status == "archived"
+    empty.catalog.archive_settings(settings())
+    (found,) = empty.catalog.assigned("P123")
+    assert (found.settings.status, found.settings.is_active) == ("inactive", False)
+    assert empty.catalog.settings("s", 1).status == "inactive"
 
 
 def test_a_version_of_settings_is_never_changed(empty):
@@ -193,8 +197,8 @@ def test_an_assignment_of_another_program_is_read(store, database):
 
 
 def test_only_active_projects_are_named_and_the_fallback_is_none(store, database):
-    store.catalog.add_project("P123", "first", "", now=NOW)
-    store.catalog.add_project("P123", "never renamed", "", now=NOW)
+    store.catalog.add_project(Project(id="P123", name="first"), now=NOW)
+    store.catalog.add_project(Project(id="P123", name="never renamed"), now=NOW)
     database["project"].insert_one({"_id": "OLD1", "status": "inactive"})
     assert store.catalog.project_ids() == ["P123"]
     assert database["project"].find_one({"_id": "P123"})["name"] == "first"

@@ -12,7 +12,6 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-import pymongo
 import pytest
 
 from kraken_dagster import reports
@@ -37,7 +36,7 @@ from kraken_dagster.steps.poll import Poll, poll
 from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
 from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.world import World
-from kraken_dagster_tests.helpers import Bench, backed_up, finish, tick
+from kraken_dagster_tests.helpers import Bench, backed_up, each, finish, tick, unassign
 from kraken_dagster_tests.standins import MemoryEngine, Stumbling, custom_settings
 
 AWAY = SchedulerAway("slurmctld does not answer")
@@ -225,8 +224,8 @@ def several(world: World, count: int) -> list[str]:
     return names
 
 
-def submitted(world: World, name: str = "x.raw", **options: Any) -> QuantOutcome:
-    given = {"run_id": "q", "slots": 9, "by_hand": False}
+def submitted(world: World, name: str = "x.raw", *, slots: int = 9, **options: Any) -> QuantOutcome:
+    given = {"run_id": "q", "slots": each(slots), "by_hand": False}
     return submit_jobs(world, name, **{**given, **options})
 
 
@@ -284,11 +283,9 @@ def leave(world: World, name: str, text: str, kind: str = "custom") -> None:
     path.write_text(text)
 
 
-def new_settings_version(world: World, mongodb_uri: str) -> None:
+def new_settings_version(world: World) -> None:
     """Version 2 of the settings, in place of version 1."""
-    with pymongo.MongoClient(mongodb_uri) as client:
-        settings = client.get_default_database()["settings"]
-        settings.update_one({"name": "s"}, {"$set": {"status": "archived"}})
+    unassign(world, "s")
     custom_settings(world, "s", version=2)
 
 
@@ -682,13 +679,11 @@ def test_what_was_skipped_is_submitted_by_retry(world, engine, skipped):
     assert (skipped_job.attempt, job.attempt, engine.names) == (1, 2, [job.id])
 
 
-def test_settings_that_change_while_a_retry_is_unclear_are_not_mixed_in(
-    world, engine, skipped, mongodb_uri
-):
+def test_settings_that_change_while_a_retry_is_unclear_are_not_mixed_in(world, engine, skipped):
     retry(world, "x.raw", asked_by="a person")
     engine.fates.append(Fate.LOST)
     work(world)
-    new_settings_version(world, mongodb_uri)
+    new_settings_version(world)
     work_until(world, {Status.QUANTING})
     engine.end_all()
     assert work_until(world, FINAL).status is Status.DONE
@@ -867,16 +862,14 @@ def test_a_second_try_that_is_refused_stays_intended_and_goes_on_when_that_is_me
     assert work_until(world, FINAL).status is Status.DONE
 
 
-def test_a_second_try_that_is_not_wanted_any_more_holds_no_slot(
-    world, engine, raw_file, mongodb_uri
-):
+def test_a_second_try_that_is_not_wanted_any_more_holds_no_slot(world, engine, raw_file):
     submitted(world)
     ends(world, engine, JobState.OUT_OF_MEMORY)
     engine.refusal = SubmitFailed("Requested node configuration is not available")
     with pytest.raises(SubmitFailed):
         submitted(world)
     engine.refusal = None
-    new_settings_version(world, mongodb_uri)
+    new_settings_version(world)
     retry(world, "x.raw", asked_by="a person")
     work_until(world, {Status.QUANTING})
     assert engine.names[1].endswith("-s-v2-1")
@@ -904,7 +897,7 @@ def odd(world, clock) -> World:
 @pytest.mark.parametrize("away", [False, True])
 @pytest.mark.parametrize("fate", [Fate.ANSWER_LOST, Fate.LATE, Fate.LOST])
 def test_a_job_on_its_way_that_is_not_wanted_any_more_holds_no_slot_for_ever(
-    odd, raw_file, mongodb_uri, fate, away
+    odd, raw_file, fate, away
 ):
     world, engine = odd, odd.engines["cluster"]
     engine.fates.append(fate)
@@ -912,7 +905,7 @@ def test_a_job_on_its_way_that_is_not_wanted_any_more_holds_no_slot_for_ever(
         submitted(world)
     assert stored(world).status is Status.ERROR
     assert only_job(world).tried_at is not None
-    new_settings_version(world, mongodb_uri)
+    new_settings_version(world)
     retry(world, "x.raw", asked_by="a person")
     engine.fault = AWAY if away else None
     work(world)

@@ -13,8 +13,8 @@ from kraken_dagster.partitions import (
     QUANT_JOB,
     QUANT_RESULT,
     asset_key,
-    engine_slots,
     raw_files,
+    slots_of_all_engines,
 )
 from kraken_dagster.steps.collect import results_of
 from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
@@ -51,7 +51,7 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
                     make_world(kraken_config, store, cluster, storage),
                     raw_file_of(context),
                     run_id=context.run.run_id,
-                    slots=engine_slots(context.instance, kraken_config, defaults.engine),
+                    slots=slots_of_all_engines(context.instance, kraken_config),
                     output_exists_mode=config.output_exists_mode,
                     no_cluster=config.debug_no_cluster_ssh,
                     by_hand=asked_by_hand(context),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kraken_dagster.domain.errors import SettingsRefused, SubmitFailed
-from kraken_dagster.domain.quant import (
+from kraken_dagster.domain.settings import (
     SOFTWARE_TYPE_ALPHADIA,
     SOFTWARE_TYPE_CUSTOM,
     SOFTWARE_TYPE_MSQC,

@@ -32,6 +32,7 @@ The tree:
         SubmitFailed            the engine refused a job
         OutputExists            a result folder is there and the mode is `raise`
         UnknownSettings         a version of settings that MongoDB doesn't have
+        InputMissing            a fasta, library or config that the settings name     (transient)
         SettingsRefused         a value in the settings is not what the cluster takes
         ClusterError            the cluster can't be asked, or what it says is unclear (transient)
           SchedulerAway         the head node answers, the scheduler doesn't, or not clearly
@@ -40,6 +41,12 @@ The tree:
           AnswerLost              the command was started, perhaps; its end is not known
           HostKeyRefused          a head node's host key is unknown, or another than before
           LoginRefused            it doesn't let the user in, or the key can't be used
+      CatalogError              projects, settings, and what runs on which file
+        InputRefused            a field breaks a rule; each that does is named
+        UnknownProject          no such project
+        UnknownAssignment       the project doesn't use these settings there, or not only there
+        Archived                a project or settings that are not assigned anew
+        AlreadyThere            it was added before, or somebody else just did
       MetricsError
         MissingOutputError      a required result file is not there
         FileFormatError         it is there, and can't be read or lacks a required column
@@ -224,6 +231,10 @@ class SettingsRefused(JobError):
     pass
 
 
+class InputMissing(JobError):
+    transient = True
+
+
 class ClusterError(JobError):
     transient = True
 
@@ -249,6 +260,30 @@ class HostKeyRefused(ClusterError):
 
 
 class LoginRefused(ClusterError):
+    pass
+
+
+class CatalogError(KrakenError):
+    pass
+
+
+class InputRefused(CatalogError):
+    pass
+
+
+class UnknownProject(CatalogError):
+    pass
+
+
+class UnknownAssignment(CatalogError):
+    pass
+
+
+class Archived(CatalogError):
+    pass
+
+
+class AlreadyThere(CatalogError):
     pass
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from kraken_dagster.domain.acquisition import FILE_RENAMED, MAIN_FILE_MISSING, MAIN_FILE_VANISHED
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, Status, year_month
@@ -23,11 +24,16 @@ def project_id_of(raw_file_name: str, project_ids: Iterable[str]) -> str | None:
     The tokens between `_`, and the last one before the extension, are compared without case; the
     answer is in the spelling of the known id.
     """
+    found = projects_named_in(raw_file_name, project_ids)
+    return found[0] if len(found) == 1 else None
+
+
+def projects_named_in(raw_file_name: str, project_ids: Iterable[str]) -> list[str]:
+    """Every known project of which the id is a token of the name, sorted."""
     known = {project_id.upper(): project_id for project_id in project_ids}
     *head, last = raw_file_name.split("_")
     tokens = {token.upper() for token in (*head, last, last.split(".", maxsplit=1)[0])}
-    found = [known[token] for token in tokens if token in known]
-    return found[0] if len(found) == 1 else None
+    return sorted(known[token] for token in tokens if token in known)
 
 
 def count_special_characters(name: str) -> int:
@@ -111,6 +117,15 @@ class ScopedSettings:
     raw_file_id_filter: str | None = None
 
 
+@dataclass(frozen=True)
+class ScopeVerdict:
+    """Whether an entry applies to a file, and why or why not in words."""
+
+    entry: ScopedSettings
+    applies: bool
+    reason: str
+
+
 def settings_in_scope(
     entries: Sequence[ScopedSettings],
     *,
@@ -123,19 +138,77 @@ def settings_in_scope(
     An instrument's scope wins over its vendor's, that over `*`; then the longer filter; then the
     earlier entry. Without a raw file id filters neither exclude nor rank.
     """
-    known_vendor = vendor if vendor in set(Vendor) else None
-    ranks = {ANY_SCOPE: 0, known_vendor: 1, instrument_id: 2}
-    best: dict[str, tuple[tuple[int, int], ScopedSettings]] = {}
+    best: dict[str, tuple[_Rank, ScopedSettings]] = {}
     for entry in entries:
-        wanted = entry.raw_file_id_filter or ""
-        if entry.scope not in ranks or instrument_id in entry.excluded:
+        rank = _rank(entry, instrument_id=instrument_id, vendor=vendor, raw_file_id=raw_file_id)
+        if isinstance(rank, str):
             continue
-        if raw_file_id is not None and wanted not in raw_file_id:
-            continue
-        rank = (ranks[entry.scope], len(wanted) if raw_file_id is not None else 0)
         if entry.software_type not in best or rank > best[entry.software_type][0]:
             best[entry.software_type] = (rank, entry)
     return [entry for _, entry in best.values()]
+
+
+def explain_scopes(
+    entries: Sequence[ScopedSettings],
+    *,
+    instrument_id: str,
+    vendor: str,
+    raw_file_id: str | None,
+) -> list[ScopeVerdict]:
+    """What `settings_in_scope` decides on each entry, in their order, and why."""
+    chosen = settings_in_scope(
+        entries, instrument_id=instrument_id, vendor=vendor, raw_file_id=raw_file_id
+    )
+    rank_of = partial(_rank, instrument_id=instrument_id, vendor=vendor, raw_file_id=raw_file_id)
+    verdicts = []
+    for entry in entries:
+        rank = rank_of(entry)
+        winner = next((item for item in chosen if item.software_type == entry.software_type), None)
+        if isinstance(rank, str):
+            verdicts.append(ScopeVerdict(entry, False, rank))
+        elif winner is entry:
+            why = f"the most specific of type {entry.software_type}: {_place(entry)}"
+            verdicts.append(ScopeVerdict(entry, True, why))
+        else:
+            assert winner is not None
+            won = rank_of(winner)
+            verdicts.append(ScopeVerdict(entry, False, _why_lost(entry, rank, winner, won)))
+    return verdicts
+
+
+_Rank = tuple[int, int]
+_SCOPE_NAMES = ("every instrument", "the vendor", "the instrument")
+
+
+def _rank(
+    entry: ScopedSettings, *, instrument_id: str, vendor: str, raw_file_id: str | None
+) -> _Rank | str:
+    """How specific an entry is, in scope and then in filter; why it doesn't apply if it doesn't."""
+    known_vendor = vendor if vendor in set(Vendor) else None
+    ranks = {ANY_SCOPE: 0, known_vendor: 1, instrument_id: 2}
+    wanted = entry.raw_file_id_filter or ""
+    if entry.scope not in ranks:
+        return f"its scope {entry.scope!r} is neither {instrument_id!r} nor {vendor!r}"
+    if instrument_id in entry.excluded:
+        return f"{instrument_id!r} is excluded"
+    if raw_file_id is not None and wanted not in raw_file_id:
+        return f"its filter {wanted!r} is not in the name (upper and lower case differ)"
+    return ranks[entry.scope], len(wanted) if raw_file_id is not None else 0
+
+
+def _why_lost(entry: ScopedSettings, rank: _Rank, winner: ScopedSettings, won: _Rank | str) -> str:
+    better = f"{winner.settings!r} has the same type {entry.software_type}"
+    assert not isinstance(won, str)
+    if won[0] > rank[0]:
+        return f"{better} and a more specific scope: {_SCOPE_NAMES[won[0]]}"
+    if won[1] > rank[1]:
+        return f"{better} and a longer filter: {winner.raw_file_id_filter!r}"
+    return f"{better} and was assigned earlier"
+
+
+def _place(entry: ScopedSettings) -> str:
+    matched = f", filter {entry.raw_file_id_filter!r}" if entry.raw_file_id_filter else ""
+    return f"scope {entry.scope!r}{matched}"
 
 
 def output_path(

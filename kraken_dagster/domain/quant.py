@@ -10,13 +10,9 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from kraken_dagster.domain.errors import SettingsRefused
-from kraken_dagster.domain.processing import ScopedSettings
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.resources import Resources, more_memory, more_time
-
-SOFTWARE_TYPE_ALPHADIA = "alphadia"
-SOFTWARE_TYPE_CUSTOM = "custom"
-SOFTWARE_TYPE_MSQC = "msqc"
+from kraken_dagster.domain.settings import Settings
 
 
 class JobState(StrEnum):
@@ -87,51 +83,19 @@ class JobSpec:
     log_name: str = "log.txt"
 
 
-class Settings(BaseModel):
-    """A version of the settings that a program is run with (collection `settings`)."""
+class InputFile(BaseModel):
+    """A file that a job reads beside the raw file, as it was when the job was submitted.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    version: int = 1
-    description: str = ""
-    software_type: str = SOFTWARE_TYPE_CUSTOM
-    software: str
-    metrics_type: str = SOFTWARE_TYPE_CUSTOM
-    config_params: str | None = None
-    config_file_name: str | None = None
-    fasta_file_name: str | None = None
-    speclib_file_name: str | None = None
-    num_threads: int = 1
-    slurm_partition: str | None = None
-    slurm_nodes: int | None = None
-    slurm_cpus_per_task: int | None = None
-    slurm_mem: str | None = None
-    slurm_time: str | None = None
-    slurm_directives: tuple[str, ...] = ()
-    # A job that ran out of memory or time is submitted again with twice as much, up to these.
-    slurm_max_mem: str | None = None
-    slurm_max_time: str | None = None
-    status: str = "active"
-
-    @property
-    def resources(self) -> Resources:
-        return Resources(
-            partition=self.slurm_partition,
-            nodes=self.slurm_nodes,
-            cpus=self.slurm_cpus_per_task,
-            mem=self.slurm_mem,
-            time=self.slurm_time,
-            directives=self.slurm_directives,
-        )
-
-
-class AssignedSettings(BaseModel):
-    """Settings together with the scope in which a project uses them."""
+    `path` is relative to the settings' own folder; `role` is fasta, library, config, or parameter
+    where only `config_params` names it. Size in bytes, mtime in ns, MD5 as hex.
+    """
 
     model_config = ConfigDict(frozen=True)
-    settings: Settings
-    scope: ScopedSettings
+    role: str
+    path: str
+    size: int
+    mtime_ns: int
+    md5: str
 
 
 _KEPT_FOR_ANOTHER_TRY = {
@@ -139,6 +103,9 @@ _KEPT_FOR_ANOTHER_TRY = {
     "instrument_id",
     "settings_name",
     "settings_version",
+    "settings_digest",
+    "settings_path",
+    "inputs",
     "software_type",
     "software",
     "metrics_type",
@@ -165,6 +132,10 @@ class QuantJob(BaseModel):
     instrument_id: str
     settings_name: str
     settings_version: int
+    settings_digest: str | None = None
+    # The settings' own folder, as the engine sees it.
+    settings_path: str = ""
+    inputs: list[InputFile] = []
     software_type: str
     software: str
     metrics_type: str

@@ -30,6 +30,7 @@ class Status(StrEnum):
     CHECKSUMMING_DONE = "checksumming_done"
     COPYING = "copying"
     COPYING_DONE = "copying_done"
+    COMPUTING_MSQC = "computing_msqc"  # left by older versions of AlphaKraken
     QUEUED_FOR_QUANTING = "queued_for_quanting"
     QUANTING = "quanting"
     DONE = "done"
@@ -72,6 +73,9 @@ _TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CHECKSUMMING_DONE: frozenset({Status.COPYING}),
     Status.COPYING: frozenset({Status.COPYING, Status.COPYING_DONE, Status.ACQUISITION_FAILED}),
     Status.COPYING_DONE: frozenset(
+        {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
+    ),
+    Status.COMPUTING_MSQC: frozenset(
         {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
     ),
     Status.QUEUED_FOR_QUANTING: frozenset(
@@ -128,6 +132,7 @@ BACKED_UP = frozenset(
 
 class InstrumentFileStatus(StrEnum):
     INITIAL = "initial"
+    NEW = "new"  # AlphaKraken's word for the same
     MOVED = "moved"
     PURGED = "purged"
     RENAMED = "renamed"
@@ -152,10 +157,8 @@ class FileFact(BaseModel):
 
     @classmethod
     def from_record(cls, record: list[Any] | tuple[Any, ...]) -> "FileFact":
-        size, md5, *rest = record
-        return cls(
-            size=None if size is None else int(size), md5=md5, etag=rest[0] if rest else None
-        )
+        size, md5, etag = [*record, None, None, None][:3]  # older records have fewer
+        return cls(size=None if size is None else int(size), md5=md5, etag=etag)
 
     def to_record(self) -> list[Any]:
         record: list[Any] = [None if self.size is None else float(self.size), self.md5]
@@ -174,6 +177,19 @@ class Lease(BaseModel):
 
     def is_live(self, now: datetime) -> bool:
         return self.until > now
+
+
+class DecidedSettings(BaseModel):
+    """One of the settings that a file is processed with, as it was decided.
+
+    `attempt` is that of its job: what is done again gets another, what succeeded keeps its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    name: str
+    version: int
+    attempt: int | None = None
+    engine: str | None = None
 
 
 class RawFile(BaseModel):
@@ -201,7 +217,7 @@ class RawFile(BaseModel):
     failures: int = 0
     retry_at: datetime | None = None
     lease: Lease | None = None
-    quant_settings: list[dict[str, Any]] = Field(default_factory=list)
+    quant_settings: list[DecidedSettings] = Field(default_factory=list)
     history: list[dict[str, Any]] = Field(default_factory=list)
     unreadable: str | None = None  # the field of a document that can't be read
 

@@ -41,6 +41,8 @@ _DIRECTIVES = frozenset(
         "wckey",
     }
 )
+MEMORY = r"\d+[KMGT]"
+TIME = r"(\d+-)?\d{1,2}:[0-5]\d:[0-5]\d"
 _UNITS: Mapping[str, int] = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -77,8 +79,8 @@ class Resources:
             *_option("partition", self.partition, r"[\w.-]+(,[\w.-]+)*", "names of partitions"),
             *_option("nodes", self.nodes, r"[1-9]\d*", "a number"),
             *_option("cpus-per-task", self.cpus, r"[1-9]\d*", "a number"),
-            *_option("mem", self.mem, r"\d+[KMGT]", "<number>[KMGT], like 64G"),
-            *_option("time", self.time, r"(\d+-)?\d{1,2}:\d\d:\d\d", "HH:MM:SS or D-HH:MM:SS"),
+            *_option("mem", self.mem, MEMORY, "<number>[KMGT], like 64G"),
+            *_option("time", self.time, TIME, "HH:MM:SS or D-HH:MM:SS"),
             *(_directive(item) for item in self.directives),
         ]
 
@@ -114,7 +116,7 @@ def more_time(asked: str | None, limit: str | None) -> str | None:
 
 def elapsed_seconds(text: str) -> int | None:
     """Seconds of `[D-]HH:MM:SS`; None for whatever else stands in that column."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text.strip(), re.ASCII)
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text.strip(), re.ASCII)
     if found is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())

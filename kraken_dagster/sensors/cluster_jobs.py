@@ -9,7 +9,7 @@ from kraken_dagster.assets.common import make_world
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.raw_file import RawFile, Step
-from kraken_dagster.partitions import collect_job, engine_slots, quant_job
+from kraken_dagster.partitions import collect_job, quant_job, slots_of_all_engines
 from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
 from kraken_dagster.sensors.watcher import quant_run_config
 from kraken_dagster.steps.poll import Poll, poll
@@ -39,8 +39,7 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             world = make_world(config, store, cluster, storage)
-            slots = {name: engine_slots(context.instance, config, name) for name in config.engines}
-            found = poll(world, slots=slots)
+            found = poll(world, slots=slots_of_all_engines(context.instance, config))
             requests = _requests(context, world, found, set(job_names))
         except StoreUnavailable as error:
             return dg.SkipReason(str(error))

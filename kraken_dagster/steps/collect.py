@@ -3,27 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.store.jobs import open_jobs
 from kraken_dagster.domain.errors import ClusterError, MetricsError
 from kraken_dagster.domain.quant import (
-    SOFTWARE_TYPE_ALPHADIA,
     JobState,
     QuantJob,
     failed_details,
     resources_for_another_try,
 )
-from kraken_dagster.domain.raw_file import RawFile, Status, Step
+from kraken_dagster.domain.raw_file import RawFile, Status, Step, short_details
 from kraken_dagster.domain.resources import Resources
+from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.metrics.alphadia_errors import error_codes
 from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.outputs import renew_folder
+from kraken_dagster.steps.provenance import provenance_of
 from kraken_dagster.steps.world import World
 
 
@@ -81,6 +81,8 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         if held.raw_file.status is Status.QUANTING:
             held.raw_file = _submitted_again(world, held, run_id)
         jobs = latest_jobs(world, held.raw_file)
+        if not jobs and held.raw_file.status is Status.QUANTING:
+            held.raw_file = _queued_anew(world, held, run_id)
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
             return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
         taken = [_take(world, held.raw_file, job) for job in jobs if not job.is_open]
@@ -92,7 +94,9 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
             failures=[(item.job.settings_name, item.failure) for item in taken if item.failure],
             jobs=[*(item.job for item in taken), *still_open],
         )
-        if jobs and not still_open:
+        if still_open:
+            outcome = _tell_progress(world, held, run_id, outcome)
+        elif jobs:
             outcome = _end(world, held, run_id, outcome)
         # Last, so that whoever dies before leaves something that is asked for again.
         left = [_take(world, held.raw_file, job) for job in _left_by_earlier(world, held.raw_file)]
@@ -132,6 +136,18 @@ def _submitted_again(world: World, held: Held, run_id: str) -> RawFile:
     for job in superseded:
         world.store.jobs.collected(job, now=world.now(), result_error=None)
     return after
+
+
+def _queued_anew(world: World, held: Held, run_id: str) -> RawFile:
+    """A file that is being processed by jobs which nobody here knows: AlphaKraken's own."""
+    return world.store.raw_files.transition(
+        held.raw_file,
+        Status.QUEUED_FOR_QUANTING,
+        now=world.now(),
+        reason="no job of it is known here: another program had submitted it",
+        run_id=run_id,
+        lease=held.lease,
+    )
 
 
 def _intend_again(world: World, job: QuantJob, resources: Resources) -> QuantJob:
@@ -174,7 +190,8 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
         )
     except MetricsError as error:
         return _Taken(job, {}, str(error))
-    world.store.metrics.add(job, figures, provenance=_provenance(raw_file, job), now=world.now())
+    provenance = provenance_of(world, raw_file, job)
+    world.store.metrics.add(job, figures, provenance=provenance, now=world.now())
     return _Taken(job, figures, None)
 
 
@@ -193,20 +210,27 @@ def _with_last_words(world: World, job: QuantJob) -> QuantJob:
     return job.model_copy(update=words)
 
 
-def _provenance(raw_file: RawFile, job: QuantJob) -> dict[str, Any]:
-    return {
-        "kraken": version("kraken-dagster"),
-        "software": job.software,
-        "software_type": job.software_type,
-        "command": job.command,
-        "engine": job.engine,
-        "job": job.id,
-        "cluster_job_id": job.cluster_job_id,
-        "node": job.node,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-        "inputs": {name: fact.md5 for name, fact in raw_file.file_info.items()},
-    }
+def _tell_progress(
+    world: World, held: Held, run_id: str, outcome: CollectOutcome
+) -> CollectOutcome:
+    """What became of each job so far, in the status of a file that waits for the others."""
+    raw_file, failures = held.raw_file, dict(outcome.failures)
+    if raw_file.status is not Status.QUANTING:
+        return outcome
+    each = "; ".join(
+        f"[{job.settings_name}] {failures.get(job.settings_name, job.state)}"
+        for job in outcome.jobs
+    )
+    if raw_file.status_details == short_details(each):
+        return outcome
+    after = world.store.raw_files.update(
+        raw_file,
+        {"status_details": short_details(each)},
+        now=world.now(),
+        note=each,
+        run_id=run_id,
+    )
+    return replace(outcome, raw_file=after)
 
 
 def _end(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:

@@ -25,7 +25,11 @@ from kraken_dagster.steps.world import World
 
 # Dagster gives a sensor 60 s; what thousands of open acquisitions take goes on at the next look.
 _LOOK_BUDGET_S = 25.0
-_DUE_FOR_BACKUP = BACKUP_UNDER_WAY | {Status.MONITORING_DONE, Status.COPYING_DONE}
+_DUE_FOR_BACKUP = BACKUP_UNDER_WAY | {
+    Status.MONITORING_DONE,
+    Status.COPYING_DONE,
+    Status.COMPUTING_MSQC,
+}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.config import Location, OutputExistsMode
 from kraken_dagster.domain.errors import OutputExists
 from kraken_dagster.domain.processing import output_path
-from kraken_dagster.domain.quant import QuantJob, Settings, next_run_folder
+from kraken_dagster.domain.quant import QuantJob, next_run_folder
 from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
 from kraken_dagster.domain.vendors import Vendor, safe_relative
 from kraken_dagster.steps.world import World
@@ -41,7 +42,7 @@ def planned_folder(raw_file: RawFile, settings: Settings) -> str:
 
 
 def output_folder(
-    world: World, raw_file: RawFile, settings: Settings, mode: OutputExistsMode
+    world: World, raw_file: RawFile, settings: Settings, engine: str, mode: OutputExistsMode
 ) -> OutputFolder:
     """The folder to write to, after what stands there was dealt with.
 
@@ -55,7 +56,7 @@ def output_folder(
     if not exists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return OutputFolder(base)
     if mode is OutputExistsMode.ASSOCIATE:
-        return OutputFolder(base, follow=_job_to_follow(world, raw_file, folder))
+        return OutputFolder(base, follow=_job_to_follow(world, engine, folder))
     if mode is OutputExistsMode.ADD:
         parent = base.rpartition("/")[0]
         names = {f"{parent}/{item.name}" for item in folder.parent.iterdir()}
@@ -72,9 +73,8 @@ def output_folder(
     )
 
 
-def _job_to_follow(world: World, raw_file: RawFile, folder: Path) -> str:
+def _job_to_follow(world: World, engine: str, folder: Path) -> str:
     """The Slurm job id that a result's log names; AlphaDIA writes it there itself."""
-    engine = world.instrument(raw_file.instrument_id).engine
     if not world.on_cluster(engine):
         raise OutputExists(
             "Only a Slurm job can be followed, and the file's engine is this machine",
@@ -126,10 +126,11 @@ def _is_our_failure(world: World, raw_file: RawFile, relative: str) -> bool:
     return bool(writers) and writers[-1].failure is not None
 
 
-def job_paths(world: World, raw_file: RawFile, settings: Settings, relative: str) -> JobPaths:
-    """Paths as the instrument's engine sees them: here, or on the cluster."""
+def job_paths(
+    world: World, raw_file: RawFile, settings: Settings, engine_name: str, relative: str
+) -> JobPaths:
+    """Paths as the engine sees them: here, or on the cluster."""
     locations = world.config.locations
-    engine_name = world.instrument(raw_file.instrument_id).engine
     on_cluster = world.on_cluster(engine_name)
 
     def root(location: Location) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kraken_dagster.clients.bounded import bounded
-from kraken_dagster.domain.engines import QueueOrder
 from kraken_dagster.domain.errors import (
     ClusterError,
     CopyStalled,
@@ -20,6 +19,7 @@ from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
 from kraken_dagster.steps.outputs import exit_code_left_by
+from kraken_dagster.steps.slots import Whose, free, next_to_submit, room, whose
 from kraken_dagster.steps.submission import has_slot, waits_to_run_again, withdraw
 from kraken_dagster.steps.world import World
 
@@ -50,6 +50,7 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
     known: set[str] = set()
     open_jobs: dict[str, int] = defaultdict(int)
     closed: set[str] = set()
+    submitted: set[Whose] = set()
     for name in world.config.engines:
         jobs, trouble = _polled(world, name, now)
         if trouble is not None:
@@ -58,6 +59,7 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
         open_jobs[name] = sum(job.is_open for job in jobs)
         known |= {job.raw_file for job in jobs}
         begun |= {job.raw_file for job in jobs if _is_due(job, jobs, slots[name])}
+        submitted |= {whose(job) for job in jobs if job.state is not JobState.INTENDED}
         for job in jobs:
             if not job.is_open and job.instrument_id in instruments:
                 ended[job.raw_file].append(job)
@@ -66,7 +68,15 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
         to_collect=tuple(
             _to_collect([*_known(world, ended, problems), *_orphans(world, known)], now)
         ),
-        to_submit=tuple(_next_to_submit(world, _room(world, open_jobs, slots, closed), begun, now)),
+        to_submit=tuple(
+            next_to_submit(
+                world,
+                room(world, open_jobs, slots, closed),
+                begun=begun,
+                submitted=submitted,
+                now=now,
+            )
+        ),
         problems=tuple(problems),
     )
 
@@ -248,49 +258,7 @@ def _to_collect(files: list[RawFile], now: datetime) -> list[RawFile]:
     what failed a moment ago, and has its time to be tried again."""
     return [
         item
-        for item in _free(files, now)
+        for item in free(files, now)
         if item.status is not Status.QUEUED_FOR_QUANTING
         and not (item.status is Status.ERROR and item.retry_at and item.retry_at > now)
     ]
-
-
-def _free(files: list[RawFile], now: datetime) -> list[RawFile]:
-    """What no run holds, oldest acquisition first."""
-    free = [item for item in files if item.leased(now) is None]
-    return sorted(free, key=lambda item: item.created_at)
-
-
-def _room(
-    world: World, open_jobs: dict[str, int], slots: dict[str, int], closed: set[str]
-) -> dict[str, int]:
-    """How many jobs each engine may be given; those that can't be asked are left out."""
-    return {
-        name: max(0, slots[name] - open_jobs[name])
-        for name in world.config.engines
-        if name not in closed
-    }
-
-
-def _next_to_submit(
-    world: World, room: dict[str, int], begun: set[str], now: datetime
-) -> list[RawFile]:
-    """As many files as have a chance of a slot, and those that a run left half submitted: their
-    intended jobs take slots until they are submitted or withdrawn."""
-    waiting: dict[str, list[RawFile]] = defaultdict(list)
-    for instrument_id in world.config.instruments:
-        engine = world.instrument(instrument_id).engine
-        if engine in room and (room[engine] or begun):
-            queued = world.store.raw_files.in_status(instrument_id, {Status.QUEUED_FOR_QUANTING})
-            waiting[engine].extend(queued)
-    chosen: list[RawFile] = []
-    for engine, files in waiting.items():
-        free, left = _free(files, now), room[engine]
-        if world.config.engines[engine].queue_order is QueueOrder.NEWEST_FIRST:
-            free.reverse()
-        for item in free:
-            if item.id in begun:
-                chosen.append(item)
-            elif left > 0:
-                left -= 1
-                chosen.append(item)
-    return chosen

@@ -3,15 +3,17 @@
 from kraken_dagster.domain.errors import StatusConflict
 from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
-from kraken_dagster.steps.attempts import JOBS_COUNTER, latest_jobs
+from kraken_dagster.steps.attempts import JOBS_COUNTER, decided, latest_jobs
+from kraken_dagster.steps.deciding import as_fields, settings_for
 from kraken_dagster.steps.world import World
 
 
 def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, str]:
     """Makes the step that failed due again; the next tick of the sensors takes it up.
 
-    A file in `error` goes on where it stopped, one that was `ignored` is watched after all, one
-    that failed in processing is processed once more.
+    A file in `error` goes on where it stopped, one that was `ignored` is watched after all. Of one
+    that failed in processing what failed is done once more, with the settings that apply now;
+    results that are there stay.
 
     Raises:
         UnknownRawFile
@@ -28,13 +30,14 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
         )
         return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
     if raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file):
-        world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+        attempt = world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+        again = decided(world, raw_file, settings_for(world, raw_file), attempt)
         after = world.store.raw_files.transition(
             world.store.raw_files.get(raw_file_id),
             Status.QUEUED_FOR_QUANTING,
             now=now,
             reason=note,
-            fields={"quant_settings": []},
+            fields={"quant_settings": as_fields(again)},
         )
         return after, "cluster_jobs submits its jobs at its next tick"
     waiting = "it has ended" if raw_file.status in FINAL else "it is on its way"

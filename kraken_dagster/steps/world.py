@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kraken_dagster.clients.listing import list_folder
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import InstrumentEntry, KrakenConfig
 from kraken_dagster.domain.engines import SlurmEngine
+from kraken_dagster.domain.errors import UnsafePath
 from kraken_dagster.domain.ports import Engine, FolderLister
 from kraken_dagster.domain.quant import QuantJob
 from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.vendors import RULES, VendorRules, safe_relative
 
 
@@ -19,6 +21,20 @@ def utc_now() -> datetime:
     """Now, in UTC, to the millisecond: what MongoDB keeps of a date."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def backup_folder_below_root(base_path: str | None, root: str) -> PurePosixPath | None:
+    """A recorded `backup_base_path` relative to the backup root; None where it tells nothing.
+
+    AlphaKraken's newer versions record it relative to the root, older ones not at all.
+    """
+    if not base_path:
+        return None
+    below = base_path.removeprefix(f"{root.rstrip('/')}/").rstrip("/")
+    try:
+        return safe_relative(below)
+    except UnsafePath:  # below another root, or none of ours: the rule of the folders holds
+        return None
 
 
 @dataclass(frozen=True)
@@ -42,17 +58,33 @@ class World:
 
     def backup_folder(self, raw_file: RawFile) -> Path:
         """The folder here that holds the raw file's backup under its id."""
-        root = self.config.locations.backup.path
-        return root / raw_file.instrument_id / raw_file.year_month
+        return self.config.locations.backup.path / self._backup_place(raw_file)
 
     def backup_base_path(self, raw_file: RawFile) -> str:
         """The same folder as the cluster sees it."""
+        return f"{self.config.locations.backup.cluster_path}/{self._backup_place(raw_file)}"
+
+    def _backup_place(self, raw_file: RawFile) -> PurePosixPath:
+        """Below the root: where it was recorded, else where the rule of the folders has it."""
         root = self.config.locations.backup.cluster_path
-        return f"{root}/{raw_file.instrument_id}/{raw_file.year_month}"
+        recorded = backup_folder_below_root(raw_file.backup_base_path, root)
+        return recorded or PurePosixPath(raw_file.instrument_id, raw_file.year_month)
 
     def on_cluster(self, engine_name: str) -> bool:
         """Whether this engine's jobs run elsewhere, and see the roots under other paths."""
         return isinstance(self.config.engines[engine_name], SlurmEngine)
+
+    def engine_of(self, instrument_id: str, settings: Settings) -> str:
+        """The engine that runs a job: that of the settings where they name one of ours."""
+        wanted = settings.job_engine
+        if wanted is not None and wanted in self.config.engines:
+            return wanted
+        return self.instrument(instrument_id).engine
+
+    def settings_folder(self, settings: Settings) -> Path:
+        """The folder here of the settings' own files."""
+        locations = self.config.locations
+        return (locations.settings or locations.output).path / safe_relative(settings.name)
 
     def result_folder(self, job: QuantJob) -> Path:
         """The job's output folder as it is seen here."""

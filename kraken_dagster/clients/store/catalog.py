@@ -1,24 +1,37 @@
-"""The collections `project`, `settings` and `project_settings`: what runs on which file."""
+"""The collections `project`, `settings` and `project_settings`: what runs on which file.
 
+A version of settings is written once; all that ever changes of it is its status. Documents of
+AlphaKraken's older versions lack fields; what they mean then stands in `_settings_of`.
+"""
+
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, IndexModel
+from bson import ObjectId
+from pydantic import ValidationError
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.clients.store.jobs import object_id
 from kraken_dagster.clients.store.translation import translated
-from kraken_dagster.domain.errors import UnknownSettings
-from kraken_dagster.domain.processing import ScopedSettings
-from kraken_dagster.domain.quant import SOFTWARE_TYPE_MSQC, AssignedSettings, Settings
+from kraken_dagster.domain.catalog import Project
+from kraken_dagster.domain.errors import SettingsRefused, UnknownProject, UnknownSettings
+from kraken_dagster.domain.processing import ANY_SCOPE, ScopedSettings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.domain.settings import (
+    ARCHIVED,
+    SOFTWARE_TYPE_ALPHADIA,
+    SOFTWARE_TYPE_MSQC,
+    AssignedSettings,
+    Settings,
+)
 from kraken_dagster.domain.vendors import Vendor
 
 SETTINGS_INDEXES = (IndexModel([("name", ASCENDING), ("version", ASCENDING)], unique=True),)
 PROJECT_SETTINGS_INDEXES = (IndexModel([("project", ASCENDING)]),)
-ACTIVE = "active"
 
 RAWQC_SETTINGS = Settings(
     name="rawqc",
@@ -27,6 +40,8 @@ RAWQC_SETTINGS = Settings(
     software="kraken-rawqc",
     metrics_type="msqc",
 )
+# Fields that AlphaKraken's models want to be there, empty or not.
+_NEVER_NULL = ("fasta_file_name", "speclib_file_name", "config_file_name")
 
 Document = dict[str, Any]
 
@@ -38,30 +53,47 @@ class Catalog:
         self._settings: MongoCollection[Document] = database["settings"]
         self._assignments: MongoCollection[Document] = database["project_settings"]
 
-    def project_ids(self) -> list[str]:
-        """The ids of all active projects."""
-        found = self._projects.find({"status": ACTIVE}, {"_id": 1})
-        return [document["_id"] for document in found if document["_id"] != FALLBACK_PROJECT]
+    def projects(self) -> list[Project]:
+        """All projects, by id."""
+        return sorted(map(_project_of, self._projects.find({})), key=lambda item: item.id)
 
-    def assigned(self, project_id: str | None) -> list[AssignedSettings]:
-        """The active settings of a project, in the order of their assignment."""
-        query = {"project": project_id or FALLBACK_PROJECT}
-        assigned = []
-        order = [("created_at_", ASCENDING), ("_id", ASCENDING)]
-        for line in self._assignments.find(query).sort(order):
-            document = self._settings.find_one({"_id": line["settings"]})
-            if document is None or document.get("status", ACTIVE) != ACTIVE:
-                continue
-            settings = Settings.model_validate(document)
-            scope = ScopedSettings(
-                settings=settings.name,
-                software_type=settings.software_type,
-                scope=line.get("scope") or "*",
-                excluded=frozenset(line.get("excluded") or ()),
-                raw_file_id_filter=line.get("raw_file_id_filter"),
+    def project(self, project_id: str) -> Project:
+        """
+        Raises:
+            UnknownProject
+        """
+        document = self._projects.find_one({"_id": project_id})
+        if document is None:
+            raise UnknownProject(
+                "No such project",
+                file=project_id,
+                next_step="`kraken project list` lists them; `kraken project add` adds one.",
             )
-            assigned.append(AssignedSettings(settings=settings, scope=scope))
-        return assigned
+        return _project_of(document)
+
+    def project_ids(self) -> list[str]:
+        """The ids of all active projects that a file's name may speak of."""
+        found = [item for item in self.projects() if item.is_active]
+        return [item.id for item in found if item.id != FALLBACK_PROJECT]
+
+    def add_project(self, project: Project, *, now: datetime) -> bool:
+        """Adds a project; False if there is one of that id, which stays as it is."""
+        document = {**project.model_dump(by_alias=True), "created_at_": now}
+        return _insert_once(self._projects, document)
+
+    def archive_project(self, project_id: str) -> None:
+        self._projects.update_one({"_id": project_id}, {"$set": {"status": ARCHIVED}})
+
+    def all_settings(self) -> tuple[list[Settings], list[str]]:
+        """Every version of all settings, by name and version; the ids of unreadable documents."""
+        found: list[Settings] = []
+        unreadable: list[str] = []
+        for document in self._settings.find({}):
+            try:
+                found.append(_settings_of(document))
+            except SettingsRefused:
+                unreadable.append(f"{document.get('name', document['_id'])}")
+        return sorted(found, key=lambda item: (item.name, item.version)), unreadable
 
     def settings(self, name: str, version: int) -> Settings:
         """One version of settings, archived or not.
@@ -69,60 +101,206 @@ class Catalog:
         Raises:
             UnknownSettings
         """
-        document = self._settings.find_one({"name": name, "version": version})
-        if document is None:
+        document = self._document_of(name, version)
+        if document is not None:
+            return _settings_of(document)
+        raise UnknownSettings(
+            "No such settings in MongoDB",
+            file=f"{name} version {version}",
+            next_step="`kraken settings list` lists them. What a file was processed with must come "
+            "from a backup of MongoDB; else ask for `quant_job` again.",
+        )
+
+    def versions(self, name: str) -> list[Settings]:
+        """All versions of settings, oldest first.
+
+        Raises:
+            UnknownSettings: there is none.
+        """
+        found = [_settings_of(document) for document in self._documents_of(name)]
+        if not found:
             raise UnknownSettings(
-                "No such settings in MongoDB",
-                file=f"{name} version {version}",
-                next_step="restore them from a backup of MongoDB, or ask for `quant_job` again.",
+                "No such settings",
+                file=name,
+                next_step="`kraken settings list` lists them; `kraken settings add` adds some.",
             )
-        return Settings.model_validate(document)
+        return sorted(found, key=lambda item: item.version)
 
-    def add_project(self, project_id: str, name: str, description: str, *, now: datetime) -> None:
-        """Adds a project; one that is there already stays as it is."""
-        document = {
-            "_id": project_id,
-            "name": name,
-            "description": description,
-            "status": ACTIVE,
-            "created_at_": now,
-        }
-        _insert_once(self._projects, document)
-
-    def add_settings(self, settings: Settings, *, now: datetime) -> None:
-        """Adds a version of settings; a version that is there already is never changed."""
+    def add_settings(self, settings: Settings, *, now: datetime) -> bool:
+        """Adds a version of settings; False if there is that version, which is never changed."""
         document = {
             **settings.model_dump(),
+            **{key: getattr(settings, key) or "" for key in _NEVER_NULL},
             "_id": object_id("settings", settings.name, str(settings.version)),
             "created_at_": now,
         }
-        _insert_once(self._settings, document)
+        if not _insert_once(self._settings, document):
+            return False
+        self._number(document["_id"])
+        return True
+
+    def _number(self, settings_id: ObjectId) -> None:
+        """Gives settings the next number; of two that took the same, the later takes another."""
+        while True:
+            top = self._settings.find_one({"number": {"$ne": None}}, sort=[("number", DESCENDING)])
+            number = 1 if top is None else int(top["number"]) + 1
+            self._settings.update_one({"_id": settings_id}, {"$set": {"number": number}})
+            same = [item["_id"] for item in self._settings.find({"number": number}, {"_id": 1})]
+            if min(same) == settings_id:
+                return
+
+    def archive_settings(self, settings: Settings) -> None:
+        change = {"$set": {"status": ARCHIVED}}
+        self._settings.update_one({"_id": self._id_of(settings)}, change)
+
+    def assigned(self, project_id: str | None) -> list[AssignedSettings]:
+        """The settings of a project, in the order of their assignment.
+
+        Archived ones too: they are not assigned anew, and go on where they are.
+
+        Raises:
+            SettingsRefused: a document that can't be read.
+        """
+        query = {"project": project_id or FALLBACK_PROJECT}
+        order = [("created_at_", ASCENDING), ("_id", ASCENDING)]
+        lines = list(self._assignments.find(query).sort(order))
+        assigned = []
+        for line in lines or self._assigned_by_the_project_itself(query["project"]):
+            document = self._settings.find_one({"_id": line["settings"]})
+            if document is not None:
+                settings = _settings_of(document)
+                scope = _scope_of(line, settings)
+                item = AssignedSettings(settings=settings, scope=scope, id=str(line["_id"]))
+                assigned.append(item)
+        return assigned
+
+    def _assigned_by_the_project_itself(self, project_id: str) -> list[Document]:
+        """AlphaKraken's older documents: one settings for a project, named by it."""
+        project = self._projects.find_one({"_id": project_id}) or {}
+        settings = project.get("settings")
+        return [] if settings is None else [{"_id": f"of {project_id}", "settings": settings}]
+
+    def used_by(self, settings: Settings) -> list[str]:
+        """The projects that this version is assigned to."""
+        return sorted(
+            project.id
+            for project in self.projects()
+            if any(
+                (item.settings.name, item.settings.version) == (settings.name, settings.version)
+                for item in self.assigned(project.id)
+            )
+        )
 
     def assign(
-        self, project_id: str, settings: Settings, *, scope: str = "*", now: datetime
-    ) -> None:
+        self,
+        project_id: str,
+        settings: Settings,
+        *,
+        now: datetime,
+        scope: str = ANY_SCOPE,
+        excluded: Collection[str] = (),
+        raw_file_id_filter: str | None = None,
+    ) -> bool:
+        """Assigns settings; False if the project has a version of them at that very place."""
+        place = ScopedSettings(
+            settings=settings.name,
+            software_type=settings.software_type,
+            scope=scope,
+            excluded=frozenset(excluded),
+            raw_file_id_filter=raw_file_id_filter or None,
+        )
+        if any(item.scope == place for item in self.assigned(project_id)):
+            return False
+        parts = (scope, raw_file_id_filter or "", *sorted(excluded))
         document = {
-            "_id": object_id(
-                "project_settings", project_id, settings.name, str(settings.version), scope
-            ),
+            "_id": object_id("project_settings", project_id, settings.name, *parts),
             "project": project_id,
-            "settings": object_id("settings", settings.name, str(settings.version)),
+            "settings": self._id_of(settings),
             "scope": scope,
+            "excluded": sorted(excluded),
+            "raw_file_id_filter": raw_file_id_filter or "",
             "created_at_": now,
         }
-        _insert_once(self._assignments, document)
+        return _insert_once(self._assignments, document)
+
+    def unassign(self, assigned: AssignedSettings) -> bool:
+        """Takes an assignment back; False if somebody else was quicker."""
+        result = self._assignments.delete_one({"_id": ObjectId(assigned.id)})
+        return result.deleted_count == 1
+
+    def upgrade(self, assigned: AssignedSettings, settings: Settings) -> bool:
+        """Has an assignment use another version; False if somebody else changed it meanwhile."""
+        result = self._assignments.update_one(
+            {"_id": ObjectId(assigned.id), "settings": self._id_of(assigned.settings)},
+            {"$set": {"settings": self._id_of(settings)}},
+        )
+        return result.matched_count == 1
+
+    def _id_of(self, settings: Settings) -> Any:
+        document = self._document_of(settings.name, settings.version)
+        if document is not None:
+            return document["_id"]
+        return object_id("settings", settings.name, str(settings.version))
+
+    def _document_of(self, name: str, version: int) -> Document | None:
+        found = self._documents_of(name)
+        return next((item for item in found if item.get("version", 1) == version), None)
+
+    def _documents_of(self, name: str) -> list[Document]:
+        old = self._settings.find({"_id": name})  # AlphaKraken's first had their name as their id
+        return [*self._settings.find({"name": name}), *old]
 
     def seed(self, *, now: datetime) -> None:
         """In a database without any settings: Kraken's own program for every Bruker file."""
         if self._settings.find_one({}) is not None:
             return
-        self.add_project(FALLBACK_PROJECT, "Fallback", "files that name no project", now=now)
+        self.add_project(fallback_project(), now=now)
         self.assign(FALLBACK_PROJECT, RAWQC_SETTINGS, scope=Vendor.BRUKER, now=now)
         self.add_settings(RAWQC_SETTINGS, now=now)
 
 
-def _insert_once(collection: "MongoCollection[Document]", document: Document) -> None:
+def fallback_project() -> Project:
+    return Project(id=FALLBACK_PROJECT, name="Fallback", description="files that name no project")
+
+
+def _project_of(document: Document) -> Project:
+    known = {key: value for key, value in document.items() if value is not None}
+    return Project.model_validate({**known, "_id": str(document["_id"])})
+
+
+def _settings_of(document: Document) -> Settings:
+    """Settings of a document, also of one that an older AlphaKraken wrote: it knew one program
+    only, one version of each, and named the document after the settings."""
+    known = {key: value for key, value in document.items() if value is not None}
+    known.setdefault("name", str(document["_id"]))
+    known.setdefault("software_type", SOFTWARE_TYPE_ALPHADIA)
+    known.setdefault("metrics_type", known["software_type"])
+    try:
+        return Settings.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsRefused(
+            "Settings in MongoDB can't be read",
+            file=f"{known['name']} version {known.get('version', 1)}",
+            expected=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            found=repr(first["input"]),
+            next_step="add a new version of these settings, and upgrade the project to it.",
+        ) from error
+
+
+def _scope_of(line: Document, settings: Settings) -> ScopedSettings:
+    return ScopedSettings(
+        settings=settings.name,
+        software_type=settings.software_type,
+        scope=line.get("scope") or ANY_SCOPE,
+        excluded=frozenset(line.get("excluded") or ()),
+        raw_file_id_filter=line.get("raw_file_id_filter") or None,
+    )
+
+
+def _insert_once(collection: "MongoCollection[Document]", document: Document) -> bool:
     try:
         collection.insert_one(document)
     except DuplicateKeyError:
-        return
+        return False
+    return True

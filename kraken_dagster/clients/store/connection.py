@@ -9,6 +9,7 @@ from pymongo.errors import ConfigurationError, InvalidURI
 from kraken_dagster.clients.store import catalog, jobs, raw_files
 from kraken_dagster.clients.store.board import StatusBoard
 from kraken_dagster.clients.store.catalog import Catalog
+from kraken_dagster.clients.store.inputs import Inputs
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
 from kraken_dagster.clients.store.raw_files import RawFiles
 from kraken_dagster.clients.store.translation import translated
@@ -34,6 +35,7 @@ class Store:
         self.raw_files = RawFiles(self._database["raw_file"])
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
+        self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)
         self.board = StatusBoard(self._database["kraken_status"])
 

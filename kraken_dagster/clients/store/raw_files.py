@@ -4,6 +4,7 @@ A status changes by compare-and-set on the old one; a run that works under a lea
 while it holds it. Every change is appended to the document's history.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -271,17 +272,16 @@ def parse(document: Document) -> RawFile:
     """
     try:
         return _parse(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+    except (ValidationError, TypeError, ValueError) as error:
+        where, told = _what_is_unreadable(error)
         return RawFile(
             id=str(document["_id"]),
             original_name=str(document.get("original_name") or document["_id"]),
             instrument_id=str(document.get("instrument_id")),
             status=Status.ERROR,
             status_details=short_details(
-                f"The document in MongoDB can't be read: {where}: {first['msg']}, found "
-                f"{first['input']!r}. Next: correct it in MongoDB."
+                f"The document in MongoDB can't be read: {where}: {told}. Next: correct it in "
+                "MongoDB."
             ),
             unreadable=where,
             created_at=_NO_DATE,
@@ -290,22 +290,41 @@ def parse(document: Document) -> RawFile:
         )
 
 
+def _what_is_unreadable(error: Exception) -> tuple[str, str]:
+    """The field and what is wrong with it."""
+    if not isinstance(error, ValidationError):
+        return "file_info", str(error)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return where, f"{first['msg']}, found {first['input']!r}"
+
+
 def _parse(document: Document) -> RawFile:
     created = document.get("created_at") or document.get("created_at_") or _NO_DATE
-    info = document.get("file_info") or {}
+    instrument_id = document.get("instrument_id") or "unknown"
+    known = {key: value for key, value in document.items() if value is not None}
     return RawFile.model_validate(
         {
-            **document,
+            **known,
+            "instrument_id": instrument_id,
             "created_at": created,
             "created_at_": document.get("created_at_") or created,
             "updated_at_": document.get("updated_at_") or created,
             "original_name": document.get("original_name") or document["_id"],
-            "file_info": {path: FileFact.from_record(record) for path, record in info.items()},
-            "acquisition": document.get("acquisition") or {},
-            "attempts": document.get("attempts") or {},
-            "history": document.get("history") or [],
+            "file_info": {
+                _below_backup_folder(path, instrument_id): FileFact.from_record(
+                    fact or (None, None)
+                )
+                for path, fact in (document.get("file_info") or {}).items()
+            },
         }
     )
+
+
+def _below_backup_folder(path: str, instrument_id: str) -> str:
+    """A member's path as it is recorded now: AlphaKraken's older versions had it start at the
+    backup root, with the instrument's and the month's folders."""
+    return re.sub(rf"^{re.escape(instrument_id)}/\d{{4}}_\d{{2}}/", "", path)
 
 
 def _event(

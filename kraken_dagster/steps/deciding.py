@@ -1,0 +1,159 @@
+"""Decides what is run on one backed up raw file: its settings, and in which attempt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kraken_dagster.domain.errors import ClusterError
+from kraken_dagster.domain.processing import (
+    Decision,
+    decide_processing,
+    settings_in_scope,
+)
+from kraken_dagster.domain.quant import JobState, QuantJob
+from kraken_dagster.domain.raw_file import FINAL, DecidedSettings, RawFile, Status
+from kraken_dagster.domain.settings import Settings
+from kraken_dagster.steps.attempts import JOBS_COUNTER, decided
+from kraken_dagster.steps.engine_health import note_trouble, trouble_with
+from kraken_dagster.steps.leases import Held
+from kraken_dagster.steps.submission import withdraw
+from kraken_dagster.steps.world import World
+
+# A result's folder is named `out_<raw file id>`, and what programs write there after it again.
+_LONGEST_NAME_BYTES = 200
+
+
+@dataclass(frozen=True)
+class QuantOutcome:
+    """`submitted` jobs; none with the reason in words when there was nothing to submit."""
+
+    raw_file: RawFile
+    reason: str
+    submitted: tuple[QuantJob, ...] = ()
+
+
+def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutcome | None:
+    """The outcome if the file is not to be processed; else its settings are recorded as decided."""
+    raw_file = held.raw_file
+    settings = settings_for(world, raw_file)
+    decision = decision_on(world, raw_file, has_settings=bool(settings))
+    _withdraw_dropped(world, raw_file, settings if decision.process else [])
+    if not decision.process:
+        assert decision.status is not None
+        if raw_file.status in (decision.status, *(FINAL - {Status.ERROR})):
+            return QuantOutcome(raw_file, decision.details or "")
+        ended = end(world, held, run_id, decision.status, decision.details)
+        return QuantOutcome(ended, decision.details or "")
+    attempt = _attempt(world, raw_file)
+    raw_file = world.store.raw_files.get(raw_file.id)
+    again = f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""
+    held.raw_file = world.store.raw_files.transition(
+        raw_file,
+        Status.QUEUED_FOR_QUANTING,
+        now=world.now(),
+        reason=_applies(settings) + again,
+        run_id=run_id,
+        lease=held.lease,
+        fields={
+            "retry_at": None,
+            "quant_settings": as_fields(decided(world, raw_file, settings, attempt)),
+        },
+    )
+    return None
+
+
+def decide_late(world: World, raw_file: RawFile, run_id: str) -> RawFile:
+    """The settings of a file that is queued without any: another program has queued it."""
+    settings = settings_for(world, raw_file)
+    attempt = raw_file.attempts.get(JOBS_COUNTER) or _attempt(world, raw_file)
+    raw_file = world.store.raw_files.get(raw_file.id)
+    return world.store.raw_files.update(
+        raw_file,
+        {"quant_settings": as_fields(decided(world, raw_file, settings, attempt))},
+        now=world.now(),
+        note=_applies(settings),
+        run_id=run_id,
+    )
+
+
+def decision_on(world: World, raw_file: RawFile, *, has_settings: bool) -> Decision:
+    """Whether a file is processed, and why not."""
+    instrument = world.instrument(raw_file.instrument_id)
+    decision = decide_processing(
+        vendor=instrument.type,
+        raw_file_id=raw_file.id,
+        original_name=raw_file.original_name,
+        size_bytes=raw_file.size,
+        acquisition_errors=raw_file.acquisition.get("errors", ()),
+        skip_processing=instrument.skip_processing or instrument.skip_quanting,
+        has_settings=has_settings,
+    )
+    if decision.process and (reason := _unfit_for_processing(raw_file.id)):
+        return Decision(False, Status.DONE_NOT_QUANTED, reason)
+    return decision
+
+
+def settings_for(world: World, raw_file: RawFile) -> list[Settings]:
+    """The settings that apply to a file, one for each software type."""
+    assigned = world.store.catalog.assigned(raw_file.project_id)
+    chosen = settings_in_scope(
+        [item.scope for item in assigned],
+        instrument_id=raw_file.instrument_id,
+        vendor=world.instrument(raw_file.instrument_id).type,
+        raw_file_id=raw_file.id,
+    )
+    return [item.settings for item in assigned if any(item.scope is entry for entry in chosen)]
+
+
+def end(world: World, held: Held, run_id: str, status: Status, details: str | None) -> RawFile:
+    return world.store.raw_files.transition(
+        held.raw_file,
+        status,
+        now=world.now(),
+        reason=details,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"retry_at": None, "failures": 0},
+    )
+
+
+def as_fields(items: Sequence[DecidedSettings]) -> list[Mapping[str, Any]]:
+    return [item.model_dump() for item in items]
+
+
+def _applies(settings: Sequence[Settings]) -> str:
+    names = ", ".join(item.name for item in settings) or "none"
+    return f"{len(settings)} settings apply: {names}"
+
+
+def _unfit_for_processing(raw_file_id: str) -> str | None:
+    """Names that programs would trip over, though every character of them is fine."""
+    if raw_file_id.startswith("-"):
+        return "Filename starts with a dash."
+    if len(raw_file_id.encode()) > _LONGEST_NAME_BYTES:
+        return f"Filename is longer than {_LONGEST_NAME_BYTES} bytes."
+    return None
+
+
+def _withdraw_dropped(world: World, raw_file: RawFile, settings: Sequence[Settings]) -> None:
+    """Takes back what an error left intended and is not decided on any more: it holds a slot."""
+    kept = {(item.name, item.version) for item in settings}
+    for job in world.store.jobs.of(raw_file.id):
+        dropped = (job.settings_name, job.settings_version) not in kept
+        if not dropped or job.state is not JobState.INTENDED:
+            continue
+        if trouble_with(world, job.engine, world.now()):
+            continue
+        try:
+            withdraw(world, job)
+        except ClusterError as error:  # it keeps its slot until the cluster can be asked
+            note_trouble(world, job.engine, error)
+
+
+def _attempt(world: World, raw_file: RawFile) -> int | None:
+    """The number of the file's set of jobs. A set that an error cut short is completed, so that
+    what was perhaps submitted is asked for by the same name."""
+    begun = raw_file.attempts.get(JOBS_COUNTER)
+    if raw_file.status is Status.ERROR and world.store.jobs.of(raw_file.id, attempt=begun):
+        return begun
+    return world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)

@@ -1,0 +1,97 @@
+"""The files that a job reads beside the raw file: what they were when it was submitted.
+
+A library of gigabytes is read once: its digest is kept in MongoDB and holds as long as the file's
+size, times and inode are the same.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from kraken_dagster.clients.bounded import beating, bounded
+from kraken_dagster.clients.reading import digest
+from kraken_dagster.clients.store.inputs import KnownInput
+from kraken_dagster.domain.errors import InputMissing, UnsafePath
+from kraken_dagster.domain.quant import InputFile, QuantJob
+from kraken_dagster.domain.settings import Settings
+from kraken_dagster.domain.vendors import safe_relative
+from kraken_dagster.steps.world import World
+
+_PARAMETER = "parameter"
+
+
+def inputs_of(world: World, settings: Settings, job: QuantJob) -> list[InputFile]:
+    """Every file that the settings name, digested.
+
+    Raises:
+        InputMissing: one is not there, or can't be read.
+    """
+    folder = world.settings_folder(settings)
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    return [
+        _digested(world, folder / path, role=role, path=path, stall_s=stall_s)
+        for role, path in _named(settings, job, folder)
+    ]
+
+
+def changed_since(world: World, settings_name: str, item: InputFile) -> bool:
+    """Whether an input is not what it was when its job was submitted."""
+    root = world.config.locations.settings or world.config.locations.output
+    path = root.path / safe_relative(settings_name) / safe_relative(item.path)
+    try:
+        facts = path.stat()
+    except OSError:
+        return True
+    return (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns)
+
+
+def _named(settings: Settings, job: QuantJob, folder: Path) -> Iterator[tuple[str, str]]:
+    """Roles and paths below the settings' folder: of the fields, and of what the parameters name.
+
+    A parameter counts where the file is there: what else has the folder's path in front may be
+    anything, a folder or an output.
+    """
+    fields = {
+        "fasta": settings.fasta_file_name,
+        "library": settings.speclib_file_name,
+        "config": settings.config_file_name,
+    }
+    named = {str(safe_relative(name)): role for role, name in fields.items() if name}
+    for path, role in named.items():
+        yield role, path
+    for argument in job.command:
+        _, found, rest = argument.partition(f"{job.settings_path}/")
+        if not found or rest in named:
+            continue
+        try:
+            path = str(safe_relative(rest))
+        except UnsafePath:
+            continue
+        if (folder / path).is_file():
+            named[path] = _PARAMETER
+            yield _PARAMETER, path
+
+
+def _digested(world: World, file: Path, *, role: str, path: str, stall_s: float) -> InputFile:
+    try:
+        facts = bounded(file.stat, timeout_s=stall_s, what=file)
+        known = world.store.inputs.get(str(file))
+        if known is None or not known.is_of(facts):
+            md5 = beating(partial(_md5, file), stall_s=stall_s, what=file)
+            known = KnownInput.of(facts, md5=md5)
+            if known.is_of(file.stat()):  # one that changed meanwhile is digested anew next time
+                world.store.inputs.put(str(file), known, now=world.now())
+    except OSError as error:
+        raise InputMissing(
+            f"The {role} that the settings name can't be read",
+            file=file,
+            found=os.strerror(error.errno) if error.errno else error,
+            next_step="put it there, or name another in a new version of the settings. Tried "
+            "again by itself.",
+        ) from error
+    return InputFile(role=role, path=path, size=known.size, mtime_ns=known.mtime_ns, md5=known.md5)
+
+
+def _md5(file: Path, beat) -> str:
+    return digest(file, on_bytes=beat).md5 or ""

@@ -1,0 +1,84 @@
+"""Where a result comes from: what ran, on which bytes, under which settings, and when."""
+
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.result_files import read_text
+from kraken_dagster.domain.errors import ClusterError
+from kraken_dagster.domain.quant import QuantJob
+from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.software_version import software_version
+from kraken_dagster.steps.inputs import changed_since
+from kraken_dagster.steps.world import World
+
+# What programs write in their result folders; the job's own log comes last.
+_LOGS = ("log.txt", "kraken.log", "report.log.txt")
+_LOG_BYTES = 64 * 1024
+_LOG_LINES = 10_000
+
+
+def provenance_of(world: World, raw_file: RawFile, job: QuantJob) -> dict[str, Any]:
+    """All that another person needs to tell, years later, what a result means.
+
+    Digests are MD5 as hex, sizes bytes, times UTC. `changed` says of an input that it was not the
+    same any more when the result was read.
+    """
+    return {
+        "kraken": version("kraken-dagster"),
+        "settings": {
+            "name": job.settings_name,
+            "version": job.settings_version,
+            "digest": job.settings_digest,
+        },
+        "software": job.software,
+        "software_type": job.software_type,
+        "software_version": _version(world, job),
+        "command": job.command,
+        "engine": job.engine,
+        "job": job.id,
+        "cluster_job_id": job.cluster_job_id,
+        "node": job.node,
+        "attempt": job.attempt,
+        "submitted_at": job.tried_at or job.created_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "raw_file": [
+            {"path": path, "size": fact.size, "md5": fact.md5}
+            for path, fact in raw_file.file_info.items()
+        ],
+        "inputs": _inputs(world, job),
+    }
+
+
+def _inputs(world: World, job: QuantJob) -> list[Mapping[str, Any]]:
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    return [
+        {
+            **item.model_dump(include={"role", "path", "size", "md5"}),
+            "changed": bounded(
+                partial(changed_since, world, job.settings_name, item),
+                timeout_s=stall_s,
+                what=item.path,
+            ),
+        }
+        for item in job.inputs
+    ]
+
+
+def _version(world: World, job: QuantJob) -> str | None:
+    stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
+
+    def written() -> list[str]:
+        return [read_text(folder, name, limit=_LOG_BYTES) for name in _LOGS]
+
+    for text in bounded(written, timeout_s=stall_s, what=folder):
+        if (found := software_version(text)) is not None:
+            return found
+    try:
+        printed = world.engines[job.engine].log_tail(job.spec(), lines=_LOG_LINES)
+    except ClusterError:  # it matters less than the figures
+        return None
+    return software_version(printed)
