@@ -1,33 +1,31 @@
 """The `kraken` command. Exit codes: 0 fine, 1 found something wrong, 2 wrong use."""
 
 import getpass
-import json
+import shlex
 import sys
-from collections.abc import Callable
-from datetime import datetime
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
 from kraken_dagster import reports
+from kraken_dagster.cli_common import (
+    json_option,
+    open_world,
+    print_json,
+    print_table,
+    printable,
+    told,
+)
+from kraken_dagster.cli_project import project
+from kraken_dagster.cli_settings import settings
 from kraken_dagster.clients.config_file import config_path, load_config
-from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
-from kraken_dagster.steps.world import World
 from kraken_dagster.supervision import Supervisor, run_until_stopped
-from resources.store import StoreResource
-
-_WIDTH_WITHOUT_TERMINAL = 240
-_COLORS = {"ok": "green", "warning": "yellow", "error": "red", "done": "green"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,27 +42,14 @@ def main(context: click.Context, path: Path | None) -> None:
     context.obj = (path or config_path()).absolute()
 
 
-def _told(function: Callable[..., None]) -> Callable[..., None]:
-    """Prints the project's errors as they are, and exits with 1."""
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except KrakenError as error:
-            click.echo(f"kraken: {error}", err=True)
-            sys.exit(1)
-
-    return call
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+main.add_command(project)
+main.add_command(settings)
 
 
 @main.command()
 @click.option("--port", default=3000, show_default=True, help="Dagit's port on this machine.")
 @click.pass_obj
-@_told
+@told
 def up(path: Path, port: int) -> None:
     """Start MongoDB if none is configured, Dagit and the daemon; end them with Ctrl-C."""
     run_until_stopped(Supervisor(load_config(path), path, port=port))
@@ -82,7 +67,7 @@ def up(path: Path, port: int) -> None:
 )
 @click.option("--files", "count", default=4, show_default=True, help="Files per instrument.")
 @click.option("--speed", default=400.0, show_default=True, help="Laboratory s per real second.")
-@_told
+@told
 def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
     """Run Kraken on a SIMULATED laboratory: three instruments that write files of their vendors.
 
@@ -93,7 +78,7 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
         laboratory.serve(port)
         return
     rows, problems = laboratory.run_once()
-    _print_table(rows, ["instrument", "file", "status", "expected", "size_bytes", "reason"])
+    print_table(rows, ["instrument", "file", "status", "expected", "size_bytes", "reason"])
     for problem in problems:
         click.echo(f"kraken: {problem}", err=True)
     click.echo(laboratory.farewell())
@@ -101,14 +86,14 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
 
 
 @main.command()
-@_json_option
+@json_option
 @click.pass_obj
-@_told
+@told
 def status(path: Path, as_json: bool) -> None:
     """How the instruments are and what their files are doing; 1 if something is wrong."""
-    found = reports.status(_world(path))
+    found = reports.status(open_world(path))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         if found["simulation"]:
             click.echo("SIMULATION: these instruments are not real")
@@ -117,11 +102,11 @@ def status(path: Path, as_json: bool) -> None:
             for item in found["instruments"]
         ]
         columns = ["id", "type", "status", "looked_at", "free_space_gb", "files", "details"]
-        _print_table(rows, columns)
+        print_table(rows, columns)
         columns = ["id", "type", "status", "asked_at", "open_jobs", "details"]
-        _print_table(found["engines"], columns)
+        print_table(found["engines"], columns)
         for problem in found["wrong"]:
-            click.echo(f"WRONG: {_text(problem)}")
+            click.echo(f"WRONG: {printable(problem)}")
     sys.exit(1 if found["wrong"] else 0)
 
 
@@ -135,9 +120,9 @@ def status(path: Path, as_json: bool) -> None:
     help="Only these; repeatable.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
-@_json_option
+@json_option
 @click.pass_obj
-@_told
+@told
 def files(
     path: Path,
     instruments: tuple[str, ...],
@@ -146,7 +131,7 @@ def files(
     as_json: bool,
 ) -> None:
     """List the newest raw files, newest first."""
-    world = _world(path)
+    world = open_world(path)
     if unknown := set(instruments) - set(world.config.instruments):
         known = ", ".join(world.config.instruments)
         raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))} (known: {known})")
@@ -157,54 +142,72 @@ def files(
         limit=limit,
     )
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print_table(
+    print_table(
         rows, ["id", "instrument", "status", "backup", "size_bytes", "created_at", "details"]
     )
 
 
 @main.command()
 @click.argument("raw_file_id")
-@_json_option
+@json_option
 @click.pass_obj
-@_told
+@told
 def show(path: Path, raw_file_id: str, as_json: bool) -> None:
     """Everything that is known of one raw file: members and digests, jobs, metrics, history."""
-    found = reports.show(_world(path), raw_file_id)
+    found = reports.show(open_world(path), raw_file_id)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for name, value in found.items():
         if isinstance(value, dict) and name != "file_info":
             for part, detail in value.items():
-                click.echo(f"{name + '.' + part:28} {_text(detail)}")
+                click.echo(f"{name + '.' + part:28} {printable(detail)}")
         elif name not in ("file_info", "jobs", "metrics", "history"):
-            click.echo(f"{name:28} {_text(value)}")
+            click.echo(f"{name:28} {printable(value)}")
     for name, fact in found["file_info"].items():
-        click.echo(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {_text(name)}")
+        click.echo(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {printable(name)}")
     for job in found["jobs"]:
         where = f"{job['_id']}: {job['state']} ({job['cluster_job_id']} on {job['engine']})"
         where += f" in {job['output_path']}"
         where += f": {job['detail']}" if job["detail"] else ""
-        click.echo(f"{'job':28} {_text(where)}")
+        click.echo(f"{'job':28} {printable(where)}")
     for result in found["metrics"]:
-        which = f"{result['settings_name']} v{result['settings_version']}"
-        click.echo(f"{'metrics':28} {_text(which)}")
-        for key, value in result.items():
-            if isinstance(value, int | float):
-                click.echo(f"  {_text(key):36} {value}")
+        _print_result(result)
     columns = ["at", "from", "to", "reason", "run_id"]
-    _print_table(found["history"], columns)
+    print_table(found["history"], columns)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """Figures, and where they come from; documents of other programs lack some of it."""
+    name, version = result.get("settings_name", "n/a"), result.get("settings_version", 1)
+    mark = "" if result["current"] else " (an older or incomplete one)"
+    click.echo(f"{'metrics':28} {printable(f'{name} v{version}{mark}')}")
+    for key, value in result.items():
+        if isinstance(value, int | float) and key not in ("settings_version", "current"):
+            click.echo(f"  {printable(key):36} {value}")
+    for key, value in (result.get("provenance") or {}).items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                words = " ".join(str(part) for part in item.values() if part is not False)
+                click.echo(f"  {'from ' + key:36} {printable(words)}")
+        elif isinstance(value, dict):
+            words = ", ".join(f"{part} {detail}" for part, detail in value.items())
+            click.echo(f"  {'from ' + key:36} {printable(words)}")
+        elif isinstance(value, list):
+            click.echo(f"  {'from ' + key:36} {printable(shlex.join(map(str, value)))}")
+        elif value is not None:
+            click.echo(f"  {'from ' + key:36} {printable(value)}")
 
 
 @main.command()
 @click.argument("raw_file_ids", nargs=-1, required=True)
 @click.pass_obj
-@_told
+@told
 def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
     """Do the failed step of these raw files again, at the sensors' next tick."""
-    world, failed = _world(path), False
+    world, failed = open_world(path), False
     for raw_file_id in raw_file_ids:
         try:
             _, what_follows = retry_step(world, raw_file_id, asked_by=getpass.getuser())
@@ -212,56 +215,20 @@ def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
             click.echo(f"kraken: {error}", err=True)
             failed = True
         else:
-            click.echo(f"{_text(raw_file_id)}: {what_follows}")
+            click.echo(f"{printable(raw_file_id)}: {what_follows}")
     sys.exit(1 if failed else 0)
 
 
 @main.command()
-@_json_option
+@json_option
 @click.pass_obj
-@_told
+@told
 def doctor(path: Path, as_json: bool) -> None:
     """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
     config = load_config(path)
-    findings = doctor_module.examine(config, lambda: _world(path))
+    findings = doctor_module.examine(config, lambda: open_world(path))
     if as_json:
-        _print_json([vars(item) for item in findings])
+        print_json([vars(item) for item in findings])
     else:
-        _print_table([vars(item) for item in findings], ["level", "what", "found"])
+        print_table([vars(item) for item in findings], ["level", "what", "found"])
     sys.exit(1 if any(item.level == "error" for item in findings) else 0)
-
-
-def _world(path: Path) -> World:
-    config = load_config(path)
-    store = StoreResource(uri=config.mongodb.uri, home=str(config.home)).create_store()
-    engines = make_engines(config.engines, config.home)
-    return World(config=config, store=store, engines=engines)
-
-
-def _print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    console.print(table)
-
-
-def _cell(value: Any) -> Text:
-    text = _text(value)
-    return Text(text, style=_COLORS.get(text, ""))
-
-
-def _text(value: Any) -> str:
-    """A value for a terminal: names from disks keep their control characters to themselves."""
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
-
-
-def _print_json(value: Any) -> None:
-    def plain(item: Any) -> str:
-        return item.isoformat() if isinstance(item, datetime) else str(item)
-
-    click.echo(json.dumps(value, default=plain, indent=2))

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
+from kraken_dagster.clients.store.jobs import current_results
 from kraken_dagster.domain.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.steps.world import World
 
@@ -135,6 +136,13 @@ def show(world: World, raw_file_id: str) -> dict[str, Any]:
             job.model_dump(by_alias=True, exclude={"environment"})
             for job in world.store.jobs.of(raw_file_id)
         ],
-        "metrics": world.store.metrics.of(raw_file_id),
+        "metrics": _results(world, raw_file_id),
         "history": raw_file.history,
     }
+
+
+def _results(world: World, raw_file_id: str) -> list[dict[str, Any]]:
+    """Every result, newest first; `current` is the one of its settings that counts."""
+    found = world.store.metrics.of(raw_file_id)
+    current = [item["_id"] for item in current_results(found)]
+    return [{**item, "current": item["_id"] in current} for item in found]

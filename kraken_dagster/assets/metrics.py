@@ -1,7 +1,9 @@
 """The asset `metrics`: figures from the results, in MongoDB and plotted by Dagit."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -39,7 +41,7 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
             context.log.warning(str(reason))
             return
         context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
-        if any(outcome.figures.values()):
+        if outcome.provenance:
             yield dg.MaterializeResult(metadata=_figures_metadata(outcome))
         if outcome.failures:
             raise dg.Failure(
@@ -67,7 +69,18 @@ def _figures_metadata(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:
                 metadata[key] = dg.MetadataValue.text(str(value))
             elif value is not None and math.isfinite(value):
                 metadata[key] = dg.MetadataValue.float(float(value))
+    for settings, origin in outcome.provenance.items():
+        metadata[f"{settings} provenance"] = dg.MetadataValue.json(_as_json(origin))
     return metadata
+
+
+def _as_json(value: Any) -> Any:
+    """Plain values, with times as ISO 8601."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _log_tails(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:

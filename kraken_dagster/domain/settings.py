@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from kraken_dagster.domain.processing import ScopedSettings
 from kraken_dagster.domain.resources import Resources
@@ -42,29 +42,47 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: str
-    version: int = 1
-    number: int | None = None
-    description: str = ""
-    software_type: str = SOFTWARE_TYPE_CUSTOM
-    software: str
-    metrics_type: str = SOFTWARE_TYPE_CUSTOM
-    config_params: str | None = None
-    config_file_name: str | None = None
-    fasta_file_name: str | None = None
-    speclib_file_name: str | None = None
-    num_threads: int = 1
-    job_engine: str | None = None
-    slurm_partition: str | None = None
-    slurm_nodes: int | None = None
-    slurm_cpus_per_task: int | None = None
-    slurm_mem: str | None = None
-    slurm_time: str | None = None
-    slurm_directives: tuple[str, ...] = ()
-    # A job that ran out of memory or time is submitted again with twice as much, up to these.
-    slurm_max_mem: str | None = None
-    slurm_max_time: str | None = None
-    status: str = ACTIVE
+    name: str = Field(description="1 to 64 of a-z, A-Z, 0-9 and _; the folder of its files.")
+    version: int = Field(1, description="Counts from 1; a version that was used never changes.")
+    number: int | None = Field(None, description="Counts all versions of all settings.")
+    description: str = Field("", description="For people; 512 characters at most.")
+    software_type: str = Field(
+        SOFTWARE_TYPE_CUSTOM,
+        description="alphadia, custom, diann, msqc or skyline; of each type one settings applies.",
+    )
+    software: str = Field(
+        description="The program below locations.software; for alphadia a conda environment."
+    )
+    metrics_type: str = Field(
+        SOFTWARE_TYPE_CUSTOM, description="What reads the results; see metrics.md."
+    )
+    config_params: str | None = Field(
+        None, description="Parameters of the program, with placeholders like RAW_FILE_PATH."
+    )
+    config_file_name: str | None = Field(None, description="In the settings' folder.")
+    fasta_file_name: str | None = Field(None, description="In the settings' folder.")
+    speclib_file_name: str | None = Field(
+        None, description="In the settings' folder; alphadia needs it or a fasta."
+    )
+    num_threads: int = Field(1, description="Threads of the program.")
+    job_engine: str | None = Field(
+        None, description="One of `engines` in instruments.yaml; else the instrument's."
+    )
+    slurm_partition: str | None = Field(None, description="The partition.")
+    slurm_nodes: int | None = Field(None, description="`--nodes` of sbatch.")
+    slurm_cpus_per_task: int | None = Field(None, description="`--cpus-per-task` of sbatch.")
+    slurm_mem: str | None = Field(None, description="`--mem`: <number>[KMGT], like 64G.")
+    slurm_time: str | None = Field(None, description="`--time`: HH:MM:SS or D-HH:MM:SS.")
+    slurm_directives: tuple[str, ...] = Field(
+        (), description="Further options of sbatch, like `--account=proteomics`."
+    )
+    slurm_max_mem: str | None = Field(
+        None, description="A job that ran out of memory runs again with twice as much, up to this."
+    )
+    slurm_max_time: str | None = Field(
+        None, description="A job that ran out of time runs again with twice as much, up to this."
+    )
+    status: str = Field(ACTIVE, description="`active`, or `inactive`: archived.")
 
     @property
     def title(self) -> str:

@@ -14,7 +14,7 @@ _PATTERNS = tuple(
     for pattern in (
         rf"\bversion:? v?({_NUMBER})",
         rf"\bDIA-NN ({_NUMBER})",
-        rf"\bSkyline\b[^\d\n]*(?:\(64-bit\) )?({_NUMBER})",
+        rf"\bSkyline\w* (?:\(64-bit\) )?({_NUMBER})",
         rf"^\s*[A-Za-z][\w-]* v?(\d+\.{_NUMBER})\s*$",
     )
 )

@@ -39,11 +39,13 @@ class JobResult:
 
 @dataclass(frozen=True)
 class CollectOutcome:
-    """Figures by settings name; failures as pairs of settings name and reason."""
+    """Figures and provenance of results by settings name; failures as pairs of settings name and
+    reason."""
 
     raw_file: RawFile
     reason: str
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: Sequence[tuple[str, str]] = ()
     jobs: Sequence[QuantJob] = ()
 
@@ -91,6 +93,9 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
             held.raw_file,
             "; ".join(f"{job.id} is {job.state}" for job in still_open) or "no jobs",
             figures={item.job.settings_name: item.figures for item in taken},
+            provenance={
+                item.job.settings_name: item.provenance for item in taken if item.provenance
+            },
             failures=[(item.job.settings_name, item.failure) for item in taken if item.failure],
             jobs=[*(item.job for item in taken), *still_open],
         )
@@ -174,6 +179,7 @@ class _Taken:
     job: QuantJob
     figures: Mapping[str, Any]
     failure: str | None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
@@ -192,7 +198,7 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
         return _Taken(job, {}, str(error))
     provenance = provenance_of(world, raw_file, job)
     world.store.metrics.add(job, figures, provenance=provenance, now=world.now())
-    return _Taken(job, figures, None)
+    return _Taken(job, figures, None, provenance)
 
 
 def _with_last_words(world: World, job: QuantJob) -> QuantJob:

@@ -52,6 +52,7 @@ class Catalog:
         self._projects: MongoCollection[Document] = database["project"]
         self._settings: MongoCollection[Document] = database["settings"]
         self._assignments: MongoCollection[Document] = database["project_settings"]
+        self._numbers: MongoCollection[Document] = database["settings_number"]
 
     def projects(self) -> list[Project]:
         """All projects, by id."""
@@ -140,14 +141,12 @@ class Catalog:
         return True
 
     def _number(self, settings_id: ObjectId) -> None:
-        """Gives settings the next number; of two that took the same, the later takes another."""
-        while True:
-            top = self._settings.find_one({"number": {"$ne": None}}, sort=[("number", DESCENDING)])
-            number = 1 if top is None else int(top["number"]) + 1
-            self._settings.update_one({"_id": settings_id}, {"$set": {"number": number}})
-            same = [item["_id"] for item in self._settings.find({"number": number}, {"_id": 1})]
-            if min(same) == settings_id:
-                return
+        """Gives settings the next number; the taken ones have a document each, which no two get."""
+        top = self._settings.find_one({"number": {"$ne": None}}, sort=[("number", DESCENDING)])
+        number = 1 if top is None else int(top["number"]) + 1
+        while not _insert_once(self._numbers, {"_id": number, "settings": settings_id}):
+            number += 1
+        self._settings.update_one({"_id": settings_id}, {"$set": {"number": number}})
 
     def archive_settings(self, settings: Settings) -> None:
         change = {"$set": {"status": ARCHIVED}}

@@ -1,6 +1,6 @@
 """The collections `quant_job` (ours: one document per job) and `metrics` (one per result)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import md5
 from typing import Any
@@ -210,6 +210,26 @@ class Metrics:
         """All results of a file, newest first."""
         found = self._collection.find({"raw_file": raw_file_id})
         return list(found.sort("created_at_", DESCENDING))
+
+
+def current_results(results: Sequence[Document]) -> list[Document]:
+    """Of each settings the newest complete result, so that a failed rerun hides nothing; of those
+    that never were complete the newest.
+
+    Args:
+        results: of one file, newest first. Those of other programs count as complete.
+    """
+    chosen: dict[tuple[Any, Any], Document] = {}
+    for item in results:
+        settings = (item.get("settings_name"), item.get("settings_version"))
+        if settings not in chosen or (_problem(chosen[settings]) and not _problem(item)):
+            chosen[settings] = item
+    return list(chosen.values())
+
+
+def _problem(result: Document) -> str | None:
+    problem: str | None = (result.get("provenance") or {}).get("problem")
+    return problem
 
 
 def object_id(*parts: str) -> ObjectId:
