@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from kraken_dagster.cli import main
-from kraken_dagster.domain import config, engines, errors
+from kraken_dagster.domain import config, engines, errors, settings
 
 _ROOT = Path(__file__).resolve().parents[1]
 _MODELS = (
@@ -44,13 +45,32 @@ def test_keys_without_effect_are_marked():
     assert marked == config.NOT_IN_EFFECT_YET
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+def _commands(group: click.Group, prefix: str = "kraken") -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        found[f"{prefix} {name}"] = command
+        if isinstance(command, click.Group):
+            found |= _commands(command, f"{prefix} {name}")
+    return found
+
+
+_COMMANDS = _commands(main)
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_every_command_and_option_is_documented(command):
-    text = _read("docs/commands.md")
-    row = next(line for line in text.splitlines() if line.startswith(f"| `kraken {command}"))
-    for parameter in main.commands[command].params:
-        if parameter.opts[0].startswith("--"):
+    lines = _read("docs/commands.md").splitlines()
+    row = next(line for line in lines if re.match(rf"\| `{command}[ `]", line))
+    for parameter in _COMMANDS[command].params:
+        is_field = parameter.name in settings.Settings.model_fields  # settings.md has those
+        if parameter.opts[0].startswith("--") and not is_field:
             assert parameter.opts[0] in row
+
+
+def test_every_field_of_settings_is_documented():
+    text = _read("docs/settings.md")
+    for name, field in settings.Settings.model_fields.items():
+        assert f"| `{name}` | {field.description} |" in text
 
 
 def test_the_tree_of_errors_in_the_docstring_is_complete():

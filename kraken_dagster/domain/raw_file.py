@@ -54,6 +54,18 @@ FINAL = frozenset(
 OPEN_ACQUISITION = frozenset({Status.QUEUED_FOR_MONITORING, Status.MONITORING_ACQUISITION})
 BACKUP_UNDER_WAY = frozenset({Status.CHECKSUMMING, Status.CHECKSUMMING_DONE, Status.COPYING})
 
+_AFTER_BACKUP = frozenset(
+    {
+        Status.COPYING_DONE,
+        Status.COMPUTING_MSQC,
+        Status.QUEUED_FOR_QUANTING,
+        Status.QUANTING,
+        Status.DONE,
+        Status.DONE_NOT_QUANTED,
+        Status.QUANTING_FAILED,
+    }
+)
+
 # What a step may do by itself. Any status but IGNORED may also become ERROR, and a final one is
 # otherwise left only when a step is asked for again (`ASKED_AGAIN`).
 _TRANSITIONS: Mapping[Status, frozenset[Status]] = {
@@ -223,6 +235,8 @@ class RawFile(BaseModel):
 
     @property
     def is_backed_up(self) -> bool:
+        if self.backup_status is None:  # AlphaKraken's older documents have but these two
+            return bool(self.file_info) and self.status in _AFTER_BACKUP
         return self.backup_status in BACKED_UP
 
     @property
