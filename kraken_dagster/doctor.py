@@ -14,7 +14,7 @@ from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
 from kraken_dagster.domain.errors import FolderError, KrakenError
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
-from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
+from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
 from kraken_dagster.steps.world import World
 
 _TIMEOUT_S = 20.0
@@ -102,23 +102,50 @@ def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:
 
 
 def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:
+    _, unreadable = world.store.catalog.all_settings()
+    for name in unreadable:
+        told = f"settings {name!r} in MongoDB can't be read; `kraken settings show` says why"
+        yield Finding("error", "settings", told)
     projects = [FALLBACK_PROJECT, *world.store.catalog.project_ids()]
-    assigned = [item for name in projects for item in world.store.catalog.assigned(name)]
+    assigned = [item.settings for name in projects for item in world.store.catalog.assigned(name)]
     if not assigned:
         yield Finding("warning", "settings", "none are assigned, so that no file is processed")
+    for settings in {item.title: item for item in assigned}.values():
+        yield from _program(config, settings)
+        yield from _inputs(world, settings)
+        if settings.job_engine is not None and settings.job_engine not in config.engines:
+            yield Finding(
+                "warning",
+                "settings",
+                f"{settings.title} wants the engine {settings.job_engine!r}, which is none of "
+                "`engines`; its jobs run on the instrument's engine",
+            )
+
+
+def _program(config: KrakenConfig, settings: Settings) -> Iterator[Finding]:
     here = any(isinstance(engine, LocalEngine) for engine in config.engines.values())
-    for settings in {item.settings.name: item.settings for item in assigned}.values():
-        by_name = settings.software in BUILT_IN_PROGRAMS
-        if by_name or settings.software_type == SOFTWARE_TYPE_ALPHADIA or not here:
-            continue
-        root = config.locations.software
-        program = None if root is None else root.path / settings.software
-        if program is None or not os.access(program, os.X_OK):
+    by_name = settings.software in BUILT_IN_PROGRAMS
+    if by_name or settings.software_type == SOFTWARE_TYPE_ALPHADIA or not here:
+        return
+    root = config.locations.software
+    program = None if root is None else root.path / settings.software
+    if program is None or not os.access(program, os.X_OK):
+        yield Finding(
+            "error",
+            "software",
+            f"{settings.title} wants {settings.software!r}, which is no program below "
+            f"locations.software ({root.path if root else 'not set'})",
+        )
+
+
+def _inputs(world: World, settings: Settings) -> Iterator[Finding]:
+    folder = world.settings_folder(settings)
+    for name in (settings.fasta_file_name, settings.speclib_file_name, settings.config_file_name):
+        if name and not bounded((folder / name).is_file, timeout_s=_TIMEOUT_S, what=folder / name):
             yield Finding(
                 "error",
-                "software",
-                f"settings {settings.name!r} want {settings.software!r}, which is no program "
-                f"below locations.software ({root.path if root else 'not set'})",
+                "settings",
+                f"{settings.title} names {name!r}, which is not in {folder}: put it there",
             )
 
 

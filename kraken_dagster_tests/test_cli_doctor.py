@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click.testing
+import pymongo
 import pytest
 
 from kraken_dagster.cli import main
@@ -20,12 +21,18 @@ from kraken_dagster_tests.helpers import write_config
 Findings = dict[str, tuple[str, str]]
 
 
-def examine(path: Path) -> tuple[int, Findings]:
-    """The exit code, and by what was examined the level and what was found."""
+def examine_all(path: Path) -> tuple[int, list[tuple[str, str, str]]]:
+    """The exit code, and level, what was examined and what was found of each finding."""
     result = click.testing.CliRunner().invoke(main, ["--config", str(path), "doctor", "--json"])
     found = json.loads(result.stdout)
     assert all(set(item) == {"level", "what", "found"} for item in found)
-    return result.exit_code, {item["what"]: (item["level"], item["found"]) for item in found}
+    return result.exit_code, [(item["level"], item["what"], item["found"]) for item in found]
+
+
+def examine(path: Path) -> tuple[int, Findings]:
+    """The exit code, and by what was examined the last level and what was found."""
+    code, found = examine_all(path)
+    return code, {what: (level, words) for level, what, words in found}
 
 
 @pytest.fixture
@@ -129,7 +136,7 @@ def test_a_program_that_is_not_there_or_can_not_be_run_is_found(path, tmp_path, 
     assert code == 1
     level, words = found["software"]
     assert level == "error"
-    assert "'search' want 'search.sh'" in words
+    assert "search version 1 wants 'search.sh'" in words
     assert str(program.parent) in words
 
 
@@ -140,6 +147,29 @@ def test_a_program_that_can_be_run_is_no_finding(path, tmp_path, assigned):
     program.chmod(0o755)
     code, found = examine(path)
     assert (code, "software" in found) == (0, False)
+
+
+def test_what_settings_name_and_is_not_there_is_found(path, tmp_path, mongodb_uri):
+    settings = Settings(
+        name="s", software="kraken-rawqc", fasta_file_name="human.fasta", job_engine="docker"
+    )
+    with closing(connect(mongodb_uri)) as store:
+        store.prepare()
+        store.catalog.add_settings(settings, now=datetime.now(UTC))
+        store.catalog.assign(FALLBACK_PROJECT, settings, now=datetime.now(UTC))
+    code, found = examine_all(path)
+    assert code == 1
+    told = {level: words for level, what, words in found if what == "settings"}
+    assert "s version 1 names 'human.fasta', which is not in" in told["error"]
+    assert "s version 1 wants the engine 'docker', which is none of" in told["warning"]
+
+
+def test_settings_that_can_not_be_read_are_found(path, mongodb_uri):
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.get_default_database()["settings"].insert_one({"name": "odd", "num_threads": "x"})
+    code, found = examine_all(path)
+    assert code == 1
+    assert ("error", "settings") in {(level, what) for level, what, _ in found}
 
 
 def test_settings_that_nobody_assigned_are_told(path, mongodb_uri):
