@@ -38,12 +38,6 @@ def test_every_key_is_documented_with_its_description(model):
         ), f"docs/configuration.md tells something else of {name}"
 
 
-def test_keys_without_effect_are_marked():
-    text = _read("docs/configuration.md")
-    marked = set(re.findall(r"^\| `(\w+)` .*Not in effect yet", text, flags=re.MULTILINE))
-    assert marked == config.NOT_IN_EFFECT_YET
-
-
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_every_command_and_option_is_documented(command):
     text = _read("docs/commands.md")
