@@ -1,6 +1,6 @@
 """Reads a backup, file by file, and compares it with its record."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from kraken_dagster.clients.reading import require_root, target_errors
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import BackupDamaged, BackupUnwritable
 from kraken_dagster.domain.raw_file import FileFact
+from kraken_dagster.domain.vendors import safe_relative
 
 
 def require_store(root: Path, instrument_id: str) -> None:
@@ -96,6 +97,27 @@ def read_backup(
             f"{fact.size} bytes, MD5 {fact.md5}",
         )
     return read, fact
+
+
+def read_all(
+    folder: Path,
+    recorded: Mapping[str, FileFact],
+    *,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> dict[str, FileFact]:
+    """Every byte of a backup, compared with the record; the sizes of all its files first.
+
+    Raises:
+        BackupDamaged, BackupUnwritable
+    """
+    with Backup.open(folder) as backup:
+        for name, fact in recorded.items():
+            safe_relative(name)
+            backup.require_size(name, fact)
+        return {
+            name: read_backup(backup, name, fact, on_bytes=on_bytes)[1]
+            for name, fact in recorded.items()
+        }
 
 
 def damaged(path: Path, expected: str, found: str) -> BackupDamaged:

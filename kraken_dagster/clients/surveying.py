@@ -10,9 +10,10 @@ from kraken_dagster.clients.instrument_disk import (
     open_instrument,
     open_moved_aside,
 )
-from kraken_dagster.domain.errors import NotRecorded, PurgeRefused
+from kraken_dagster.domain.errors import PurgeRefused
 from kraken_dagster.domain.raw_file import FileFact
-from kraken_dagster.domain.vendors import RULES, Vendor, members, safe_relative
+from kraken_dagster.domain.retention import require_record
+from kraken_dagster.domain.vendors import RULES, Vendor, members
 
 _LOOK = "see what it is, and move it away if it isn't needed; then `kraken retry`."
 
@@ -53,7 +54,7 @@ def survey(target: Target) -> Survey:
         NotRecorded: the record has no size or digest, or is of something else.
         FolderError, InstrumentBusy: the instrument is away, or doesn't answer as it should.
     """
-    _refuse_odd_record(target)
+    require_record(target.vendor, target.raw_file_id, target.recorded)
     tree = Tree()
     with (
         open_instrument(target.instrument_folder) as root,
@@ -70,26 +71,6 @@ def survey(target: Target) -> Survey:
     _refuse_unknown(target, tree)
     gone = tuple(sorted(target.recorded.keys() - tree.files.keys()))
     return Survey(tree.files, tree.folders, gone)
-
-
-def _refuse_odd_record(target: Target) -> None:
-    keys = sorted(target.recorded)
-    for key in keys:
-        safe_relative(key)
-    if not keys or members(target.vendor, target.raw_file_id, keys) != keys:
-        raise NotRecorded(
-            "What is recorded is not the members of this raw file, so nothing can be proven",
-            file=target.raw_file_id,
-            found=ascii(keys[:5]),
-            next_step="leave the file where it is; `kraken show` has what is recorded.",
-        )
-    for key, fact in target.recorded.items():
-        if fact.size is None or fact.md5 is None:
-            raise NotRecorded(
-                "No size or digest is recorded, so nothing can be proven",
-                file=key,
-                next_step="leave the file where it is; `kraken show` has what is recorded.",
-            )
 
 
 def _names(target: Target, aside: Folder) -> list[str]:

@@ -73,7 +73,14 @@ _TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CHECKSUMMING_DONE: frozenset({Status.COPYING}),
     Status.COPYING: frozenset({Status.COPYING, Status.COPYING_DONE, Status.ACQUISITION_FAILED}),
     Status.COPYING_DONE: frozenset(
-        {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
+        {
+            Status.QUEUED_FOR_QUANTING,
+            Status.DONE_NOT_QUANTED,
+            Status.ACQUISITION_FAILED,
+            # a backup that was found damaged is whole again, and the file had ended before
+            Status.DONE,
+            Status.QUANTING_FAILED,
+        }
     ),
     Status.QUEUED_FOR_QUANTING: frozenset(
         {Status.QUANTING, Status.QUANTING_FAILED, Status.DONE_NOT_QUANTED}
@@ -209,6 +216,7 @@ class RawFile(BaseModel):
     history: list[dict[str, Any]] = Field(default_factory=list)
     backed_up_at: datetime | None = None
     verified_at: datetime | None = None  # when every byte of the backup was last proven
+    ended_as: Status | None = None  # before its backup was found damaged
     archive: Trouble | None = None
     purge: Trouble | None = None
     purge_intent: PurgeIntent | None = None
@@ -245,7 +253,12 @@ class RawFile(BaseModel):
 
 
 _NO_LONGER_THERE = frozenset(
-    {InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED, InstrumentFileStatus.RENAMED}
+    {
+        InstrumentFileStatus.MOVED,
+        InstrumentFileStatus.PURGED,
+        InstrumentFileStatus.RENAMED,
+        InstrumentFileStatus.NOT_APPLICABLE,
+    }
 )
 
 

@@ -3,10 +3,9 @@
 A GB is 1024^3 bytes, as in `kraken_status`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from kraken_dagster.domain.errors import NotRecorded
 from kraken_dagster.domain.raw_file import (
@@ -17,10 +16,10 @@ from kraken_dagster.domain.raw_file import (
     Status,
 )
 from kraken_dagster.domain.trouble import Trouble
+from kraken_dagster.domain.vendors import Vendor, members, safe_relative
 
 GB = 1024**3
 _FAILED = frozenset({Status.ACQUISITION_FAILED, Status.IGNORED})
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,27 @@ def may_purge(
     if not instrument.size == backup.size == recorded.size:
         return False
     return not hash_check or instrument.md5 == backup.md5 == recorded.md5
+
+
+def require_record(vendor: Vendor, raw_file_id: str, recorded: Mapping[str, FileFact]) -> None:
+    """Raises NotRecorded unless every member has a size and a digest, and nothing else is in it."""
+    keys = sorted(recorded)
+    for key in keys:
+        safe_relative(key)
+    if not keys or members(vendor, raw_file_id, keys) != keys:
+        raise NotRecorded(
+            "What is recorded is not the members of this raw file, so nothing can be proven",
+            file=raw_file_id,
+            found=ascii(keys[:5]),
+            next_step="leave the file where it is; `kraken show` has what is recorded.",
+        )
+    for key, fact in recorded.items():
+        if fact.size is None or fact.md5 is None:
+            raise NotRecorded(
+                "No size or digest is recorded, so nothing can be proven",
+                file=key,
+                next_step="leave the file where it is; `kraken show` has what is recorded.",
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from kraken_dagster.domain.errors import StatusConflict
 from kraken_dagster.domain.quant import JobState
-from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
+from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Status
 from kraken_dagster.steps.attempts import JOBS_COUNTER, latest_jobs
 from kraken_dagster.steps.world import World
 
@@ -11,7 +11,8 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
     """Makes the step that failed due again; the next tick of the sensors takes it up.
 
     A file in `error` goes on where it stopped, one that was `ignored` is watched after all, one
-    that failed in processing is processed once more.
+    that failed in processing is processed once more. Where moving aside or purging was refused,
+    that refusal is forgotten, whatever the status.
 
     Raises:
         UnknownRawFile
@@ -19,6 +20,11 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
     """
     raw_file, now = world.store.raw_files.get(raw_file_id), world.now()
     note = f"asked for again by {asked_by}"
+    if raw_file.archive is not None or raw_file.purge is not None:
+        forgotten, told = _forget_refusal(world, raw_file, note)
+        if forgotten.status is not Status.ERROR or forgotten.retry_at == now:
+            return forgotten, told
+        raw_file = forgotten
     if raw_file.status is Status.ERROR:
         after = world.store.raw_files.update(raw_file, {"retry_at": now}, now=now, note=note)
         return after, f"{raw_file.instrument_id}_watcher goes on with it at its next tick"
@@ -47,6 +53,22 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
         found=raw_file.status,
         next_step="to do a step once more all the same, materialise its asset for this partition.",
     )
+
+
+def _forget_refusal(world: World, raw_file: RawFile, note: str) -> tuple[RawFile, str]:
+    now = world.now()
+    lacking = raw_file.archive is not None and raw_file.archive.backup_lacks
+    after = world.store.retention.clear(raw_file, now=now, note=note)
+    if lacking and after.status in FINAL - {Status.IGNORED} and after.is_backed_up:
+        after = world.store.raw_files.transition(
+            after,
+            Status.ERROR,
+            now=now,
+            reason=f"{note}: the instrument has a file of it that the backup lacks",
+            fields={"backup_status": BackupStatus.COPYING_FAILED, "retry_at": now},
+        )
+        return after, f"{raw_file.instrument_id}_watcher has it backed up again at its next tick"
+    return after, "it is moved aside, or purged, the next time if nothing is in the way any more"
 
 
 def _was_skipped(world: World, raw_file: RawFile) -> bool:

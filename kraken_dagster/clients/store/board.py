@@ -65,7 +65,13 @@ class StatusBoard:
         return self.get(_disk_id(instrument_id))
 
     def disk_purged(
-        self, instrument_id: str, *, details: str, enough: bool, free_bytes: int, now: datetime
+        self,
+        instrument_id: str,
+        *,
+        details: str,
+        enough: bool,
+        free_bytes: int | None,
+        now: datetime,
     ) -> None:
         """Records a purge; `enough`: as much is free as shall be."""
         self._set(
@@ -73,7 +79,7 @@ class StatusBoard:
             entity_type=JOB,
             status=OK if enough else WARNING,
             status_details=short_details(details),
-            free_space_gb=round(free_bytes / 1024**3, 3),
+            free_space_gb=None if free_bytes is None else round(free_bytes / 1024**3, 3),
             updated_at_=now,
         )
 

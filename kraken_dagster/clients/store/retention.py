@@ -7,7 +7,6 @@ from typing import Any
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.clients.store.raw_files import (
     HISTORY_LENGTH,
@@ -206,18 +205,26 @@ class Retention:
         """Records that every byte of the backup was what was recorded."""
         self._collection.update_one({"_id": raw_file.id}, {"$set": {"verified_at": now}})
 
-    def begin_verification(self, key: str, selection: Sequence[str], *, now: datetime) -> datetime:
-        """When the verification of this selection began: now, or earlier if it wasn't finished."""
-        try:
-            self._verifications.insert_one(
-                {"_id": key, "began_at": now, "selection": list(selection)}
-            )
-        except DuplicateKeyError:
-            found = self._verifications.find_one({"_id": key})
-            if found is not None:
-                began: datetime = found["began_at"]
-                return began
+    def begin_verification(
+        self, key: str, selection: Sequence[str], *, now: datetime, forgotten_before: datetime
+    ) -> datetime:
+        """When the verification of this selection began: now, or earlier if it wasn't finished.
+
+        One in which nothing was read since `forgotten_before` begins anew.
+        """
+        found = self._verifications.find_one({"_id": key})
+        if found is not None and found["at"] >= forgotten_before:
+            began: datetime = found["began_at"]
+            return began
+        self._verifications.update_one(
+            {"_id": key},
+            {"$set": {"began_at": now, "at": now, "selection": list(selection)}},
+            upsert=True,
+        )
         return now
+
+    def verification_goes_on(self, key: str, *, now: datetime) -> None:
+        self._verifications.update_one({"_id": key}, {"$set": {"at": now}})
 
     def end_verification(self, key: str) -> None:
         self._verifications.delete_one({"_id": key})
