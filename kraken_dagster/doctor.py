@@ -10,7 +10,7 @@ from pathlib import Path
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.slurm import Slurm
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
-from kraken_dagster.domain.config import NOT_IN_EFFECT_YET, KrakenConfig
+from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
 from kraken_dagster.domain.errors import FolderError, KrakenError
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
@@ -51,11 +51,6 @@ def _configuration(config: KrakenConfig) -> Iterator[Finding]:
     if config.simulation is not None:
         speed = config.simulation.speed
         yield Finding("warning", "simulation", f"the instruments are simulated, clock x{speed:g}")
-    given = {*config.defaults.model_fields_set, *config.options.model_fields_set}
-    for entry in config.instruments.values():
-        given |= entry.model_fields_set
-    if idle := sorted(given & NOT_IN_EFFECT_YET):
-        yield Finding("warning", "configuration", f"set, and not in effect yet: {', '.join(idle)}")
     if not config.mongodb.uri and config.simulation is None and len(config.instruments) > 1:
         yield Finding(
             "warning",

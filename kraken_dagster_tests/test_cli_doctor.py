@@ -98,22 +98,6 @@ def test_doctor_leaves_nothing_behind_where_it_tried_to_write(path, tmp_path):
     assert list((tmp_path / "backup").iterdir()) == []
 
 
-def test_keys_that_are_not_in_effect_yet_are_told(tmp_path, mongodb_uri):
-    path = write_config(
-        tmp_path,
-        mongodb_uri,
-        options={"min_free_space_gb": 100},
-        defaults={"file_move_delay_m": 5, "copy_slots": 1},
-    )
-    code, found = examine(path)
-    assert code == 0
-    level, words = found["configuration"]
-    assert (level, words) == (
-        "warning",
-        "set, and not in effect yet: file_move_delay_m, min_free_space_gb",
-    )
-
-
 @pytest.fixture
 def assigned(mongodb_uri):
     """Settings of a program of the laboratory's own."""

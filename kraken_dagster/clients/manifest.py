@@ -27,9 +27,8 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
     stands under its name is moved aside, and a member of that name keeps it: the manifest then
     is `<raw file id>.kraken.md5`.
     """
-    name = manifest_name(raw_file_id)
-    path = folder / (manifest_name(f"{raw_file_id}.kraken") if name in facts else name)
-    text = "".join(_manifest_line(name, fact) for name, fact in sorted(facts.items()))
+    path = manifest_path(folder, raw_file_id, facts)
+    text = manifest_text(facts)
     part = part_path(path)
     try:
         with target_errors(path):
@@ -50,6 +49,15 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
         with suppress(FileNotFoundError):
             part.unlink()
     return path
+
+
+def manifest_path(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]) -> Path:
+    name = manifest_name(raw_file_id)
+    return folder / (manifest_name(f"{raw_file_id}.kraken") if name in facts else name)
+
+
+def manifest_text(facts: Mapping[str, FileFact]) -> str:
+    return "".join(_manifest_line(name, fact) for name, fact in sorted(facts.items()))
 
 
 def manifest_name(raw_file_id: str) -> str:

@@ -116,6 +116,15 @@ def walk_members(folder: Path, name: str) -> list[str]:
 
 def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
     """Size and MD5 of what the disk holds, read past the page cache where that can be done."""
+    handle = open_uncached(path)
+    try:
+        return digest_of(handle, on_bytes=on_bytes)
+    finally:
+        os.close(handle)
+
+
+def digest_of(handle: int, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
+    """Like `digest`, of a file that `open_uncached` has opened."""
     md5, size = hashlib.md5(usedforsecurity=False), 0
 
     def take(chunk: memoryview) -> None:
@@ -124,29 +133,31 @@ def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> F
         size += len(chunk)
         on_bytes(len(chunk))
 
-    read_back(path, take)
+    _read_back(handle, take)
     return FileFact(size=size, md5=md5.hexdigest())
 
 
-def read_back(path: Path, take: Callable[[memoryview], None]) -> None:
+def open_uncached(path: str | Path, *, dir_fd: int | None = None) -> int:
+    """Opens a file, and no link, for being read from its disk: by O_DIRECT where that can be."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | getattr(os, "O_DIRECT", 0), dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.open(path, flags, dir_fd=dir_fd)
+
+
+def _read_back(handle: int, take: Callable[[memoryview], None]) -> None:
     """Hands over the file's bytes from its disk, a chunk at a time, valid during the call only.
 
     By O_DIRECT where the file system can, else after its cached pages were dropped.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | getattr(os, "O_DIRECT", 0))
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        drop_cached(handle)
-        with mmap.mmap(-1, CHUNK_BYTES) as buffer:  # page-aligned, as O_DIRECT wants it
-            while count := _read_into(handle, buffer):
-                with memoryview(buffer) as view, view[:count] as chunk:
-                    take(chunk)
-    finally:
-        os.close(handle)
+    drop_cached(handle)
+    with mmap.mmap(-1, CHUNK_BYTES) as buffer:  # page-aligned, as O_DIRECT wants it
+        while count := _read_into(handle, buffer):
+            with memoryview(buffer) as view, view[:count] as chunk:
+                take(chunk)
 
 
 def _read_into(handle: int, buffer: mmap.mmap) -> int:

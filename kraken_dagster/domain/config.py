@@ -23,17 +23,6 @@ from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.vendors import Vendor
 
 InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
-# Keys that are read and checked, and that nothing acts on yet: Kraken neither moves nor purges
-# files on instruments. `kraken doctor` says so where one is set.
-NOT_IN_EFFECT_YET = frozenset(
-    {
-        "min_free_space_gb",
-        "min_file_age_to_remove_in_days",
-        "move_files",
-        "remove_files",
-        "file_move_delay_m",
-    }
-)
 
 
 class OutputExistsMode(StrEnum):
@@ -82,6 +71,11 @@ class Options(Strict):
         "submitted later.",
     )
     move_files: bool = Field(True, description="Move backed up files aside on the instrument.")
+    move_failed: bool = Field(
+        False,
+        description="Move failed and ignored acquisitions aside too. They have no backup, and are "
+        "never purged.",
+    )
     remove_files: bool = Field(True, description="Purge files that were moved aside.")
 
 
@@ -115,6 +109,12 @@ class Defaults(Strict):
     )
     retry_after_s: float = Field(
         60, gt=0, description="Seconds until a failed step is tried again; doubles, up to 30 min."
+    )
+    scrub_every_days: float = Field(
+        90, gt=0, description="Days within which every backup is read again, if `scrub` is on."
+    )
+    scrub_mb_per_s: float = Field(
+        100, gt=0, description="Megabytes per second that reading backups again may take."
     )
 
 

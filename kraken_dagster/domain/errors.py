@@ -28,6 +28,11 @@ The tree:
         DigestMismatch          what was read back is not what was written
           BackupDamaged         a backup is not (any more) what was recorded of it
         NotRecorded             also a KeyError: MongoDB has no size or digest of the file
+        InstrumentBusy          the instrument doesn't let a file be moved or deleted (transient)
+        MoveRefused             a file is not moved aside: something is not as it should be
+          BackupIncomplete      the instrument has a member that the backup lacks
+        PurgeRefused            a file is not deleted: something is unknown or not proven
+        RestoreRefused          a backup can't be copied out to where it is wanted
       JobError
         SubmitFailed            the engine refused a job
         OutputExists            a result folder is there and the mode is `raise`
@@ -208,6 +213,26 @@ class BackupDamaged(DigestMismatch):
 
 
 class NotRecorded(FileError, KeyError):
+    pass
+
+
+class InstrumentBusy(FileError):
+    transient = True
+
+
+class MoveRefused(FileError):
+    pass
+
+
+class BackupIncomplete(MoveRefused):
+    pass
+
+
+class PurgeRefused(FileError):
+    pass
+
+
+class RestoreRefused(FileError):
     pass
 
 

@@ -1,7 +1,7 @@
 """A raw file: its identity, its record in MongoDB, its statuses and their legal transitions.
 
 Source of the fields: the documents of AlphaKraken's collection `raw_file`; `acquisition`,
-`attempts`, `lease`, `retry_at` and `history` are our additions.
+`attempts`, `lease`, `retry_at`, `history` and what retention needs are our additions.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
 
 FALLBACK_PROJECT = "_FALLBACK"
@@ -85,7 +86,14 @@ _TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CHECKSUMMING_DONE: frozenset({Status.COPYING}),
     Status.COPYING: frozenset({Status.COPYING, Status.COPYING_DONE, Status.ACQUISITION_FAILED}),
     Status.COPYING_DONE: frozenset(
-        {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
+        {
+            Status.QUEUED_FOR_QUANTING,
+            Status.DONE_NOT_QUANTED,
+            Status.ACQUISITION_FAILED,
+            # a backup that was found damaged is whole again, and the file had ended before
+            Status.DONE,
+            Status.QUANTING_FAILED,
+        }
     ),
     Status.COMPUTING_MSQC: frozenset(
         {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
@@ -157,6 +165,9 @@ class Step(StrEnum):
     BACKUP = "backup"
     QUANT = "quant"
     COLLECT = "collect"
+    ARCHIVE = "archive"
+    PURGE = "purge"
+    VERIFY = "verify"
 
 
 class FileFact(BaseModel):
@@ -231,6 +242,12 @@ class RawFile(BaseModel):
     lease: Lease | None = None
     quant_settings: list[DecidedSettings] = Field(default_factory=list)
     history: list[dict[str, Any]] = Field(default_factory=list)
+    backed_up_at: datetime | None = None
+    verified_at: datetime | None = None  # when every byte of the backup was last proven
+    ended_as: Status | None = None  # before its backup was found damaged
+    archive: Trouble | None = None
+    purge: Trouble | None = None
+    purge_intent: PurgeIntent | None = None
     unreadable: str | None = None  # the field of a document that can't be read
 
     @property
@@ -266,7 +283,12 @@ class RawFile(BaseModel):
 
 
 _NO_LONGER_THERE = frozenset(
-    {InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED, InstrumentFileStatus.RENAMED}
+    {
+        InstrumentFileStatus.MOVED,
+        InstrumentFileStatus.PURGED,
+        InstrumentFileStatus.RENAMED,
+        InstrumentFileStatus.NOT_APPLICABLE,
+    }
 )
 
 

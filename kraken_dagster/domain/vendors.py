@@ -6,6 +6,7 @@ The *raw file* is what the instrument's software names: `x.raw`, the folder `x.d
 the instruments' own file systems are.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from kraken_dagster.domain.errors import UnsafePath, WrongExtension
 
 BACKUP_FOLDER_NAME = "Backup"
 CORRUPTED_SUFFIX = "_CORRUPTED"
+DELETEME_ENDING = ".deleteme"
 MAX_NAME_BYTES = 255
 
 _SCIEX_COMPANIONS = (".wiff.scan", ".timeseries.data", ".wiff2", ".wiff")
@@ -105,6 +107,18 @@ def sciex_owner_stem(name: str, main_stems: Collection[str]) -> str | None:
         if stem in main_stems:
             return stem
     return None
+
+
+def is_deleteme(name: str) -> bool:
+    """Whether Kraken gave it this name: a second copy, left for a person to delete."""
+    return re.search(rf"{re.escape(DELETEME_ENDING)}(\.[0-9]+)?$", name) is not None
+
+
+def deleteme_name(name: str, number: int) -> str:
+    """`name.deleteme`, then `name.deleteme.2`, ...; cut where no file system would take it."""
+    ending = DELETEME_ENDING + ("" if number == 1 else f".{number}")
+    room = MAX_NAME_BYTES - len(ending)
+    return name.encode()[:room].decode(errors="ignore") + ending
 
 
 def members(vendor: Vendor, original_name: str, paths: Iterable[str]) -> list[str]:

@@ -25,10 +25,11 @@ from kraken_dagster.domain.raw_file import (
     Step,
 )
 from kraken_dagster.domain.vendors import backup_mapping
+from kraken_dagster.steps.again import end_as_before, prove_in_place
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, verify
-from kraken_dagster.steps.source import members_of, refuse_grown
+from kraken_dagster.steps.source import members_of, refuse_grown, source_of
 from kraken_dagster.steps.world import World
 
 
@@ -73,6 +74,8 @@ def back_up(
         with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease, fields=failed):
             if raw_file.is_backed_up:
                 return verify(world, raw_file)
+            if raw_file.instrument_file_status is InstrumentFileStatus.PURGED:
+                return prove_in_place(world, held, run_id)
             return _settle_acquisition(world, held, run_id) or _make(
                 world, held, run_id, options, on_progress
             )
@@ -84,8 +87,8 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
     if renamed := was_renamed(errors):
         return _nothing_to_copy(world, held, run_id, renamed, InstrumentFileStatus.RENAMED)
     instrument = world.instrument(raw_file.instrument_id)
-    folder = world.instrument_folder(raw_file.instrument_id)
-    main = folder / world.rules(raw_file.instrument_id).main_file(raw_file.original_name)
+    folder, name = source_of(world, raw_file)
+    main = folder / world.rules(raw_file.instrument_id).main_file(name)
     if not main_file_is_missing(errors):
         return None
 
@@ -108,7 +111,7 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
             },
         )
         return BackupOutcome(after, False, reason)
-    if there(folder / raw_file.original_name):
+    if there(folder / name):
         return None  # a Bruker folder without its main file: what there is is kept
     return _nothing_to_copy(world, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)
 
@@ -191,10 +194,11 @@ def _plan(
     members: list[str],
     options: BackupOptions,
 ) -> CopyPlan:
+    source_folder, name = source_of(world, raw_file)
     return CopyPlan(
-        source_folder=world.instrument_folder(raw_file.instrument_id),
+        source_folder=source_folder,
         target_folder=world.backup_folder(raw_file),
-        members=backup_mapping(instrument.type, raw_file.id, raw_file.original_name, members),
+        members=backup_mapping(instrument.type, raw_file.id, name, members),
         target_top=raw_file.id,
         is_folder=world.rules(raw_file.instrument_id).is_folder,
         overwrite=overwrite_requested(
@@ -256,12 +260,14 @@ def _record_done(
             "backup_base_path": world.backup_base_path(raw_file),
             "file_info": {name: fact.to_record() for name, fact in result.facts.items()},
             "size": size,
+            "backed_up_at": world.now(),
+            "verified_at": world.now(),
             "failures": 0,
             **({"acquisition.instrument": facts} if facts else {}),
         },
     )
     return BackupOutcome(
-        after,
+        end_as_before(world, held, after, result.facts, run_id),
         True,
         verb,
         facts=result.facts,

@@ -5,10 +5,16 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from kraken_dagster.domain.errors import KrakenError, StoreError, Unexpected
-from kraken_dagster.domain.raw_file import Lease, Status
+from kraken_dagster.domain.raw_file import FINAL, BackupStatus, Lease, RawFile, Status
 from kraken_dagster.steps.world import World
 
 _LONGEST_WAIT_S = 30 * 60
+
+
+def wait(world: World, instrument_id: str, *, failures: int) -> timedelta:
+    """How long until the next try after so many failures in a row; doubles, up to 30 minutes."""
+    first = world.instrument(instrument_id).retry_after_s
+    return timedelta(seconds=min(first * 2 ** min(failures - 1, 20), max(_LONGEST_WAIT_S, first)))
 
 
 @contextmanager
@@ -32,14 +38,18 @@ def failure_recorded(
         record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
         raise
     except Exception as error:
-        unexpected = Unexpected(
-            "Something went wrong that Kraken has no words for",
-            file=raw_file_id,
-            found=f"{type(error).__name__}: {error}",
-            next_step="the run's log has the whole story; tried again by itself.",
-        )
+        unexpected = unexpected_of(error, raw_file_id)
         record_failure(world, raw_file_id, unexpected, run_id=run_id, lease=lease, fields=fields)
         raise unexpected from error
+
+
+def unexpected_of(error: Exception, raw_file_id: str) -> Unexpected:
+    return Unexpected(
+        "Something went wrong that Kraken has no words for",
+        file=raw_file_id,
+        found=f"{type(error).__name__}: {error}",
+        next_step="the run's log has the whole story; tried again by itself.",
+    )
 
 
 def record_failure(
@@ -57,9 +67,7 @@ def record_failure(
     failures = raw_file.failures + 1
     retry_at = None
     if error.transient:
-        first = world.instrument(raw_file.instrument_id).retry_after_s
-        wait = min(first * 2 ** min(failures - 1, 20), max(_LONGEST_WAIT_S, first))
-        retry_at = now + timedelta(seconds=wait)
+        retry_at = now + wait(world, raw_file.instrument_id, failures=failures)
     world.store.raw_files.transition(
         raw_file,
         Status.ERROR,
@@ -69,3 +77,21 @@ def record_failure(
         lease=lease,
         fields={"failures": failures, "retry_at": retry_at, **(fields or {})},
     )
+
+
+def record_damage(
+    world: World, raw_file: RawFile, error: KrakenError, *, run_id: str, lease: Lease
+) -> None:
+    """A backup that is not what was recorded: status `error`, and nothing purges the file.
+
+    How the file had ended is kept, so that it ends like that again once its backup is whole.
+    """
+    fields: dict[str, object] = {"backup_status": BackupStatus.COPYING_FAILED}
+    if raw_file.status is Status.IGNORED:  # which never becomes an error
+        world.store.raw_files.update(
+            raw_file, fields, now=world.now(), note=str(error), run_id=run_id
+        )
+        return
+    if raw_file.status in FINAL - {Status.ERROR}:
+        fields["ended_as"] = raw_file.status
+    record_failure(world, raw_file.id, error, run_id=run_id, lease=lease, fields=fields)

@@ -1,18 +1,16 @@
 """What a backup is proven by: the outcome of a copy, and the reading of what is there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.bruker import read_bruker_metadata
 from kraken_dagster.clients.copying import CopyResult
-from kraken_dagster.clients.reading import digest, exists, target_errors
-from kraken_dagster.domain.errors import BackupDamaged, FileFormatError, NotRecorded
+from kraken_dagster.clients.proving import read_all
+from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 from kraken_dagster.domain.tdf import TDF_NAME
-from kraken_dagster.domain.vendors import safe_relative
 from kraken_dagster.steps.world import World
 
 _BRUKER_FACTS = (
@@ -52,31 +50,17 @@ def verify(world: World, raw_file: RawFile) -> BackupOutcome:
     Raises:
         NotRecorded, BackupDamaged
     """
-    folder = world.backup_folder(raw_file)
     if not raw_file.file_info:
         raise NotRecorded("MongoDB has no digests of this backup", file=raw_file.id)
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    found: dict[str, FileFact] = {}
-    for name, recorded in raw_file.file_info.items():
-        path = folder / safe_relative(name)
-        fact = beating(partial(_digest_if_there, path), stall_s=stall_s, what=path)
-        if fact is None or (fact.size, fact.md5) != (recorded.size, recorded.md5):
-            raise BackupDamaged(
-                "The backup is not what was recorded",
-                file=path,
-                expected=f"{recorded.size} bytes, MD5 {recorded.md5}",
-                found=f"{fact.size} bytes, MD5 {fact.md5}" if fact else "no file",
-                next_step="find out what damaged it. If the instrument still has the file, "
-                "`kraken retry` copies it again; a damaged file that is in the way is moved aside "
-                "with backup_overwrite_file_id.",
-            )
-        found[name] = fact
+    folder = world.backup_folder(raw_file)
+    found = beating(
+        lambda beat: read_all(folder, raw_file.file_info, on_bytes=beat),
+        stall_s=stall_s,
+        what=folder / raw_file.id,
+    )
+    world.store.retention.proven(raw_file, now=world.now())
     return BackupOutcome(raw_file, True, "verified again", found, proven=len(found))
-
-
-def _digest_if_there(path: Path, beat: Callable[[int], None]) -> FileFact | None:
-    with target_errors(path):
-        return digest(path, on_bytes=beat) if exists(path) else None
 
 
 def instrument_facts(world: World, raw_file: RawFile, result: CopyResult) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from kraken_dagster.domain.errors import StatusConflict
 from kraken_dagster.domain.quant import JobState
-from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
+from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Status
 from kraken_dagster.steps.attempts import JOBS_COUNTER, decided, latest_jobs
 from kraken_dagster.steps.deciding import as_fields, settings_for
 from kraken_dagster.steps.world import World
@@ -13,7 +13,8 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
 
     A file in `error` goes on where it stopped, one that was `ignored` is watched after all. Of one
     that failed in processing what failed is done once more, with the settings that apply now;
-    results that are there stay.
+    results that are there stay. Where moving aside or purging was refused, that
+    refusal is forgotten, whatever the status.
 
     Raises:
         UnknownRawFile
@@ -21,6 +22,10 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
     """
     raw_file, now = world.store.raw_files.get(raw_file_id), world.now()
     note = f"asked for again by {asked_by}"
+    if raw_file.archive is not None or raw_file.purge is not None:
+        raw_file, told = _forget_refusal(world, raw_file, note)
+        if raw_file.retry_at == now or not _failed(world, raw_file):
+            return raw_file, told
     if raw_file.status is Status.ERROR:
         after = world.store.raw_files.update(raw_file, {"retry_at": now}, now=now, note=note)
         return after, f"{raw_file.instrument_id}_watcher goes on with it at its next tick"
@@ -50,6 +55,27 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
         found=raw_file.status,
         next_step="to do a step once more all the same, materialise its asset for this partition.",
     )
+
+
+def _forget_refusal(world: World, raw_file: RawFile, note: str) -> tuple[RawFile, str]:
+    now = world.now()
+    lacking = raw_file.archive is not None and raw_file.archive.backup_lacks
+    after = world.store.retention.clear(raw_file, now=now, note=note)
+    if lacking and after.status in FINAL - {Status.IGNORED} and after.is_backed_up:
+        after = world.store.raw_files.transition(
+            after,
+            Status.ERROR,
+            now=now,
+            reason=f"{note}: the instrument has a file of it that the backup lacks",
+            fields={"backup_status": BackupStatus.COPYING_FAILED, "retry_at": now},
+        )
+        return after, f"{raw_file.instrument_id}_watcher has it backed up again at its next tick"
+    return after, "it is moved aside, or purged, the next time if nothing is in the way any more"
+
+
+def _failed(world: World, raw_file: RawFile) -> bool:
+    failed = (Status.ERROR, Status.IGNORED, Status.QUANTING_FAILED)
+    return raw_file.status in failed or _was_skipped(world, raw_file)
 
 
 def _was_skipped(world: World, raw_file: RawFile) -> bool:

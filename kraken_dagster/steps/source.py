@@ -1,27 +1,37 @@
 """The source of a backup: its members as they stand, and whether it still changes."""
 
+from pathlib import Path
+
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.reading import identity, walk_members
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import SourceChanged, SourceMissing
-from kraken_dagster.domain.raw_file import RawFile
-from kraken_dagster.domain.vendors import Vendor, backup_mapping
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, Vendor, backup_mapping
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
+
+
+def source_of(world: World, raw_file: RawFile) -> tuple[Path, str]:
+    """The folder in which the raw file stands on its instrument, and its name there."""
+    folder = world.instrument_folder(raw_file.instrument_id)
+    if raw_file.instrument_file_status is InstrumentFileStatus.MOVED:
+        return folder / BACKUP_FOLDER_NAME, raw_file.id
+    return folder, raw_file.original_name
 
 
 def refuse_grown(world: World, held: Held, members: list[str], run_id: str) -> None:
     """What changed since its acquisition was judged over must stand still until the next try."""
     raw_file = held.raw_file
-    main = world.rules(raw_file.instrument_id).main_file(raw_file.original_name)
+    folder, own_name = source_of(world, raw_file)
+    main = world.rules(raw_file.instrument_id).main_file(own_name)
     # Of a Sciex acquisition the look saw all files, of a Bruker folder the main file.
     companions = world.instrument(raw_file.instrument_id).type is Vendor.SCIEX
     key, watched = ("ended_total", members) if companions else ("ended_size", [main])
     expected = raw_file.acquisition.get(key)
     if expected is None or main not in members:
         return
-    folder = world.instrument_folder(raw_file.instrument_id)
     path = folder / main
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     size = bounded(
@@ -45,9 +55,8 @@ def refuse_grown(world: World, held: Held, members: list[str], run_id: str) -> N
 
 
 def members_of(world: World, raw_file: RawFile, instrument: InstrumentEntry) -> list[str]:
-    """The raw file's members, relative to the instrument's folder, as they stand right now."""
-    folder = world.instrument_folder(raw_file.instrument_id)
-    name = raw_file.original_name
+    """The raw file's members, relative to the folder it stands in, as they are right now."""
+    folder, name = source_of(world, raw_file)
     if instrument.type is not Vendor.SCIEX:
         return walk_members(folder, name)
     listing = world.lister(str(folder), main_file=None, timeout_s=instrument.folder_timeout_s)

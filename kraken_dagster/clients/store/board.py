@@ -60,6 +60,29 @@ class StatusBoard:
             last_error_occurred_at=now,
         )
 
+    def disk(self, instrument_id: str) -> Document | None:
+        """How the last purge of the instrument's disk ended."""
+        return self.get(_disk_id(instrument_id))
+
+    def disk_purged(
+        self,
+        instrument_id: str,
+        *,
+        details: str,
+        enough: bool,
+        free_bytes: int | None,
+        now: datetime,
+    ) -> None:
+        """Records a purge; `enough`: as much is free as shall be."""
+        self._set(
+            _disk_id(instrument_id),
+            entity_type=JOB,
+            status=OK if enough else WARNING,
+            status_details=short_details(details),
+            free_space_gb=None if free_bytes is None else round(free_bytes / 1024**3, 3),
+            updated_at_=now,
+        )
+
     def engine(self, name: str) -> Document | None:
         return self.get(_engine_id(name))
 
@@ -93,6 +116,10 @@ class StatusBoard:
         self._collection.update_one(
             {"_id": entity_id}, {"$set": {**fields, "entity_type": entity_type}}, upsert=True
         )
+
+
+def _disk_id(instrument_id: str) -> str:
+    return f"purge {instrument_id}"
 
 
 def _engine_id(name: str) -> str:

@@ -6,18 +6,19 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI
 
-from kraken_dagster.clients.store import catalog, jobs, raw_files
+from kraken_dagster.clients.store import catalog, jobs, raw_files, retention
 from kraken_dagster.clients.store.board import StatusBoard
 from kraken_dagster.clients.store.catalog import Catalog
 from kraken_dagster.clients.store.inputs import Inputs
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
 from kraken_dagster.clients.store.raw_files import RawFiles
+from kraken_dagster.clients.store.retention import Retention
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.errors import ConfigError
 
 DEFAULT_DATABASE = "krakendb"
 _INDEXES = {
-    "raw_file": raw_files.INDEXES,
+    "raw_file": (*raw_files.INDEXES, *retention.INDEXES),
     "quant_job": jobs.INDEXES,
     "metrics": jobs.METRICS_INDEXES,
     "settings": catalog.SETTINGS_INDEXES,
@@ -33,6 +34,7 @@ class Store:
         self._client = client
         self._database = client.get_default_database(DEFAULT_DATABASE)
         self.raw_files = RawFiles(self._database["raw_file"])
+        self.retention = Retention(self._database["raw_file"], self._database["verification"])
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.inputs = Inputs(self._database["input_digest"])

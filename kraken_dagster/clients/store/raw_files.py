@@ -68,7 +68,7 @@ class RawFiles:
 
     def in_status(self, instrument_id: str, statuses: Collection[Status]) -> list[RawFile]:
         query = {"instrument_id": instrument_id, "status": {"$in": sorted(statuses)}}
-        return _readable(self._collection.find(query, {"history": 0}))
+        return readable(self._collection.find(query, {"history": 0}))
 
     def due_again(self, instrument_id: str, now: datetime) -> list[RawFile]:
         """Files in status `error` whose failed step is to be tried again by itself."""
@@ -77,7 +77,7 @@ class RawFiles:
             "status": Status.ERROR,
             "retry_at": {"$lte": now},
         }
-        return _readable(self._collection.find(query, {"history": 0}))
+        return readable(self._collection.find(query, {"history": 0}))
 
     def latest(
         self,
@@ -112,7 +112,7 @@ class RawFiles:
             by_alias=True, exclude={"history", "file_info", "lease", "unreadable"}
         )
         document["file_info"] = {}
-        document["history"] = [_event(raw_file.created_at_, None, raw_file.status, reason)]
+        document["history"] = [event_of(raw_file.created_at_, None, raw_file.status, reason)]
         try:
             self._collection.insert_one(document)
         except DuplicateKeyError:
@@ -165,7 +165,7 @@ class RawFiles:
         if lease is not None:
             query["lease.token"] = lease.token
         details = None if reason is None else short_details(reason)
-        event = _event(now, raw_file.status, new, details, run_id=run_id, options=options)
+        event = event_of(now, raw_file.status, new, details, run_id=run_id, options=options)
         changes = {"status": new, "status_details": details, "updated_at_": now, **(fields or {})}
         result = self._collection.update_one(
             query,
@@ -188,7 +188,7 @@ class RawFiles:
         run_id: str | None = None,
     ) -> RawFile:
         """Changes fields other than the status, which must still be the same."""
-        event = _event(now, raw_file.status, raw_file.status, short_details(note), run_id=run_id)
+        event = event_of(now, raw_file.status, raw_file.status, short_details(note), run_id=run_id)
         result = self._collection.update_one(
             {"_id": raw_file.id, "status": raw_file.status},
             {
@@ -260,7 +260,7 @@ class RawFiles:
         )
 
 
-def _readable(documents: Iterable[Document]) -> list[RawFile]:
+def readable(documents: Iterable[Document]) -> list[RawFile]:
     """The documents that can be read; one that can't keeps nobody else's file from going on."""
     return [item for item in map(parse, documents) if item.unreadable is None]
 
@@ -327,7 +327,7 @@ def _below_backup_folder(path: str, instrument_id: str) -> str:
     return re.sub(rf"^{re.escape(instrument_id)}/\d{{4}}_\d{{2}}/", "", path)
 
 
-def _event(
+def event_of(
     now: datetime,
     old: Status | None,
     new: Status,

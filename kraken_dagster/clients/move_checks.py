@@ -1,0 +1,156 @@
+"""What is compared before a member of a raw file is moved aside, and what is refused then."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from kraken_dagster.clients.handles import Folder, Tree
+from kraken_dagster.domain.errors import BackupIncomplete, MoveRefused
+from kraken_dagster.domain.vendors import RULES, Vendor
+
+_ANOTHER = "Another acquisition has taken the name of this one"
+LOOK_BY_HAND = "compare both by hand; then `kraken retry`."
+
+
+@dataclass(frozen=True)
+class MovePlan:
+    """What is moved aside. `sizes` in bytes by path below `Backup/`, as the record has them.
+
+    Without a record (`sizes` is empty: a failed acquisition) what stands there is moved, if its
+    main file has `main_size` bytes, where that is known.
+    """
+
+    instrument_folder: Path
+    vendor: Vendor
+    raw_file_id: str
+    original_name: str
+    sizes: Mapping[str, int]
+    main_size: int | None
+
+
+class Action(StrEnum):
+    MOVE = "move"
+    NOTHING = "nothing"
+    SET_ASIDE = "set aside"
+
+
+@dataclass(frozen=True)
+class Pair:
+    source: str
+    target: str
+    here: Tree
+    there: Tree
+
+
+def stands(tree: Tree) -> bool:
+    return bool(tree.files or tree.folders or tree.odd)
+
+
+def judge(
+    plan: MovePlan, root: Folder, backup: Folder, pair: Pair, on_bytes: Callable[[int], None]
+) -> Action:
+    source, target = root.path / pair.source, backup.path / pair.target
+    for tree, path in ((pair.here, source), (pair.there, target)):
+        if tree.odd:
+            raise MoveRefused(
+                "A link or a special file, and those are never moved",
+                file=path,
+                found=ascii(sorted(tree.odd)[:5]),
+                next_step="replace it on the instrument by the data itself; then `kraken retry`.",
+            )
+    if stands(pair.here):
+        _refuse_other_source(plan, source, pair)
+    if not stands(pair.there):
+        return Action.MOVE
+    sizes = {key: seen.size for key, seen in pair.there.files.items()}
+    wanted = _wanted(plan, pair)
+    if wanted and sizes != wanted:
+        raise MoveRefused(
+            "What stands in `Backup` under this raw file id is incomplete, or something else",
+            file=target,
+            expected=_first_differences(wanted, sizes),
+            found=_first_differences(sizes, wanted),
+            next_step=LOOK_BY_HAND,
+        )
+    if not stands(pair.here):
+        return Action.NOTHING
+    _refuse_unequal(root, backup, pair, on_bytes)
+    return Action.SET_ASIDE
+
+
+def _wanted(plan: MovePlan, pair: Pair) -> dict[str, int]:
+    """The recorded sizes of what the pair stands for; without a record those of the source."""
+    if not plan.sizes:
+        return _by_key(pair.here, pair.source, pair.target)
+    return {
+        key: size
+        for key, size in plan.sizes.items()
+        if key == pair.target or key.startswith(f"{pair.target}/")
+    }
+
+
+def _by_key(tree: Tree, source: str, target: str) -> dict[str, int]:
+    """Sizes by the path that each file has, or will have, below `Backup`."""
+    return {target + path[len(source) :]: seen.size for path, seen in tree.files.items()}
+
+
+def _refuse_other_source(plan: MovePlan, source: Path, pair: Pair) -> None:
+    """The main file's size first: it tells another acquisition from a changed one."""
+    found = _by_key(pair.here, pair.source, pair.target)
+    main = RULES[plan.vendor].main_file(plan.raw_file_id)
+    main_size = plan.sizes.get(main, plan.main_size)
+    if main in found and main_size is not None and found[main] != main_size:
+        raise MoveRefused(
+            _ANOTHER,
+            file=source,
+            expected=f"{main_size} bytes in the main file",
+            found=f"{found[main]} bytes",
+            next_step=LOOK_BY_HAND,
+        )
+    if not plan.sizes:
+        return
+    if unknown := [key for key in found if key not in plan.sizes]:
+        raise incomplete(source, unknown[0])
+    wanted = _wanted(plan, pair)
+    if wanted != found:
+        raise MoveRefused(
+            "The file changed after it was backed up",
+            file=source,
+            expected=_first_differences(wanted, found),
+            found=_first_differences(found, wanted),
+            next_step=LOOK_BY_HAND,
+        )
+
+
+def _refuse_unequal(
+    root: Folder, backup: Folder, pair: Pair, on_bytes: Callable[[int], None]
+) -> None:
+    for path in pair.here.files:
+        target = pair.target + path[len(pair.source) :]
+        differs = target not in pair.there.files
+        if not differs:
+            _, here = root.read(path, on_bytes=on_bytes)
+            _, there = backup.read(target, on_bytes=on_bytes)
+            differs = here != there
+        if differs:
+            raise MoveRefused(
+                "In `Backup` stands something else under this raw file id",
+                file=backup.path / target,
+                expected=f"the same as {path!a} in the instrument's folder",
+                next_step=LOOK_BY_HAND,
+            )
+
+
+def incomplete(path: Path, member: str) -> BackupIncomplete:
+    return BackupIncomplete(
+        "The instrument has a file of this acquisition that the backup lacks",
+        file=path,
+        found=ascii(member),
+        next_step="`kraken retry` has it backed up.",
+    )
+
+
+def _first_differences(one: Mapping[str, int], other: Mapping[str, int]) -> str:
+    differing = [f"{name!a}: {size} bytes" for name, size in one.items() if other.get(name) != size]
+    return ", ".join(sorted(differing)[:3]) or "nothing more"

@@ -1,0 +1,224 @@
+"""Moves a raw file aside on its instrument: renames into `Backup/`, or a refusal in words.
+
+All of a raw file is looked at before anything is renamed. A run that dies between two renames
+leaves some members here and some there; each is judged by itself, so the next run goes on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kraken_dagster.clients.handles import Folder, Tree, walk
+from kraken_dagster.clients.instrument_disk import (
+    KernelRename,
+    instrument_errors,
+    make_folder,
+    open_instrument,
+    rename,
+    rename_to_delete,
+    renameat2,
+    require_mounted,
+)
+from kraken_dagster.clients.move_checks import (
+    LOOK_BY_HAND,
+    Action,
+    MovePlan,
+    Pair,
+    incomplete,
+    judge,
+    stands,
+)
+from kraken_dagster.domain.discovery import Kind
+from kraken_dagster.domain.errors import LeaseLost, MoveRefused
+from kraken_dagster.domain.vendors import (
+    BACKUP_FOLDER_NAME,
+    RULES,
+    members,
+    move_mapping,
+    target_name,
+)
+
+
+@dataclass(frozen=True)
+class MoveResult:
+    """Names in the instrument's folder: renamed now, renamed earlier, and equal to what was moved
+    earlier, with their new names."""
+
+    moved: tuple[str, ...] = ()
+    already: tuple[str, ...] = ()
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+
+
+def move_aside(
+    plan: MovePlan,
+    *,
+    may_go_on: Callable[[], bool],
+    on_bytes: Callable[[int], None] = lambda _: None,
+    kernel: KernelRename = renameat2,
+) -> MoveResult:
+    """Renames the members of a raw file into `Backup/`, where each has its place under the id.
+
+    Raises:
+        MoveRefused, BackupIncomplete, UnsafePath: nothing was renamed.
+        FolderError: the instrument is away.
+        InstrumentBusy: the instrument doesn't allow it (now).
+        LeaseLost: `may_go_on` said no before a rename.
+    """
+    with open_instrument(plan.instrument_folder) as root:
+        require_mounted(root)
+        with _moved_aside(root) as backup, instrument_errors(root.path / plan.original_name):
+            pairs = _pairs(plan, root, backup)
+            actions = [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
+            return _act(root, backup, actions, may_go_on, kernel)
+
+
+@contextmanager
+def _moved_aside(root: Folder) -> Iterator[Folder]:
+    """The open folder `Backup`, created where there is none, on the instrument's own disk."""
+    with instrument_errors(root.path / BACKUP_FOLDER_NAME):
+        if root.look(BACKUP_FOLDER_NAME) is None:
+            make_folder(root, BACKUP_FOLDER_NAME)
+        backup = root.sub(BACKUP_FOLDER_NAME)
+    with backup:
+        if backup.itself().device != root.itself().device:
+            raise MoveRefused(
+                "`Backup` is on another disk, and a file is renamed and never copied",
+                file=backup.path,
+                next_step="unmount what is mounted at `Backup`; then `kraken retry`.",
+            )
+        yield backup
+
+
+def _pairs(plan: MovePlan, root: Folder, backup: Folder) -> "list[Pair]":
+    """What is to be renamed, the main file last; a folder is one pair."""
+    here, there = root.names(), backup.names()
+    rules = RULES[plan.vendor]
+    if not plan.sizes:
+        names = _names_without_record(plan, root, backup)
+    elif rules.is_folder:
+        names = {plan.original_name: plan.raw_file_id}
+    else:
+        names = {
+            target_name(plan.vendor, plan.original_name, plan.raw_file_id, key): key
+            for key in plan.sizes
+        }
+        _refuse_unknown_companions(plan, root, here, names)
+    ordered = sorted(names.items(), key=lambda pair: (pair[0] == plan.original_name, pair))
+    pairs = [
+        Pair(
+            source,
+            target,
+            walk(root, source) if source in here else Tree(),
+            walk(backup, target) if _taken(backup, target, there) else Tree(),
+        )
+        for source, target in ordered
+    ]
+    if any(not stands(pair.here) and not stands(pair.there) for pair in pairs):
+        raise _nowhere(plan, root)
+    return pairs
+
+
+def _names_without_record(plan: MovePlan, root: Folder, backup: Folder) -> dict[str, str]:
+    """What stands there to be moved, and what stands in `Backup` because it was moved before."""
+    here, there = _paths(root, root.names()), _paths(backup, backup.names())
+    to_move = move_mapping(plan.vendor, plan.raw_file_id, plan.original_name, here)
+    names = {
+        source: target.removeprefix(f"{BACKUP_FOLDER_NAME}/") for source, target in to_move.items()
+    }
+    if RULES[plan.vendor].is_folder:
+        return names or _if_there(there, plan)
+    moved = members(plan.vendor, plan.raw_file_id, there)
+    return names | {
+        target_name(plan.vendor, plan.original_name, plan.raw_file_id, key): key for key in moved
+    }
+
+
+def _if_there(there: Sequence[str], plan: MovePlan) -> dict[str, str]:
+    return {plan.original_name: plan.raw_file_id} if f"{plan.raw_file_id}/" in there else {}
+
+
+def _paths(root: Folder, names: list[str]) -> list[str]:
+    """The plain files, and one path below each folder: what tells a mapping that it is there."""
+    paths = []
+    for name in names:
+        seen = root.look(name)
+        if seen is not None and seen.kind in (Kind.FILE, Kind.FOLDER):
+            paths.append(name if seen.kind is Kind.FILE else f"{name}/")
+    return paths
+
+
+def _refuse_unknown_companions(
+    plan: MovePlan, root: Folder, here: list[str], names: Mapping[str, str]
+) -> None:
+    for name in members(plan.vendor, plan.original_name, here):
+        seen = root.look(name)
+        if name not in names and seen is not None and seen.kind is Kind.FILE:
+            raise incomplete(root.path / plan.original_name, name)
+
+
+def _taken(backup: Folder, target: str, there: list[str]) -> bool:
+    """Whether the place is taken; also by a name that an instrument's disk takes for the same."""
+    if target in there:
+        return True
+    for name in there:
+        if name.lower() == target.lower():
+            raise MoveRefused(
+                "In `Backup` stands a name that differs in nothing but capital letters",
+                file=backup.path / target,
+                found=ascii(name),
+                next_step=LOOK_BY_HAND,
+            )
+    return False
+
+
+def _act(
+    root: Folder,
+    backup: Folder,
+    actions: Sequence[tuple[Pair, Action]],
+    may_go_on: Callable[[], bool],
+    kernel: KernelRename,
+) -> MoveResult:
+    moved, already, set_aside = [], [], {}
+    for pair, action in actions:
+        if action is Action.NOTHING:
+            already.append(pair.source)
+            continue
+        if not may_go_on():
+            raise LeaseLost("Another run may have taken this file over", file=pair.source)
+        _refuse_changed(root, pair)
+        if action is Action.SET_ASIDE:
+            set_aside[pair.source] = rename_to_delete(root, pair.source, kernel=kernel)
+            continue
+        try:
+            rename(root, pair.source, backup, pair.target, kernel=kernel)
+        except FileExistsError:
+            raise MoveRefused(
+                "Something came to stand in `Backup` under this raw file id",
+                file=backup.path / pair.target,
+                next_step=LOOK_BY_HAND,
+            ) from None
+        moved.append(pair.source)
+    return MoveResult(tuple(moved), tuple(already), set_aside)
+
+
+def _refuse_changed(root: Folder, pair: Pair) -> None:
+    """Nothing has been written to it, or come to stand in its place, since it was looked at."""
+    now = walk(root, pair.source)
+    same_files = now.files.keys() == pair.here.files.keys() and all(
+        seen.is_unchanged(now.files[path]) for path, seen in pair.here.files.items()
+    )
+    if not same_files or now.odd or now.folders.keys() != pair.here.folders.keys():
+        raise MoveRefused(
+            "The file changed while it was to be moved aside",
+            file=root.path / pair.source,
+            next_step="see what writes to it; then `kraken retry`.",
+        )
+
+
+def _nowhere(plan: MovePlan, root: Folder) -> MoveRefused:
+    return MoveRefused(
+        "The file is neither in the instrument's folder nor in `Backup`, or not all of it",
+        file=root.path / plan.original_name,
+        next_step="find out who moved or deleted it. Its backup is in place: `kraken verify` "
+        "proves it.",
+    )

@@ -1,0 +1,265 @@
+"""What moving aside, purging and verifying ask of the collection `raw_file`, and write there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import ASCENDING, IndexModel
+from pymongo.collection import Collection as MongoCollection
+
+from kraken_dagster.clients.store.raw_files import (
+    HISTORY_LENGTH,
+    event_of,
+    parse,
+    readable,
+)
+from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.errors import LeaseLost, StatusConflict
+from kraken_dagster.domain.raw_file import (
+    InstrumentFileStatus,
+    Lease,
+    RawFile,
+    short_details,
+)
+from kraken_dagster.domain.trouble import Trouble
+
+INDEXES = (
+    IndexModel(
+        [
+            ("instrument_id", ASCENDING),
+            ("instrument_file_status", ASCENDING),
+            ("created_at", ASCENDING),
+        ]
+    ),
+    IndexModel([("instrument_id", ASCENDING), ("archive.at", ASCENDING)]),
+    IndexModel([("instrument_id", ASCENDING), ("purge.at", ASCENDING)]),
+    IndexModel([("instrument_id", ASCENDING), ("purge_intent.began_at", ASCENDING)]),
+    IndexModel([("instrument_id", ASCENDING), ("verified_at", ASCENDING)]),
+)
+# AlphaKraken writes `new` where Kraken writes `initial`.
+_INITIAL = (InstrumentFileStatus.INITIAL.value, "new")
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 200
+_TROUBLES = ("archive", "purge")
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ProofAge:
+    """When a file's backup was last proven; None where no proof is recorded."""
+
+    raw_file_id: str
+    verified_at: datetime | None
+
+
+@translated
+class Retention:
+    def __init__(
+        self,
+        raw_files: "MongoCollection[Document]",
+        verifications: "MongoCollection[Document]",
+    ) -> None:
+        self._collection = raw_files
+        self._verifications = verifications
+
+    def to_move(self, instrument_id: str) -> list[RawFile]:
+        """Files that stand where the instrument left them, oldest first; without their history."""
+        found: list[RawFile] = []
+        for status in _INITIAL:
+            query = {"instrument_id": instrument_id, "instrument_file_status": status}
+            found.extend(readable(self._collection.find(query, {"history": 0})))
+        return sorted(found, key=lambda item: item.created_at)
+
+    def moved(
+        self, instrument_id: str, *, created_before: datetime | None = None
+    ) -> Iterator[RawFile]:
+        """Files that were moved aside, oldest first; without their history, and read in pages."""
+        query: Document = {
+            "instrument_id": instrument_id,
+            "instrument_file_status": InstrumentFileStatus.MOVED,
+        }
+        after, had = _EVER, set[str]()
+        while True:
+            limit = _PAGE + len(had)
+            dates: Document = {"$gte": after}
+            if created_before is not None:
+                dates["$lte"] = created_before
+            documents = list(
+                self._collection.find({**query, "created_at": dates}, {"history": 0})
+                .sort("created_at", ASCENDING)
+                .limit(limit)
+            )
+            yield from readable(item for item in documents if str(item["_id"]) not in had)
+            if len(documents) < limit:
+                return
+            last = documents[-1]["created_at"]
+            kept = had if last == after else set()
+            had = kept | {str(item["_id"]) for item in documents if item["created_at"] == last}
+            after = last
+
+    def purge_begun(self, instrument_id: str) -> list[RawFile]:
+        """Files whose purge was begun and not recorded as done."""
+        query = {"instrument_id": instrument_id, "purge_intent.began_at": {"$gte": _EVER}}
+        return readable(self._collection.find(query, {"history": 0}))
+
+    def troubled(self, instrument_id: str) -> list[RawFile]:
+        """Files that can't be moved aside or purged, the longest first; without their history."""
+        found: dict[str, RawFile] = {}
+        for field in _TROUBLES:
+            query = {"instrument_id": instrument_id, f"{field}.at": {"$gte": _EVER}}
+            for item in readable(self._collection.find(query, {"history": 0})):
+                found[item.id] = item
+        return sorted(found.values(), key=lambda item: min(_times(item)))
+
+    def proofs(self, instrument_id: str, *, before: datetime | None = None) -> list[ProofAge]:
+        """All files of an instrument by the age of their proof, those without any first.
+
+        With `before` only those that were not proven since.
+        """
+        query: Document = {"instrument_id": instrument_id}
+        wanted: list[Document] = [{**query, "verified_at": None}]
+        wanted.append({**query, "verified_at": {"$gte": _EVER}})
+        if before is not None:
+            wanted[1]["verified_at"]["$lt"] = before
+        found = []
+        for one in wanted:
+            documents = self._collection.find(one, {"verified_at": 1, "created_at": 1})
+            found.extend(sorted(documents, key=_age_of_proof))
+        return [ProofAge(str(item["_id"]), item.get("verified_at")) for item in found]
+
+    def note(
+        self, raw_file: RawFile, field: str, trouble: Trouble, *, now: datetime, run_id: str | None
+    ) -> None:
+        """Keeps what stands in the way of moving or purging; in the history if it is news."""
+        before: Trouble | None = getattr(raw_file, field)
+        changes: Document = {"$set": {field: trouble.model_dump()}}
+        if before is None or before.problem != trouble.problem:
+            reason = short_details(trouble.in_words())
+            event = event_of(now, raw_file.status, raw_file.status, reason, run_id=run_id)
+            changes["$push"] = _history(event)
+        self._collection.update_one({"_id": raw_file.id}, changes)
+
+    def clear(self, raw_file: RawFile, *, now: datetime, note: str) -> RawFile:
+        """Forgets what stood in the way, so that it is tried again."""
+        event = event_of(now, raw_file.status, raw_file.status, short_details(note))
+        self._collection.update_one(
+            {"_id": raw_file.id},
+            {"$unset": dict.fromkeys(_TROUBLES, ""), "$push": _history(event)},
+        )
+        return self._get(raw_file.id)
+
+    def intend_purge(self, raw_file: RawFile, intent: Mapping[str, Any], *, lease: Lease) -> None:
+        """Records, while the lease is held, that everything is proven and is now deleted."""
+        result = self._collection.update_one(
+            {
+                "_id": raw_file.id,
+                "lease.token": lease.token,
+                "instrument_file_status": InstrumentFileStatus.MOVED,
+            },
+            {"$set": {"purge_intent": dict(intent)}},
+        )
+        if result.matched_count == 0:
+            self._explain(raw_file, lease)
+
+    def set_instrument_file(
+        self,
+        raw_file: RawFile,
+        new: InstrumentFileStatus,
+        *,
+        now: datetime,
+        reason: str,
+        run_id: str | None,
+        lease: Lease,
+        fields: Mapping[str, Any] | None = None,
+    ) -> RawFile:
+        """Records what became of the file on the instrument, by compare-and-set.
+
+        Raises:
+            StatusConflict: it is another one by now.
+            LeaseLost: the lease has been taken over.
+        """
+        old = raw_file.instrument_file_status
+        was = list(_INITIAL) if old is InstrumentFileStatus.INITIAL else [old]
+        event = event_of(
+            now, raw_file.status, raw_file.status, short_details(reason), run_id=run_id
+        )
+        result = self._collection.update_one(
+            {
+                "_id": raw_file.id,
+                "lease.token": lease.token,
+                "instrument_file_status": {"$in": was},
+            },
+            {
+                "$set": {"instrument_file_status": new, "updated_at_": now, **(fields or {})},
+                "$unset": {"archive": "", "purge": "", "purge_intent": ""},
+                "$push": _history({**event, "instrument_file": new}),
+            },
+        )
+        if result.matched_count == 0:
+            self._explain(raw_file, lease)
+        return self._get(raw_file.id)
+
+    def proven(self, raw_file: RawFile, *, now: datetime) -> None:
+        """Records that every byte of the backup was what was recorded."""
+        self._collection.update_one({"_id": raw_file.id}, {"$set": {"verified_at": now}})
+
+    def begin_verification(
+        self, key: str, selection: Sequence[str], *, now: datetime, forgotten_before: datetime
+    ) -> datetime:
+        """When the verification of this selection began: now, or earlier if it wasn't finished.
+
+        One in which nothing was read since `forgotten_before` begins anew.
+        """
+        found = self._verifications.find_one({"_id": key})
+        if found is not None and found["at"] >= forgotten_before:
+            began: datetime = found["began_at"]
+            return began
+        self._verifications.update_one(
+            {"_id": key},
+            {"$set": {"began_at": now, "at": now, "selection": list(selection)}},
+            upsert=True,
+        )
+        return now
+
+    def verification_goes_on(self, key: str, *, now: datetime) -> None:
+        self._verifications.update_one({"_id": key}, {"$set": {"at": now}})
+
+    def end_verification(self, key: str) -> None:
+        self._verifications.delete_one({"_id": key})
+
+    def _get(self, raw_file_id: str) -> RawFile:
+        document = self._collection.find_one({"_id": raw_file_id})
+        if document is None:
+            raise StatusConflict("The document is gone from MongoDB", file=raw_file_id)
+        return parse(document)
+
+    def _explain(self, raw_file: RawFile, lease: Lease) -> None:
+        current = self._get(raw_file.id)
+        if current.lease is None or current.lease.token != lease.token:
+            raise LeaseLost(
+                "Another run has taken this file over",
+                file=raw_file.id,
+                next_step="nothing: that other run goes on with it.",
+            )
+        raise StatusConflict(
+            "Somebody else changed what is recorded of the file on the instrument",
+            file=raw_file.id,
+            expected=raw_file.instrument_file_status,
+            found=current.instrument_file_status,
+            next_step="nothing: what is due follows from what is recorded now.",
+        )
+
+
+def _history(event: Document) -> Document:
+    return {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}}
+
+
+def _times(raw_file: RawFile) -> list[datetime]:
+    return [item.at for item in (raw_file.archive, raw_file.purge) if item is not None]
+
+
+def _age_of_proof(document: Document) -> datetime:
+    found: datetime = document.get("verified_at") or document.get("created_at") or _EVER
+    return found

@@ -1,0 +1,54 @@
+"""A backup that was found damaged and is whole again: the file ends as it had ended before."""
+
+from collections.abc import Mapping
+
+from kraken_dagster.domain.raw_file import BackupStatus, FileFact, RawFile, Status
+from kraken_dagster.steps.leases import Held
+from kraken_dagster.steps.proof import BackupOutcome, verify
+from kraken_dagster.steps.world import World
+
+
+def prove_in_place(world: World, held: Held, run_id: str) -> BackupOutcome:
+    """For a file that was purged there is nothing to copy, only to read what is in the backup.
+
+    Raises:
+        NotRecorded, BackupDamaged
+    """
+    outcome = verify(world, held.raw_file)
+    held.raw_file = world.store.raw_files.transition(
+        held.raw_file,
+        Status.COPYING,
+        now=world.now(),
+        run_id=run_id,
+        lease=held.lease,
+        fields={"retry_at": None},
+    )
+    after = world.store.raw_files.transition(
+        held.raw_file,
+        Status.COPYING_DONE,
+        now=world.now(),
+        reason="the backup is what was recorded, after all",
+        run_id=run_id,
+        lease=held.lease,
+        fields={"backup_status": BackupStatus.COPYING_DONE, "failures": 0},
+    )
+    after = end_as_before(world, held, after, outcome.facts, run_id)
+    return BackupOutcome(after, True, outcome.reason, outcome.facts, proven=outcome.proven)
+
+
+def end_as_before(
+    world: World, held: Held, after: RawFile, facts: Mapping[str, FileFact], run_id: str
+) -> RawFile:
+    """What was processed before from these very bytes is not processed once more."""
+    before = held.raw_file
+    if before.ended_as is None or {**facts} != before.file_info:
+        return after
+    return world.store.raw_files.transition(
+        after,
+        before.ended_as,
+        now=world.now(),
+        reason="its backup is whole again; it had ended like this before",
+        run_id=run_id,
+        lease=held.lease,
+        fields={"ended_as": None},
+    )

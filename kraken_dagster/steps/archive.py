@@ -1,0 +1,177 @@
+"""Moving raw files aside on their instrument once they are backed up."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kraken_dagster.clients.moving import MovePlan, MoveResult
+from kraken_dagster.clients.moving import move_aside as rename_members
+from kraken_dagster.domain.config import InstrumentEntry
+from kraken_dagster.domain.errors import (
+    CopyStalled,
+    FolderError,
+    KrakenError,
+    LeaseHeld,
+    LeaseLost,
+    StatusConflict,
+    StoreError,
+)
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Step
+from kraken_dagster.domain.retention import require_record, why_not_move
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
+from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
+from kraken_dagster.steps.world import World
+
+# What is wrong with the instrument as a whole, and not with one of its files.
+_AWAY = (FolderError, CopyStalled)
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """The options that concern moving aside; see `domain/config.py`."""
+
+    move_files: bool = True
+    move_failed: bool = False
+    file_move_delay_m: float = 5
+
+    @classmethod
+    def of(cls, instrument: InstrumentEntry) -> "ArchiveOptions":
+        return cls(instrument.move_files, instrument.move_failed, instrument.file_move_delay_m)
+
+    @property
+    def off(self) -> str | None:
+        """Why nothing is moved at all."""
+        if not self.move_files:
+            return "move_files is off"
+        return "file_move_delay_m is less than 0" if self.file_move_delay_m < 0 else None
+
+
+@dataclass(frozen=True)
+class MoveOutcome:
+    """`moved`, or not, with the reason in words, and the problem if there was one.
+
+    `renamed` are second copies, with the names under which they wait for somebody to delete them.
+    """
+
+    raw_file: RawFile
+    moved: bool
+    reason: str
+    problem: KrakenError | None = None
+    renamed: tuple[str, ...] = ()
+
+
+def due_for_move(
+    world: World, instrument_id: str, now: datetime, *, options: ArchiveOptions | None = None
+) -> list[RawFile]:
+    """Files that are to be moved aside now and that nobody holds, oldest acquisition first."""
+    options = options or ArchiveOptions.of(world.instrument(instrument_id))
+    if options.off:
+        return []
+    found = world.store.retention.to_move(instrument_id)
+    return [item for item in found if _why_not(item, now, options) is None]
+
+
+def archive(
+    world: World, instrument_id: str, *, run_id: str, options: ArchiveOptions | None = None
+) -> list[MoveOutcome]:
+    """Moves all due files of an instrument; one file's trouble never stops the others.
+
+    Once the instrument turns out to be away the others are put off without a try.
+
+    Raises:
+        StoreUnavailable
+    """
+    options = options or ArchiveOptions.of(world.instrument(instrument_id))
+    outcomes: list[MoveOutcome] = []
+    away: KrakenError | None = None
+    for raw_file in due_for_move(world, instrument_id, world.now(), options=options):
+        if away is not None:
+            note_trouble(world, raw_file, ARCHIVE, away, run_id=run_id)
+            outcomes.append(MoveOutcome(raw_file, False, str(away), away))
+            continue
+        try:
+            outcome = move_aside(world, raw_file.id, run_id=run_id, options=options)
+        except (LeaseHeld, LeaseLost, StatusConflict) as error:
+            outcome = MoveOutcome(raw_file, False, str(error))
+        outcomes.append(outcome)
+        if isinstance(outcome.problem, _AWAY):
+            away = outcome.problem
+    return outcomes
+
+
+def move_aside(
+    world: World, raw_file_id: str, *, run_id: str, options: ArchiveOptions | None = None
+) -> MoveOutcome:
+    """Moves one raw file into its instrument's `Backup/`, if that is due.
+
+    What stands in the way is noted beside the file's status, and returned.
+
+    Raises:
+        LeaseHeld, LeaseLost, StatusConflict: another run works on the file.
+        StoreUnavailable
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    options = options or ArchiveOptions.of(world.instrument(raw_file.instrument_id))
+    if reason := options.off or _why_not(raw_file, world.now(), options):
+        return MoveOutcome(raw_file, False, reason)
+    with holding(world, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
+        without_lease = held.raw_file.model_copy(update={"lease": None})
+        if reason := _why_not(without_lease, world.now(), options):
+            return MoveOutcome(held.raw_file, False, reason)
+        try:
+            with in_own_words(raw_file_id):
+                result = _rename(world, held)
+        except StoreError:
+            raise
+        except KrakenError as error:
+            note_trouble(world, held.raw_file, ARCHIVE, error, run_id=run_id)
+            return MoveOutcome(world.store.raw_files.get(raw_file_id), False, str(error), error)
+        return _record(world, held, result, run_id)
+
+
+def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str | None:
+    return why_not_move(
+        raw_file, now=now, delay_m=options.file_move_delay_m, failed_too=options.move_failed
+    )
+
+
+def _rename(world: World, held: Held) -> MoveResult:
+    raw_file = held.raw_file
+    instrument = world.instrument(raw_file.instrument_id)
+    if raw_file.file_info:
+        require_record(instrument.type, raw_file.id, raw_file.file_info)
+    plan = MovePlan(
+        instrument_folder=world.instrument_folder(raw_file.instrument_id),
+        vendor=instrument.type,
+        raw_file_id=raw_file.id,
+        original_name=raw_file.original_name,
+        sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
+        main_size=raw_file.acquisition.get("ended_size"),
+    )
+    return watched(
+        held,
+        lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
+        stall_s=instrument.copy_stall_s,
+        what=plan.instrument_folder / raw_file.original_name,
+    )
+
+
+def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:
+    there = bool(result.moved or result.already or result.set_aside)
+    new = InstrumentFileStatus.MOVED if there else InstrumentFileStatus.NOT_APPLICABLE
+    reason = _in_words(result)
+    after = world.store.retention.set_instrument_file(
+        held.raw_file, new, now=world.now(), reason=reason, run_id=run_id, lease=held.lease
+    )
+    return MoveOutcome(after, there, reason, renamed=tuple(result.set_aside.values()))
+
+
+def _in_words(result: MoveResult) -> str:
+    parts = []
+    if result.moved:
+        parts.append(f"moved aside to {BACKUP_FOLDER_NAME}/: {len(result.moved)} renamed")
+    if result.already:
+        parts.append(f"{len(result.already)} in {BACKUP_FOLDER_NAME}/ already")
+    for name, new_name in result.set_aside.items():
+        parts.append(f"{name!a} stood there twice, both equal; this one is now {new_name!a}")
+    return "; ".join(parts) or "nothing of it is on the instrument, so nothing was moved aside"

@@ -1,0 +1,158 @@
+"""Purging an instrument's disk: the oldest files that were moved aside, with proof."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from kraken_dagster.domain.errors import (
+    BackupDamaged,
+    BackupUnwritable,
+    CopyStalled,
+    FolderError,
+    KrakenError,
+    LeaseHeld,
+    LeaseLost,
+    StatusConflict,
+    StoreError,
+)
+from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.retention import GB, Goal, why_not_purge
+from kraken_dagster.steps.purge_file import Purged, purge_file
+from kraken_dagster.steps.purge_plan import (
+    NotDeleted,
+    PurgeOptions,
+    measured_free_bytes,
+    require_backup_store,
+)
+from kraken_dagster.steps.troubles import PURGE, in_own_words, note_trouble
+from kraken_dagster.steps.world import World
+
+
+@dataclass(frozen=True)
+class PurgeOutcome:
+    """What a purge deleted, what it left and why; sizes in bytes.
+
+    `enough`: as much is free as shall be, or the purge is off.
+    """
+
+    instrument_id: str
+    free_before_bytes: int
+    free_after_bytes: int
+    wanted_bytes: int
+    deleted: tuple[Purged, ...]
+    kept: tuple[NotDeleted, ...]
+    enough: bool
+    reason: str
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.deleted)
+
+
+def purge(
+    world: World, instrument_id: str, *, run_id: str, options: PurgeOptions | None = None
+) -> PurgeOutcome:
+    """Deletes the oldest files that may go, one after the other, until enough is free.
+
+    A file whose purge was begun and not ended is ended first, whether or not space is short.
+
+    Raises:
+        FolderError, CopyStalled: the instrument is away.
+        BackupUnwritable: the backup store is away.
+        StoreUnavailable
+    """
+    options = options or PurgeOptions.of(world.instrument(instrument_id))
+    if options.off:
+        return PurgeOutcome(instrument_id, 0, 0, 0, (), (), True, options.off)
+    try:
+        outcome = _purge(world, instrument_id, run_id, options)
+    except (FolderError, CopyStalled, BackupUnwritable) as error:
+        world.store.board.disk_purged(
+            instrument_id, details=str(error), enough=False, free_bytes=None, now=world.now()
+        )
+        raise
+    world.store.board.disk_purged(
+        instrument_id,
+        details=outcome.reason,
+        enough=outcome.enough,
+        free_bytes=outcome.free_after_bytes,
+        now=world.now(),
+    )
+    return outcome
+
+
+def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions) -> PurgeOutcome:
+    before = measured_free_bytes(world, instrument_id)
+    goal = Goal(free=before, wanted=options.wanted_bytes)
+    require_backup_store(world, instrument_id)
+    deleted: list[Purged] = []
+    kept: list[NotDeleted] = []
+    for raw_file in _candidates(world, instrument_id, options):
+        if goal.missing <= 0 and raw_file.purge_intent is None:
+            break
+        reason = why_not_purge(
+            raw_file, now=world.now(), min_age_days=options.min_file_age_to_remove_in_days
+        )
+        found = NotDeleted(raw_file.id, reason) if reason else _one(world, raw_file, run_id)
+        if isinstance(found, NotDeleted):
+            kept.append(found)
+        else:
+            deleted.append(found)
+        freed = found.size_bytes if isinstance(found, Purged) else 0
+        goal = goal.after(freed, measured=measured_free_bytes(world, instrument_id))
+    after = measured_free_bytes(world, instrument_id)
+    return PurgeOutcome(
+        instrument_id,
+        before,
+        after,
+        options.wanted_bytes,
+        tuple(deleted),
+        tuple(kept),
+        goal.missing <= 0,
+        _in_words(goal, deleted, kept, after, options),
+    )
+
+
+def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iterator[RawFile]:
+    begun = world.store.retention.purge_begun(instrument_id)
+    yield from begun
+    had = {item.id for item in begun}
+    limit = world.now() - timedelta(days=options.min_file_age_to_remove_in_days)
+    for raw_file in world.store.retention.moved(instrument_id, created_before=limit):
+        if raw_file.id not in had:
+            yield raw_file
+
+
+def _one(world: World, raw_file: RawFile, run_id: str) -> Purged | NotDeleted:
+    """One file; what is wrong with it alone is noted, and the next one is taken."""
+    try:
+        with in_own_words(raw_file.id):
+            return purge_file(world, raw_file.id, run_id=run_id)
+    except (LeaseHeld, LeaseLost, StatusConflict) as error:
+        return NotDeleted(raw_file.id, str(error))
+    except (FolderError, CopyStalled, StoreError):
+        raise  # not this file's own trouble
+    except BackupDamaged as error:  # it has the status `error` by now
+        return NotDeleted(raw_file.id, str(error))
+    except KrakenError as error:
+        if isinstance(error, BackupUnwritable):
+            require_backup_store(world, raw_file.instrument_id)
+        trouble = note_trouble(world, raw_file, PURGE, error, run_id=run_id)
+        return NotDeleted(raw_file.id, trouble.in_words())
+
+
+def _in_words(
+    goal: Goal, deleted: list[Purged], kept: list[NotDeleted], after: int, options: PurgeOptions
+) -> str:
+    freed = sum(item.size_bytes for item in deleted)
+    text = f"{len(deleted)} files purged, {freed} bytes freed; {after / GB:.3f} GB are free"
+    if goal.missing <= 0:
+        return f"{text} of the {options.min_free_space_gb:g} GB that shall be"
+    reasons = Counter(item.reason.split(":", maxsplit=1)[0] for item in kept)
+    in_the_way = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    return (
+        f"{text}, which is {goal.missing / GB:.3f} GB less than the "
+        f"{options.min_free_space_gb:g} GB that shall be, and no other file may be deleted. In the "
+        f"way: {in_the_way or 'nothing, there are no more files that were moved aside long enough'}"
+    )

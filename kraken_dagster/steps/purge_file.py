@@ -1,0 +1,183 @@
+"""Purging one raw file: everything proven, the intention recorded, then deleted, then recorded."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.purging import Proof, delete, prove
+from kraken_dagster.clients.surveying import Survey, Target, survey
+from kraken_dagster.domain.errors import BackupDamaged, StatusConflict
+from kraken_dagster.domain.raw_file import (
+    InstrumentFileStatus,
+    RawFile,
+    Step,
+)
+from kraken_dagster.domain.trouble import PurgeIntent
+from kraken_dagster.steps.failing import record_damage
+from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.purge_plan import require_backup_store, target_of
+from kraken_dagster.steps.troubles import watched
+from kraken_dagster.steps.world import World
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What became of a raw file on the instrument.
+
+    `size_bytes` were freed by this run; of `files` members `gone` were not there any more, and were
+    proven to be in the backup all the same. `status` is `n/a` where somebody else had deleted it.
+    """
+
+    raw_file_id: str
+    status: InstrumentFileStatus
+    files: int
+    size_bytes: int
+    gone: int
+    proven_at: datetime | None
+    reason: str
+
+
+def purge_file(world: World, raw_file_id: str, *, run_id: str) -> Purged:
+    """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup.
+
+    Raises:
+        PurgeRefused, NotRecorded, UnsafePath: nothing (more) is deleted until somebody looked.
+        BackupDamaged: the same, and the file has status `error` by now.
+        BackupUnwritable, InstrumentBusy: it can't be proven or deleted now.
+        FolderError, CopyStalled: the instrument or the backup store is away.
+        LeaseHeld, LeaseLost, StatusConflict, StoreUnavailable
+    """
+    with holding(world, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
+        raw_file = held.raw_file
+        _refuse_changed(raw_file)
+        target = target_of(world, raw_file)
+        stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+        found = bounded(lambda: survey(target), timeout_s=stall_s, what=raw_file_id)
+        if found.is_empty:
+            return _nothing_left(world, held, run_id)
+        proof = _prove(world, held, target, found, run_id)
+        proven_at = world.now()
+        held.require()
+        intent = _intend(world, held, proof, run_id)
+        freed = watched(
+            held,
+            lambda _beat, may_go_on: delete(target, proof, may_go_on=may_go_on),
+            stall_s=stall_s,
+            what=target.instrument_folder / raw_file_id,
+        )
+        return _record(
+            world, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
+        )
+
+
+def _refuse_changed(raw_file: RawFile) -> None:
+    """What it was chosen for may not hold any more, now that its lease is ours."""
+    if (
+        raw_file.instrument_file_status is not InstrumentFileStatus.MOVED
+        or not raw_file.is_backed_up
+    ):
+        raise StatusConflict(
+            "Somebody else has worked on the file meanwhile",
+            file=raw_file.id,
+            expected="moved aside, with a recorded backup",
+            found=f"{raw_file.instrument_file_status}, backup {raw_file.backup_status}",
+            next_step="nothing: what is due follows from what is recorded now.",
+        )
+
+
+def _prove(world: World, held: Held, target: Target, found: Survey, run_id: str) -> Proof:
+    raw_file = held.raw_file
+    try:
+        proof = watched(
+            held,
+            lambda beat, _may_go_on: prove(target, found, on_bytes=beat),
+            stall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            what=target.instrument_folder / raw_file.id,
+        )
+    except BackupDamaged as error:
+        require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
+        record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
+        raise
+    world.store.retention.proven(raw_file, now=world.now())
+    return proof
+
+
+def _intend(world: World, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
+    """The intention of a run that died in the middle stays: it says how much there was."""
+    if held.raw_file.purge_intent is not None:
+        return held.raw_file.purge_intent
+    intent = PurgeIntent(
+        began_at=world.now(), run_id=run_id, files=len(proof.files), bytes=proof.size_bytes
+    )
+    world.store.retention.intend_purge(held.raw_file, intent.model_dump(), lease=held.lease)
+    return intent
+
+
+def _record(
+    world: World,
+    held: Held,
+    proof: Proof,
+    *,
+    intent: PurgeIntent,
+    freed: int,
+    proven_at: datetime,
+    run_id: str,
+) -> Purged:
+    earlier = "" if intent.run_id == run_id else f", the purge that run {intent.run_id} began"
+    gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
+    reason = (
+        f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
+        f"of the backup read until {proven_at:%Y-%m-%d %H:%M:%S} UTC, sizes and MD5 equal to each "
+        f"other and to the record{gone}"
+    )
+    fields = {
+        "purged": {
+            "at": world.now(),
+            "run_id": run_id,
+            "files": len(proof.files),
+            "bytes": freed,
+            "gone": list(proof.gone),
+            "digest": "MD5",
+            "proven_at": proven_at,
+            "began_at": intent.began_at,
+        }
+    }
+    world.store.retention.set_instrument_file(
+        held.raw_file,
+        InstrumentFileStatus.PURGED,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields=fields,
+    )
+    return Purged(
+        held.raw_file.id,
+        InstrumentFileStatus.PURGED,
+        len(proof.files),
+        freed,
+        len(proof.gone),
+        proven_at,
+        reason,
+    )
+
+
+def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
+    """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
+    raw_file, intent = held.raw_file, held.raw_file.purge_intent
+    if intent is None:
+        new = InstrumentFileStatus.NOT_APPLICABLE
+        reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
+        files = size = 0
+    else:
+        new = InstrumentFileStatus.PURGED
+        files, size = intent.files, intent.bytes
+        reason = (
+            f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
+            f"{files} files, {size} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    world.store.retention.set_instrument_file(
+        raw_file, new, now=world.now(), reason=reason, run_id=run_id, lease=held.lease
+    )
+    proven_at = None if intent is None else intent.began_at
+    return Purged(raw_file.id, new, files, 0, len(raw_file.file_info), proven_at, reason)

@@ -1,0 +1,74 @@
+"""Notes what stands in the way of moving or purging a file; its main status is not touched."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import TypeVar
+
+from kraken_dagster.clients.bounded import beating
+from kraken_dagster.domain.errors import BackupIncomplete, KrakenError
+from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.trouble import Trouble
+from kraken_dagster.steps.failing import unexpected_of, wait
+from kraken_dagster.steps.leases import Held
+from kraken_dagster.steps.world import World
+
+ARCHIVE = "archive"
+PURGE = "purge"
+T = TypeVar("T")
+
+
+def note_trouble(
+    world: World, raw_file: RawFile, field: str, error: KrakenError, *, run_id: str
+) -> Trouble:
+    """What time can cure gets a time for the next try; anything else waits for `kraken retry`."""
+    now = world.now()
+    before: Trouble | None = getattr(raw_file, field)
+    failures = 1 if before is None else before.failures + 1
+    delay = wait(world, raw_file.instrument_id, failures=failures)
+    trouble = Trouble(
+        problem=str(error),
+        at=now,
+        failures=failures,
+        retry_at=now + delay if error.transient else None,
+        backup_lacks=isinstance(error, BackupIncomplete),
+    )
+    world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
+    return trouble
+
+
+def watched(
+    held: Held,
+    function: Callable[[Callable[[int], None], Callable[[], bool]], T],
+    *,
+    stall_s: float,
+    what: object,
+) -> T:
+    """Calls a function that moves or deletes, with a sign of life to give and a leave to ask.
+
+    One that hung is left behind. Should it come back, it has no leave any more: by then another
+    run may work on the file.
+
+    Raises:
+        CopyStalled
+    """
+    given_up = Event()
+
+    def may_go_on() -> bool:
+        return held.still_ours() and not given_up.is_set()
+
+    try:
+        return beating(lambda beat: function(beat, may_go_on), stall_s=stall_s, what=what)
+    finally:
+        given_up.set()
+
+
+@contextmanager
+def in_own_words(raw_file_id: str) -> Iterator[None]:
+    """An error that Kraken doesn't know becomes one that it can note, and stops no other file."""
+    try:
+        yield
+    except KrakenError:
+        raise
+    except Exception as error:
+        raise unexpected_of(error, raw_file_id) from error

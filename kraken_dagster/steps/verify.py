@@ -1,0 +1,160 @@
+"""Reading backups again, and comparing them with MongoDB and with their manifests."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from kraken_dagster.clients.bounded import beating
+from kraken_dagster.clients.files import PART_PREFIX
+from kraken_dagster.clients.handles import Folder, walk
+from kraken_dagster.clients.manifest import manifest_path, manifest_text, write_manifest
+from kraken_dagster.clients.pace import Pace
+from kraken_dagster.clients.proving import damaged, read_all
+from kraken_dagster.clients.reading import exists, target_errors
+from kraken_dagster.domain.errors import (
+    BackupDamaged,
+    BackupFull,
+    BackupUnwritable,
+    LeaseHeld,
+    NotRecorded,
+    StatusConflict,
+    UnsafePath,
+)
+from kraken_dagster.domain.raw_file import FINAL, RawFile, Step
+from kraken_dagster.domain.retention import require_record
+from kraken_dagster.domain.vendors import RULES, VendorRules
+from kraken_dagster.steps.failing import record_damage
+from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.purge_plan import require_backup_store
+from kraken_dagster.steps.world import World
+
+
+class Verdict(StrEnum):
+    VERIFIED = "verified"
+    MISMATCH = "mismatch"  # the file has status `error` by now
+    UNREADABLE = "unreadable"  # which says nothing about what is there
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class VerifyOutcome:
+    """`extra` are files in the backup's folder that MongoDB doesn't know; they are left alone."""
+
+    raw_file_id: str
+    verdict: Verdict
+    reason: str
+    files: int = 0
+    size_bytes: int = 0
+    extra: tuple[str, ...] = ()
+    manifest_written: bool = False
+
+
+def verify_backup(
+    world: World,
+    raw_file_id: str,
+    *,
+    run_id: str,
+    pace: Pace,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> VerifyOutcome:
+    """Reads every byte of a backup, at a bounded rate, and compares it with what is known of it.
+
+    A manifest that is missing is written anew, from the record that the bytes have just proven.
+
+    Raises:
+        BackupUnwritable, CopyStalled: the backup store is away, which says nothing about it.
+        UnknownRawFile, StoreUnavailable
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    if reason := _why_not(raw_file):
+        return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
+    try:
+        with holding(world, raw_file_id, step=Step.VERIFY, run_id=run_id) as held:
+            if reason := _why_not(held.raw_file):
+                return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
+            return _verify(world, held, run_id, pace, on_bytes)
+    except (LeaseHeld, StatusConflict) as error:
+        return VerifyOutcome(raw_file_id, Verdict.SKIPPED, str(error))
+
+
+def _why_not(raw_file: RawFile) -> str | None:
+    if raw_file.status not in FINAL:
+        return f"it is still worked on: {raw_file.status}"
+    if not raw_file.is_backed_up or not raw_file.file_info:
+        return f"no backup of it is recorded: {raw_file.backup_status or 'nothing'}"
+    return None
+
+
+def _verify(
+    world: World, held: Held, run_id: str, pace: Pace, on_bytes: Callable[[int], None]
+) -> VerifyOutcome:
+    raw_file = held.raw_file
+    require_backup_store(world, raw_file.instrument_id)
+
+    def read(beat: Callable[[int], None]) -> VerifyOutcome:
+        def took(count: int) -> None:
+            beat(count)
+            on_bytes(count)
+            pace.took(count, beat)
+
+        return _read(world, raw_file, took)
+
+    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    try:
+        outcome = beating(read, stall_s=stall_s, what=world.backup_folder(raw_file) / raw_file.id)
+    except (BackupDamaged, NotRecorded, UnsafePath) as error:
+        require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
+        record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
+        return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
+    except BackupUnwritable as error:
+        require_backup_store(world, raw_file.instrument_id)
+        return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
+    held.require()
+    world.store.retention.proven(raw_file, now=world.now())
+    return outcome
+
+
+def _read(world: World, raw_file: RawFile, on_bytes: Callable[[int], None]) -> VerifyOutcome:
+    folder, recorded = world.backup_folder(raw_file), raw_file.file_info
+    vendor = world.instrument(raw_file.instrument_id).type
+    require_record(vendor, raw_file.id, recorded)
+    facts = read_all(folder, recorded, on_bytes=on_bytes)
+    written = _settle_manifest(folder, raw_file)
+    extra = _extra(folder, raw_file, RULES[vendor])
+    size = sum(fact.size or 0 for fact in facts.values())
+    parts = [f"{len(facts)} files, {size} bytes, equal to their record"]
+    if written:
+        parts.append("the manifest was missing, and is written anew")
+    if extra:
+        parts.append(f"{len(extra)} files that MongoDB doesn't know, {extra[0]!a}")
+    return VerifyOutcome(
+        raw_file.id, Verdict.VERIFIED, "; ".join(parts), len(facts), size, extra, written
+    )
+
+
+def _settle_manifest(folder: Path, raw_file: RawFile) -> bool:
+    """Whether the manifest had to be written; one that says something else is damage.
+
+    Where the store is mounted read-only a missing one stays missing.
+    """
+    path = manifest_path(folder, raw_file.id, raw_file.file_info)
+    with target_errors(path):
+        if exists(path):
+            if path.is_symlink() or path.read_bytes() != manifest_text(raw_file.file_info).encode():
+                raise damaged(path, "what MongoDB has recorded", "a manifest that says otherwise")
+            return False
+    with suppress(BackupUnwritable, BackupFull):
+        write_manifest(folder, raw_file.id, raw_file.file_info)
+        return True
+    return False
+
+
+def _extra(folder: Path, raw_file: RawFile, rules: VendorRules) -> tuple[str, ...]:
+    if not rules.is_folder:
+        return ()
+    with target_errors(folder / raw_file.id), Folder.open(folder) as opened:
+        tree = walk(opened, raw_file.id)
+    found = {*tree.files, *tree.odd} - raw_file.file_info.keys()
+    return tuple(sorted(name for name in found if PART_PREFIX not in name))
