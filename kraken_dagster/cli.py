@@ -20,6 +20,7 @@ from kraken_dagster.cli_common import (
     told,
 )
 from kraken_dagster.cli_project import project
+from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.domain.errors import KrakenError
@@ -43,6 +44,9 @@ def main(context: click.Context, path: Path | None) -> None:
 
 
 main.add_command(project)
+main.add_command(verify)
+main.add_command(restore)
+main.add_command(purge)
 main.add_command(settings)
 
 
@@ -105,6 +109,8 @@ def status(path: Path, as_json: bool) -> None:
         print_table(rows, columns)
         columns = ["id", "type", "status", "asked_at", "open_jobs", "details"]
         print_table(found["engines"], columns)
+        columns = ["id", "path", "status", "looked_at", "free_space_gb", "total_space_gb"]
+        print_table(found["file_systems"], columns)
         for problem in found["wrong"]:
             click.echo(f"WRONG: {printable(problem)}")
     sys.exit(1 if found["wrong"] else 0)

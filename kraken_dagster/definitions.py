@@ -10,8 +10,11 @@ from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
 from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.jobs import instrument_jobs
+from kraken_dagster.jobs import archiving_job, instrument_jobs, purging_job, scrubbing_job
+from kraken_dagster.schedules import purge_schedule, scrub_schedule
+from kraken_dagster.sensors.archiver import archiver_sensor
 from kraken_dagster.sensors.cluster_jobs import cluster_jobs_sensor
+from kraken_dagster.sensors.disks import disk_assets
 from kraken_dagster.sensors.watcher import watcher_sensor
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
@@ -32,10 +35,19 @@ def build_defs(
     jobs = {item: instrument_jobs(item) for item in instruments}
     all_jobs = [job for some in jobs.values() for job in some]
     return dg.Definitions(
-        assets=[factory(config, item) for item in instruments for factory in _ASSETS],
-        jobs=all_jobs,
+        assets=[
+            *(factory(config, item) for item in instruments for factory in _ASSETS),
+            *disk_assets(config),
+        ],
+        jobs=[
+            *all_jobs,
+            *(archiving_job(config, item) for item in instruments),
+            *(purging_job(config), scrubbing_job(config)),
+        ],
+        schedules=[purge_schedule(), scrub_schedule(config)],
         sensors=[
             *(watcher_sensor(config, item, jobs[item]) for item in instruments),
+            *(archiver_sensor(config, item) for item in instruments),
             *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
         ],
         resources={

@@ -1,13 +1,18 @@
-"""The jobs of an instrument. Steps run in one process: a run is short, and waits for nothing."""
+"""The jobs. Steps run in one process: a run is short, and waits for nothing."""
 
 import dagster as dg
 
+from kraken_dagster.assets.lifecycle import archive_op, purge_op, scrub_op
+from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.partitions import (
     BACKUP,
     METRICS,
+    PURGE_JOB,
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
+    SCRUB_JOB,
+    archive_job,
     asset_key,
     collect_job,
     ingest_job,
@@ -31,3 +36,36 @@ def instrument_jobs(instrument_id: str):
         )
         for name, assets in steps.items()
     ]
+
+
+def archiving_job(config: KrakenConfig, instrument_id: str) -> dg.JobDefinition:
+    """`<instrument>_archive`: all due files of the instrument in one run."""
+    return _job_of(
+        archive_op(config, instrument_id),
+        name=archive_job(instrument_id),
+        description=f"Moves backed up files of {instrument_id} aside.",
+    )
+
+
+def purging_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`purge`: every instrument in turn, or those that the run config names."""
+    return _job_of(
+        purge_op(config),
+        name=PURGE_JOB,
+        description="Frees instruments' disks of what is proven to be in the backup.",
+    )
+
+
+def scrubbing_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`scrub`: the backups whose proof is the oldest."""
+    return _job_of(
+        scrub_op(config), name=SCRUB_JOB, description="Reads backups again, the oldest proof first."
+    )
+
+
+def _job_of(op: dg.OpDefinition, *, name: str, description: str) -> dg.JobDefinition:
+    @dg.job(name=name, description=description)
+    def job() -> None:
+        op()
+
+    return job

@@ -44,6 +44,13 @@ def collect_job(instrument_id: str) -> str:
     return f"{instrument_id}_collect"
 
 
+def archive_job(instrument_id: str) -> str:
+    return f"{instrument_id}_archive"
+
+
+PURGE_JOB, SCRUB_JOB = "purge", "scrub"
+
+
 def copy_pool(instrument_id: str) -> str:
     return f"file_copy_{instrument_id}"
 

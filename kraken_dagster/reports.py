@@ -6,18 +6,23 @@ from typing import Any
 
 from kraken_dagster.clients.store.jobs import current_results
 from kraken_dagster.domain.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
+from kraken_dagster.steps.disks import FILE_SYSTEMS
 from kraken_dagster.steps.world import World
 
 _STALE_AFTER_LOOKS = 10
 _STANDS_STILL = timedelta(hours=24)
 _POLLED_WITHIN = timedelta(minutes=10)  # an engine in trouble is asked every five
+_PURGED_WITHIN = timedelta(hours=24)  # the schedule comes twice
+_TOLD_AT_MOST = 3
 
 
 def status(world: World) -> dict[str, Any]:
     """How every instrument is, what its files are, and what is wrong."""
     instruments = [_instrument(world, item) for item in world.config.instruments]
     engines = [_engine(world, name) for name in world.config.engines]
-    wrong = [problem for item in (*instruments, *engines) for problem in item["wrong"]]
+    file_systems = [_file_system(world, name) for name in FILE_SYSTEMS]
+    told = (*instruments, *engines, *file_systems)
+    wrong = [problem for item in told for problem in item["wrong"]]
     wrong += [
         f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"
         for name in world.store.jobs.engines_in_use()
@@ -27,6 +32,7 @@ def status(world: World) -> dict[str, Any]:
         "simulation": world.config.simulation is not None,
         "instruments": instruments,
         "engines": engines,
+        "file_systems": file_systems,
         "wrong": wrong,
     }
 
@@ -46,6 +52,8 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
     if failed := counts.get(Status.ERROR, 0):
         wrong.append(f"{instrument_id}: {failed} files in error; `kraken files --status error`")
     wrong += _standing_still(world, instrument_id)
+    wrong += _in_the_way(world, instrument_id)
+    wrong += _short_of_space(world, instrument_id, board.get("free_space_gb"))
     return {
         "id": instrument_id,
         "type": world.instrument(instrument_id).type,
@@ -53,6 +61,8 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
         "details": details,
         "looked_at": looked_at,
         "free_space_gb": board.get("free_space_gb"),
+        "total_space_gb": board.get("total_space_gb"),
+        "last_purge": (world.store.board.disk(instrument_id) or {}).get("status_details"),
         "left_alone": board.get("left_alone", []),
         "files": counts,
         "wrong": wrong,
@@ -90,6 +100,55 @@ def _standing_still(world: World, instrument_id: str) -> list[str]:
     ]
 
 
+def _in_the_way(world: World, instrument_id: str) -> list[str]:
+    """Files that can't be moved aside or purged; the first ones with the reason."""
+    found = world.store.retention.troubled(instrument_id)
+    lines = []
+    for raw_file in found[:_TOLD_AT_MOST]:
+        for what, trouble in (("moved aside", raw_file.archive), ("purged", raw_file.purge)):
+            if trouble is not None:
+                text = f"{raw_file.id!r} can't be {what}, {trouble.in_words()}"
+                lines.append(f"{instrument_id}: {text}")
+    if len(found) > _TOLD_AT_MOST:
+        lines.append(f"{instrument_id}: {len(found) - _TOLD_AT_MOST} more that can't be either")
+    return lines
+
+
+def _short_of_space(world: World, instrument_id: str, free_gb: float | None) -> list[str]:
+    """A disk with less free space than there shall be, and no purge that will change it."""
+    wanted = world.instrument(instrument_id).min_free_space_gb
+    if wanted <= 0 or free_gb is None or free_gb >= wanted:
+        return []
+    last = world.store.board.disk(instrument_id)
+    if last is None or world.now() - last["updated_at_"] > _PURGED_WITHIN:
+        told = "no purge in the last 24 h: is the schedule `purge` on, and does the daemon run?"
+    elif last["status"] == "ok":
+        return []
+    else:
+        told = f"the last purge: {last['status_details']}"
+    return [f"{instrument_id}: {free_gb:g} GB are free, {wanted:g} GB shall be; {told}"]
+
+
+def _file_system(world: World, name: str) -> dict[str, Any]:
+    board = world.store.board.file_system(name) or {}
+    details, condition = board.get("status_details"), board.get("status", "never looked at")
+    seen_at = board.get("updated_at_")
+    if seen_at is not None and world.now() - seen_at > _POLLED_WITHIN:
+        condition = "not looked at"
+        details = f"no look since {seen_at:%Y-%m-%d %H:%M} UTC: is the sensor cluster_jobs on?"
+    fine = condition in ("ok", "never looked at")
+    return {
+        "id": name,
+        "path": str(getattr(world.config.locations, name).path),
+        "status": condition,
+        "looked_at": seen_at,
+        "free_space_gb": board.get("free_space_gb"),
+        "total_space_gb": board.get("total_space_gb"),
+        "details": details,
+        "wrong": [] if fine else [f"locations.{name}: {details}"],
+    }
+
+
 def files(
     world: World, *, instrument_ids: list[str], statuses: Collection[Status], limit: int
 ) -> list[dict[str, Any]]:
@@ -124,6 +183,9 @@ def show(world: World, raw_file_id: str) -> dict[str, Any]:
         "original_name": raw_file.original_name,
         "collision_flag": raw_file.collision_flag,
         "instrument_file": raw_file.instrument_file_status,
+        "verified_at": raw_file.verified_at,
+        "cannot_be_moved": None if raw_file.archive is None else raw_file.archive.in_words(),
+        "cannot_be_purged": None if raw_file.purge is None else raw_file.purge.in_words(),
         "backup_base_path": raw_file.backup_base_path,
         "file_info": {
             name: {"size_bytes": fact.size, "md5": fact.md5}

@@ -41,7 +41,7 @@ def list_folder(folder: str, *, main_file: str | None, timeout_s: float) -> List
         raise _failed(folder, errors.decode(errors="replace"))
     answer = json.loads(output)
     entries = tuple(Entry(**{**item, "kind": Kind(item["kind"])}) for item in answer["entries"])
-    return Listing(entries=entries, free_bytes=answer["free_bytes"])
+    return Listing(entries, answer["free_bytes"], answer["total_bytes"])
 
 
 def _refuse_while_hanging(folder: str) -> None:

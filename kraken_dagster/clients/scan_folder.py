@@ -12,13 +12,14 @@ import sys
 
 
 def scan(folder: str, main_file: str) -> dict[str, object]:
-    """The entries of `folder`, sorted by name, and the free bytes of its disk."""
-    free = os.statvfs(folder)
+    """The entries of `folder`, sorted by name, and the free and all bytes of its disk."""
+    disk = os.statvfs(folder)
     with os.scandir(folder) as items:
         entries = [_entry(item, main_file) for item in sorted(items, key=lambda item: item.name)]
     return {
         "entries": [entry for entry in entries if entry is not None],
-        "free_bytes": free.f_bavail * free.f_frsize,
+        "free_bytes": disk.f_bavail * disk.f_frsize,
+        "total_bytes": disk.f_blocks * disk.f_frsize,
     }
 
 

@@ -39,10 +39,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """One look at an instrument's folder, and the free space in bytes of its disk."""
+    """One look at an instrument's folder, and the space in bytes of its disk."""
 
     entries: tuple[Entry, ...]
     free_bytes: int
+    total_bytes: int = 0
 
 
 @dataclass(frozen=True)

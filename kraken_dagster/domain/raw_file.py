@@ -152,7 +152,6 @@ BACKED_UP = frozenset(
 
 class InstrumentFileStatus(StrEnum):
     INITIAL = "initial"
-    NEW = "new"  # AlphaKraken's word for the same
     MOVED = "moved"
     PURGED = "purged"
     RENAMED = "renamed"

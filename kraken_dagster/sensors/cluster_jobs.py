@@ -10,6 +10,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.raw_file import RawFile, Step
 from kraken_dagster.partitions import collect_job, quant_job, slots_of_all_engines
+from kraken_dagster.sensors.disks import show_disks
 from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
 from kraken_dagster.sensors.watcher import quant_run_config
 from kraken_dagster.steps.poll import Poll, poll
@@ -41,14 +42,15 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
             world = make_world(config, store, cluster, storage)
             found = poll(world, slots=slots_of_all_engines(context.instance, config))
             requests = _requests(context, world, found, set(job_names))
+            problems = [*found.problems, *show_disks(context.instance, world)]
         except StoreUnavailable as error:
             return dg.SkipReason(str(error))
-        for problem in found.problems:
+        for problem in problems:
             context.log.error(problem)
         if requests:
             return dg.SensorResult(run_requests=requests)
-        problems = "".join(f"; {problem}" for problem in found.problems)
-        return dg.SkipReason(f"{found.open_jobs} jobs are open, nothing to collect{problems}")
+        told = "".join(f"; {problem}" for problem in problems)
+        return dg.SkipReason(f"{found.open_jobs} jobs are open, nothing to collect{told}")
 
     return cluster_jobs
 

@@ -98,6 +98,47 @@ def request(
     )
 
 
+def request_errand(
+    instance: dg.DagsterInstance,
+    world: World,
+    *,
+    errand: str,
+    job_name: str,
+    lease_s: float,
+    run_config: dict[str, Any],
+    tags: dict[str, str],
+) -> dg.RunRequest | dg.SkipReason:
+    """A run for work on a whole instrument, unless one is at it or on its way."""
+    held = world.store.errands.get(errand).held(world.now())
+    if held is not None:
+        return dg.SkipReason(f"run {held.run_id} is at it")
+    filter_ = RunsFilter(job_name=job_name, statuses=list(_LIVE))
+    for record in instance.get_run_records(filter_):
+        run, reason = record.dagster_run, _why_idle(record, lease_s, world.now())
+        if reason is None:
+            return dg.SkipReason(f"run {run.run_id} is on its way")
+        instance.report_run_failed(run, reason)
+    attempt = world.store.errands.next_attempt(errand)
+    if attempt is None:
+        return dg.SkipReason("another sensor has just requested a run")
+    return dg.RunRequest(
+        run_key=f"{errand}:{attempt}", job_name=job_name, run_config=run_config, tags=tags
+    )
+
+
+def _why_idle(record: RunRecord, lease_s: float, now: datetime) -> str | None:
+    """Why a run that has no lease on its errand is taken for dead; None if it may yet take it."""
+    if record.dagster_run.status is not DagsterRunStatus.STARTED or record.start_time is None:
+        return None
+    started = datetime.fromtimestamp(record.start_time, tz=UTC)
+    if now - started < timedelta(seconds=lease_s):
+        return None
+    return (
+        f"The run's process is gone: it began at {started:%H:%M:%S} UTC and holds no lease on its "
+        "work any more. Next: nothing, what is missing is requested again."
+    )
+
+
 def ensure_partitions(
     instance: dg.DagsterInstance, instrument_id: str, files: Iterable[RawFile]
 ) -> None:

@@ -78,6 +78,7 @@ def look_at(world: World, instrument_id: str) -> Look:
         instrument_id,
         details=look.summary() + _left_alone_summary(left_alone),
         free_bytes=listing.free_bytes,
+        total_bytes=listing.total_bytes,
         left_alone=left_alone,
         now=now,
     )

@@ -1,7 +1,7 @@
 """The collection `kraken_status`: how every instrument and file system is, right now."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo.collection import Collection as MongoCollection
@@ -14,6 +14,7 @@ OK = "ok"
 WARNING = "warning"
 ERROR = "error"
 INSTRUMENT = "instrument"
+FILE_SYSTEM = "file_system"
 JOB = "job"
 _LEFT_ALONE_AT_MOST = 200
 
@@ -34,6 +35,7 @@ class StatusBoard:
         *,
         details: str,
         free_bytes: int,
+        total_bytes: int = 0,
         left_alone: Sequence[LeftAlone],
         now: datetime,
     ) -> list[LeftAlone]:
@@ -45,7 +47,7 @@ class StatusBoard:
             instrument_id,
             status=OK,
             status_details=short_details(details),
-            free_space_gb=round(free_bytes / 1024**3, 3),
+            **_space(free_bytes, total_bytes),
             left_alone=kept,
             updated_at_=now,
         )
@@ -59,6 +61,41 @@ class StatusBoard:
             updated_at_=now,
             last_error_occurred_at=now,
         )
+
+    def file_system(self, name: str) -> Document | None:
+        return self.get(_file_system_id(name))
+
+    def file_system_well(
+        self, name: str, *, free_bytes: int, total_bytes: int, now: datetime
+    ) -> None:
+        self._set(
+            _file_system_id(name),
+            entity_type=FILE_SYSTEM,
+            status=OK,
+            status_details=f"{free_bytes / 1024**3:.1f} of {total_bytes / 1024**3:.1f} GB are free",
+            **_space(free_bytes, total_bytes),
+            updated_at_=now,
+        )
+
+    def file_system_unwell(self, name: str, *, details: str, now: datetime) -> None:
+        self._set(
+            _file_system_id(name),
+            entity_type=FILE_SYSTEM,
+            status=ERROR,
+            status_details=short_details(details),
+            updated_at_=now,
+            last_error_occurred_at=now,
+        )
+
+    def may_show(self, known: Document, *, every: timedelta, now: datetime) -> bool:
+        """Whether an entity's figures are to be shown anew; of several who ask at once one may."""
+        before = known.get("shown_at")
+        if before is not None and now - before < every:
+            return False
+        result = self._collection.update_one(
+            {"_id": known["_id"], "shown_at": before}, {"$set": {"shown_at": now}}
+        )
+        return result.modified_count == 1
 
     def disk(self, instrument_id: str) -> Document | None:
         """How the last purge of the instrument's disk ended."""
@@ -116,6 +153,17 @@ class StatusBoard:
         self._collection.update_one(
             {"_id": entity_id}, {"$set": {**fields, "entity_type": entity_type}}, upsert=True
         )
+
+
+def _space(free_bytes: int, total_bytes: int) -> Document:
+    return {
+        "free_space_gb": round(free_bytes / 1024**3, 3),
+        "total_space_gb": round(total_bytes / 1024**3, 3),
+    }
+
+
+def _file_system_id(name: str) -> str:
+    return f"file system {name}"
 
 
 def _disk_id(instrument_id: str) -> str:

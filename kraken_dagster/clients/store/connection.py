@@ -9,6 +9,7 @@ from pymongo.errors import ConfigurationError, InvalidURI
 from kraken_dagster.clients.store import catalog, jobs, raw_files, retention
 from kraken_dagster.clients.store.board import StatusBoard
 from kraken_dagster.clients.store.catalog import Catalog
+from kraken_dagster.clients.store.errands import Errands
 from kraken_dagster.clients.store.inputs import Inputs
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
 from kraken_dagster.clients.store.raw_files import RawFiles
@@ -37,6 +38,7 @@ class Store:
         self.retention = Retention(self._database["raw_file"], self._database["verification"])
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
+        self.errands = Errands(self._database["errand"])
         self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)
         self.board = StatusBoard(self._database["kraken_status"])

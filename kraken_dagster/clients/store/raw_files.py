@@ -19,6 +19,7 @@ from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.errors import LeaseHeld, LeaseLost, StatusConflict, UnknownRawFile
 from kraken_dagster.domain.raw_file import (
     FileFact,
+    InstrumentFileStatus,
     Lease,
     RawFile,
     Status,
@@ -303,6 +304,8 @@ def _parse(document: Document) -> RawFile:
     created = document.get("created_at") or document.get("created_at_") or _NO_DATE
     instrument_id = document.get("instrument_id") or "unknown"
     known = {key: value for key, value in document.items() if value is not None}
+    if known.get("instrument_file_status") == "new":  # AlphaKraken's word
+        known["instrument_file_status"] = InstrumentFileStatus.INITIAL
     return RawFile.model_validate(
         {
             **known,

@@ -1,0 +1,31 @@
+"""The schedules: what is done by the clock, and not because something is due on a file."""
+
+import dagster as dg
+
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.partitions import PURGE_JOB, SCRUB_JOB
+
+
+def purge_schedule() -> dg.ScheduleDefinition:
+    """On from the start: nothing is purged before `min_free_space_gb` says so."""
+    return dg.ScheduleDefinition(
+        name=PURGE_JOB,
+        job_name=PURGE_JOB,
+        cron_schedule="0 */12 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Frees the instruments' disks every 12 hours, where they are short of space.",
+    )
+
+
+def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
+    """Off until somebody switches it on: it reads the whole backup store again and again."""
+    days = config.defaults.scrub_every_days
+    return dg.ScheduleDefinition(
+        name=SCRUB_JOB,
+        job_name=SCRUB_JOB,
+        cron_schedule="30 1 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Reads every backup again within {days:g} days, a part of them every night.",
+    )
