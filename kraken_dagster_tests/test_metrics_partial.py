@@ -130,6 +130,19 @@ def test_a_cell_of_a_text_table_costs_its_column_only(tmp_path):
     assert ["precursor.proba" in problem, "precursors.tsv" in problem] == [True, True]
 
 
+def test_a_torn_row_of_a_text_table_is_one_problem(tmp_path):
+    path = write_alphadia(tmp_path) / "precursors.parquet"
+    path.unlink()
+    # far down, so that it is met by who reads the columns, and not by who looks for their names
+    text = "charge\tsequence\tproba\n" + "2\tAAK\t0.5\n" * 200_000 + "3\tPEP\n"
+    path.with_suffix(".tsv").write_text(text)
+    found, problems = parts(tmp_path)
+    assert found == OF_STAT | OF_INTERNAL
+    (problem,) = problems
+    assert "charge, proba, sequence" in problem
+    assert "precursors.tsv" in problem
+
+
 def test_two_columns_of_one_name_are_told_with_their_table(tmp_path):
     table = pa.table(PRECURSORS_V2)
     twice = table.append_column("precursor.proba", table.column("precursor.proba"))

@@ -119,7 +119,7 @@ def _add_means(draft: Draft, table: Table, columns: Mapping[str, str]) -> None:
 def _add_precursor_figures(draft: Draft, path: Path) -> None:
     found = _precursor_summaries(draft, path)
     failed = summarise(path, dict(found.values()))
-    draft.problems.extend(failed.values())
+    draft.problems.extend(dict.fromkeys(failed.values()))
     for figure, (series, summary) in found.items():
         if series not in failed:
             draft.figures |= _summary_figures(figure, summary)

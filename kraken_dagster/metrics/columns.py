@@ -73,7 +73,8 @@ def column_names(path: Path) -> list[str]:
 
 
 def summarise(path: Path, summaries: Mapping[Series, Summary]) -> dict[Series, FileFormatError]:
-    """Adds each series to its summary, until all are done; what can't be read, and why.
+    """Adds each series to its summary, until all are done; what can't be read, and why:
+    the same error for all series that failed for the same reason.
 
     Each series is read for itself, so that a damaged column costs no other one. Only of a text
     table, whose rows have to be read as a whole, all are first tried together.
@@ -102,7 +103,21 @@ def _read_side_by_side(
                 failed[series] = error
 
     _run_side_by_side(work, threads=min(_MOST_THREADS, len(summaries)))
-    return {series: failed[series] for series in summaries if series in failed}
+    return _told_once(path, {series: failed[series] for series in summaries if series in failed})
+
+
+def _told_once(
+    path: Path, failed: Mapping[Series, FileFormatError]
+) -> dict[Series, FileFormatError]:
+    """With one error for all series that failed for the same reason, such as a torn row."""
+    by_reason: dict[str | None, list[Series]] = {}
+    for series, error in failed.items():
+        by_reason.setdefault(error.found, []).append(series)
+    told = dict(failed)
+    for reason, together in by_reason.items():
+        if len(together) > 1:
+            told |= dict.fromkeys(together, _unreadable(path, together, reason))
+    return told
 
 
 def _run_side_by_side(function: Callable[[], None], *, threads: int) -> None:
@@ -179,9 +194,13 @@ def _readable(path: Path, wanted: Sequence[Series] = ()) -> Iterator[None]:
     except MemoryError:  # one of pyarrow's is an ArrowException too, and no fault of the file
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
-        columns = ", ".join(map(str, wanted))
-        what = f"Column {columns} of a result table" if columns else "A result table"
-        raise FileFormatError(f"{what} can't be read", file=path, found=error) from error
+        raise _unreadable(path, wanted, error) from error
+
+
+def _unreadable(path: Path, wanted: Sequence[Series], found: object) -> FileFormatError:
+    columns = ", ".join(map(str, wanted))
+    what = f"Column {columns} of a result table" if columns else "A result table"
+    return FileFormatError(f"{what} can't be read", file=path, found=found)
 
 
 @contextmanager
