@@ -12,9 +12,10 @@ from kraken_dagster.clients.slurm import Slurm
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
-from kraken_dagster.domain.errors import FolderError, KrakenError
+from kraken_dagster.domain.errors import FolderError, KrakenError, OwnFunctionError
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
+from kraken_dagster.metrics.own_function import load
 from kraken_dagster.steps.world import World
 
 _TIMEOUT_S = 20.0
@@ -32,7 +33,7 @@ class Finding:
 
 def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Finding]:
     """Every check, in the order in which one would mend things."""
-    findings = [*_configuration(config), *_roots(config)]
+    findings = [*_configuration(config), *_roots(config), *_metrics(config)]
     try:
         world = make_world()
         findings.extend(_mongodb(config, world))
@@ -79,6 +80,17 @@ def _writable(name: str, path: Path) -> Finding:
     except (OSError, KrakenError) as error:
         advice = "mount it (or create the folder), or give Kraken's user the right to write there"
         return Finding("error", name, f"{path}: {error}; {advice}")
+
+
+def _metrics(config: KrakenConfig) -> Iterator[Finding]:
+    """Whether the site's own functions can be loaded, which runs their modules."""
+    for metrics_type, name in config.metrics.items():
+        what = f"metrics {metrics_type}"
+        try:
+            load(metrics_type, name)
+            yield Finding("ok", what, f"{name} can be called")
+        except OwnFunctionError as error:
+            yield Finding("error", what, str(error))
 
 
 def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from kraken_dagster.clients.store.jobs import current_results
 from kraken_dagster.domain.engines import LocalEngine
 from kraken_dagster.domain.errors import InputMissing, OutputExists
 from kraken_dagster.domain.quant import JobState
@@ -15,6 +16,7 @@ from kraken_dagster_tests.helpers import (
     NOW,
     backed_up,
     each,
+    job,
     md5sum,
     record,
     tick,
@@ -348,3 +350,65 @@ def test_a_file_that_was_computing_msqc_goes_on(world):
     world.store.raw_files.register(old, reason="by AlphaKraken")
     tick_until_idle(world)
     assert world.store.raw_files.get("y.raw").status is Status.DONE
+
+
+def test_figures_that_can_be_had_are_kept_beside_the_problem(world):
+    script = """
+printf 'run\\tproteins\\tprecursors\\nr\\t7000\\t80000\\n' > "$OUTPUT_PATH/stat.tsv"
+printf 'run\\tduration_optimization\\nr\\t1.5\\n' > "$OUTPUT_PATH/internal.tsv"
+"""
+    custom_settings(world, "s", script, metrics_type="alphadia")
+    backed_up(world, "thermo1", "x.raw")
+    tick_until_idle(world)
+    assert stored(world).status is Status.QUANTING_FAILED
+    assert "precursors.parquet" in stored(world).status_details
+    (result,) = world.store.metrics.of("x.raw")
+    assert (result["proteins"], result["duration_optimization"]) == (7000, 1.5)
+    assert "precursors.parquet" in result["provenance"]["problem"]
+
+
+def result(name: str, minute: int, *, problem: str | None = None, version: int = 1) -> dict:
+    return {
+        "_id": minute,
+        "settings_name": name,
+        "settings_version": version,
+        "provenance": {"problem": problem},
+    }
+
+
+def test_a_failed_rerun_hides_no_complete_result():
+    newest_first = [
+        result("s", 5, problem="cut off"),
+        result("s", 4),
+        result("s", 3),
+        result("s", 2, version=2),
+        result("t", 1, problem="cut off"),
+        {"_id": 0, "proteins": 5000},  # as older programs wrote it
+    ]
+    assert [item["_id"] for item in current_results(newest_first)] == [4, 2, 1, 0]
+
+
+def test_a_result_that_is_read_again_is_another_one_only_if_it_says_something_else(store):
+    for figures, problem in (
+        ({"a": 1.0}, "cut"),
+        ({"a": 1.0}, "cut"),
+        ({"a": 1.0, "b": 2.0}, None),
+    ):
+        for _ in range(2):
+            store.metrics.add(job(), figures, provenance={"problem": problem}, now=NOW)
+    found = store.metrics.of("x.raw")
+    assert sorted(len(item.keys() & {"a", "b"}) for item in found) == [1, 2]
+
+
+def test_a_sites_own_function_reads_the_results_of_a_job(make_world, config, monkeypatch, tmp_path):
+    (tmp_path / "our_figures.py").write_text(
+        "def read(folder):\n    return {'lines': len((folder / 'result.txt').read_text())}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    world = make_world(config.model_copy(update={"metrics": {"ours": "our_figures:read"}}))
+    custom_settings(world, "s", WRITES, metrics_type="ours")
+    backed_up(world, "thermo1", "x.raw")
+    tick_until_idle(world)
+    assert stored(world).status is Status.DONE
+    (found,) = world.store.metrics.of("x.raw")
+    assert (found["lines"], found["type"]) == (7, "ours")

@@ -102,8 +102,8 @@ def test_a_files_jobs_come_oldest_first_and_by_attempt(store):
 
 
 def test_a_result_is_added_once_and_never_changed(store):
-    for figure in (1.0, 2.0):
-        store.metrics.add(job(), {"proteins": figure}, provenance={"job": "job-1"}, now=NOW)
+    for when in (NOW, LATER):
+        store.metrics.add(job(), {"proteins": 1.0}, provenance={"job": "job-1"}, now=when)
     (found,) = store.metrics.of("x.raw")
     assert found["proteins"] == 1.0
     assert (found["raw_file"], found["settings_name"], found["settings_version"]) == (

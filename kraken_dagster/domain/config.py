@@ -20,9 +20,14 @@ from kraken_dagster.domain.engines import (
     Strict,
 )
 from kraken_dagster.domain.errors import SettingsRefused
+from kraken_dagster.domain.figures import BUILT_IN_TYPES, TYPE_CUSTOM
 from kraken_dagster.domain.vendors import Vendor
 
 InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+MetricsType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+FunctionName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+]
 
 
 class OutputExistsMode(StrEnum):
@@ -182,6 +187,11 @@ class KrakenConfig(Strict):
     instruments: dict[InstrumentId, InstrumentEntry] = Field(
         description="The mass spectrometers, by id ([a-z0-9_]+)."
     )
+    metrics: dict[MetricsType, FunctionName] = Field(
+        default_factory=dict,
+        description="Functions of the site's own that read results, by the metrics type "
+        "([a-z0-9_]+) of the settings, as `package.module:function`.",
+    )
     simulation: Simulation | None = Field(
         None, description="Present only where the instruments are simulated."
     )
@@ -214,7 +224,7 @@ class KrakenConfig(Strict):
 
 def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
     """What no single field can tell: pairs of the key that is wrong and what was expected."""
-    found = _engine_problems(config)
+    found = [*_engine_problems(config), *_metrics_problems(config)]
     folders: dict[Path, str] = {}
     roots = {"backup": config.locations.backup.path, "output": config.locations.output.path}
     for instrument_id in config.instruments:
@@ -248,6 +258,15 @@ def _engine_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
             except SettingsRefused as error:
                 found.append((("engines", name), str(error)))
     return found
+
+
+def _metrics_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
+    taken = BUILT_IN_TYPES - {TYPE_CUSTOM}
+    return [
+        (("metrics", name), f"a type of Kraken's own, found {function!r}; choose another name")
+        for name, function in config.metrics.items()
+        if name in taken
+    ]
 
 
 def expand_environment(text: str, environment: dict[str, str]) -> str:

@@ -56,6 +56,7 @@ The tree:
         MissingOutputError      a required result file is not there
         FileFormatError         it is there, and can't be read or lacks a required column
         UnsupportedRawFile      a program can't read this vendor's files
+        OwnFunctionError      a site's own function is none, has failed, or gave no figures
 
 `transient` says that time or a mended disk cures it: such a step is tried again by itself. What
 is not transient waits for a person and `kraken retry`.
@@ -325,4 +326,8 @@ class FileFormatError(MetricsError):
 
 
 class UnsupportedRawFile(MetricsError):
+    pass
+
+
+class OwnFunctionError(MetricsError):
     pass

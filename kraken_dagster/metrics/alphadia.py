@@ -5,16 +5,15 @@ versions 1.x did, which had other names for the same columns. The names of the f
 of version 2, without `search.` and `raw.` and with `:` for `.`.
 """
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kraken_dagster.metrics import columns as big
-from kraken_dagster.metrics.tables import Table, read_table, require_columns, require_file
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from kraken_dagster.metrics.columns import Series, Summary, column_names, summarise
+from kraken_dagster.metrics.reading import Draft, Reading
+from kraken_dagster.metrics.summaries import Spread, Total
+from kraken_dagster.metrics.tables import Table, read_table, require_columns
 
 STAT_NAME = "stat.tsv"
 INTERNAL_NAME = "internal.tsv"
@@ -65,81 +64,88 @@ _CHARGE = _Column("precursor:charge", "precursor.charge", "charge", required=Tru
 _PROBA = _Column("precursor:proba", "precursor.proba", "proba")
 _SEQUENCE = _Column("precursor:sequence_len", "precursor.sequence", "sequence", required=True)
 _ION_INTENSITIES = ("sum_b_ion_intensity", "sum_y_ion_intensity")
+_ION_MEDIAN = "precursor_intensity_median"
 _DURATIONS = ("duration_optimization", "duration_extraction")
 
 
-def read(folder: Path) -> dict[str, float | None]:
+def read(folder: Path) -> Reading:
     """The figures of a result folder; one whose column is not there is left out.
 
     Counts; `gradient_length` in minutes; widths, durations and `rt_error` in seconds; other errors
     and biases in ppm; mobilities and intensities as AlphaDIA has them. What is missing, and the
-    mean or deviation of too few precursors, is None; the sum of none is 0.
-
-    Raises:
-        MissingOutputError: one of the three files is not there.
-        FileFormatError: one can't be read, or lacks a column that every search has.
+    mean or deviation of too few precursors, is None; the sum of none is 0. A problem is each of the
+    three files that is not there or can't be read, and each column that every search has.
     """
-    stat = read_table(folder / STAT_NAME)
-    internal = read_table(folder / INTERNAL_NAME)
-    precursors = _precursor_file(folder)
-    figures = dict(_stat_figures(stat))
-    with big.readable(precursors):
-        figures |= _precursor_figures(precursors)
-    return figures | {name: internal.mean(name) for name in _DURATIONS if name in internal}
+    draft = Draft()
+    with draft.keeping():
+        _add_stat_figures(draft, read_table(folder / STAT_NAME))
+    with draft.keeping():
+        _add_precursor_figures(draft, _precursor_file(folder))
+    with draft.keeping():
+        internal = read_table(folder / INTERNAL_NAME)
+        _add_means(draft, internal, {name: name for name in _DURATIONS if name in internal})
+    return draft.reading()
 
 
 def _precursor_file(folder: Path) -> Path:
     """The precursor table, which AlphaDIA 1.x wrote as text by default."""
     parquet, text = folder / PRECURSORS_NAME, folder / PRECURSORS_NAME_V1
-    if text.exists() and not parquet.exists():
-        return text
-    require_file(parquet)
-    return parquet
+    return text if os.path.lexists(text) and not os.path.lexists(parquet) else parquet
 
 
-def _stat_figures(stat: Table) -> Iterator[tuple[str, float | None]]:
+def _add_stat_figures(draft: Draft, stat: Table) -> None:
+    names = {}
     for column in _STAT:
-        if (name := column.find(stat.path, stat.columns)) is not None:
-            yield column.figure, stat.mean(name)
-    if _GRADIENT_S in stat:
-        seconds = stat.mean(_GRADIENT_S)
-        yield "gradient_length", None if seconds is None else seconds / _SECONDS_PER_MINUTE
-    elif _GRADIENT_MIN in stat:
-        yield "gradient_length", stat.mean(_GRADIENT_MIN)
+        with draft.keeping():
+            if (name := column.find(stat.path, stat.columns)) is not None:
+                names[column.figure] = name
+    _add_means(draft, stat, names)
+    with draft.keeping():
+        if _GRADIENT_S in stat:
+            seconds = stat.mean(_GRADIENT_S)
+            minutes = None if seconds is None else seconds / _SECONDS_PER_MINUTE
+            draft.figures["gradient_length"] = minutes
+        elif _GRADIENT_MIN in stat:
+            draft.figures["gradient_length"] = stat.mean(_GRADIENT_MIN)
 
 
-def _precursor_figures(path: Path) -> dict[str, float | None]:
-    names = big.column_names(path)
-    found = {column: column.find(path, names) for column in (*_SUMS, _CHARGE, _PROBA, _SEQUENCE)}
-    figures: dict[str, float | None] = {}
-    for column in _SUMS:
-        if (name := found[column]) is not None:
-            figures[column.figure] = big.total(_numbers(path, name))
-    for column in (_CHARGE, _PROBA):
-        if (name := found[column]) is not None:
-            figures |= _spread_figures(column.figure, big.spread(_numbers(path, name)))
+def _add_means(draft: Draft, table: Table, columns: Mapping[str, str]) -> None:
+    """Adds figures, by the columns in which they stand."""
+    for figure, name in columns.items():
+        with draft.keeping():
+            draft.figures[figure] = table.mean(name)
+
+
+def _add_precursor_figures(draft: Draft, path: Path) -> None:
+    found = _precursor_summaries(draft, path)
+    failed = summarise(path, dict(found.values()))
+    draft.problems.extend(dict.fromkeys(failed.values()))
+    for figure, (series, summary) in found.items():
+        if series not in failed:
+            draft.figures |= _summary_figures(figure, summary)
+
+
+def _precursor_summaries(draft: Draft, path: Path) -> dict[str, tuple[Series, Summary]]:
+    names = column_names(path)
+    found: dict[str, tuple[Series, Summary]] = {}
+    for column in (*_SUMS, _CHARGE, _PROBA, _SEQUENCE):
+        with draft.keeping():
+            if (name := column.find(path, names)) is not None:
+                series = Series((name,), are_lengths=column is _SEQUENCE)
+                found[column.figure] = series, Total() if column in _SUMS else Spread()
     if all(name in names for name in _ION_INTENSITIES):
-        figures["precursor_intensity_median"] = big.spread(_ion_sums(path)).median
-    if (name := found[_SEQUENCE]) is not None:
-        lengths = big.length_batches(path, name)
-        figures |= _spread_figures(_SEQUENCE.figure, big.spread(lengths))
-    return figures
+        found[_ION_MEDIAN] = Series(_ION_INTENSITIES), Spread()
+    return found
 
 
-def _numbers(path: Path, name: str) -> "Iterator[pa.Array]":
-    return (array for (array,) in big.number_batches(path, (name,)))
-
-
-def _ion_sums(path: Path) -> "Iterator[pa.Array]":
-    """b and y ions of each precursor together; missing where one of the two is."""
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    return (pc.add(b, y) for b, y in big.number_batches(path, _ION_INTENSITIES))
-
-
-def _spread_figures(figure: str, spread: big.Spread) -> dict[str, float | None]:
+def _summary_figures(figure: str, summary: Summary) -> dict[str, float | None]:
+    if isinstance(summary, Total):
+        return {figure: summary.sum}
+    assert isinstance(summary, Spread)
+    if figure == _ION_MEDIAN:
+        return {figure: summary.median}
     return {
-        f"{figure}_mean": spread.mean,
-        f"{figure}_std": spread.std,
-        f"{figure}_median": spread.median,
+        f"{figure}_mean": summary.mean,
+        f"{figure}_std": summary.std,
+        f"{figure}_median": summary.median,
     }

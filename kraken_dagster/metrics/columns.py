@@ -1,129 +1,233 @@
-"""Reads single columns of big result tables (parquet, TSV) in bounded memory, and sums them up.
+"""Reads single columns of big result tables (parquet, TSV) in batches, and never a whole one.
 
-A table is read in batches and never as a whole; what is kept is one column of doubles at a time:
-80 MB for ten million rows. pyarrow is imported where it is used, because that takes longer than
-most commands.
+pyarrow is imported where it is used, because that takes longer than most commands.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from kraken_dagster.domain.errors import FileFormatError
-from kraken_dagster.metrics.tables import finite
+from kraken_dagster.metrics.tables import opened
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 32_768
 _BUFFER_BYTES = 1 << 20  # bytes of a compressed column that are held at a time
+_MOST_THREADS = 2
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean, sample standard deviation (n - 1) and median; None where there are too few rows."""
+class Series:
+    """Numbers of a table: a column, the sum of several row by row, or the lengths of texts."""
 
-    mean: float | None
-    std: float | None
-    median: float | None
+    columns: tuple[str, ...]
+    are_lengths: bool = False
+
+    def __str__(self) -> str:
+        return ", ".join(self.columns)
+
+    def of(self, batch: "pa.RecordBatch") -> "pa.Array":
+        """As doubles; a row where one of the numbers is missing, null or NaN, is left out."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        arrays = [batch.column(name) for name in self.columns]
+        if self.are_lengths:
+            arrays = [_lengths(array.cast(pa.large_string())) for array in arrays]
+        # Integers of more than 53 bits are rounded, as everywhere.
+        numbers, *others = (array.cast(pa.float64(), safe=False) for array in arrays)
+        for array in others:
+            numbers = pc.add(numbers, array)
+        there = pc.invert(pc.is_nan(numbers))
+        complete = not numbers.null_count and pc.all(there, min_count=0).as_py()
+        return numbers if complete else numbers.filter(there)
+
+
+class Summary(Protocol):
+    """What is made of a series in one pass over the table or more, never holding all of it."""
+
+    def begin_pass(self) -> None:
+        """Forgets what was added in a pass that came to no end."""
+
+    def add(self, numbers: "pa.Array") -> None: ...
+
+    def end_pass(self) -> bool:
+        """Whether it is done; else it needs another pass."""
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of the columns, FileFormatError if the table can't be read."""
+    with opened(path) as file, _readable(path):
+        if _is_text(path):
+            with _open_text(file, {}) as reader:
+                return list(reader.schema.names)
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        with pq.ParquetFile(file) as table:
+            return list(table.schema_arrow.names)
+
+
+def summarise(path: Path, summaries: Mapping[Series, Summary]) -> dict[Series, FileFormatError]:
+    """Adds each series to its summary, until all are done; what can't be read, and why:
+    the same error for all series that failed for the same reason.
+
+    Each series is read for itself, so that a damaged column costs no other one. Only of a text
+    table, whose rows have to be read as a whole, all are first tried together.
+    """
+    if _is_text(path):
+        with suppress(FileFormatError):
+            _read(path, summaries)
+            return {}
+    with _frugal():
+        return _read_side_by_side(path, summaries)
+
+
+def _read_side_by_side(
+    path: Path, summaries: Mapping[Series, Summary]
+) -> dict[Series, FileFormatError]:
+    # What takes longest, texts and several columns, comes first, so that no thread ends long after
+    # the others. Whichever is free takes the next series.
+    waiting = iter(sorted(summaries, key=lambda one: (not one.are_lengths, -len(one.columns))))
+    failed: dict[Series, FileFormatError] = {}
+
+    def work() -> None:
+        for series in waiting:
+            try:
+                _read(path, {series: summaries[series]})
+            except FileFormatError as error:
+                failed[series] = error
+
+    _run_side_by_side(work, threads=min(_MOST_THREADS, len(summaries)))
+    return _told_once(path, {series: failed[series] for series in summaries if series in failed})
+
+
+def _told_once(
+    path: Path, failed: Mapping[Series, FileFormatError]
+) -> dict[Series, FileFormatError]:
+    """With one error for all series that failed for the same reason, such as a torn row."""
+    by_reason: dict[str | None, list[Series]] = {}
+    for series, error in failed.items():
+        by_reason.setdefault(error.found, []).append(series)
+    told = dict(failed)
+    for reason, together in by_reason.items():
+        if len(together) > 1:
+            told |= dict.fromkeys(together, _unreadable(path, together, reason))
+    return told
+
+
+def _run_side_by_side(function: Callable[[], None], *, threads: int) -> None:
+    """Runs the function in several threads, and raises what the first of them raised, if any.
+
+    They are daemons: a share that hangs must not keep the process from ending.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            errors.append(error)
+
+    workers = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if errors:
+        raise errors[0]
+
+
+def _lengths(texts: "pa.LargeStringArray") -> "pa.Array":
+    """In characters; where each is a byte, as in sequences, in a fraction of the time."""
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    content = texts.buffers()[2]
+    if content is None or content.to_pybytes().isascii():
+        return pc.binary_length(texts)
+    return pc.utf8_length(texts)
+
+
+def _read(path: Path, summaries: Mapping[Series, Summary]) -> None:
+    left = dict(summaries)
+    with opened(path) as file, _readable(path, list(left)):
+        while left:
+            for summary in left.values():
+                summary.begin_pass()
+            file.seek(0)
+            for batch in _batches(path, file, list(left)):
+                for series, summary in left.items():
+                    summary.add(series.of(batch))
+            left = {series: one for series, one in left.items() if not one.end_pass()}
+
+
+def _batches(path: Path, file: BinaryIO, wanted: Sequence[Series]) -> Iterator["pa.RecordBatch"]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    types = {
+        name: pa.large_string() if series.are_lengths else pa.float64()
+        for series in wanted
+        for name in series.columns
+    }
+    if _is_text(path):
+        with _open_text(file, types) as reader:
+            yield from reader
+        return
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    # pre_buffer would hold all of a column's compressed bytes.
+    with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as table:
+        yield from table.iter_batches(BATCH_ROWS, columns=list(types), use_threads=False)
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns whatever pyarrow raises on a file that it can't read into FileFormatError."""
+def _readable(path: Path, wanted: Sequence[Series] = ()) -> Iterator[None]:
+    """Turns whatever pyarrow raises on a table that it can't read into FileFormatError."""
     import pyarrow as pa  # noqa: PLC0415
 
     try:
         yield
     except MemoryError:  # one of pyarrow's is an ArrowException too, and no fault of the file
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise FileFormatError("A result table can't be read", file=path, found=error) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
+        raise _unreadable(path, wanted, error) from error
 
 
-def column_names(path: Path) -> list[str]:
-    if _is_text(path):
-        with _open_text(path, {}) as reader:
-            return list(reader.schema.names)
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    with pq.ParquetFile(path) as table:
-        return list(table.schema_arrow.names)
+def _unreadable(path: Path, wanted: Sequence[Series], found: object) -> FileFormatError:
+    columns = ", ".join(map(str, wanted))
+    what = f"Column {columns} of a result table" if columns else "A result table"
+    return FileFormatError(f"{what} can't be read", file=path, found=found)
 
 
-def number_batches(path: Path, columns: Sequence[str]) -> Iterator[list["pa.Array"]]:
-    """Batches of these columns as doubles, missing numbers as NaN or null."""
+@contextmanager
+def _frugal() -> Iterator[None]:
+    """Within, Arrow takes memory from the C library: its own allocators keep several times of what
+    they were given back. Where two overlap, it may stay so afterwards, which does no harm.
+    """
     import pyarrow as pa  # noqa: PLC0415
 
-    for arrays in _batches(path, columns, pa.float64()):
-        yield [array.cast(pa.float64()) for array in arrays]
-
-
-def length_batches(path: Path, column: str) -> Iterator["pa.Array"]:
-    """Batches of the texts' lengths in characters, as doubles; null where there is no text."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    for (array,) in _batches(path, [column], pa.large_string()):
-        yield pc.utf8_length(array.cast(pa.large_string())).cast(pa.float64())
-
-
-def total(batches: Iterator["pa.Array"]) -> float | None:
-    """The sum, 0 of no rows, without what is missing."""
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    return finite(pc.sum(_present(batches), min_count=0).as_py())
-
-
-def spread(batches: Iterator["pa.Array"]) -> Spread:
-    """Mean, deviation and median, without what is missing."""
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    values = _present(batches)
-    return Spread(
-        mean=finite(pc.mean(values).as_py()),
-        std=finite(pc.stddev(values, ddof=1).as_py()),
-        median=finite(pc.quantile(values, q=0.5, interpolation="midpoint")[0].as_py()),
-    )
-
-
-def _present(batches: Iterator["pa.Array"]) -> "pa.ChunkedArray":
-    """All batches in one array; NaN and null, which pyarrow treats differently, are dropped."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    chunks = [batch.filter(pc.invert(pc.is_nan(batch))) for batch in batches]
-    return pa.chunked_array(chunks, type=pa.float64())
-
-
-def _batches(
-    path: Path, columns: Sequence[str], text_type: "pa.DataType"
-) -> Iterator[list["pa.Array"]]:
-    """`text_type` is what a text table's columns are parsed as; parquet knows its own types."""
-    if _is_text(path):
-        with _open_text(path, dict.fromkeys(columns, text_type)) as reader:
-            for batch in reader:
-                yield [batch.column(name) for name in columns]
-        return
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as table:
-        wanted = list(dict.fromkeys(columns))
-        for batch in table.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-            yield [batch.column(name) for name in columns]
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
 
 
 def _is_text(path: Path) -> bool:
     return path.suffix.lower() == ".tsv"
 
 
-def _open_text(path: Path, types: dict[str, "pa.DataType"]) -> "pa.csv.CSVStreamingReader":
+def _open_text(file: BinaryIO, types: Mapping[str, "pa.DataType"]) -> "pa.csv.CSVStreamingReader":
     from pyarrow import csv  # noqa: PLC0415
 
     return csv.open_csv(
-        path,
+        file,
+        read_options=csv.ReadOptions(use_threads=False),
         parse_options=csv.ParseOptions(delimiter="\t"),
-        convert_options=csv.ConvertOptions(column_types=types, include_columns=list(types)),
+        convert_options=csv.ConvertOptions(column_types=dict(types), include_columns=list(types)),
     )

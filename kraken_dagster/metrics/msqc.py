@@ -6,7 +6,8 @@
 from pathlib import Path
 
 from kraken_dagster.domain.errors import FileFormatError
-from kraken_dagster.metrics.tables import read_table
+from kraken_dagster.metrics.reading import Draft, Reading
+from kraken_dagster.metrics.tables import Table, read_table
 
 RESULTS_NAME = "msqc_results.tsv"
 
@@ -23,20 +24,26 @@ FIGURES = (
 EVOSEP_PREFIX = "evosep_"
 
 
-def read(folder: Path) -> dict[str, float | int | None]:
+def read(folder: Path) -> Reading:
     """The figures of `folder`/msqc_results.tsv.
 
     Numbers of scans, median TIC (arbitrary units), median injection time (ms), gradient length
     (minutes), and what an Evosep pump logged, in its own units. An `evosep_*` column that holds
     text is left out, as is any other column. A cell without a number is None; several rows are
     averaged. Programs differ in what they can tell of a vendor's files, so that no single column is
-    required.
-
-    Raises:
-        MissingOutputError: there is no such table.
-        FileFormatError: it can't be read, has no column of `FIGURES`, or holds text in one.
+    required. Problems are a table that is not there, can't be read or has no column of `FIGURES`,
+    and text in one of them.
     """
-    table = read_table(folder / RESULTS_NAME)
+    draft = Draft()
+    with draft.keeping():
+        table = read_table(folder / RESULTS_NAME)
+        for name in _figures_in(table):
+            with draft.keeping():
+                draft.figures[name] = table.mean(name)
+    return draft.reading()
+
+
+def _figures_in(table: Table) -> list[str]:
     names = [name for name in FIGURES if name in table]
     if not names:
         raise FileFormatError(
@@ -45,9 +52,6 @@ def read(folder: Path) -> dict[str, float | int | None]:
             expected=f"some of the columns {', '.join(FIGURES)}",
             found=", ".join(table.columns) or "no column",
         )
-    names += [n for n in table.columns if n.startswith(EVOSEP_PREFIX) and n not in names]
-    return {
-        name: table.mean(name)
-        for name in names
-        if not name.startswith(EVOSEP_PREFIX) or table.is_numeric(name)
-    }
+    pump = [name for name in table.columns if name.startswith(EVOSEP_PREFIX)]
+    names += [name for name in pump if name not in names]
+    return [n for n in names if not n.startswith(EVOSEP_PREFIX) or table.is_numeric(n)]

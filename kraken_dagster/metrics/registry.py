@@ -1,49 +1,84 @@
 """Which module reads which type of metrics.
 
-The type is `metrics_type` of the settings; a new one is a module with a `read` and a line here.
+The type is `metrics_type` of the settings. A new one is a module with a `read` and a line here, or
+a function of the site's own, named in instruments.yaml (`own`).
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kraken_dagster.domain.errors import MetricsError
-from kraken_dagster.metrics import alphadia, msqc
+from kraken_dagster.domain.figures import TYPE_CUSTOM, Value, faults_in_words, storable
+from kraken_dagster.metrics import alphadia, diann, msqc, own_function, skyline
+from kraken_dagster.metrics.reading import Reading
 
-Value = float | int | str | None
-Reader = Callable[[Path], Mapping[str, Value]]
+Reader = Callable[[Path], Reading]
 
 
-def _read_custom(folder: Path) -> dict[str, Value]:  # noqa: ARG001
+def _read_custom(folder: Path) -> Reading:  # noqa: ARG001
     """A program of the laboratory's own, of whose results nothing is known."""
-    return {}
+    return Reading({})
 
 
 READERS: Mapping[str, Reader] = {
     "alphadia": alphadia.read,
-    "custom": _read_custom,
+    TYPE_CUSTOM: _read_custom,
+    "diann": diann.read,
     "msqc": msqc.read,
+    "skyline": skyline.read,
 }
+_NO_FUNCTIONS: Mapping[str, str] = {}
+
+
+def read_figures(
+    metrics_type: str, folder: Path, *, own: Mapping[str, str] = _NO_FUNCTIONS
+) -> Reading:
+    """What the result folder has of figures, and everything that is wrong with it.
+
+    A `.` in a name, which MongoDB would take for a path, is written `:`. Of figures that MongoDB
+    could not hold there is a problem in their place.
+
+    Args:
+        metrics_type: a key of `READERS` or of `own`.
+        own: the site's own functions by type, as `package.module:function`.
+    """
+    if metrics_type in own:
+        return own_function.read(metrics_type, own[metrics_type], folder)
+    reader = READERS.get(metrics_type)
+    if reader is None:
+        return Reading({}, (_unknown(metrics_type, folder, own),))
+    reading = reader(folder)
+    figures, faults = storable(reading.figures)
+    if not faults:
+        return Reading(figures, reading.problems)
+    problem = MetricsError(
+        "Figures can't be stored under their names",
+        file=folder,
+        found=faults_in_words(faults),
+        next_step="look into the result files for names of columns or peptides that are none.",
+    )
+    return Reading(figures, (*reading.problems, problem))
 
 
 def read_metrics(metrics_type: str, folder: Path) -> dict[str, Value]:
-    """The metrics in a result folder; None where a program could not tell a figure.
-
-    A `.` in a name, which MongoDB would take for a path, is written `:`.
-
-    Args:
-        metrics_type: a key of `READERS`.
+    """The figures of a result folder with which nothing is wrong.
 
     Raises:
         MetricsError: a type that nobody reads.
-        MissingOutputError, FileFormatError: as the type's module says.
+        MissingOutputError, FileFormatError: the first problem of `read_figures`.
     """
-    reader = READERS.get(metrics_type)
-    if reader is None:
-        raise MetricsError(
-            "Nothing reads metrics of this type",
-            file=folder,
-            expected=f"one of {', '.join(sorted(READERS))}",
-            found=repr(metrics_type),
-            next_step="correct `metrics_type` of the settings.",
-        )
-    return {name.replace(".", ":"): value for name, value in reader(folder).items()}
+    reading = read_figures(metrics_type, folder)
+    for problem in reading.problems:
+        raise problem
+    return dict(reading.figures)
+
+
+def _unknown(metrics_type: str, folder: Path, own: Mapping[str, str]) -> MetricsError:
+    return MetricsError(
+        "Nothing reads metrics of this type",
+        file=folder,
+        expected=f"one of {', '.join(sorted({*READERS, *own}))}",
+        found=repr(metrics_type),
+        next_step="correct `metrics_type` of the settings, or name a function for it under "
+        "`metrics` in instruments.yaml.",
+    )

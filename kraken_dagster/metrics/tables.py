@@ -4,14 +4,20 @@ Tables with a row per precursor, which may have millions, are `columns`'s.
 """
 
 import csv
+import io
 import math
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from kraken_dagster.clients.result_files import opened_below
 from kraken_dagster.domain.errors import FileFormatError, MissingOutputError
 
-# what pandas and R write for a missing number
+LARGEST_BYTES = 64 * 1024 * 1024  # a table of this module is held in memory as a whole
+# what pandas, R and Skyline write for a missing number
 _NO_VALUE = {"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 
 
@@ -21,6 +27,7 @@ class Table:
 
     path: Path
     columns: Mapping[str, tuple[str, ...]]
+    delimiter: str = "\t"
 
     def __contains__(self, column: str) -> bool:
         return column in self.columns
@@ -33,9 +40,14 @@ class Table:
         Raises:
             FileFormatError: there is no such column, or a cell holds something else.
         """
+        present = [number for number in self.numbers(column) if number is not None]
+        return finite(sum(present) / len(present)) if present else None
+
+    def numbers(self, column: str) -> list[float | None]:
+        """The cells as numbers, None for a missing one; FileFormatError as in `mean`."""
         require_columns(self.path, self.columns, (column,))
         try:
-            numbers = [parse_number(cell) for cell in self.columns[column]]
+            return [self._number(cell) for cell in self.columns[column]]
         except ValueError as error:
             raise FileFormatError(
                 f"Column {column} has a cell that is no number",
@@ -43,8 +55,11 @@ class Table:
                 expected="numbers",
                 found=error,
             ) from error
-        present = [number for number in numbers if number is not None]
-        return finite(sum(present) / len(present)) if present else None
+
+    def _number(self, cell: str) -> float | None:
+        # Where `;` separates columns, the comma is what others write as a point.
+        decimal_comma = self.delimiter == ";" and "." not in cell
+        return parse_number(cell.replace(",", ".") if decimal_comma else cell)
 
     def is_numeric(self, column: str) -> bool:
         """Whether every cell of the column is a number or missing."""
@@ -55,21 +70,28 @@ class Table:
         return True
 
 
-def read_table(path: Path, *, required: Collection[str] = ()) -> Table:
+def read_table(path: Path, *, required: Collection[str] = (), delimiters: str = "") -> Table:
     """The table at `path`: tab-separated, or comma-separated if its name ends in `.csv`.
 
     An unnamed column, such as pandas' index, is left out.
+
+    Args:
+        delimiters: other characters that may separate the columns; the one that does so in the row
+            of names is taken.
 
     Raises:
         MissingOutputError: there is no such file.
         FileFormatError: it can't be read, or lacks a required column.
     """
-    require_file(path)
-    delimiter = "," if path.suffix.lower() == ".csv" else "\t"
+    text = _text(path)
+    first, *others = delimiters or ("," if path.suffix.lower() == ".csv" else "\t")
+    names = text[: text.find("\n")]
+    delimiter = next((one for one in others if one in names and first not in names), first)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row
+        ]
+    except csv.Error as error:
         raise FileFormatError("A result table can't be read", file=path, found=error) from error
     if not rows:
         raise FileFormatError("A result table is empty", file=path, expected="a row of names")
@@ -78,20 +100,55 @@ def read_table(path: Path, *, required: Collection[str] = ()) -> Table:
     cells = zip(*lines, strict=True) if lines else ((),) * len(header)
     columns = {name: column for name, column in zip(header, cells, strict=True) if name}
     require_columns(path, columns, required)
-    return Table(path, columns)
+    return Table(path, columns, delimiter)
 
 
-def require_file(path: Path) -> None:
-    """Raises MissingOutputError unless `path` is there, FileFormatError if that can't be seen."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingOutputError(
-            f"A result file is missing: {path.name}",
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A result file, which is a plain file in its folder: a link may not lead out of it.
+
+    Raises:
+        MissingOutputError: nothing is there.
+        FileFormatError: what is there is no plain file, or can't be opened.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened_below(path.parent, path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _missing(path) from error
+        except OSError as error:
+            raise FileFormatError("A result file can't be read", file=path, found=error) from error
+        yield file
+
+
+def _missing(path: Path) -> MissingOutputError | FileFormatError:
+    if os.path.lexists(path):
+        return FileFormatError(
+            f"This is no result file: {path.name}",
             file=path,
-            next_step="look into the job's log for why the program did not write it.",
-        ) from error
-    except OSError as error:
+            expected="a plain file, or a link to one in the result folder",
+            found="a folder, a pipe, or a link that leads elsewhere",
+        )
+    return MissingOutputError(
+        f"A result file is missing: {path.name}",
+        file=path,
+        next_step="look into the job's log for why the program did not write it.",
+    )
+
+
+def _text(path: Path) -> str:
+    with opened(path) as file:
+        try:
+            content = file.read(LARGEST_BYTES + 1)
+        except OSError as error:
+            raise FileFormatError("A result table can't be read", file=path, found=error) from error
+    if len(content) > LARGEST_BYTES:
+        raise FileFormatError(
+            "A result table is too big", file=path, expected=f"at most {LARGEST_BYTES} bytes"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise FileFormatError("A result table can't be read", file=path, found=error) from error
 
 
@@ -115,7 +172,7 @@ def parse_number(cell: str) -> float | None:
     if "_" in text:  # Python's digit separator, nobody else's
         raise ValueError(repr(cell))
     try:
-        return float(text)
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         raise ValueError(repr(cell)) from None
 

@@ -36,9 +36,9 @@ class Imported:
     added: bool
 
 
-def metrics_types(_world: World) -> set[str]:
+def metrics_types(world: World) -> set[str]:
     """The types of metrics that this installation can read."""
-    return set(READERS)
+    return set(READERS) | set(world.config.metrics)
 
 
 def add_project(world: World, project: Project) -> None:

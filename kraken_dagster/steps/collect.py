@@ -7,7 +7,7 @@ from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.store.jobs import open_jobs
-from kraken_dagster.domain.errors import ClusterError, MetricsError
+from kraken_dagster.domain.errors import ClusterError
 from kraken_dagster.domain.quant import (
     JobState,
     QuantJob,
@@ -18,7 +18,7 @@ from kraken_dagster.domain.raw_file import RawFile, Status, Step, short_details
 from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.metrics.alphadia_errors import error_codes
-from kraken_dagster.metrics.registry import read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
@@ -188,17 +188,17 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
     if job.failure is not None:
         job = _with_last_words(world, job)
         return _Taken(job, {}, job.failure)
-    try:
-        figures = bounded(
-            lambda: read_metrics(job.metrics_type, folder),
-            timeout_s=stall_s,
-            what=job.output_path,
-        )
-    except MetricsError as error:
-        return _Taken(job, {}, str(error))
-    provenance = provenance_of(world, raw_file, job)
-    world.store.metrics.add(job, figures, provenance=provenance, now=world.now())
-    return _Taken(job, figures, None, provenance)
+    reading = bounded(
+        lambda: read_figures(job.metrics_type, folder, own=world.config.metrics),
+        timeout_s=stall_s,
+        what=job.output_path,
+    )
+    problem = "; ".join(map(str, reading.problems)) or None
+    provenance = provenance_of(world, raw_file, job, problem=problem)
+    if reading.figures or problem is None:
+        world.store.metrics.add(job, reading.figures, provenance=provenance, now=world.now())
+        return _Taken(job, reading.figures, problem, provenance)
+    return _Taken(job, {}, problem)
 
 
 def _with_last_words(world: World, job: QuantJob) -> QuantJob:

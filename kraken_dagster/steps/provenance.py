@@ -20,11 +20,14 @@ _LOG_BYTES = 64 * 1024
 _LOG_LINES = 10_000
 
 
-def provenance_of(world: World, raw_file: RawFile, job: QuantJob) -> dict[str, Any]:
+def provenance_of(
+    world: World, raw_file: RawFile, job: QuantJob, *, problem: str | None = None
+) -> dict[str, Any]:
     """All that another person needs to tell, years later, what a result means.
 
     Digests are MD5 as hex, sizes bytes, times UTC. `changed` says of an input that it was not the
-    same any more when the result was read.
+    same any more when the result was read; `problem` what of the result could not be read, so
+    that figures are missing.
     """
     return {
         "kraken": version("kraken-dagster"),
@@ -50,6 +53,7 @@ def provenance_of(world: World, raw_file: RawFile, job: QuantJob) -> dict[str, A
             for path, fact in raw_file.file_info.items()
         ],
         "inputs": _inputs(world, job),
+        "problem": problem,
     }
 
 

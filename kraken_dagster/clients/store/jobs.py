@@ -1,5 +1,6 @@
 """The collections `quant_job` (ours: one document per job) and `metrics` (one per result)."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import md5
@@ -21,6 +22,9 @@ INDEXES = (
     IndexModel([("raw_file", ASCENDING), ("created_at", ASCENDING)]),
 )
 METRICS_INDEXES = (IndexModel([("raw_file", ASCENDING), ("created_at_", ASCENDING)]),)
+
+# What differs each time that the same result is read.
+_OF_READING = ("created_at_", "provenance")
 
 Document = dict[str, Any]
 
@@ -189,10 +193,11 @@ class Metrics:
         provenance: Mapping[str, Any],
         now: datetime,
     ) -> None:
-        """Adds a result. The same job's result is added once, however often this is asked."""
+        """Adds a result, however often this is asked. Only if other figures were read of the same
+        job than before is there another one of it.
+        """
         document = {
             **figures,
-            "_id": object_id("metrics", job.id),
             "raw_file": job.raw_file,
             "settings_name": job.settings_name,
             "settings_version": job.settings_version,
@@ -201,10 +206,16 @@ class Metrics:
             "created_at_": now,
             "provenance": dict(provenance),
         }
-        try:
-            self._collection.insert_one(document)
-        except DuplicateKeyError:
-            return
+        for reading in itertools.count(1):
+            parts = ("metrics", job.id) if reading == 1 else ("metrics", job.id, str(reading))
+            try:
+                self._collection.insert_one({**document, "_id": object_id(*parts)})
+            except DuplicateKeyError:
+                known = self._collection.find_one({"_id": object_id(*parts)}) or {}
+                if _says(known) == _says(document):
+                    return
+            else:
+                return
 
     def of(self, raw_file_id: str) -> list[Document]:
         """All results of a file, newest first."""
@@ -225,6 +236,12 @@ def current_results(results: Sequence[Document]) -> list[Document]:
         if settings not in chosen or (_problem(chosen[settings]) and not _problem(item)):
             chosen[settings] = item
     return list(chosen.values())
+
+
+def _says(result: Document) -> Document:
+    """The figures of a result, and what could not be read."""
+    kept = {key: value for key, value in result.items() if key not in ("_id", *_OF_READING)}
+    return {**kept, "problem": _problem(result)}
 
 
 def _problem(result: Document) -> str | None:

@@ -1,0 +1,76 @@
+"""Metrics type `diann`: figures of a DIA-NN search.
+
+From `report.stats.tsv`, which has a row for each run, and the retention times of the main report:
+`report.parquet`, or `report.tsv` of versions before 2.
+"""
+
+import os
+from pathlib import Path
+
+from kraken_dagster.metrics.columns import Series, column_names, summarise
+from kraken_dagster.metrics.reading import Draft, Reading
+from kraken_dagster.metrics.summaries import Spread
+from kraken_dagster.metrics.tables import Table, read_table, require_columns
+
+STATS_NAME = "report.stats.tsv"
+REPORT_NAME = "report.parquet"
+REPORT_NAME_V1 = "report.tsv"
+RT = "RT"
+MEDIAN_RT = "median_precursor_rt"
+
+# What a search is for, and what every version has written.
+_REQUIRED = {"precursors": "Precursors.Identified", "proteins": "Proteins.Identified"}
+# What depends on version, options and instrument.
+_OPTIONAL = {
+    "total_quantity": "Total.Quantity",
+    "ms1_signal": "MS1.Signal",
+    "ms2_signal": "MS2.Signal",
+    "fwhm_scans": "FWHM.Scans",
+    "fwhm_rt": "FWHM.RT",
+    "median_mass_acc_ms1": "Median.Mass.Acc.MS1",
+    "median_mass_acc_ms1_corrected": "Median.Mass.Acc.MS1.Corrected",
+    "median_mass_acc_ms2": "Median.Mass.Acc.MS2",
+    "median_mass_acc_ms2_corrected": "Median.Mass.Acc.MS2.Corrected",
+    "normalisation_instability": "Normalisation.Instability",
+    "median_rt_prediction_acc": "Median.RT.Prediction.Acc",
+    "average_peptide_length": "Average.Peptide.Length",
+    "average_peptide_charge": "Average.Peptide.Charge",
+    "average_missed_tryptic_cleavages": "Average.Missed.Tryptic.Cleavages",
+}
+FIGURES = {**_REQUIRED, **_OPTIONAL}
+
+
+def read(folder: Path) -> Reading:
+    """The figures of a result folder; one whose column is not there is left out.
+
+    Counts; signals and quantities as DIA-NN has them; mass accuracies in ppm; retention times,
+    `fwhm_rt` and `median_rt_prediction_acc` in minutes. Several runs in one report are averaged,
+    each once; `median_precursor_rt` is the median of all their precursors. Problems are the
+    statistics' file if it is not there, any of the files that can't be read, and a column that is
+    required: the two counts, and `RT` where there is a report.
+    """
+    draft = Draft()
+    with draft.keeping():
+        _add_statistics(draft, read_table(folder / STATS_NAME))
+    with draft.keeping():
+        _add_median_rt(draft, folder)
+    return draft.reading()
+
+
+def _add_statistics(draft: Draft, stats: Table) -> None:
+    for figure, column in FIGURES.items():
+        if figure in _REQUIRED or column in stats:
+            with draft.keeping():
+                draft.figures[figure] = stats.mean(column)
+
+
+def _add_median_rt(draft: Draft, folder: Path) -> None:
+    reports = (folder / REPORT_NAME, folder / REPORT_NAME_V1)
+    path = next((path for path in reports if os.path.lexists(path)), None)
+    if path is None:
+        return
+    require_columns(path, column_names(path), (RT,))
+    rt = Spread()
+    for problem in summarise(path, {Series((RT,)): rt}).values():
+        raise problem
+    draft.figures[MEDIAN_RT] = rt.median

@@ -1,0 +1,35 @@
+"""What reading a result folder gives: the figures that could be had, and what was wrong."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kraken_dagster.domain.errors import MetricsError
+from kraken_dagster.domain.figures import Value
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Figures by name, None where a program could not tell one; every problem once."""
+
+    figures: Mapping[str, Value]
+    problems: tuple[MetricsError, ...] = ()
+
+
+class Draft:
+    """A reading in the making, which a problem with one figure doesn't end."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Value] = {}
+        self.problems: list[MetricsError] = []
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """What is wrong within becomes a problem; the figures so far, and later ones, are kept."""
+        try:
+            yield
+        except MetricsError as problem:
+            self.problems.append(problem)
+
+    def reading(self) -> Reading:
+        return Reading(self.figures, tuple(self.problems))
