@@ -37,14 +37,14 @@ def build_defs(
     return dg.Definitions(
         assets=[
             *(factory(config, item) for item in instruments for factory in _ASSETS),
-            *disk_assets(config),
+            *(disk_assets(config) if instruments else []),
         ],
         jobs=[
             *all_jobs,
             *(archiving_job(config, item) for item in instruments),
-            *(purging_job(config), scrubbing_job(config)),
+            *([purging_job(config), scrubbing_job(config)] if instruments else []),
         ],
-        schedules=[purge_schedule(), scrub_schedule(config)],
+        schedules=[purge_schedule(), scrub_schedule(config)] if instruments else [],
         sensors=[
             *(watcher_sensor(config, item, jobs[item]) for item in instruments),
             *(archiver_sensor(config, item) for item in instruments),

@@ -28,6 +28,7 @@ A_LOT_GB = 1e9  # more than any disk has: everything that may go goes
 def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
     options = {
         "file_move_delay_m": 0,
+        "copy_slots": 9,
         "lease_s": 5,
     }
     made = hastened(config, **options)
@@ -108,7 +109,7 @@ def test_a_second_run_is_not_requested_while_one_is_at_it_or_on_its_way(bench):
     backed_up(bench, "a.raw")
     (request,) = bench.tick(ARCHIVER).run_requests
     queued = bench.instance.create_run_for_job(
-        bench.repository.get_job(request.job_name), status=dg.DagsterRunStatus.QUEUED
+        bench.repository.get_job(request.job_name), status=dg.DagsterRunStatus.NOT_STARTED
     )
     assert f"run {queued.run_id} is on its way" in bench.tick(ARCHIVER).skip_message
     bench.instance.report_run_canceled(queued)

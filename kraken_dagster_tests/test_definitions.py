@@ -33,7 +33,7 @@ def _assets(repository: dg.RepositoryDefinition) -> dict[str, Any]:
     return {
         key.to_user_string(): {
             "group": node.group_name,
-            "partitions": node.partitions_def.name,
+            "partitions": node.partitions_def and node.partitions_def.name,
             "after": sorted(parent.to_user_string() for parent in node.parent_keys),
             "checks": sorted(check.name for check in node.check_keys),
             "pools": sorted(node.pools),
@@ -48,7 +48,7 @@ def _jobs(repository: dg.RepositoryDefinition) -> dict[str, Any]:
     return {
         job.name: {
             "assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
-            "partitions": job.partitions_def.name,
+            "partitions": job.partitions_def and job.partitions_def.name,
             "executor": job.executor_def.name,
         }
         for job in repository.get_all_jobs()
@@ -79,7 +79,10 @@ def _everything(config: KrakenConfig) -> dict[str, Any]:
         "assets": _assets(repository),
         "checks by partitions": checks,
         "jobs": _jobs(repository),
-        "schedules": sorted(item.name for item in repository.schedule_defs),
+        "schedules": {
+            item.name: f"{item.cron_schedule}, {item.default_status.value}"
+            for item in repository.schedule_defs
+        },
         "sensors": _sensors(repository),
         "resources": sorted(repository.get_top_level_resources()),
     }
@@ -134,9 +137,10 @@ def test_an_added_instrument_changes_no_name_of_the_others() -> None:
     one = {"thermo1": {"type": "thermo"}}
     before = _everything(_config(one))
     after = _everything(_config({**one, "thermo2": {"type": "thermo"}}))
-    for kind in ("assets", "checks by partitions", "jobs"):
+    for kind, of_all in (("assets", 2), ("checks by partitions", 0), ("jobs", 2)):
         assert before[kind].items() <= after[kind].items()
-        assert len(after[kind]) == 2 * len(before[kind])
+        of_one = len(before[kind]) - of_all  # the others are of all instruments together
+        assert len(after[kind]) == of_all + 2 * of_one
 
 
 def test_a_stand_in_takes_the_place_of_a_resource() -> None:
