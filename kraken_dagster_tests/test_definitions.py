@@ -36,8 +36,8 @@ def _assets(repository: dg.RepositoryDefinition) -> dict[str, Any]:
             "partitions": node.partitions_def and node.partitions_def.name,
             "after": sorted(parent.to_user_string() for parent in node.parent_keys),
             "checks": sorted(check.name for check in node.check_keys),
-            "pools": sorted(node.pools),
-            "kinds": sorted(node.kinds),
+            "pools": sorted(node.pools or ()),
+            "kinds": sorted(node.kinds or ()),
         }
         for key in sorted(graph.get_all_asset_keys())
         for node in [graph.get(key)]
@@ -47,7 +47,9 @@ def _assets(repository: dg.RepositoryDefinition) -> dict[str, Any]:
 def _jobs(repository: dg.RepositoryDefinition) -> dict[str, Any]:
     return {
         job.name: {
-            "assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
+            "assets": sorted(
+                key.to_user_string() for key in job.asset_layer.executable_asset_keys or ()
+            ),
             "partitions": job.partitions_def and job.partitions_def.name,
             "executor": job.executor_def.name,
         }
@@ -61,7 +63,7 @@ def _sensors(repository: dg.RepositoryDefinition) -> dict[str, Any]:
         sensor.name: {
             "default_status": sensor.default_status.value,
             "interval_s": sensor.minimum_interval_seconds,
-            "jobs": sorted(target.job_name for target in sensor.targets),
+            "jobs": sorted(target.job_name for target in sensor.targets or ()),
         }
         for sensor in repository.sensor_defs
     }
