@@ -201,9 +201,9 @@ def _print_result(result: dict[str, Any]) -> None:
         elif isinstance(value, dict):
             words = ", ".join(f"{part} {detail}" for part, detail in value.items())
             click.echo(f"  {'from ' + key:36} {printable(words)}")
-        elif isinstance(value, list):
+        elif isinstance(value, list) and value:
             click.echo(f"  {'from ' + key:36} {printable(shlex.join(map(str, value)))}")
-        elif value is not None:
+        elif value not in (None, []):
             click.echo(f"  {'from ' + key:36} {printable(value)}")
 
 

@@ -126,6 +126,7 @@ class Demo:
                 "watch_interval_s": 2,
                 "lease_s": 60,
                 "retry_after_s": 5,
+                "file_move_delay_m": 0.1,
             },
             "instruments": {name: {"type": vendor} for name, vendor in INSTRUMENTS.items()},
         }
