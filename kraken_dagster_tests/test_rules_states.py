@@ -66,7 +66,7 @@ def test_every_status_can_come_about_and_every_file_can_end_without_an_error() -
     while todo:
         reached |= todo
         todo = {new for old in todo - FINAL for new in followers(old)} - reached
-    assert reached == set(Status)
+    assert reached == set(Status) - {Status.COMPUTING_MSQC}  # which only AlphaKraken has written
     good = FINAL - {Status.ERROR}
     for _ in Status:
         good |= {old for old in set(Status) - FINAL if followers(old) & good}

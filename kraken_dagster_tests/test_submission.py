@@ -825,7 +825,7 @@ def test_the_result_of_the_last_try_counts_and_what_the_first_left_is_moved_asid
     assert (first["state"], second["state"]) == (JobState.NODE_FAILURE, JobState.SUCCEEDED)
     assert (first["resubmission"], second["resubmission"]) == (0, 1)
     assert result["provenance"]["job"] == second["_id"] == f"{first['_id']}-r1"
-    assert shown["metrics"] == [result]
+    assert shown["metrics"] == [{**result, "current": True}]
     assert all(item["collected_at"] is not None for item in shown["jobs"])
 
 
