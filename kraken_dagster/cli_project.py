@@ -48,7 +48,7 @@ def list_(path: Path, as_json: bool) -> None:
 
 
 def _row(world: World, item: Project) -> dict[str, Any]:
-    used = world.store.catalog.assigned(item.id)
+    used, _ = world.store.catalog.assignments(item.id)
     titles = dict.fromkeys(f"{it.settings.name}:{it.settings.version}" for it in used)
     return {**item.model_dump(), "settings": list(titles)}
 
@@ -62,16 +62,25 @@ def show(path: Path, project_id: str, as_json: bool) -> None:
     """Show one project, and where it uses which settings."""
     world = open_world(path)
     found = world.store.catalog.project(project_id)
-    rows = [_assignment(world, item) for item in world.store.catalog.assigned(project_id)]
+    assigned, broken = world.store.catalog.assignments(project_id)
+    rows = [_assignment(world, item) for item in assigned]
     if as_json:
-        print_json({**found.model_dump(), "assignments": rows})
+        print_json(
+            {
+                **found.model_dump(),
+                "assignments": rows,
+                "broken": [{"id": item.id, "problem": item.problem} for item in broken],
+            }
+        )
         return
     for name, value in found.model_dump().items():
         click.echo(f"{name:14} {printable(value)}")
     print_table(
         [{**row, "excluded": ", ".join(row["excluded"])} for row in rows],
-        ["settings", "newest", "type", "scope", "excluded", "filter", "status"],
+        ["settings", "newest", "type", "scope", "excluded", "filter", "status", "id"],
     )
+    for item in broken:
+        click.echo(f"WRONG: assignment {item.id}: {printable(item.problem)}")
 
 
 def _assignment(world: World, item: AssignedSettings) -> dict[str, Any]:
@@ -84,6 +93,7 @@ def _assignment(world: World, item: AssignedSettings) -> dict[str, Any]:
         "excluded": sorted(item.scope.excluded),
         "filter": item.scope.raw_file_id_filter,
         "status": item.settings.status,
+        "id": item.id,
     }
 
 
@@ -138,20 +148,31 @@ def assign(
 
 @project.command()
 @click.argument("project_id")
-@click.argument("settings", metavar="SETTINGS[:VERSION]")
+@click.argument("settings", metavar="SETTINGS[:VERSION]|ID")
 @_scope_option
 @_filter_option
+@click.option("--exclude", "excluded", multiple=True, help="As it was assigned; repeatable.")
 @click.pass_obj
 @told
 def unassign(
-    path: Path, project_id: str, settings: str, scope: str | None, name_filter: str | None
+    path: Path,
+    project_id: str,
+    settings: str,
+    *,
+    scope: str | None,
+    name_filter: str | None,
+    excluded: tuple[str, ...],
 ) -> None:
     """Take settings from a project; results that are there stay."""
-    world = open_world(path)
     gone = catalog.unassign(
-        world, project_id, settings, scope=scope, raw_file_id_filter=name_filter
+        open_world(path),
+        project_id,
+        settings,
+        scope=scope,
+        raw_file_id_filter=name_filter,
+        excluded=excluded or None,
     )
-    click.echo(f"{project_id} does not use {gone.settings.title} any more")
+    click.echo(f"taken from {project_id}: {printable(gone)}")
 
 
 @project.command()
@@ -194,6 +215,7 @@ def _plain(found: Preview) -> dict[str, Any]:
         "project_reason": found.project_reason,
         "processed": found.is_processed,
         "reason": found.reason,
+        "broken": list(found.broken),
         "settings": [
             {
                 "settings": f"{item.assigned.settings.name}:{item.assigned.settings.version}",
@@ -218,6 +240,8 @@ def _print_preview(found: Preview) -> None:
     click.echo(f"project     {found.project_id}: {found.project_reason}")
     verdict = "yes" if found.is_processed else "no"
     click.echo(f"processed   {verdict}: {printable(found.reason)}")
+    for problem in found.broken:
+        click.echo(f"WRONG   {printable(problem)}")
     for item in found.settings:
         settings, mark = item.assigned.settings, "APPLIES" if item.applies else "no     "
         archived = "" if settings.is_active else " (archived)"

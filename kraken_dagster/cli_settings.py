@@ -146,6 +146,8 @@ def new_version(
 @told
 def archive(path: Path, reference: str) -> None:
     """Archive a version: it is not assigned anew, and goes on where it is."""
+    if ":" not in reference:
+        raise click.UsageError("name the version, too: NAME:VERSION")
     world = open_world(path)
     found = catalog.settings_by(world, reference)
     users = catalog.archive_settings(world, found)

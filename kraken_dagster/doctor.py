@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
@@ -15,7 +16,9 @@ from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
 from kraken_dagster.domain.errors import FolderError, KrakenError, OwnFunctionError
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
+from kraken_dagster.domain.vendors import safe_relative
 from kraken_dagster.metrics.own_function import load
+from kraken_dagster.steps.inputs import located
 from kraken_dagster.steps.world import World
 
 _TIMEOUT_S = 20.0
@@ -114,7 +117,12 @@ def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:
         told = f"settings {name!r} in MongoDB can't be read; `kraken settings show` says why"
         yield Finding("error", "settings", told)
     projects = [FALLBACK_PROJECT, *world.store.catalog.project_ids()]
-    assigned = [item.settings for name in projects for item in world.store.catalog.assigned(name)]
+    found = {name: world.store.catalog.assignments(name) for name in projects}
+    for name, (_, broken) in found.items():
+        for item in broken:
+            told = f"project {name}, assignment {item.id}: {item.problem}"
+            yield Finding("error", "settings", told)
+    assigned = [item.settings for usable, _ in found.values() for item in usable]
     if not assigned:
         yield Finding("warning", "settings", "none are assigned, so that no file is processed")
     for settings in {item.title: item for item in assigned}.values():
@@ -147,13 +155,12 @@ def _program(config: KrakenConfig, settings: Settings) -> Iterator[Finding]:
 
 def _inputs(world: World, settings: Settings) -> Iterator[Finding]:
     folder = world.settings_folder(settings)
-    for name in (settings.fasta_file_name, settings.speclib_file_name, settings.config_file_name):
-        if name and not bounded((folder / name).is_file, timeout_s=_TIMEOUT_S, what=folder / name):
-            yield Finding(
-                "error",
-                "settings",
-                f"{settings.title} names {name!r}, which is not in {folder}: put it there",
-            )
+    for role, name in settings.input_names.items():
+        try:
+            look = partial(located, world, folder / safe_relative(name), role=role)
+            bounded(look, timeout_s=_TIMEOUT_S, what=folder)
+        except KrakenError as error:
+            yield Finding("error", "settings", f"{settings.title}: {error}")
 
 
 def _engines(config: KrakenConfig, world: World) -> Iterator[Finding]:

@@ -126,7 +126,7 @@ def each(slots: int) -> dict[str, int]:
 def unassign(world: World, name: str) -> None:
     """Takes settings from the fallback project."""
     (found,) = [a for a in world.store.catalog.assigned(None) if a.settings.name == name]
-    assert world.store.catalog.unassign(found)
+    assert world.store.catalog.unassign(found.id)
 
 
 def tick(world: World, *, slots: int = 2) -> int:

@@ -10,8 +10,10 @@ import pytest
 from bson import ObjectId
 
 from kraken_dagster.cli import main
+from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.engines import LocalEngine
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
+from kraken_dagster.steps import catalog
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.catalog import new_version
 from kraken_dagster.steps.look import look_at
@@ -220,8 +222,10 @@ def test_settings_and_assignments_of_every_version_apply(database, world):
         "plain",
         **dict.fromkeys(("version", "software_type", "metrics_type", "job_engine", "slurm_mem")),
     )
-    oldest = {"_id": "oldest", "software": "alphadia-1.5", "project": "OLD2", "status": "active"}
-    database["settings"].insert_many([latest, plain, oldest])
+    oldest = {"_id": "oldest", "software": "alphadia-1.5", "project": "OLD3", "status": "active"}
+    second = {"_id": "second", "software": "alphadia-1.4", "project": "OLD3", "status": "inactive"}
+    database["settings"].insert_many([latest, plain, oldest, second])
+    database["project"].insert_one({"_id": "OLD3", "name": "named by its settings"})
     database["project"].insert_many(
         [
             {"_id": "OLD1", "name": "assigned by lines", "status": "active"},
@@ -232,21 +236,52 @@ def test_settings_and_assignments_of_every_version_apply(database, world):
         [
             {"_id": ObjectId(), "project": "OLD1", "settings": latest["_id"], "scope": "*"},
             {"_id": ObjectId(), "project": "OLD1", "settings": plain["_id"], "scope": "thermo"},
-            {"_id": ObjectId(), "project": "OLD1", "settings": ObjectId(), "scope": "*"},
         ]
     )
     found = preview(world, "x_OLD1.raw", "thermo1")
     applied = [(it.assigned.settings.title, it.engine) for it in found.settings if it.applies]
     assert applied == [("latest version 3", "local"), ("plain version 1", "local")]
+    (first,) = preview(world, "x_OLD3.raw", "thermo1").settings
+    assert (first.assigned.settings.name, first.applies) == ("oldest", True)
     (only,) = preview(world, "x_OLD2.raw", "thermo1").settings
     assert (only.assigned.settings.name, only.applies) == ("plain", True)
     assert only.assigned.settings.software_type == "alphadia"
+    world.store.catalog.settle("OLD2")
+    assert len(preview(world, "x_OLD2.raw", "thermo1").settings) == 1
     assert world.store.catalog.settings("oldest", 1).software_type == "alphadia"
     all_settings, unreadable = world.store.catalog.all_settings()
     assert ([item.name for item in all_settings], unreadable) == (
-        ["latest", "oldest", "plain", "rawqc"],
+        ["latest", "oldest", "plain", "rawqc", "second"],
         [],
     )
+
+
+def test_its_first_settings_which_had_no_version_keep_nobody_from_working(mongodb_uri):
+    with pymongo.MongoClient(mongodb_uri) as client:
+        settings = client.get_default_database()["settings"]
+        settings.insert_many(
+            [{"_id": name, "software": "a", "project": "OLD3"} for name in ("one", "two")]
+        )
+    store = connect(mongodb_uri)
+    store.prepare()
+    titles = [item.settings.title for item in store.catalog.assigned("OLD3")]
+    assert titles == ["one version 1", "two version 1"]
+    store.close()
+
+
+def test_further_settings_stand_beside_those_that_a_project_names_itself(database, world):
+    database["settings"].insert_one(plain := alphakraken.settings("plain", job_engine=None))
+    database["project"].insert_one({"_id": "OLD2", "name": "n", "settings": plain["_id"]})
+    settings = custom_settings(world, "qc", WRITES, software_type="msqc")
+    catalog.assign(world, "OLD2", settings)
+    assigned = [item.settings.title for item in world.store.catalog.assigned("OLD2")]
+    assert assigned == ["plain version 1", "qc version 1"]
+    new_version(world, "plain", {"slurm_mem": "1G"})
+    catalog.upgrade(world, "OLD2", "plain")
+    catalog.unassign(world, "OLD2", "qc")
+    assert [item.settings.title for item in world.store.catalog.assigned("OLD2")] == [
+        "plain version 2"
+    ]
 
 
 def test_a_new_version_of_its_settings_is_made_and_numbered(database, world):

@@ -51,9 +51,14 @@ def refused(values: dict) -> str:
         ({"config_file_name": "a/./b"}, "config_file_name: expected a path below"),
         ({"metrics_type": "unheard"}, "metrics_type: expected one of alphadia, custom, msqc"),
         ({"job_engine": "docker"}, "job_engine: expected one of cluster, local, found 'docker'"),
-        ({"num_threads": 0}, "num_threads: expected 1 or more, found 0"),
+        ({"num_threads": 0}, "num_threads: expected 1 to 4096, found 0"),
+        ({"num_threads": 2**63}, "num_threads: expected 1 to 4096"),
+        ({"slurm_time": "99999999999-00:00:01"}, "slurm_time: expected HH:MM:SS"),
+        ({"status": "banana"}, "'status': there is no such field"),
+        ({"description": "a\0b"}, "description: expected text without control characters"),
+        ({"description": ["x" * 10**6] * 100}, "description: Input should be a valid string"),
         ({"num_threads": "many"}, "num_threads: Input should be a valid integer"),
-        ({"slurm_cpus_per_task": -1}, "slurm_cpus_per_task: expected 1 or more"),
+        ({"slurm_cpus_per_task": -1}, "slurm_cpus_per_task: expected 1 to 65536"),
         ({"slurm_mem": "64"}, "slurm_mem: expected <number>[KMGT], like 64G, found '64'"),
         ({"slurm_mem": "64GB"}, "slurm_mem: expected <number>[KMGT]"),
         ({"slurm_mem": "1.5G"}, "slurm_mem: expected <number>[KMGT]"),
@@ -65,13 +70,17 @@ def refused(values: dict) -> str:
         ({"slurm_time": "00:00:00"}, "slurm_time: expected HH:MM:SS"),
         ({"slurm_partition": "a b"}, "slurm_partition: expected names of partitions"),
         ({"slurm_directives": ["--wrap=rm"]}, "slurm_directives: expected --NAME"),
-        ({"colour": "red"}, "colour: there is no such field"),
+        ({"colour": "red"}, "'colour': there is no such field"),
         ({"software_type": "alphadia", "software": "a b"}, "the name of a conda environment"),
         ({"software_type": "alphadia", "software": "env"}, "expected at least one of both"),
     ],
 )
 def test_settings_that_break_a_rule_are_told_with_field_and_rule(changes, told):
     assert told in refused({**GOOD, **changes})
+
+
+def test_a_huge_value_is_told_briefly():
+    assert len(refused({**GOOD, "description": ["x" * 10**6] * 100})) < 1000
 
 
 def test_all_rules_that_are_broken_are_told_at_once():
@@ -204,20 +213,23 @@ def test_the_digest_of_given_settings_never_changes():
 
 
 @pytest.mark.parametrize(
-    ("log", "version"),
+    ("kind", "log", "version"),
     [
-        ("0:00:00.0 PROGRESS:  _ \n0:00:00.002 PROGRESS: version: 1.12.1\n", "1.12.1"),
-        ("\x1b[32m0:00:00 PROGRESS: version: 2.0.0-dev0\x1b[0m", "2.0.0-dev0"),
-        ("\nDIA-NN 1.8.1 (Data-Independent Acquisition by Neural Networks)\n", "1.8.1"),
-        ("DIA-NN 2.1.0 Academia", "2.1.0"),
-        ("Skyline (64-bit) 23.1.0.268 (ab12)", "23.1.0.268"),
-        ("SkylineCmd 24.1.0.199", "24.1.0.199"),
-        ("kraken-rawqc 0.1.0\nraw file: 'x.d'", "0.1.0"),
-        ("mytool v3.2", "3.2"),
-        ("This is Tool, version 4.5.", "4.5"),
-        ("read 12.5 GB in 3.1 s\n2026.1 is no version", None),
-        ("", None),
+        ("alphadia", "0:00:00.0 PROGRESS:  _ \n0:00:00.002 PROGRESS: version: 1.12.1\n", "1.12.1"),
+        ("alphadia", "\x1b[32m0:00:00 PROGRESS: version: 2.0.0-dev0\x1b[0m", "2.0.0-dev0"),
+        ("alphadia", "Loading conda version 23.7\n0:0 PROGRESS: version: 1.12.1", "1.12.1"),
+        ("alphadia", "Python version: 3.11.4", None),
+        ("diann", "\nDIA-NN 1.8.1 (Data-Independent Acquisition by Neural Networks)\n", "1.8.1"),
+        ("diann", "slurmstepd 23.11\nFile format version 3\nDIA-NN 2.1.0 Academia", "2.1.0"),
+        ("skyline", "Skyline (64-bit) 23.1.0.268 (ab12)", "23.1.0.268"),
+        ("skyline", "SkylineCmd 24.1.0.199", "24.1.0.199"),
+        ("msqc", "kraken-rawqc 0.1.0\nraw file: 'x.d'", "0.1.0"),
+        ("custom", "mytool v3.2", "3.2"),
+        ("custom", "slurmstepd 23.11\nDIA-NN 1.9", "1.9"),
+        ("custom", "read 12.5 GB in 3.1 s\n2026.1 is no version", None),
+        ("custom", "", None),
+        ("unheard", "tool 1.2", None),
     ],
 )
-def test_a_program_is_asked_for_its_version_in_its_own_words(log, version):
-    assert software_version(log) == version
+def test_a_program_is_asked_for_its_version_in_its_own_words(kind, log, version):
+    assert software_version(kind, log) == version

@@ -116,7 +116,11 @@ def test_settings_are_assigned_in_scopes_once_each_and_taken_back(with_search):
     assert "4 assignments of project P123" in told
     with_search("project", "unassign", "P123", "search", "--scope", "thermo")
     with_search("project", "unassign", "P123", "search", "--filter", "plasma")
-    assert len(assignments(with_search)) == 2
+    with_search("project", "unassign", "P123", "search", "--exclude", "bruker1")
+    assert assignments(with_search) == [("search:1", "*", [], None)]
+    (left,) = json.loads(with_search("project", "show", "P123", "--json"))["assignments"]
+    with_search("project", "unassign", "P123", left["id"])
+    assert assignments(with_search) == []
 
 
 def test_archived_ones_are_not_assigned_anew(with_search):
@@ -144,6 +148,9 @@ def test_a_project_is_upgraded_in_one_step_wherever_it_uses_settings(with_search
         ("search:2", "thermo", [], "x"),
     ]
     assert "uses that version already" in with_search("project", "upgrade", "P123", "search")
+    with_search("settings", "archive", "search:2")
+    told = with_search("project", "upgrade", "P123", "search", exit_code=1)
+    assert "older than the one in use" in told
     with_search("project", "upgrade", "P123", "search", "--to", "1")
     assert {item[0] for item in assignments(with_search)} == {"search:1"}
 
@@ -248,8 +255,8 @@ def test_a_preview_tells_what_would_be_missing(with_search):
     with_search("settings", "new-version", "search", "--speclib-file-name", "x.speclib")
     with_search("project", "assign", "P123", "search")
     text = with_search("project", "preview", "x_P123.raw", "thermo1")
-    assert "PROBLEM  not in" in text
-    assert "search: x.speclib" in text
+    assert "PROBLEM  The library that the settings name can't be used" in text
+    assert "search/x.speclib" in text
 
 
 def test_a_preview_of_a_known_file_says_what_was_recorded(with_search, store):
@@ -289,6 +296,8 @@ def test_settings_are_added_shown_listed_and_archived(kraken):
         (["new-version", "search"], "Nothing differs from the newest version"),
         (["new-version", "search", "--slurm-mem", "64G"], "Nothing differs"),
         (["new-version", "search", "--base", "2", "--slurm-mem", "1G"], "There is a newer version"),
+        (["new-version", "search", "--software-type", "msqc"], "software_type: expected custom"),
+        (["new-version", "search", "--description", "a\x00b"], "without control characters"),
         (["show", "none"], "No such settings"),
         (["export", "none"], "No such settings"),
     ],
@@ -402,7 +411,8 @@ def test_settings_without_a_version_become_a_new_one_when_they_say_something_new
 
 def changed(text: str, **changes) -> str:
     data = yaml.safe_load(text)
-    data["settings"][0].update(changes)
+    entry = {**data["settings"][0], **changes}
+    data["settings"][0] = {key: value for key, value in entry.items() if value is not ...}
     return yaml.safe_dump(data)
 
 
@@ -411,7 +421,16 @@ def changed(text: str, **changes) -> str:
     [
         (lambda text: changed(text, slurm_mem="1G"), "still have the digest of what they were"),
         (lambda text: changed(text, digest=None, slurm_mem="1G"), "digest of what they were"),
-        (lambda text: changed(text, colour="red"), "colour: there is no such field"),
+        (lambda text: changed(text, colour="red"), "'colour': there is no such field"),
+        (lambda text: changed(text, status="inactive"), "'status': there is no such field"),
+        (
+            lambda text: changed(text, num_threads=2**63, digest=...),
+            "num_threads: expected 1 to 4096",
+        ),
+        (lambda text: changed(text, description="\ud800"), "expected text in Unicode"),
+        (lambda text: text + "- &a {}\n- *a\n", "aliases (*name) are not read"),
+        (lambda text: "settings: " + "[" * 5000, "can't be read"),
+        (lambda text: text.replace("slurm_mem: 64G", "slurm_time: 1:00:00"), "in quotes"),
         (lambda text: changed(text, software="/x", digest="d"), "digest of what they were"),
         (lambda text: text.replace("name: search", "name: search\n  name: x"), "name stands twice"),
         (lambda text: text + "more: 1\n", "also more"),
@@ -454,7 +473,7 @@ def test_settings_in_mongodb_that_can_not_be_read_are_told(kraken, store, mongod
         settings = client.get_default_database()["settings"]
         settings.insert_one({"name": "odd", "software": "p", "num_threads": "many"})
     told = kraken("settings", "list", exit_code=1)
-    assert "settings odd in MongoDB can't be read" in told
+    assert "settings odd version 1 in MongoDB can't be read" in told
     assert "rawqc" in told
     assert "num_threads" in kraken("settings", "show", "odd", exit_code=1)
 

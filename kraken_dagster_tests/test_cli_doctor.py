@@ -144,7 +144,8 @@ def test_what_settings_name_and_is_not_there_is_found(path, tmp_path, mongodb_ur
     code, found = examine_all(path)
     assert code == 1
     told = {level: words for level, what, words in found if what == "settings"}
-    assert "s version 1 names 'human.fasta', which is not in" in told["error"]
+    assert "s version 1: The fasta that the settings name can't be used" in told["error"]
+    assert "s/human.fasta" in told["error"]
     assert "s version 1 wants the engine 'docker', which is none of" in told["warning"]
 
 

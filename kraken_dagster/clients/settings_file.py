@@ -32,8 +32,8 @@ def read(content: bytes) -> list[dict[str, Any]]:
     try:
         # _Loader is a SafeLoader
         data = yaml.load(content.decode(), Loader=_Loader)  # noqa: S506
-    except (yaml.YAMLError, ValueError) as error:
-        raise _refused(" ".join(str(error).split())) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _refused(" ".join(str(error).split())[:300]) from error
     entries = data.get("settings") if isinstance(data, dict) else None
     if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
         raise _refused(f"{type(data).__name__} at the top, or no list `settings` in it")
@@ -43,7 +43,13 @@ def read(content: bytes) -> list[dict[str, Any]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands there twice; YAML itself would take the last."""
+    """Refuses a key that stands there twice, of which YAML itself would take the last, and aliases,
+    by which a few lines can become gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [str(key.value) for key, _ in node.value]

@@ -4,6 +4,7 @@ A rule is a sentence: "expected ..., found ...". All that are broken are told at
 """
 
 import re
+import reprlib
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -28,7 +29,15 @@ _PROJECT_ID = re.compile(r"[A-Z0-9]{4,16}")
 _FILES = ("fasta_file_name", "speclib_file_name", "config_file_name")
 _AMOUNTS = ("slurm_mem", "slurm_max_mem")
 _TIMES = ("slurm_time", "slurm_max_time")
-_COUNTS = ("version", "num_threads", "slurm_cpus_per_task", "slurm_nodes")
+_COUNTS = {
+    "version": 1_000_000,
+    "num_threads": 4096,
+    "slurm_cpus_per_task": 65_536,
+    "slurm_nodes": 100_000,
+}
+_ENTERED = Settings.model_fields.keys() - {"number", "status"}
+_TEXTS = ("description", "config_params")
+_SHOWN_CHARACTERS = 100
 # The longest that AlphaKraken's models take; what is longer it could not save again.
 _LONGEST: Mapping[str, int] = {
     "description": 512,
@@ -67,6 +76,9 @@ def _project_problems(project: Project) -> Iterator[str]:
         yield f"id: expected no DDA in it, found {project.id!r}: files of DDA are not processed"
     if not 0 < len(project.name) <= _LONGEST_PROJECT_NAME:
         yield f"name: expected 1 to {_LONGEST_PROJECT_NAME} characters, found {len(project.name)}"
+    for key in ("name", "description"):
+        if not _is_text(getattr(project, key)):
+            yield f"{key}: expected text without control characters"
     if len(project.description) > _LONGEST["description"]:
         yield _too_long("description", project.description)
 
@@ -78,8 +90,13 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         InputRefused: a key that settings don't have, or a value that is no such thing.
     """
     what = f"settings {values.get('name')!r}"
-    unknown = sorted(str(key) for key in values if key not in Settings.model_fields)
+    unknown = sorted(_shown(key) for key in values if key not in _ENTERED)
     problems = [f"{key}: there is no such field" for key in unknown]
+    problems += [
+        f"{key}: expected text in Unicode"
+        for key, value in values.items()
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value)
+    ]
     if not problems:
         try:
             return Settings.model_validate(
@@ -87,10 +104,17 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
             )
         except ValidationError as error:
             problems = [
-                f"{'.'.join(map(str, item['loc']))}: {item['msg']}, found {item['input']!r}"
-                for item in error.errors()
+                f"{'.'.join(map(str, item['loc']))}: {item['msg']}{_hint(item)}, "
+                f"found {_shown(item['input'])}"
+                for item in error.errors(include_url=False)
             ]
     raise _refused(what, problems)
+
+
+def _hint(item: Mapping[str, Any]) -> str:
+    """YAML reads `1:00:00` as a number of seconds."""
+    number_for_text = item["type"] == "string_type" and isinstance(item["input"], int | float)
+    return " (in YAML: in quotes)" if number_for_text else ""
 
 
 def check_settings(
@@ -132,8 +156,9 @@ def _settings_problems(settings: Settings) -> Iterator[str]:
         shlex.split(settings.config_params or "")
     except ValueError as error:
         yield f"config_params: expected balanced quotes ({error}), {_found(settings.config_params)}"
-    if "\0" in (settings.config_params or ""):
-        yield f"config_params: expected no NUL, {_found(settings.config_params)}"
+    for key in _TEXTS:
+        if not _is_text(getattr(settings, key) or ""):
+            yield f"{key}: expected text without control characters"
 
 
 def _software_problems(settings: Settings) -> Iterator[str]:
@@ -149,10 +174,10 @@ def _software_problems(settings: Settings) -> Iterator[str]:
 
 
 def _resource_problems(settings: Settings) -> Iterator[str]:
-    for key in _COUNTS:
+    for key, most in _COUNTS.items():
         value = getattr(settings, key)
-        if value is not None and value < 1:
-            yield f"{key}: expected 1 or more, found {value}"
+        if value is not None and not 1 <= value <= most:
+            yield f"{key}: expected 1 to {most}, found {value}"
     for key in _AMOUNTS:
         value = getattr(settings, key)
         if value is not None and not (re.fullmatch(MEMORY, value) and amount_bytes(value)):
@@ -199,6 +224,11 @@ def check_assignment(
     _refuse("the assignment", problems)
 
 
+def _is_text(text: str) -> bool:
+    """Whether MongoDB, a terminal and a program's parameters can hold it."""
+    return all(char.isprintable() or char in "\n\t" for char in text)
+
+
 def _is_plain_path(text: str) -> bool:
     if not text.isprintable() or text.startswith("-"):
         return False
@@ -214,7 +244,15 @@ def _too_long(key: str, text: str) -> str:
 
 
 def _found(value: object) -> str:
-    return f"found {value!r}"
+    return f"found {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    """A value as it is told, however large it is."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = _SHOWN_CHARACTERS
+    brief.maxlevel = 3
+    return brief.repr(value)
 
 
 def _refuse(what: str, problems: list[str]) -> None:

@@ -24,7 +24,7 @@ RESERVED_NAMES = frozenset(
 )
 MOST_FIGURES = 5_000
 LONGEST_NAME = 255  # characters
-LONGEST_TEXT = 10_000  # characters
+LONGEST_TEXT = 1_000  # characters; all figures together must fit into one document
 _TOLD, _TOLD_CHARACTERS = 10, 60
 _INTEGERS = range(-(2**63), 2**63)  # MongoDB's
 

@@ -188,7 +188,7 @@ def _rank(
     ranks = {ANY_SCOPE: 0, known_vendor: 1, instrument_id: 2}
     wanted = entry.raw_file_id_filter or ""
     if entry.scope not in ranks:
-        return f"its scope {entry.scope!r} is neither {instrument_id!r} nor {vendor!r}"
+        return f"its scope {entry.scope!r} is neither {instrument_id!r} nor {str(vendor)!r}"
     if instrument_id in entry.excluded:
         return f"{instrument_id!r} is excluded"
     if raw_file_id is not None and wanted not in raw_file_id:

@@ -42,7 +42,7 @@ _DIRECTIVES = frozenset(
     }
 )
 MEMORY = r"\d+[KMGT]"
-TIME = r"(\d+-)?\d{1,2}:[0-5]\d:[0-5]\d"
+TIME = r"(\d{1,4}-)?\d{1,2}:[0-5]\d:[0-5]\d"
 _UNITS: Mapping[str, int] = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 

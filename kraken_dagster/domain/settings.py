@@ -93,6 +93,16 @@ class Settings(BaseModel):
         return self.status == ACTIVE
 
     @property
+    def input_names(self) -> dict[str, str]:
+        """The files that the fields name, by role, below the settings' own folder."""
+        named = {
+            "fasta": self.fasta_file_name,
+            "library": self.speclib_file_name,
+            "config": self.config_file_name,
+        }
+        return {role: name for role, name in named.items() if name}
+
+    @property
     def resources(self) -> Resources:
         return Resources(
             partition=self.slurm_partition,

@@ -17,12 +17,14 @@ def latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
 
     Where no settings were decided yet, the jobs of the latest attempt.
     """
+    jobs = world.store.jobs.of(raw_file.id)
     latest = raw_file.attempts.get(JOBS_COUNTER, 1)
     decided = {
-        (item.name, item.version): item.attempt or latest for item in raw_file.quant_settings
+        (item.name, item.version): item.attempt or _newest_attempt(item, jobs, latest)
+        for item in raw_file.quant_settings
     }
     last: dict[tuple[str, int], QuantJob] = {}
-    for job in world.store.jobs.of(raw_file.id):
+    for job in jobs:
         key = (job.settings_name, job.settings_version)
         if job.attempt != (decided.get(key) if decided else latest):
             continue
@@ -31,33 +33,46 @@ def latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
     return list(last.values())
 
 
+def _newest_attempt(item: DecidedSettings, jobs: Sequence[QuantJob], latest: int) -> int:
+    """The attempt that counts where none was recorded: of the newest job there is."""
+    found = [
+        job.attempt
+        for job in jobs
+        if (job.settings_name, job.settings_version) == (item.name, item.version)
+    ]
+    return max(found, default=latest)
+
+
 def decided(
     world: World, raw_file: RawFile, settings: Sequence[Settings], attempt: int | None
 ) -> list[DecidedSettings]:
     """What is to be processed: which settings, and in which attempt.
 
     A result that succeeded is not computed again where only another one failed, or where the
-    backup had to be made anew; nor is anything that an error cut short begun anew.
+    backup had to be made anew, even if another version of its settings is assigned by now; nor is
+    anything that an error cut short begun anew.
     """
-    jobs = {(job.settings_name, job.settings_version): job for job in latest_jobs(world, raw_file)}
+    jobs = latest_jobs(world, raw_file)
     found = []
     for item in settings:
-        job = jobs.get((item.name, item.version))
-        kept = job is not None and _is_kept(raw_file, job)
-        number = job.attempt if kept and job is not None else attempt
+        kept = _kept_of(raw_file, item, jobs)
         found.append(
             DecidedSettings(
                 name=item.name,
-                version=item.version,
-                attempt=number,
+                version=item.version if kept is None else kept.settings_version,
+                attempt=attempt if kept is None else kept.attempt,
                 engine=world.engine_of(raw_file.instrument_id, item),
             )
         )
     return found
 
 
-def _is_kept(raw_file: RawFile, job: QuantJob) -> bool:
-    if raw_file.status is Status.ERROR:
-        return True
-    succeeded = job.state is JobState.SUCCEEDED and job.failure is None
-    return succeeded and raw_file.status in (Status.QUANTING_FAILED, Status.COPYING_DONE)
+def _kept_of(raw_file: RawFile, settings: Settings, jobs: Sequence[QuantJob]) -> QuantJob | None:
+    same_name = [job for job in jobs if job.settings_name == settings.name]
+    same = next((it for it in same_name if it.settings_version == settings.version), None)
+    if raw_file.status is Status.ERROR and same is not None:
+        return same
+    if raw_file.status is Status.DONE:  # a person wants all of it once more
+        return None
+    succeeded = (it for it in same_name if it.state is JobState.SUCCEEDED and it.failure is None)
+    return next(succeeded, None)

@@ -106,6 +106,7 @@ def assign(
     """
     if project_id == FALLBACK_PROJECT:
         world.store.catalog.add_project(fallback_project(), now=world.now())
+    world.store.catalog.settle(project_id)
     if not world.store.catalog.project(project_id).is_active:
         raise Archived("An archived project gets no settings", file=project_id)
     if not settings.is_active:
@@ -142,19 +143,29 @@ def unassign(
     *,
     scope: str | None = None,
     raw_file_id_filter: str | None = None,
-) -> AssignedSettings:
-    """Takes one assignment from a project; nothing that was computed is touched.
+    excluded: Collection[str] | None = None,
+) -> str:
+    """Takes one assignment from a project; what it was, in words. Results stay.
+
+    Args:
+        reference: settings as NAME or NAME:VERSION, or the assignment's id.
 
     Raises:
         UnknownProject
         UnknownAssignment: there is none such, or more than one.
     """
+    world.store.catalog.settle(project_id)
+    for broken in world.store.catalog.assignments(project_id)[1]:
+        if broken.id == reference:
+            _require_done(world.store.catalog.unassign(broken.id), reference)
+            return broken.problem
     assigned = _assigned(world, project_id, reference)
     found = [
         item
         for item in assigned
         if scope in (None, item.scope.scope)
         and raw_file_id_filter in (None, item.scope.raw_file_id_filter or "")
+        and (excluded is None or item.scope.excluded == frozenset(excluded))
     ]
     if len(found) != 1:
         raise UnknownAssignment(
@@ -162,10 +173,11 @@ def unassign(
             file=reference,
             expected="exactly one",
             found="; ".join(_place(item) for item in assigned) or "none",
-            next_step="name its --scope and --filter, as `kraken project show` shows them.",
+            next_step="name its --scope, --filter and --exclude, or its id; `kraken project show` "
+            "has them.",
         )
-    _require_done(world.store.catalog.unassign(found[0]), found[0])
-    return found[0]
+    _require_done(world.store.catalog.unassign(found[0].id), _place(found[0]))
+    return _place(found[0])
 
 
 def upgrade(
@@ -176,7 +188,9 @@ def upgrade(
 
     Raises:
         UnknownProject, UnknownAssignment, UnknownSettings, Archived
+        InputRefused: the newest that isn't archived is older than what is used.
     """
+    world.store.catalog.settle(project_id)
     assigned = _assigned(world, project_id, name)
     if not assigned:
         raise UnknownAssignment(
@@ -188,8 +202,16 @@ def upgrade(
     if not wanted.is_active:
         raise Archived("Archived settings are not assigned anew", file=wanted.title)
     changed = [item for item in assigned if item.settings.version != wanted.version]
+    newer = [item for item in changed if item.settings.version > wanted.version]
+    if newer and version is None:
+        raise InputRefused(
+            "The newest version that isn't archived is older than the one in use",
+            file=newer[0].settings.title,
+            found=f"version {wanted.version}",
+            next_step=f"make a new version, or go back with --to {wanted.version}.",
+        )
     for item in changed:
-        _require_done(world.store.catalog.upgrade(item, wanted), item)
+        _require_done(world.store.catalog.upgrade(item, wanted), _place(item))
     return [(item, wanted) for item in changed]
 
 
@@ -198,23 +220,23 @@ def _assigned(world: World, project_id: str, reference: str) -> list[AssignedSet
     name, _, version = reference.partition(":")
     return [
         item
-        for item in world.store.catalog.assigned(project_id)
-        if item.settings.name == name and version in ("", str(item.settings.version))
+        for item in world.store.catalog.assignments(project_id)[0]
+        if item.id == reference
+        or (item.settings.name == name and version in ("", str(item.settings.version)))
     ]
 
 
 def _place(item: AssignedSettings) -> str:
-    scope = item.scope
-    return (
-        f"{item.settings.title}, scope {scope.scope!r}, filter {scope.raw_file_id_filter or ''!r}"
-    )
+    scope, wanted = item.scope.scope, item.scope.raw_file_id_filter or ""
+    without = ", ".join(sorted(item.scope.excluded)) or "none"
+    return f"{item.settings.title}, scope {scope!r}, filter {wanted!r}, excluded {without}"
 
 
-def _require_done(done: bool, item: AssignedSettings) -> None:
+def _require_done(done: bool, what: str) -> None:
     if not done:
         raise AlreadyThere(
             "Somebody else changed this assignment meanwhile",
-            file=_place(item),
+            file=what,
             next_step="look at the project again with `kraken project show`.",
         )
 
@@ -248,6 +270,8 @@ def new_version(
         UnknownSettings, InputRefused
         AlreadyThere: somebody else made a version meanwhile.
     """
+    # Looked up first: whoever makes a version between the two is found out by either.
+    number = world.store.catalog.next_version(name)
     before = world.store.catalog.versions(name)[-1]
     if base is not None and before.version != base:
         raise AlreadyThere(
@@ -256,12 +280,23 @@ def new_version(
             expected=f"version {base}",
             next_step=f"look at `kraken settings show {name}`, and ask again.",
         )
-    values = {**before.content, **changes, "version": before.version + 1}
-    after = settings_from(values)
+    after = settings_from({**before.content, **changes, "version": number})
     _check(world, after)
+    _refuse_other_type(after, [before])
     if after.says_the_same(before):
         raise InputRefused("Nothing differs from the newest version", file=before.title)
     return before, _added(world, after)
+
+
+def _refuse_other_type(settings: Settings, known: Sequence[Settings]) -> None:
+    """Settings keep their software type: by name they are told apart in a file's results."""
+    for other in known:
+        if other.software_type != settings.software_type:
+            raise InputRefused(
+                f"Settings {settings.name!r} can't be used: software_type: expected "
+                f"{other.software_type}, as in {other.title}, found {settings.software_type}",
+                next_step="add settings under another name.",
+            )
 
 
 def archive_settings(world: World, settings: Settings) -> list[str]:
@@ -327,6 +362,7 @@ def _planned(world: World, entry: Mapping[str, Any], before: Sequence[Settings])
         )
     _check(world, settings)
     known = [*_versions(world, settings.name), *(it for it in before if it.name == settings.name)]
+    _refuse_other_type(settings, known)
     if "version" in entry:
         same = next((item for item in known if item.version == settings.version), None)
         if same is not None and same.digest != settings.digest:
@@ -343,8 +379,8 @@ def _planned(world: World, entry: Mapping[str, Any], before: Sequence[Settings])
         return Imported(settings, added=True)
     if newest.says_the_same(settings):
         return Imported(newest, added=False)
-    after = settings.model_copy(update={"version": newest.version + 1})
-    return Imported(after, added=True)
+    numbers = (newest.version + 1, world.store.catalog.next_version(settings.name))
+    return Imported(settings.model_copy(update={"version": max(numbers)}), added=True)
 
 
 def _versions(world: World, name: str) -> list[Settings]:

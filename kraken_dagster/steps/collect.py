@@ -7,7 +7,7 @@ from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.store.jobs import open_jobs
-from kraken_dagster.domain.errors import ClusterError
+from kraken_dagster.domain.figures import RESERVED_NAMES
 from kraken_dagster.domain.quant import (
     JobState,
     QuantJob,
@@ -23,7 +23,7 @@ from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.outputs import renew_folder
-from kraken_dagster.steps.provenance import provenance_of
+from kraken_dagster.steps.provenance import printed_by, provenance_of
 from kraken_dagster.steps.world import World
 
 
@@ -194,6 +194,8 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
         what=job.output_path,
     )
     problem = "; ".join(map(str, reading.problems)) or None
+    if problem is not None and (kept := _kept_result(world, job)) is not None:
+        return kept
     provenance = provenance_of(world, raw_file, job, problem=problem)
     if reading.figures or problem is None:
         world.store.metrics.add(job, reading.figures, provenance=provenance, now=world.now())
@@ -201,14 +203,22 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
     return _Taken(job, {}, problem)
 
 
+def _kept_result(world: World, job: QuantJob) -> _Taken | None:
+    """The result of a job that was read in full before its folder was cleaned up."""
+    if job.collected_at is None or job.result_error is not None:
+        return None
+    document = world.store.metrics.of_job(job)
+    if document is None:
+        return None
+    figures = {key: value for key, value in document.items() if key not in RESERVED_NAMES}
+    return _Taken(job, figures, None, document["provenance"])
+
+
 def _with_last_words(world: World, job: QuantJob) -> QuantJob:
     """The failed job with the end of its log and AlphaDIA's own error codes."""
     if job.collected_at is not None:
         return job
-    try:
-        words: dict[str, Any] = {"log_tail": world.engines[job.engine].log_tail(job.spec())}
-    except ClusterError as error:  # it matters less than what became of the job
-        words = {"log_tail": f"(the log could not be read: {error})"}
+    words: dict[str, Any] = {"log_tail": printed_by(world, job)}
     if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
         stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
         codes = bounded(lambda: error_codes(folder), timeout_s=stall_s, what=job.output_path)

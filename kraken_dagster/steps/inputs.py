@@ -5,12 +5,14 @@ size, times and inode are the same.
 """
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import beating, bounded
 from kraken_dagster.clients.reading import digest
+from kraken_dagster.clients.result_files import is_below
 from kraken_dagster.clients.store.inputs import KnownInput
 from kraken_dagster.domain.errors import InputMissing, UnsafePath
 from kraken_dagster.domain.quant import InputFile, QuantJob
@@ -26,13 +28,47 @@ def inputs_of(world: World, settings: Settings, job: QuantJob) -> list[InputFile
 
     Raises:
         InputMissing: one is not there, or can't be read.
+        CopyStalled: their share hangs.
     """
     folder = world.settings_folder(settings)
     stall_s = world.instrument(job.instrument_id).copy_stall_s
+    named = bounded(lambda: list(_named(settings, job, folder)), timeout_s=stall_s, what=folder)
     return [
         _digested(world, folder / path, role=role, path=path, stall_s=stall_s)
-        for role, path in _named(settings, job, folder)
+        for role, path in named
     ]
+
+
+def located(world: World, file: Path, *, role: str) -> Path:
+    """The plain file behind the name of an input; a link may lead to another one below the root of
+    all settings.
+
+    Raises:
+        InputMissing
+    """
+    root = (world.config.locations.settings or world.config.locations.output).path
+    real = Path(os.path.realpath(file))
+    try:
+        kind = os.stat(real).st_mode
+    except OSError as error:
+        found = os.strerror(error.errno) if error.errno else str(error)
+        raise _missing(file, role, found) from error
+    if not is_below(root, real):
+        raise _missing(file, role, f"a link that leads out of {root}")
+    if not stat.S_ISREG(kind):
+        raise _missing(file, role, "no plain file")
+    return real
+
+
+def _missing(file: Path, role: str, found: str) -> InputMissing:
+    return InputMissing(
+        f"The {role} that the settings name can't be used",
+        file=file,
+        expected="a plain file, or a link to one below the folder of all settings",
+        found=found,
+        next_step="put it there, or name another in a new version of the settings. Tried again by "
+        "itself.",
+    )
 
 
 def changed_since(world: World, settings_name: str, item: InputFile) -> bool:
@@ -52,12 +88,7 @@ def _named(settings: Settings, job: QuantJob, folder: Path) -> Iterator[tuple[st
     A parameter counts where the file is there: what else has the folder's path in front may be
     anything, a folder or an output.
     """
-    fields = {
-        "fasta": settings.fasta_file_name,
-        "library": settings.speclib_file_name,
-        "config": settings.config_file_name,
-    }
-    named = {str(safe_relative(name)): role for role, name in fields.items() if name}
+    named = {str(safe_relative(name)): role for role, name in settings.input_names.items()}
     for path, role in named.items():
         yield role, path
     for argument in job.command:
@@ -74,24 +105,20 @@ def _named(settings: Settings, job: QuantJob, folder: Path) -> Iterator[tuple[st
 
 
 def _digested(world: World, file: Path, *, role: str, path: str, stall_s: float) -> InputFile:
+    real = bounded(partial(located, world, file, role=role), timeout_s=stall_s, what=file)
     try:
-        facts = bounded(file.stat, timeout_s=stall_s, what=file)
-        known = world.store.inputs.get(str(file))
+        facts = bounded(real.stat, timeout_s=stall_s, what=file)
+        known = world.store.inputs.get(str(real))
         if known is None or not known.is_of(facts):
-            md5 = beating(partial(_md5, file), stall_s=stall_s, what=file)
+            md5 = beating(partial(_md5, real), stall_s=stall_s, what=file)
             known = KnownInput.of(facts, md5=md5)
-            if known.is_of(file.stat()):  # one that changed meanwhile is digested anew next time
-                world.store.inputs.put(str(file), known, now=world.now())
+            if known.is_of(real.stat()):  # one that changed meanwhile is digested anew next time
+                world.store.inputs.put(str(real), known, now=world.now())
     except OSError as error:
-        raise InputMissing(
-            f"The {role} that the settings name can't be read",
-            file=file,
-            found=os.strerror(error.errno) if error.errno else error,
-            next_step="put it there, or name another in a new version of the settings. Tried "
-            "again by itself.",
-        ) from error
+        found = os.strerror(error.errno) if error.errno else str(error)
+        raise _missing(file, role, found) from error
     return InputFile(role=role, path=path, size=known.size, mtime_ns=known.mtime_ns, md5=known.md5)
 
 
-def _md5(file: Path, beat) -> str:
+def _md5(file: Path, beat: Callable[[int], None]) -> str:
     return digest(file, on_bytes=beat).md5 or ""

@@ -12,7 +12,6 @@ from kraken_dagster.domain.errors import (
     CopyStalled,
     KrakenError,
     StoreError,
-    UnknownRawFile,
 )
 from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
 from kraken_dagster.domain.raw_file import RawFile, Status
@@ -63,6 +62,7 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
         for job in jobs:
             if not job.is_open and job.instrument_id in instruments:
                 ended[job.raw_file].append(job)
+    problems += _left_alone(world, known)
     return Poll(
         open_jobs=sum(open_jobs.values()),
         to_collect=tuple(
@@ -79,6 +79,20 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
         ),
         problems=tuple(problems),
     )
+
+
+def _left_alone(world: World, known: set[str]) -> list[str]:
+    """Jobs of engines that are not configured (any more): nobody can be asked about them."""
+    problems = []
+    for name in world.store.jobs.engines_in_use():
+        if name not in world.config.engines:
+            jobs = world.store.jobs.uncollected(name)
+            known |= {job.raw_file for job in jobs if job.is_open}
+            problems.append(
+                f"engine {name!r} is not in instruments.yaml (any more), and {len(jobs)} jobs are "
+                "its: put it back, or have `kraken retry` give them up"
+            )
+    return problems
 
 
 def _is_due(job: QuantJob, jobs: list[QuantJob], slots: int) -> bool:
@@ -103,9 +117,12 @@ def _polled(world: World, name: str, now: datetime) -> tuple[list[QuantJob], str
 
 
 def _may_be_asked(world: World, name: str) -> bool:
-    """No where debug_no_cluster_ssh keeps every instrument that uses it from a connection."""
+    """No where debug_no_cluster_ssh keeps every instrument that uses it from a connection; settings
+    may have any instrument use it."""
     users = [world.instrument(item) for item in world.config.instruments]
-    kept = [item.debug_no_cluster_ssh for item in users if item.engine == name]
+    kept = [item.debug_no_cluster_ssh for item in users if item.engine == name] or [
+        item.debug_no_cluster_ssh for item in users
+    ]
     return not (world.on_cluster(name) and kept and all(kept))
 
 
@@ -139,21 +156,24 @@ def _ask(world: World, name: str, now: datetime) -> None:
 
 
 def _withdraw_abandoned(world: World, name: str, now: datetime) -> None:
-    """One in a poll, as it costs questions of its own."""
-    for job in world.store.jobs.uncollected(name):
-        if job.state is JobState.INTENDED and _is_abandoned(world, job, now):
+    """One in a poll, as it costs questions of its own. Jobs of instruments that are served
+    elsewhere are left to who serves them."""
+    intended = [
+        job
+        for job in world.store.jobs.uncollected(name)
+        if job.state is JobState.INTENDED and job.instrument_id in world.config.instruments
+    ]
+    files = world.store.raw_files.many({job.raw_file for job in intended})
+    for job in intended:
+        if _is_abandoned(world, job, files.get(job.raw_file), now):
             withdraw(world, job)
             return
 
 
-def _is_abandoned(world: World, job: QuantJob, now: datetime) -> bool:
+def _is_abandoned(world: World, job: QuantJob, raw_file: RawFile | None, now: datetime) -> bool:
     """Whether no run of its file takes an intention up again, as when the file's settings have
     changed while the cluster could not be asked whether it has the job."""
-    try:
-        raw_file = world.store.raw_files.get(job.raw_file)
-    except UnknownRawFile:
-        return False
-    if raw_file.leased(now) is not None:
+    if raw_file is None or raw_file.leased(now) is not None:
         return False
     if raw_file.status not in _MAY_SUBMIT:
         return True
@@ -234,13 +254,11 @@ def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) 
 
 
 def _known(world: World, names: Iterable[str], problems: list[str]) -> list[RawFile]:
-    found: list[RawFile] = []
-    for name in names:
-        try:
-            found.append(world.store.raw_files.get(name))
-        except UnknownRawFile as error:
-            problems.append(f"a job of a file that is gone from MongoDB: {error}")
-    return found
+    wanted = list(names)
+    found = world.store.raw_files.many(wanted)
+    gone = [name for name in wanted if name not in found]
+    problems += [f"a job of a file that is gone from MongoDB: {name!r}" for name in gone]
+    return [found[name] for name in wanted if name in found]
 
 
 def _orphans(world: World, known: set[str]) -> list[RawFile]:

@@ -1,14 +1,16 @@
 """What would be done with a file of a name on an instrument, and why: nothing is changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kraken_dagster.domain.commands import job_command
-from kraken_dagster.domain.errors import InputRefused, KrakenError, UnknownRawFile
+from kraken_dagster.domain.errors import InputMissing, InputRefused, KrakenError, UnknownRawFile
 from kraken_dagster.domain.processing import explain_scopes, projects_named_in
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status
 from kraken_dagster.domain.settings import AssignedSettings, Settings
+from kraken_dagster.domain.vendors import safe_relative
 from kraken_dagster.steps.deciding import decision_on
+from kraken_dagster.steps.inputs import located
 from kraken_dagster.steps.outputs import job_paths, planned_folder
 from kraken_dagster.steps.world import World
 
@@ -35,6 +37,7 @@ class Preview:
     is_processed: bool
     reason: str
     settings: Sequence[SettingsPreview]
+    broken: Sequence[str] = ()
 
 
 def preview(world: World, file_name: str, instrument_id: str) -> Preview:
@@ -44,7 +47,7 @@ def preview(world: World, file_name: str, instrument_id: str) -> Preview:
         InputRefused: no such instrument, or a name that it never gives.
     """
     raw_file, project_reason = _raw_file(world, file_name, instrument_id)
-    assigned = world.store.catalog.assigned(raw_file.project_id)
+    assigned, broken = world.store.catalog.assignments(raw_file.project_id)
     verdicts = explain_scopes(
         [item.scope for item in assigned],
         instrument_id=instrument_id,
@@ -59,8 +62,10 @@ def preview(world: World, file_name: str, instrument_id: str) -> Preview:
         instrument_id=instrument_id,
         project_id=raw_file.project_id or FALLBACK_PROJECT,
         project_reason=project_reason,
-        is_processed=decision.process,
-        reason=decision.details or "its settings apply",
+        is_processed=decision.process and not broken,
+        reason=decision.details
+        or ("what its project is assigned can't be used" if broken else "its settings apply"),
+        broken=[f"assignment {item.id}: {item.problem}" for item in broken],
         settings=[
             _applied(world, raw_file, item, verdict.reason)
             if verdict.applies
@@ -138,16 +143,7 @@ def _with_command(
     paths = job_paths(world, raw_file, settings, shown.engine, relative)
     project_id = raw_file.project_id or FALLBACK_PROJECT
     command = job_command(settings, paths, raw_file_id=raw_file.id, project_id=project_id)
-    missing = [
-        name
-        for name in (
-            settings.fasta_file_name,
-            settings.speclib_file_name,
-            settings.config_file_name,
-        )
-        if name and not (world.settings_folder(settings) / name).is_file()
-    ]
-    problem = f"not in {world.settings_folder(settings)}: {', '.join(missing)}" if missing else None
+    problems = list(_input_problems(world, settings))
     return SettingsPreview(
         shown.assigned,
         applies=True,
@@ -155,5 +151,14 @@ def _with_command(
         engine=shown.engine,
         output=paths.output,
         command=command,
-        problem=problem,
+        problem=" ".join(problems) or None,
     )
+
+
+def _input_problems(world: World, settings: Settings) -> Iterator[str]:
+    folder = world.settings_folder(settings)
+    for role, name in settings.input_names.items():
+        try:
+            located(world, folder / safe_relative(name), role=role)
+        except InputMissing as error:
+            yield str(error)

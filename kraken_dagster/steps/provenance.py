@@ -79,10 +79,17 @@ def _version(world: World, job: QuantJob) -> str | None:
         return [read_text(folder, name, limit=_LOG_BYTES) for name in _LOGS]
 
     for text in bounded(written, timeout_s=stall_s, what=folder):
-        if (found := software_version(text)) is not None:
+        if (found := software_version(job.software_type, text)) is not None:
             return found
+    return software_version(job.software_type, printed_by(world, job, lines=_LOG_LINES))
+
+
+def printed_by(world: World, job: QuantJob, *, lines: int = 20) -> str:
+    """The end of what a job printed; why that can't be had, which matters less than its result."""
+    engine = world.engines.get(job.engine)
+    if engine is None:
+        return f"(the engine {job.engine!r} is not in instruments.yaml any more)"
     try:
-        printed = world.engines[job.engine].log_tail(job.spec(), lines=_LOG_LINES)
-    except ClusterError:  # it matters less than the figures
-        return None
-    return software_version(printed)
+        return engine.log_tail(job.spec(), lines=lines)
+    except ClusterError as error:
+        return f"(the log could not be read: {error})"

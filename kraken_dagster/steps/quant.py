@@ -145,10 +145,19 @@ def _hand_over(
     choice: _Choice,
     progress: _Progress,
 ) -> None:
-    engine = _engine_of(world, held, item) if job is None else job.engine
     if job is not None and job.state is not JobState.INTENDED:
         progress.submitted.append(job)
         return
+    if job is not None and job.engine not in world.config.engines:
+        if job.tried_at is not None:
+            progress.waiting.append(
+                f"{job.id} may be on the engine {job.engine!r}, which is not in instruments.yaml "
+                "(any more): put it back, or `kraken retry` gives the job up"
+            )
+            return
+        world.store.jobs.withdraw(job)
+        job = None
+    engine = _engine_of(world, held, item) if job is None else job.engine
     if not choice.by_hand and (trouble := trouble_with(world, engine, world.now())):
         progress.waiting.append(trouble)
         return

@@ -4,7 +4,7 @@ from kraken_dagster.domain.errors import StatusConflict
 from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Status
 from kraken_dagster.steps.attempts import JOBS_COUNTER, decided, latest_jobs
-from kraken_dagster.steps.deciding import as_fields, settings_for
+from kraken_dagster.steps.deciding import as_fields, decision_on, settings_for
 from kraken_dagster.steps.world import World
 
 
@@ -34,17 +34,18 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
             raw_file, Status.QUEUED_FOR_MONITORING, now=now, reason=note
         )
         return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
-    if raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file):
-        attempt = world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
-        again = decided(world, raw_file, settings_for(world, raw_file), attempt)
-        after = world.store.raw_files.transition(
-            world.store.raw_files.get(raw_file_id),
-            Status.QUEUED_FOR_QUANTING,
-            now=now,
-            reason=note,
-            fields={"quant_settings": as_fields(again)},
-        )
-        return after, "cluster_jobs submits its jobs at its next tick"
+    if given_up := _give_up_lost_jobs(world, raw_file, asked_by):
+        note = f"{note}; given up: {', '.join(given_up)}"
+    if given_up or raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file):
+        decision = decision_on(world, raw_file, has_settings=True)
+        if not decision.process:
+            raise StatusConflict(
+                "Nothing to retry: such a file is not processed",
+                file=raw_file_id,
+                found=decision.details,
+                next_step="change what keeps it from that, and ask again.",
+            )
+        return _queue_again(world, raw_file, note), "cluster_jobs submits its jobs at its next tick"
     waiting = "it has ended" if raw_file.status in FINAL else "it is on its way"
     if raw_file.status in (Status.DONE, Status.DONE_NOT_QUANTED):
         waiting = "it has ended well"
@@ -54,6 +55,19 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
         expected="status error, quanting_failed or ignored",
         found=raw_file.status,
         next_step="to do a step once more all the same, materialise its asset for this partition.",
+    )
+
+
+def _queue_again(world: World, raw_file: RawFile, note: str) -> RawFile:
+    """Has what did not succeed submitted once more, with the settings that apply now."""
+    attempt = world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+    again = decided(world, raw_file, settings_for(world, raw_file), attempt)
+    fields = {"quant_settings": as_fields(again)}
+    current, now = world.store.raw_files.get(raw_file.id), world.now()
+    if current.status is Status.QUEUED_FOR_QUANTING:
+        return world.store.raw_files.update(current, fields, now=now, note=note)
+    return world.store.raw_files.transition(
+        current, Status.QUEUED_FOR_QUANTING, now=now, reason=note, fields=fields
     )
 
 
@@ -76,6 +90,21 @@ def _forget_refusal(world: World, raw_file: RawFile, note: str) -> tuple[RawFile
 def _failed(world: World, raw_file: RawFile) -> bool:
     failed = (Status.ERROR, Status.IGNORED, Status.QUANTING_FAILED)
     return raw_file.status in failed or _was_skipped(world, raw_file)
+
+
+def _give_up_lost_jobs(world: World, raw_file: RawFile, asked_by: str) -> list[str]:
+    """Ends open jobs of engines that nobody can ask any more; their names."""
+    if raw_file.status not in (Status.QUANTING, Status.QUEUED_FOR_QUANTING):
+        return []
+    lost = [
+        job
+        for job in latest_jobs(world, raw_file)
+        if job.is_open and job.engine not in world.config.engines
+    ]
+    for job in lost:
+        reason = f"given up by {asked_by}: the engine {job.engine!r} is not configured any more"
+        world.store.jobs.give_up(job, reason=reason, now=world.now())
+    return [job.id for job in lost]
 
 
 def _was_skipped(world: World, raw_file: RawFile) -> bool:

@@ -4,7 +4,8 @@ A version of settings is written once; all that ever changes of it is its status
 AlphaKraken's older versions lack fields; what they mean then stands in `_settings_of`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from kraken_dagster.domain.errors import SettingsRefused, UnknownProject, Unknow
 from kraken_dagster.domain.processing import ANY_SCOPE, ScopedSettings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.domain.settings import (
+    ACTIVE,
     ARCHIVED,
     SOFTWARE_TYPE_ALPHADIA,
     SOFTWARE_TYPE_MSQC,
@@ -30,8 +32,14 @@ from kraken_dagster.domain.settings import (
 )
 from kraken_dagster.domain.vendors import Vendor
 
-SETTINGS_INDEXES = (IndexModel([("name", ASCENDING), ("version", ASCENDING)], unique=True),)
-PROJECT_SETTINGS_INDEXES = (IndexModel([("project", ASCENDING)]),)
+# Sparse: AlphaKraken's first settings have neither field.
+SETTINGS_INDEXES = (
+    IndexModel([("name", ASCENDING), ("version", ASCENDING)], unique=True, sparse=True),
+)
+PROJECT_SETTINGS_INDEXES = (
+    IndexModel([("project", ASCENDING)]),
+    IndexModel([("settings", ASCENDING)]),
+)
 
 RAWQC_SETTINGS = Settings(
     name="rawqc",
@@ -44,6 +52,14 @@ RAWQC_SETTINGS = Settings(
 _NEVER_NULL = ("fasta_file_name", "speclib_file_name", "config_file_name")
 
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BrokenAssignment:
+    """An assignment of which the settings can't be read or are gone, by the document's id."""
+
+    id: str
+    problem: str
 
 
 @translated
@@ -86,15 +102,10 @@ class Catalog:
         self._projects.update_one({"_id": project_id}, {"$set": {"status": ARCHIVED}})
 
     def all_settings(self) -> tuple[list[Settings], list[str]]:
-        """Every version of all settings, by name and version; the ids of unreadable documents."""
-        found: list[Settings] = []
-        unreadable: list[str] = []
-        for document in self._settings.find({}):
-            try:
-                found.append(_settings_of(document))
-            except SettingsRefused:
-                unreadable.append(f"{document.get('name', document['_id'])}")
-        return sorted(found, key=lambda item: (item.name, item.version)), unreadable
+        """Every version of all settings, in order; and the titles of unreadable documents."""
+        found, problems = _readable(self._settings.find({}))
+        names = [str(problem.file) for problem in problems]
+        return sorted(found, key=lambda item: (item.name, item.version)), names
 
     def settings(self, name: str, version: int) -> Settings:
         """One version of settings, archived or not.
@@ -118,7 +129,10 @@ class Catalog:
         Raises:
             UnknownSettings: there is none.
         """
-        found = [_settings_of(document) for document in self._documents_of(name)]
+        documents = self._documents_of(name)
+        found, problems = _readable(documents)
+        if not found and problems:
+            raise problems[0]
         if not found:
             raise UnknownSettings(
                 "No such settings",
@@ -126,6 +140,11 @@ class Catalog:
                 next_step="`kraken settings list` lists them; `kraken settings add` adds some.",
             )
         return sorted(found, key=lambda item: item.version)
+
+    def next_version(self, name: str) -> int:
+        """The number of a further version; documents that can't be read count too."""
+        numbers = [_version_of(item) for item in self._documents_of(name)]
+        return 1 + max((item for item in numbers if isinstance(item, int)), default=0)
 
     def add_settings(self, settings: Settings, *, now: datetime) -> bool:
         """Adds a version of settings; False if there is that version, which is never changed."""
@@ -158,37 +177,73 @@ class Catalog:
         Archived ones too: they are not assigned anew, and go on where they are.
 
         Raises:
-            SettingsRefused: a document that can't be read.
+            SettingsRefused: one of them can't be read, or is gone.
         """
+        assigned, broken = self.assignments(project_id)
+        if broken:
+            raise SettingsRefused(
+                f"What project {project_id or FALLBACK_PROJECT} is assigned can't be used",
+                found=broken[0].problem,
+                next_step="`kraken project unassign` it by its id, as `kraken project show` shows "
+                "it, or restore the settings from a backup of MongoDB.",
+            )
+        return assigned
+
+    def assignments(
+        self, project_id: str | None
+    ) -> tuple[list[AssignedSettings], list[BrokenAssignment]]:
+        """The same, with those apart of which the settings can't be read or are gone."""
         query = {"project": project_id or FALLBACK_PROJECT}
         order = [("created_at_", ASCENDING), ("_id", ASCENDING)]
         lines = list(self._assignments.find(query).sort(order))
-        assigned = []
+        found: list[AssignedSettings] = []
+        broken: list[BrokenAssignment] = []
         for line in lines or self._assigned_by_the_project_itself(query["project"]):
-            document = self._settings.find_one({"_id": line["settings"]})
-            if document is not None:
-                settings = _settings_of(document)
+            try:
+                settings = self._settings_with(line["settings"])
+            except SettingsRefused as error:
+                broken.append(BrokenAssignment(str(line["_id"]), str(error)))
+            else:
                 scope = _scope_of(line, settings)
                 item = AssignedSettings(settings=settings, scope=scope, id=str(line["_id"]))
-                assigned.append(item)
-        return assigned
+                found.append(item)
+        return found, broken
+
+    def _settings_with(self, settings_id: Any) -> Settings:
+        document = self._settings.find_one({"_id": settings_id})
+        if document is None:
+            raise SettingsRefused("MongoDB has no such settings", file=settings_id)
+        return _settings_of(document)
 
     def _assigned_by_the_project_itself(self, project_id: str) -> list[Document]:
-        """AlphaKraken's older documents: one settings for a project, named by it."""
+        """AlphaKraken's older documents: a project names its settings, or they name it."""
         project = self._projects.find_one({"_id": project_id}) or {}
-        settings = project.get("settings")
-        return [] if settings is None else [{"_id": f"of {project_id}", "settings": settings}]
+        query = {"project": project_id, "status": {"$ne": ARCHIVED}}
+        named = [project.get("settings"), *(item["_id"] for item in self._settings.find(query))]
+        return [
+            {
+                "_id": object_id("project_settings", project_id, str(settings)),
+                "project": project_id,
+                "settings": settings,
+                "scope": ANY_SCOPE,
+                "created_at_": project.get("created_at_"),
+            }
+            for settings in dict.fromkeys(item for item in named if item is not None)
+        ]
+
+    def settle(self, project_id: str) -> None:
+        """Writes assignments that only older documents speak of as what they are, so that the next
+        one stands beside them and can be changed like any other."""
+        if self._assignments.find_one({"project": project_id}) is None:
+            for line in self._assigned_by_the_project_itself(project_id):
+                _insert_once(self._assignments, line)
 
     def used_by(self, settings: Settings) -> list[str]:
         """The projects that this version is assigned to."""
-        return sorted(
-            project.id
-            for project in self.projects()
-            if any(
-                (item.settings.name, item.settings.version) == (settings.name, settings.version)
-                for item in self.assigned(project.id)
-            )
-        )
+        settings_id = self._id_of(settings)
+        lines = self._assignments.find({"settings": settings_id}, {"project": 1})
+        old = self._projects.find({"settings": settings_id}, {"_id": 1})
+        return sorted({*(str(item["project"]) for item in lines), *(str(it["_id"]) for it in old)})
 
     def assign(
         self,
@@ -222,9 +277,9 @@ class Catalog:
         }
         return _insert_once(self._assignments, document)
 
-    def unassign(self, assigned: AssignedSettings) -> bool:
+    def unassign(self, assignment_id: str) -> bool:
         """Takes an assignment back; False if somebody else was quicker."""
-        result = self._assignments.delete_one({"_id": ObjectId(assigned.id)})
+        result = self._assignments.delete_one({"_id": ObjectId(assignment_id)})
         return result.deleted_count == 1
 
     def upgrade(self, assigned: AssignedSettings, settings: Settings) -> bool:
@@ -243,7 +298,7 @@ class Catalog:
 
     def _document_of(self, name: str, version: int) -> Document | None:
         found = self._documents_of(name)
-        return next((item for item in found if item.get("version", 1) == version), None)
+        return next((item for item in found if _version_of(item) == version), None)
 
     def _documents_of(self, name: str) -> list[Document]:
         old = self._settings.find({"_id": name})  # AlphaKraken's first had their name as their id
@@ -263,8 +318,25 @@ def fallback_project() -> Project:
 
 
 def _project_of(document: Document) -> Project:
-    known = {key: value for key, value in document.items() if value is not None}
-    return Project.model_validate({**known, "_id": str(document["_id"])})
+    """A project of whatever stands there: an odd one must not hide the others."""
+    known = {key: str(document.get(key) or "") for key in ("name", "description")}
+    status = str(document.get("status") or ACTIVE)
+    return Project(id=str(document["_id"]), status=status, **known)
+
+
+def _version_of(document: Document) -> Any:
+    return document.get("version") or 1
+
+
+def _readable(documents: Iterable[Document]) -> tuple[list[Settings], list[SettingsRefused]]:
+    found: list[Settings] = []
+    problems: list[SettingsRefused] = []
+    for document in documents:
+        try:
+            found.append(_settings_of(document))
+        except SettingsRefused as error:
+            problems.append(error)
+    return found, problems
 
 
 def _settings_of(document: Document) -> Settings:

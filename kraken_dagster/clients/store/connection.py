@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, InvalidURI
+from pymongo import IndexModel, MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.clients.store import catalog, jobs, raw_files, retention
 from kraken_dagster.clients.store.board import StatusBoard
@@ -18,6 +18,8 @@ from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.errors import ConfigError
 
 DEFAULT_DATABASE = "krakendb"
+# MongoDB's codes: other options, another key of that name, two documents with one key.
+_INDEX_IN_THE_WAY = (85, 86, 11000)
 _INDEXES = {
     "raw_file": (*raw_files.INDEXES, *retention.INDEXES),
     "quant_job": jobs.INDEXES,
@@ -46,8 +48,18 @@ class Store:
     def prepare(self) -> None:
         """Creates the indexes, and the built-in settings in a database without any."""
         for name, indexes in _INDEXES.items():
-            self._database[name].create_indexes(list(indexes))
+            for index in indexes:
+                self._create_index(name, index)
         self.catalog.seed(now=datetime.now(UTC))
+
+    def _create_index(self, collection: str, index: IndexModel) -> None:
+        """One that another program has made with other options will do; one that what stands there
+        forbids is done without, since nobody can work before it is mended."""
+        try:
+            self._database[collection].create_indexes([index])
+        except OperationFailure as error:
+            if error.code not in _INDEX_IN_THE_WAY:
+                raise
 
     def server_time(self) -> datetime:
         """The server's clock, UTC."""

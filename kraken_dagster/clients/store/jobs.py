@@ -116,11 +116,26 @@ class QuantJobs:
         return jobs, names
 
     def of(self, raw_file_id: str, *, attempt: int | None = None) -> list[QuantJob]:
-        """A file's jobs, oldest first; only those of one attempt if it is given."""
-        query: Document = {"raw_file": raw_file_id}
-        found = self._collection.find(query).sort("created_at", ASCENDING)
-        jobs = [QuantJob.model_validate(item) for item in found]
-        return [job for job in jobs if attempt is None or job.attempt == attempt]
+        """A file's jobs, oldest first; only those of one attempt if it is given.
+
+        A document that can't be read is left out: `unreadable` has it.
+        """
+        jobs, _ = self._readable({"raw_file": raw_file_id})
+        wanted = [job for job in jobs if attempt is None or job.attempt == attempt]
+        return sorted(wanted, key=lambda job: job.created_at)
+
+    def give_up(self, job: QuantJob, *, reason: str, now: datetime) -> None:
+        """Ends an open job of which nobody will ever know what became."""
+        changes = {
+            "state": JobState.CANCELLED,
+            "detail": reason,
+            "ended_at": now,
+            "collected_at": now,
+            "result_error": reason,
+        }
+        self._collection.update_one(
+            {"_id": job.id, "state": job.state}, {"$set": changes, "$unset": {"uncollected": ""}}
+        )
 
     def report(self, job: QuantJob, report: JobReport, *, now: datetime) -> None:
         """Keeps what the engine says, unless the job's state changed meanwhile."""
@@ -216,6 +231,11 @@ class Metrics:
                     return
             else:
                 return
+
+    def of_job(self, job: QuantJob) -> Document | None:
+        """The newest result of one job."""
+        found = self.of(job.raw_file)
+        return next((it for it in found if it.get("provenance", {}).get("job") == job.id), None)
 
     def of(self, raw_file_id: str) -> list[Document]:
         """All results of a file, newest first."""

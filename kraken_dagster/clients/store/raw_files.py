@@ -57,6 +57,14 @@ class RawFiles:
             )
         return parse(document)
 
+    def many(self, raw_file_ids: Iterable[str]) -> dict[str, RawFile]:
+        """Those of these files that MongoDB has, by id; without their history."""
+        found: dict[str, RawFile] = {}
+        for some in _batches(list(raw_file_ids), _NAMES_AT_ONCE):
+            for document in self._collection.find({"_id": {"$in": some}}, {"history": 0}):
+                found[str(document["_id"])] = parse(document)
+        return found
+
     def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[RawFile]]:
         """What is known of these original names on an instrument; without their history."""
         found: dict[str, list[RawFile]] = {}
