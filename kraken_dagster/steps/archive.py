@@ -161,7 +161,13 @@ def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOu
     new = InstrumentFileStatus.MOVED if there else InstrumentFileStatus.NOT_APPLICABLE
     reason = _in_words(result)
     after = world.store.retention.set_instrument_file(
-        held.raw_file, new, now=world.now(), reason=reason, run_id=run_id, lease=held.lease
+        held.raw_file,
+        new,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={} if there else {"gone_at": world.now()},
     )
     return MoveOutcome(after, there, reason, renamed=tuple(result.set_aside.values()))
 
