@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 
 from kraken_dagster.domain.errors import (
     BackupDamaged,
@@ -17,7 +16,7 @@ from kraken_dagster.domain.errors import (
     StoreError,
 )
 from kraken_dagster.domain.raw_file import RawFile
-from kraken_dagster.domain.retention import GB, Goal, why_not_purge
+from kraken_dagster.domain.retention import GB, Goal, span, why_not_purge
 from kraken_dagster.steps.purge_file import Purged, purge_file
 from kraken_dagster.steps.purge_plan import (
     NotDeleted,
@@ -118,7 +117,7 @@ def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iter
     begun = world.store.retention.purge_begun(instrument_id)
     yield from begun
     had = {item.id for item in begun}
-    limit = world.now() - timedelta(days=options.min_file_age_to_remove_in_days)
+    limit = world.now() - span(days=options.min_file_age_to_remove_in_days)
     for raw_file in world.store.retention.moved(instrument_id, created_before=limit):
         if raw_file.id not in had:
             yield raw_file
