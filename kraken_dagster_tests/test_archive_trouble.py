@@ -86,6 +86,25 @@ def test_retry_of_a_file_that_is_put_off_makes_it_due_at_once(world):
     assert due(world) == ["x.raw"]
 
 
+def test_retry_of_a_file_that_is_put_off_leaves_its_status_alone(world):
+    raw_file = done(world, "thermo1", "x.raw")
+    for status in (Status.QUEUED_FOR_QUANTING, Status.QUANTING_FAILED):
+        raw_file = world.store.raw_files.transition(raw_file, status, now=world.now())
+    note_trouble(world, raw_file, ARCHIVE, BUSY, run_id="m")
+    after, told = retry(world, "x.raw", asked_by="ada")
+    assert (after.status, after.archive) == (Status.QUANTING_FAILED, None)
+    assert told.startswith("it is moved aside, or purged")
+    assert retry(world, "x.raw", asked_by="ada")[0].status is Status.QUEUED_FOR_QUANTING
+
+
+def test_retry_of_a_file_in_error_does_both(world):
+    raw_file = done(world, "thermo1", "x.raw")
+    raw_file = world.store.raw_files.transition(raw_file, Status.ERROR, now=world.now())
+    note_trouble(world, raw_file, ARCHIVE, BUSY, run_id="m")
+    after, _ = retry(world, "x.raw", asked_by="ada")
+    assert (after.archive, after.retry_at) == (None, world.now())
+
+
 def test_a_move_clears_what_stood_in_its_way(world):
     done(world, "thermo1", "x.raw")
     note_trouble(world, world.store.raw_files.get("x.raw"), ARCHIVE, BUSY, run_id="m")

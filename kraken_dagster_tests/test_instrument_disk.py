@@ -217,3 +217,28 @@ def test_a_share_that_is_not_mounted_is_away_and_not_empty(tmp_path):
             require_mounted(root)
         with pytest.raises(errors.FolderMissing, match="moved aside is not there"):
             open_moved_aside(root)
+
+
+_MOVE = """
+import sys
+from pathlib import Path
+from kraken_dagster.clients.moving import MovePlan, move_aside
+from kraken_dagster.domain.vendors import Vendor
+plan = MovePlan(Path(sys.argv[1]), Vendor.THERMO, "x.raw", "x.raw", {"x.raw": 1}, 1)
+print(move_aside(plan, may_go_on=lambda: True))
+"""
+
+
+@pytest.mark.parametrize("closed", [".", "Backup", None])
+def test_a_folder_that_does_not_let_kraken_move_a_file_is_busy(tmp_path, closed):
+    folder = tmp_path / "instrument"
+    (folder / "Backup").mkdir(parents=True)
+    (folder / "x.raw").write_text("1")
+    if closed:
+        (folder / closed).chmod(0o555)
+    command = [*BY_RIGHTS, sys.executable, "-c", _MOVE, folder]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if closed:
+        assert "InstrumentBusy" in found.stderr
+        assert "Permission denied" in found.stderr
+    assert (folder / "Backup" / "x.raw").exists() is (closed is None)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kraken_dagster.clients.purging import delete, prove
 from kraken_dagster.clients.surveying import Target, survey
-from kraken_dagster.domain.errors import KrakenError
+from kraken_dagster.domain.errors import KrakenError, LeaseLost
 from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.vendors import Vendor
 
@@ -324,3 +324,24 @@ def test_the_oracle_finds_what_was_lost() -> None:
         "instrument/Backup/stranger",
         "instrument/Backup/x.d/analysis.tdf",
     ]
+
+
+@pytest.mark.parametrize("leave", range(6))
+def test_without_leave_nothing_more_is_deleted(leave: int) -> None:
+    """Three files and two folders: leave is asked for before each of them."""
+    asked: list[int] = []
+
+    def may_go_on() -> bool:
+        asked.append(1)
+        return len(asked) <= leave
+
+    with bench(Vendor.BRUKER, dict.fromkeys(MEMBERS[Vendor.BRUKER], b"abc")) as made:
+        target = made.target()
+        proof = prove(target, survey(target))
+        if leave == 5:
+            assert delete(target, proof, may_go_on=may_go_on) == 9
+        else:
+            with pytest.raises(LeaseLost):
+                delete(target, proof, may_go_on=may_go_on)
+        left = [path for path in (made.aside / "x.d").rglob("*") if path.is_file()]
+    assert len(left) == max(0, 3 - leave)

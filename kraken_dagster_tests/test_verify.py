@@ -134,6 +134,28 @@ def test_what_is_not_over_or_has_no_backup_is_skipped_with_the_reason(world):
     )
 
 
+@pytest.mark.parametrize(
+    "info", [{"x.raw": [50_000.0, None]}, {"y.raw": [50_000.0, "0" * 32]}, {"../x": [1.0, "0"]}]
+)
+def test_an_old_record_that_proves_nothing_is_told_and_changes_no_status(world, info):
+    raw_file = done(world, "thermo1", "x.raw")
+    world.store._database["raw_file"].update_one({"_id": "x.raw"}, {"$set": {"file_info": info}})
+    assert verify(world, "x.raw").verdict is Verdict.UNREADABLE
+    after = world.store.raw_files.get("x.raw")
+    assert (after.status, after.is_backed_up) == (raw_file.status, True)
+    assert after.verified_at == raw_file.verified_at
+
+
+def test_damage_that_a_person_found_is_mended_without_processing_once_more(world):
+    done(world, "thermo1", "x.raw")
+    flip_a_bit(backup_of(world, "x.raw"))
+    with pytest.raises(BackupDamaged):
+        back_up(world, "x.raw", run_id="b", options=BackupOptions())
+    options = BackupOptions(backup_overwrite_file_id="x.raw")
+    back_up(world, "x.raw", run_id="again", options=options)
+    assert world.store.raw_files.get("x.raw").status is Status.DONE_NOT_QUANTED
+
+
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
 def test_rot_is_mended_from_the_file_that_was_moved_aside(world, instrument_id, name):
     raw_file = moved(world, instrument_id, name)

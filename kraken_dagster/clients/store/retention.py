@@ -17,6 +17,7 @@ from kraken_dagster.clients.store.raw_files import (
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.errors import LeaseLost, StatusConflict
 from kraken_dagster.domain.raw_file import (
+    BACKED_UP,
     InstrumentFileStatus,
     Lease,
     RawFile,
@@ -64,11 +65,16 @@ class Retention:
         self._collection = raw_files
         self._verifications = verifications
 
-    def to_move(self, instrument_id: str) -> list[RawFile]:
-        """Files that stand where the instrument left them, oldest first; without their history."""
+    def to_move(self, instrument_id: str, *, failed_too: bool = False) -> list[RawFile]:
+        """Files that stand where the instrument left them, oldest first; without their history.
+
+        Only those with a backup, unless `failed_too`: others may stay there for ever.
+        """
         found: list[RawFile] = []
         for status in _INITIAL:
-            query = {"instrument_id": instrument_id, "instrument_file_status": status}
+            query: Document = {"instrument_id": instrument_id, "instrument_file_status": status}
+            if not failed_too:
+                query["backup_status"] = {"$in": sorted(BACKED_UP)}
             found.extend(readable(self._collection.find(query, {"history": 0})))
         return sorted(found, key=lambda item: item.created_at)
 
