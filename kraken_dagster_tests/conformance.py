@@ -237,6 +237,19 @@ def _purge_check(case: Mapping[str, Any], _folder: Path) -> Any:
     )
 
 
+def _remover_selection(case: Mapping[str, Any], _folder: Path) -> Any:
+    if not case["path_exists"]:
+        return []
+    candidates = [
+        retention.Weighed(f"file{number}", problem=size)
+        if isinstance(size, str)
+        else retention.Weighed(f"file{number}", size=size)
+        for number, size in enumerate(case["candidates_gb_oldest_first"])
+    ]
+    goal = retention.Goal(free=case["free_gb"], wanted=case["min_free_gb"])
+    return [item.raw_file_id for item in retention.select(goal, candidates)]
+
+
 def _read_back(text: str | None) -> retention.ReadBack | None:
     if text is None:
         return None
@@ -289,6 +302,7 @@ GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "custom_command": _custom_command,
     "status_details": _status_details,
     "purge_check": _purge_check,
+    "remover_selection": _remover_selection,
     "metrics": _metrics,
     "slurm_state": _slurm_state,
     "slurm_elapsed": _slurm_elapsed,

@@ -154,7 +154,10 @@ def _read_back(handle: int, take: Callable[[memoryview], None]) -> None:
     By O_DIRECT where the file system can, else after its cached pages were dropped.
     """
     drop_cached(handle)
-    with mmap.mmap(-1, CHUNK_BYTES) as buffer:  # page-aligned, as O_DIRECT wants it
+    # Page-aligned, as O_DIRECT wants it; and no larger than it need be, because it pins all of it.
+    size = os.fstat(handle).st_size
+    length = min(CHUNK_BYTES, (size // mmap.PAGESIZE + 1) * mmap.PAGESIZE)
+    with mmap.mmap(-1, length) as buffer:
         while count := _read_into(handle, buffer):
             with memoryview(buffer) as view, view[:count] as chunk:
                 take(chunk)

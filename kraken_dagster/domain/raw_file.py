@@ -244,6 +244,7 @@ class RawFile(BaseModel):
     backed_up_at: datetime | None = None
     verified_at: datetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
+    gone_at: datetime | None = None  # when it was found that the instrument has nothing of it
     archive: Trouble | None = None
     purge: Trouble | None = None
     purge_intent: PurgeIntent | None = None
@@ -267,7 +268,7 @@ class RawFile(BaseModel):
 
         None while the file is being handled and nothing is known of its size yet.
         """
-        if self.instrument_file_status in _NO_LONGER_THERE:
+        if self.instrument_file_status in _NO_LONGER_THERE or self.gone_at is not None:
             return -1
         main = rules.main_file(self.id)
         for path, fact in self.file_info.items():
@@ -282,12 +283,7 @@ class RawFile(BaseModel):
 
 
 _NO_LONGER_THERE = frozenset(
-    {
-        InstrumentFileStatus.MOVED,
-        InstrumentFileStatus.PURGED,
-        InstrumentFileStatus.RENAMED,
-        InstrumentFileStatus.NOT_APPLICABLE,
-    }
+    {InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED, InstrumentFileStatus.RENAMED}
 )
 
 

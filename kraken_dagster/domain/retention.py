@@ -19,6 +19,7 @@ from kraken_dagster.domain.trouble import Trouble
 from kraken_dagster.domain.vendors import Vendor, members, safe_relative
 
 GB = 1024**3
+_CENTURY_DAYS = 36_500
 _FAILED = frozenset({Status.ACQUISITION_FAILED, Status.IGNORED})
 
 
@@ -121,6 +122,12 @@ def select(goal: Goal, candidates: Iterable[Weighed]) -> Iterator[Weighed]:
                 return
 
 
+def span(*, days: float = 0, minutes: float = 0) -> timedelta:
+    """A time span, for numbers of any size: a century is as good as for ever."""
+    total = days + minutes / (24 * 60)
+    return timedelta(days=min(total, _CENTURY_DAYS))
+
+
 def _held(raw_file: RawFile, now: datetime) -> str | None:
     lease = raw_file.leased(now)
     return None if lease is None else f"run {lease.run_id} works on it (step {lease.step})"
@@ -144,7 +151,7 @@ def why_not_move(
         since = raw_file.acquisition.get("ended_at") or raw_file.created_at_
     else:
         return f"it has no verified backup: it is {raw_file.status}"
-    due = since + timedelta(minutes=delay_m)
+    due = since + span(minutes=delay_m)
     if due > now:
         return f"it is not due before {due:%Y-%m-%d %H:%M} UTC"
     return _in_trouble(raw_file.archive, now) or _held(raw_file, now)
@@ -154,7 +161,7 @@ def why_not_purge(raw_file: RawFile, *, now: datetime, min_age_days: float) -> s
     """Why a file is not to be purged, by what MongoDB knows of it; None if it may be."""
     if raw_file.instrument_file_status is not InstrumentFileStatus.MOVED:
         return f"its file on the instrument is {raw_file.instrument_file_status or 'not recorded'}"
-    if raw_file.created_at > now - timedelta(days=min_age_days):
+    if raw_file.created_at > now - span(days=min_age_days):
         return f"it is younger than {min_age_days:g} days"
     if raw_file.status not in FINAL:
         return f"it is still worked on: {raw_file.status}"

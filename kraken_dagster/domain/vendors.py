@@ -96,8 +96,10 @@ def sciex_owner_stem(name: str, main_stems: Collection[str]) -> str | None:
 
     The ending of a usual companion names the stem; else the longest stem of a `.wiff` in the
     folder that leads `name` owns it. `s.1.wiff.scan` thus belongs to `s.1` even while there is no
-    `s.1.wiff`: it may be on its way.
+    `s.1.wiff`: it may be on its way. What was renamed for somebody to delete belongs to none.
     """
+    if is_deleteme(name):
+        return None
     for ending in _SCIEX_COMPANIONS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]

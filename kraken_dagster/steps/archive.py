@@ -67,7 +67,7 @@ def due_for_move(
     options = options or ArchiveOptions.of(world.instrument(instrument_id))
     if options.off:
         return []
-    found = world.store.retention.to_move(instrument_id)
+    found = world.store.retention.to_move(instrument_id, failed_too=options.move_failed)
     return [item for item in found if _why_not(item, now, options) is None]
 
 
@@ -161,7 +161,13 @@ def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOu
     new = InstrumentFileStatus.MOVED if there else InstrumentFileStatus.NOT_APPLICABLE
     reason = _in_words(result)
     after = world.store.retention.set_instrument_file(
-        held.raw_file, new, now=world.now(), reason=reason, run_id=run_id, lease=held.lease
+        held.raw_file,
+        new,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={} if there else {"gone_at": world.now()},
     )
     return MoveOutcome(after, there, reason, renamed=tuple(result.set_aside.values()))
 

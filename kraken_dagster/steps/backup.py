@@ -26,7 +26,7 @@ from kraken_dagster.domain.raw_file import (
 )
 from kraken_dagster.domain.vendors import backup_mapping
 from kraken_dagster.steps.again import end_as_before, prove_in_place
-from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, verify
 from kraken_dagster.steps.source import members_of, refuse_grown, source_of
@@ -70,7 +70,7 @@ def back_up(
             return BackupOutcome(raw_file, False, reason)
         if raw_file.is_backed_up and not by_hand:
             return BackupOutcome(raw_file, False, "the backup is there already")
-        failed = {"backup_status": BackupStatus.COPYING_FAILED}
+        failed = damage_fields(raw_file)
         with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease, fields=failed):
             if raw_file.is_backed_up:
                 return verify(world, raw_file)

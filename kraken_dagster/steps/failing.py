@@ -79,19 +79,23 @@ def record_failure(
     )
 
 
+def damage_fields(raw_file: RawFile) -> dict[str, object]:
+    """How the file had ended is kept, so that it ends like that again once its backup is whole."""
+    ended = raw_file.is_backed_up and raw_file.status in FINAL - {Status.ERROR}
+    return {
+        "backup_status": BackupStatus.COPYING_FAILED,
+        **({"ended_as": raw_file.status} if ended else {}),
+    }
+
+
 def record_damage(
     world: World, raw_file: RawFile, error: KrakenError, *, run_id: str, lease: Lease
 ) -> None:
-    """A backup that is not what was recorded: status `error`, and nothing purges the file.
-
-    How the file had ended is kept, so that it ends like that again once its backup is whole.
-    """
-    fields: dict[str, object] = {"backup_status": BackupStatus.COPYING_FAILED}
+    """A backup that is not what was recorded: status `error`, and nothing purges the file."""
+    fields = damage_fields(raw_file)
     if raw_file.status is Status.IGNORED:  # which never becomes an error
         world.store.raw_files.update(
             raw_file, fields, now=world.now(), note=str(error), run_id=run_id
         )
         return
-    if raw_file.status in FINAL - {Status.ERROR}:
-        fields["ended_as"] = raw_file.status
     record_failure(world, raw_file.id, error, run_id=run_id, lease=lease, fields=fields)

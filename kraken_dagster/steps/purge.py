@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 
 from kraken_dagster.domain.errors import (
     BackupDamaged,
     BackupUnwritable,
     CopyStalled,
     FolderError,
+    InstrumentBusy,
     KrakenError,
     LeaseHeld,
     LeaseLost,
@@ -17,7 +17,7 @@ from kraken_dagster.domain.errors import (
     StoreError,
 )
 from kraken_dagster.domain.raw_file import RawFile
-from kraken_dagster.domain.retention import GB, Goal, why_not_purge
+from kraken_dagster.domain.retention import GB, Goal, span, why_not_purge
 from kraken_dagster.steps.purge_file import Purged, purge_file
 from kraken_dagster.steps.purge_plan import (
     NotDeleted,
@@ -58,7 +58,7 @@ def purge(
     A file whose purge was begun and not ended is ended first, whether or not space is short.
 
     Raises:
-        FolderError, CopyStalled: the instrument is away.
+        FolderError, CopyStalled, InstrumentBusy: the instrument is away.
         BackupUnwritable: the backup store is away.
         StoreUnavailable
     """
@@ -67,7 +67,7 @@ def purge(
         return PurgeOutcome(instrument_id, 0, 0, 0, (), (), True, options.off)
     try:
         outcome = _purge(world, instrument_id, run_id, options)
-    except (FolderError, CopyStalled, BackupUnwritable) as error:
+    except (FolderError, CopyStalled, BackupUnwritable, InstrumentBusy) as error:
         world.store.board.disk_purged(
             instrument_id, details=str(error), enough=False, free_bytes=None, now=world.now()
         )
@@ -94,7 +94,10 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
         reason = why_not_purge(
             raw_file, now=world.now(), min_age_days=options.min_file_age_to_remove_in_days
         )
-        found = NotDeleted(raw_file.id, reason) if reason else _one(world, raw_file, run_id)
+        if reason is not None:
+            kept.append(NotDeleted(raw_file.id, reason))
+            continue
+        found = _one(world, raw_file, run_id)
         if isinstance(found, NotDeleted):
             kept.append(found)
         else:
@@ -118,7 +121,7 @@ def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iter
     begun = world.store.retention.purge_begun(instrument_id)
     yield from begun
     had = {item.id for item in begun}
-    limit = world.now() - timedelta(days=options.min_file_age_to_remove_in_days)
+    limit = world.now() - span(days=options.min_file_age_to_remove_in_days)
     for raw_file in world.store.retention.moved(instrument_id, created_before=limit):
         if raw_file.id not in had:
             yield raw_file

@@ -177,7 +177,13 @@ def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
             f"{files} files, {size} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
         )
     world.store.retention.set_instrument_file(
-        raw_file, new, now=world.now(), reason=reason, run_id=run_id, lease=held.lease
+        raw_file,
+        new,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"gone_at": world.now()},
     )
     proven_at = None if intent is None else intent.began_at
     return Purged(raw_file.id, new, files, 0, len(raw_file.file_info), proven_at, reason)

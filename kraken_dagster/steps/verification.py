@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.clients.store.retention import ProofAge
+from kraken_dagster.domain.retention import span
 from kraken_dagster.steps.verify import VerifyOutcome, verify_backup
 from kraken_dagster.steps.world import World
 
 _FORGOTTEN_AFTER = timedelta(days=7)
-_OLDEST = timedelta(days=36_500)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def begin(world: World, selection: Selection) -> Verification:
     )
     limit = began_at
     if selection.older_than_days is not None:
-        limit -= min(timedelta(days=selection.older_than_days), _OLDEST)
+        limit -= span(days=selection.older_than_days)
     todo = [
         item.raw_file_id for item in found if item.verified_at is None or item.verified_at < limit
     ]
@@ -90,7 +90,7 @@ def scrub_due(world: World, now: datetime, every_days: float | None = None) -> l
     found: list[ProofAge] = []
     for instrument_id in world.config.instruments:
         days = every_days or world.instrument(instrument_id).scrub_every_days
-        limit = now - min(timedelta(days=days), _OLDEST)
+        limit = now - span(days=days)
         found.extend(world.store.retention.proofs(instrument_id, before=limit))
     return _oldest_first(found)
 

@@ -18,6 +18,7 @@ from kraken_dagster.domain.errors import (
     BackupFull,
     BackupUnwritable,
     LeaseHeld,
+    LeaseLost,
     NotRecorded,
     StatusConflict,
     UnsafePath,
@@ -34,7 +35,7 @@ from kraken_dagster.steps.world import World
 class Verdict(StrEnum):
     VERIFIED = "verified"
     MISMATCH = "mismatch"  # the file has status `error` by now
-    UNREADABLE = "unreadable"  # which says nothing about what is there
+    UNREADABLE = "unreadable"  # or not recorded; which says nothing about what is there
     SKIPPED = "skipped"
 
 
@@ -75,7 +76,7 @@ def verify_backup(
             if reason := _why_not(held.raw_file):
                 return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
             return _verify(world, held, run_id, pace, on_bytes)
-    except (LeaseHeld, StatusConflict) as error:
+    except (LeaseHeld, LeaseLost, StatusConflict) as error:
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, str(error))
 
 
@@ -104,7 +105,9 @@ def _verify(
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     try:
         outcome = beating(read, stall_s=stall_s, what=world.backup_folder(raw_file) / raw_file.id)
-    except (BackupDamaged, NotRecorded, UnsafePath) as error:
+    except (NotRecorded, UnsafePath) as error:
+        return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
+    except BackupDamaged as error:
         require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
         record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
         return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))

@@ -17,6 +17,7 @@ from kraken_dagster.clients.store.raw_files import (
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.errors import LeaseLost, StatusConflict
 from kraken_dagster.domain.raw_file import (
+    BACKED_UP,
     InstrumentFileStatus,
     Lease,
     RawFile,
@@ -39,8 +40,8 @@ INDEXES = (
 )
 # AlphaKraken writes `new` where Kraken writes `initial`.
 _INITIAL = (InstrumentFileStatus.INITIAL.value, "new")
+_AT_ONCE = 200
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-_PAGE = 200
 _TROUBLES = ("archive", "purge")
 
 Document = dict[str, Any]
@@ -64,40 +65,38 @@ class Retention:
         self._collection = raw_files
         self._verifications = verifications
 
-    def to_move(self, instrument_id: str) -> list[RawFile]:
-        """Files that stand where the instrument left them, oldest first; without their history."""
+    def to_move(self, instrument_id: str, *, failed_too: bool = False) -> list[RawFile]:
+        """Files that stand where the instrument left them, oldest first; without their history.
+
+        Only those with a backup, unless `failed_too`: others may stay there for ever.
+        """
         found: list[RawFile] = []
         for status in _INITIAL:
-            query = {"instrument_id": instrument_id, "instrument_file_status": status}
+            query: Document = {"instrument_id": instrument_id, "instrument_file_status": status}
+            if not failed_too:
+                query["backup_status"] = {"$in": sorted(BACKED_UP)}
             found.extend(readable(self._collection.find(query, {"history": 0})))
         return sorted(found, key=lambda item: item.created_at)
 
     def moved(
         self, instrument_id: str, *, created_before: datetime | None = None
     ) -> Iterator[RawFile]:
-        """Files that were moved aside, oldest first; without their history, and read in pages."""
+        """Files that were moved aside, oldest first; without their history.
+
+        First their ids and dates, which are sorted here: the embedded server takes as long for a
+        sorted page as for all of them. The documents then are read by narrow ranges of dates, as
+        they are needed.
+        """
         query: Document = {
             "instrument_id": instrument_id,
             "instrument_file_status": InstrumentFileStatus.MOVED,
         }
-        after, had = _EVER, set[str]()
-        while True:
-            limit = _PAGE + len(had)
-            dates: Document = {"$gte": after}
-            if created_before is not None:
-                dates["$lte"] = created_before
-            documents = list(
-                self._collection.find({**query, "created_at": dates}, {"history": 0})
-                .sort("created_at", ASCENDING)
-                .limit(limit)
-            )
-            yield from readable(item for item in documents if str(item["_id"]) not in had)
-            if len(documents) < limit:
-                return
-            last = documents[-1]["created_at"]
-            kept = had if last == after else set()
-            had = kept | {str(item["_id"]) for item in documents if item["created_at"] == last}
-            after = last
+        if created_before is not None:
+            query["created_at"] = {"$lte": created_before}
+        found = sorted(self._collection.find(query, {"created_at": 1}), key=_age)
+        for dates in _ranges([item["created_at"] for item in found if item.get("created_at")]):
+            documents = self._collection.find({**query, "created_at": dates}, {"history": 0})
+            yield from readable(sorted(documents, key=_age))
 
     def purge_begun(self, instrument_id: str) -> list[RawFile]:
         """Files whose purge was begun and not recorded as done."""
@@ -258,6 +257,21 @@ def _history(event: Document) -> Document:
 
 def _times(raw_file: RawFile) -> list[datetime]:
     return [item.at for item in (raw_file.archive, raw_file.purge) if item is not None]
+
+
+def _ranges(dates: Sequence[datetime]) -> Iterator[Document]:
+    """Ranges of sorted dates with at least so many in each, and every date in one of them only."""
+    start = 0
+    while start < len(dates):
+        end = min(start + _AT_ONCE, len(dates)) - 1
+        while end + 1 < len(dates) and dates[end + 1] == dates[end]:
+            end += 1
+        yield {"$gte": dates[start], "$lte": dates[end]}
+        start = end + 1
+
+
+def _age(document: Document) -> tuple[datetime, str]:
+    return document.get("created_at") or _EVER, str(document["_id"])
 
 
 def _age_of_proof(document: Document) -> datetime:
