@@ -87,14 +87,19 @@ def test_retry_of_a_file_that_is_put_off_makes_it_due_at_once(world):
 
 
 def test_retry_of_a_file_that_is_put_off_leaves_its_status_alone(world):
+    note_trouble(world, done(world, "thermo1", "x.raw"), ARCHIVE, BUSY, run_id="m")
+    after, told = retry(world, "x.raw", asked_by="ada")
+    assert (after.status, after.archive) == (Status.DONE_NOT_QUANTED, None)
+    assert told.startswith("it is moved aside, or purged")
+
+
+def test_retry_of_a_file_that_failed_in_processing_does_both(world):
     raw_file = done(world, "thermo1", "x.raw")
     for status in (Status.QUEUED_FOR_QUANTING, Status.QUANTING_FAILED):
         raw_file = world.store.raw_files.transition(raw_file, status, now=world.now())
     note_trouble(world, raw_file, ARCHIVE, BUSY, run_id="m")
-    after, told = retry(world, "x.raw", asked_by="ada")
-    assert (after.status, after.archive) == (Status.QUANTING_FAILED, None)
-    assert told.startswith("it is moved aside, or purged")
-    assert retry(world, "x.raw", asked_by="ada")[0].status is Status.QUEUED_FOR_QUANTING
+    after, _ = retry(world, "x.raw", asked_by="ada")
+    assert (after.status, after.archive) == (Status.QUEUED_FOR_QUANTING, None)
 
 
 def test_retry_of_a_file_in_error_does_both(world):

@@ -56,12 +56,18 @@ def test_only_what_stands_where_the_instrument_left_it_is_moved(status):
     assert str(status) in move(instrument_file_status=status)
 
 
-@pytest.mark.parametrize("status", ["copying_in_progress", "copying_failed", "skipped", None])
+@pytest.mark.parametrize("status", ["copying_in_progress", "copying_failed", "skipped"])
 def test_without_a_backup_nothing_is_moved_and_nothing_purged(status):
     assert "no verified backup" in move(backup_status=status)
     assert "no backup of it" in purge(backup_status=status)
     assert "no verified backup" in move(file_info={})
     assert "no backup of it" in purge(file_info={})
+
+
+def test_alphakrakens_older_documents_have_a_backup_if_they_went_on_after_it():
+    assert move(backup_status=None) is None
+    assert "no verified backup" in move(backup_status=None, status=Status.ERROR)
+    assert "no verified backup" in move(backup_status=None, file_info={})
 
 
 @pytest.mark.parametrize("status", [Status.ACQUISITION_FAILED, Status.IGNORED])
@@ -103,7 +109,7 @@ def test_trouble_and_leases_keep_a_file_where_it_is(rule, field):
 
 
 @given(
-    free=st.integers(-5, 50),
+    free=st.integers(0, 50),
     wanted=st.integers(-5, 50),
     sizes=st.lists(st.one_of(st.integers(0, 9), st.just("check failed")), max_size=12),
 )
