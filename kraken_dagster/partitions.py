@@ -15,6 +15,7 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)
 
 TAG_STEP = "kraken/step"
+CATCHUP = "catchup"  # the step of runs that a catch-up launches
 TAG_ATTEMPT = "kraken/attempt"
 TAG_INSTRUMENT = "kraken/instrument"
 
@@ -46,6 +47,10 @@ def collect_job(instrument_id: str) -> str:
 
 def archive_job(instrument_id: str) -> str:
     return f"{instrument_id}_archive"
+
+
+def catchup_job(instrument_id: str) -> str:
+    return f"{instrument_id}_catchup"
 
 
 PURGE_JOB, SCRUB_JOB = "purge", "scrub"

@@ -1,16 +1,17 @@
 """The asset `metrics`: figures from the results, in MongoDB and plotted by Dagit."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from kraken_dagster.assets.common import make_world
+from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.quant import failed_details
-from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
+from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import METRICS, QUANT_RESULT, asset_key, raw_files
 from kraken_dagster.steps.collect import CollectOutcome, collect
 from resources.cluster import ClusterResource
@@ -19,8 +20,10 @@ from resources.store import StoreResource
 
 
 def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    key = asset_key(instrument_id, METRICS)
+
     @dg.asset(
-        key=asset_key(instrument_id, METRICS),
+        key=key,
         deps=[asset_key(instrument_id, QUANT_RESULT)],
         group_name=instrument_id,
         partitions_def=raw_files(instrument_id),
@@ -32,25 +35,30 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.MaterializeResult]:
-        try:
-            with dagster_errors():
-                world = make_world(config, store, cluster, storage)
-                outcome = collect(world, raw_file_of(context), run_id=context.run.run_id)
-        except NothingToDo as reason:
-            context.log.warning(str(reason))
-            return
-        context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
-        if outcome.provenance:
-            yield dg.MaterializeResult(metadata=_figures_metadata(outcome))
-        if outcome.failures:
-            raise dg.Failure(
-                description=failed_details(outcome.failures),
-                metadata=_log_tails(outcome),
-                allow_retries=False,
+    ) -> Events:
+        with dagster_errors():
+            world = make_world(config, store, cluster, storage)
+
+        def collected(raw_file_id: str) -> Done:
+            outcome = collect(world, raw_file_id, run_id=context.run.run_id)
+            return Done(
+                f"{outcome.raw_file.id!r}: {outcome.reason}",
+                metadata=_figures_metadata(outcome) if outcome.provenance else None,
+                failure=_failure(outcome) if outcome.failures else None,
             )
 
-    return metrics
+        threads = config.instrument(instrument_id).catchup_threads
+        yield from for_each_file(context, key, world, collected, threads=threads)
+
+    return for_many_at_once(metrics)
+
+
+def _failure(outcome: CollectOutcome) -> dg.Failure:
+    return dg.Failure(
+        description=failed_details(outcome.failures),
+        metadata=_log_tails(outcome),
+        allow_retries=False,
+    )
 
 
 def _figures_metadata(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:

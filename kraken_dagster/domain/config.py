@@ -102,6 +102,9 @@ class Defaults(Strict):
     copy_threads: int = Field(
         4, ge=1, le=16, description="How many members of one Bruker folder are copied at once."
     )
+    catchup_threads: int = Field(
+        4, ge=1, le=64, description="How many files a run over many of them works on at once."
+    )
     watch_interval_s: int = Field(30, ge=1, description="Seconds between two looks at the folder.")
     folder_timeout_s: float = Field(
         20, gt=0, description="Seconds within which the folder must answer."
