@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.acquisition import Watch
@@ -37,6 +37,7 @@ HISTORY_LENGTH = 100
 _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 # `$in` over more values than this costs the embedded server more than it saves.
 _NAMES_AT_ONCE = 100
+_DUPLICATE = 11000
 
 Document = dict[str, Any]
 
@@ -107,18 +108,36 @@ class RawFiles:
         }
         return {status: count for status, count in counts.items() if count}
 
+    def known_ids(self, raw_file_ids: Iterable[str]) -> dict[str, str]:
+        """Those of these ids that are taken, each with its instrument."""
+        found: dict[str, str] = {}
+        for some in _batches(list(raw_file_ids), _NAMES_AT_ONCE):
+            documents = self._collection.find({"_id": {"$in": some}}, {"instrument_id": 1})
+            found |= {str(item["_id"]): str(item.get("instrument_id")) for item in documents}
+        return found
+
     def register(self, raw_file: RawFile, *, reason: str) -> bool:
         """Adds a new raw file; False if its id is taken already."""
-        document = raw_file.model_dump(
-            by_alias=True, exclude={"history", "file_info", "lease", "unreadable"}
-        )
-        document["file_info"] = {}
-        document["history"] = [event_of(raw_file.created_at_, None, raw_file.status, reason)]
         try:
-            self._collection.insert_one(document)
+            self._collection.insert_one(_document_of(raw_file, reason))
         except DuplicateKeyError:
             return False
         return True
+
+    def register_many(self, raw_files: Sequence[RawFile], *, reason: str) -> set[str]:
+        """Adds new raw files; the ids of those that were added, and not taken already."""
+        if not raw_files:
+            return set()
+        documents = [_document_of(item, reason) for item in raw_files]
+        ids = [item.id for item in raw_files]
+        try:
+            self._collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            wrong = error.details["writeErrors"]
+            if any(item["code"] != _DUPLICATE for item in wrong):
+                raise
+            return set(ids) - {ids[item["index"]] for item in wrong}
+        return set(ids)
 
     def save_watch(self, raw_file: RawFile, watch: Watch) -> bool:
         """Keeps the monitor's state; False if another look was quicker."""
@@ -259,6 +278,15 @@ class RawFiles:
             found=current.status,
             next_step="nothing: what is due follows from the new status.",
         )
+
+
+def _document_of(raw_file: RawFile, reason: str) -> Document:
+    document = raw_file.model_dump(
+        by_alias=True, exclude={"history", "file_info", "lease", "unreadable"}
+    )
+    document["file_info"] = {}
+    document["history"] = [event_of(raw_file.created_at_, None, raw_file.status, reason)]
+    return document
 
 
 def readable(documents: Iterable[Document]) -> list[RawFile]:
