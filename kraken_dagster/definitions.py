@@ -10,7 +10,13 @@ from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
 from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.jobs import archiving_job, instrument_jobs, purging_job, scrubbing_job
+from kraken_dagster.jobs import (
+    archiving_job,
+    catching_up_job,
+    instrument_jobs,
+    purging_job,
+    scrubbing_job,
+)
 from kraken_dagster.schedules import purge_schedule, scrub_schedule
 from kraken_dagster.sensors.archiver import archiver_sensor
 from kraken_dagster.sensors.cluster_jobs import cluster_jobs_sensor
@@ -41,6 +47,7 @@ def build_defs(
         ],
         jobs=[
             *all_jobs,
+            *(catching_up_job(config, item) for item in instruments),
             *(archiving_job(config, item) for item in instruments),
             *([purging_job(config), scrubbing_job(config)] if instruments else []),
         ],

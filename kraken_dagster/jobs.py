@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from kraken_dagster.assets.catchup import catchup_op
 from kraken_dagster.assets.lifecycle import archive_op, purge_op, scrub_op
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.partitions import (
@@ -14,6 +15,7 @@ from kraken_dagster.partitions import (
     SCRUB_JOB,
     archive_job,
     asset_key,
+    catchup_job,
     collect_job,
     ingest_job,
     quant_job,
@@ -44,6 +46,15 @@ def archiving_job(config: KrakenConfig, instrument_id: str) -> dg.JobDefinition:
         archive_op(config, instrument_id),
         name=archive_job(instrument_id),
         description=f"Moves backed up files of {instrument_id} aside.",
+    )
+
+
+def catching_up_job(config: KrakenConfig, instrument_id: str) -> dg.JobDefinition:
+    """`<instrument>_catchup`: registers everything in bulk, and has backfills do the steps."""
+    return _job_of(
+        catchup_op(config, instrument_id),
+        name=catchup_job(instrument_id),
+        description=f"Catches up on all files that stand on {instrument_id}.",
     )
 
 

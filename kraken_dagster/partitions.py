@@ -1,5 +1,8 @@
 """Dagster's names for what a raw file and its steps are called."""
 
+import itertools
+from collections.abc import Sequence
+
 import dagster as dg
 
 from kraken_dagster.domain.config import KrakenConfig
@@ -13,6 +16,9 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "metrics",
 )
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)
+
+_AT_ONCE = 5000  # a database takes only so many values in one statement
+_MOST_GAPS = 8
 
 TAG_STEP = "kraken/step"
 CATCHUP = "catchup"  # the step of runs that a catch-up launches
@@ -61,6 +67,33 @@ def copy_pool(instrument_id: str) -> str:
 
 
 CLUSTER_POOL = "cluster_slots"
+
+
+def add_partitions(instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]) -> None:
+    """Adds these partitions, as far as Dagster doesn't have them, in this order."""
+    name = str(raw_files(instrument_id).name)
+    there = set(instance.get_dynamic_partitions(name))
+    missing = [key for key in dict.fromkeys(keys) if key not in there]
+    for start in range(0, len(missing), _AT_ONCE):
+        instance.add_dynamic_partitions(name, missing[start : start + _AT_ONCE])
+
+
+def stand_together(instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]) -> None:
+    """Sees to it that these partitions follow on each other, or nearly so.
+
+    A backfill takes a run for each stretch of partitions without a gap, in the order in which
+    they were added. Where that would be many runs they are added anew, at the end; what was
+    recorded of them stays.
+    """
+    name = str(raw_files(instrument_id).name)
+    places = {key: number for number, key in enumerate(instance.get_dynamic_partitions(name))}
+    numbers = sorted(places[key] for key in keys)
+    gaps = sum(after - before > 1 for before, after in itertools.pairwise(numbers))
+    if gaps < _MOST_GAPS:
+        return
+    for key in keys:
+        instance.delete_dynamic_partition(name, key)
+    add_partitions(instance, instrument_id, keys)
 
 
 def pool_limit(instance: dg.DagsterInstance, pool: str, *, default: int) -> int:

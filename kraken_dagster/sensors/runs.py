@@ -9,7 +9,13 @@ from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from kraken_dagster.domain.errors import UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Step, partition_key, raw_file_id_of
-from kraken_dagster.partitions import TAG_ATTEMPT, TAG_INSTRUMENT, TAG_STEP, raw_files
+from kraken_dagster.partitions import (
+    TAG_ATTEMPT,
+    TAG_INSTRUMENT,
+    TAG_STEP,
+    add_partitions,
+    raw_files,
+)
 from kraken_dagster.steps.batches import is_alive
 from kraken_dagster.steps.world import World
 
@@ -168,11 +174,6 @@ def ensure_partitions(
     instance: dg.DagsterInstance, instrument_id: str, files: Iterable[RawFile]
 ) -> None:
     """Adds the files' partitions that Dagster doesn't have (any more)."""
-    name = raw_files(instrument_id).name
-    assert name is not None
-    wanted = list(dict.fromkeys(partition_key(item.id) for item in files))
-    if not wanted:
-        return
-    there = set(instance.get_dynamic_partitions(name))
-    if missing := [key for key in wanted if key not in there]:
-        instance.add_dynamic_partitions(name, missing)
+    keys = [partition_key(item.id) for item in files]
+    if keys:
+        add_partitions(instance, instrument_id, keys)

@@ -108,12 +108,12 @@ class RawFiles:
         }
         return {status: count for status, count in counts.items() if count}
 
-    def known_ids(self, raw_file_ids: Iterable[str]) -> dict[str, str]:
-        """Those of these ids that are taken, each with its instrument."""
-        found: dict[str, str] = {}
+    def get_many(self, raw_file_ids: Iterable[str]) -> dict[str, RawFile]:
+        """Those of these that are known, by id; without their history."""
+        found: dict[str, RawFile] = {}
         for some in _batches(list(raw_file_ids), _NAMES_AT_ONCE):
-            documents = self._collection.find({"_id": {"$in": some}}, {"instrument_id": 1})
-            found |= {str(item["_id"]): str(item.get("instrument_id")) for item in documents}
+            for document in self._collection.find({"_id": {"$in": some}}, {"history": 0}):
+                found[str(document["_id"])] = parse(document)
         return found
 
     def register(self, raw_file: RawFile, *, reason: str) -> bool:
