@@ -10,7 +10,7 @@ import click
 
 from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
-from kraken_dagster import reports
+from kraken_dagster import reports, watching
 from kraken_dagster.cli_common import (
     json_option,
     open_world,
@@ -91,11 +91,19 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
 
 @main.command()
 @json_option
+@click.option("--watch", is_flag=True, help="Counts and files a minute, refreshed; ends by Ctrl-C.")
+@click.option(
+    "--every", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, --watch."
+)
 @click.pass_obj
 @told
-def status(path: Path, as_json: bool) -> None:
+def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
     """How the instruments are and what their files are doing; 1 if something is wrong."""
-    found = reports.status(open_world(path))
+    world = open_world(path)
+    if watch:
+        watching.watch(world.store, list(world.config.instruments), every_s=every)
+        return
+    found = reports.status(world)
     if as_json:
         print_json(found)
     else:

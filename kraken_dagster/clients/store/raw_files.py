@@ -230,21 +230,30 @@ class RawFiles:
         )
         return after if result.matched_count == 1 else None
 
-    def take_lease(self, raw_file_id: str, lease: Lease, *, now: datetime) -> RawFile:
+    def take_lease(
+        self, raw_file_id: str, lease: Lease, *, now: datetime, known: RawFile | None = None
+    ) -> RawFile:
         """Takes the lease if it is free or has lapsed.
+
+        Args:
+            known: the record as it was read a moment ago, which saves reading it once more.
 
         Raises:
             LeaseHeld: by whom, on which host, for which step, until when.
         """
-        raw_file = self.get(raw_file_id)
+        raw_file = known or self.get(raw_file_id)
         held = raw_file.leased(now)
         if held is not None and held.run_id != lease.run_id:
             raise _held(raw_file_id, held)
         old = None if raw_file.lease is None else raw_file.lease.token
         result = self._collection.update_one(
-            {"_id": raw_file_id, "lease.token": old},
+            {"_id": raw_file_id, "lease.token": old, "updated_at_": raw_file.updated_at_}
+            if known
+            else {"_id": raw_file_id, "lease.token": old},
             {"$set": {"lease": lease.model_dump(), "updated_at_": now}},
         )
+        if result.matched_count == 0 and known:
+            return self.take_lease(raw_file_id, lease, now=now)
         if result.matched_count == 0:
             now_held = self.get(raw_file_id).lease
             raise _held(raw_file_id, now_held or lease)
