@@ -38,6 +38,22 @@ _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 # `$in` over more values than this costs the embedded server more than it saves.
 _NAMES_AT_ONCE = 100
 _DUPLICATE = 11000
+_IDENTITY = dict.fromkeys(
+    (
+        "original_name",
+        "instrument_id",
+        "status",
+        "size",
+        "file_info",
+        "instrument_file_status",
+        "created_at",
+        "created_at_",
+        "updated_at_",
+        "acquisition.looked_at",
+        "acquisition.ended_size",
+    ),
+    1,
+)
 
 Document = dict[str, Any]
 
@@ -59,11 +75,12 @@ class RawFiles:
         return parse(document)
 
     def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[RawFile]]:
-        """What is known of these original names on an instrument; without their history."""
+        """What is known of these original names on an instrument: what tells them apart, and no
+        more, as a watcher reads this of every file in its folder at every tick."""
         found: dict[str, list[RawFile]] = {}
         for some in _batches(list(names), _NAMES_AT_ONCE):
             query = {"instrument_id": instrument_id, "original_name": {"$in": some}}
-            for document in self._collection.find(query, {"history": 0}):
+            for document in self._collection.find(query, _IDENTITY):
                 record = parse(document)
                 found.setdefault(record.original_name, []).append(record)
         return found
