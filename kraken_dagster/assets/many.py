@@ -172,7 +172,7 @@ def _go_on_or_fail(
     some_left = batch.ended > len(batch.failed) if many else batch.materialised > 0
     failed = [(name, str(failure.description)) for name, failure in batch.failed]
     told_before = _told_before(context)
-    if (failed or told_before) and not (some_left and _has_next(context, key)):
+    if (failed or told_before) and not (some_left and has_next(context, key)):
         if batch.failed and not many:
             raise batch.failed[0][1]
         raise failure_of_many([*told_before, *failed], of=batch.total)
@@ -214,7 +214,7 @@ def _done(work: Work, raw_file_id: str) -> Done:
         return Done(str(failure.description), failure=failure)
 
 
-def _has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     """Whether the run has the step that follows on this one."""
     instrument_id, name = key.path
     following = ASSETS[ASSETS.index(name) + 1 :][:1]

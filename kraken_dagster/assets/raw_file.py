@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import PreviewWarning
 
 from kraken_dagster.assets.common import asked_by_hand, is_catchup, make_world
-from kraken_dagster.assets.many import Done, Events, Work, for_each_file, for_many_at_once
+from kraken_dagster.assets.many import Done, Events, Work, for_each_file, for_many_at_once, has_next
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import DigestMismatch
@@ -100,6 +100,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
             world = make_world(kraken_config, store, cluster, storage)
         options = BackupOptions(**config.model_dump())
         single = len(context.partition_keys) == 1
+        decides = is_catchup(context) and not has_next(context, key)
 
         def backed_up(raw_file_id: str) -> Done:
             with dagster_errors():
@@ -109,7 +110,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
                     run_id=context.run.run_id,
                     options=options,
                     by_hand=asked_by_hand(context),
-                    decides=is_catchup(context),
+                    decides=decides,
                     on_progress=_progress_to(context, key) if single else lambda _: None,
                 )
             return _done(outcome)

@@ -60,6 +60,7 @@ def _live_range(instance: dg.DagsterInstance, world: World, record: RunRecord) -
     run = record.dagster_run
     ends = [run.tags.get(name) for name in _RANGE_TAGS]
     instruments = {key.path[0] for key in run.asset_selection or ()}
+    instruments.add(run.tags.get(TAG_INSTRUMENT, ""))
     instrument_id = next(iter(instruments & set(world.config.instruments)), None)
     if None in ends or instrument_id is None:
         return {}
