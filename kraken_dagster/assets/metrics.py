@@ -1,13 +1,11 @@
 """The asset `metrics`: figures from the results, in MongoDB and plotted by Dagit."""
 
-import math
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 
 from kraken_dagster.assets.common import make_world
+from kraken_dagster.assets.metadata import figures_metadata
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.quant import failed_details
 from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
@@ -42,7 +40,8 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
             return
         context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
         if outcome.provenance:
-            yield dg.MaterializeResult(metadata=_figures_metadata(outcome))
+            metadata = figures_metadata(outcome.raw_file, outcome.figures, outcome.provenance)
+            yield dg.MaterializeResult(metadata=metadata)
         if outcome.failures:
             raise dg.Failure(
                 description=failed_details(outcome.failures),
@@ -51,36 +50,6 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
             )
 
     return metrics
-
-
-def _figures_metadata(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:
-    """Numbers as numbers, so that Dagit plots each over the partitions.
-
-    With one settings a figure has its own name, with several the settings' name in front.
-    """
-    several = len(outcome.figures) > 1
-    metadata: dict[str, dg.MetadataValue] = {
-        "status": dg.MetadataValue.text(outcome.raw_file.status.value)
-    }
-    for settings, figures in outcome.figures.items():
-        for name, value in figures.items():
-            key = f"{settings}: {name}" if several else name
-            if isinstance(value, bool | str):
-                metadata[key] = dg.MetadataValue.text(str(value))
-            elif value is not None and math.isfinite(value):
-                metadata[key] = dg.MetadataValue.float(float(value))
-    for settings, origin in outcome.provenance.items():
-        metadata[f"{settings} provenance"] = dg.MetadataValue.json(_as_json(origin))
-    return metadata
-
-
-def _as_json(value: Any) -> Any:
-    """Plain values, with times as ISO 8601."""
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _log_tails(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from kraken_dagster.assets.common import asked_by_hand, make_world
+from kraken_dagster.assets.metadata import ended_metadata, submitted_metadata
 from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
-from kraken_dagster.domain.quant import failed_details
 from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
 from kraken_dagster.partitions import (
     BACKUP,
@@ -17,7 +17,7 @@ from kraken_dagster.partitions import (
     slots_of_all_engines,
 )
 from kraken_dagster.steps.collect import results_of
-from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
+from kraken_dagster.steps.quant import submit_jobs
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -61,7 +61,9 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
             return
         context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
         if outcome.submitted:
-            yield dg.MaterializeResult(metadata=_submitted_metadata(outcome))
+            yield dg.MaterializeResult(
+                metadata=submitted_metadata(outcome.submitted, state=outcome.reason)
+            )
 
     kraken_config = config
     return quant_job
@@ -89,44 +91,11 @@ def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDef
             context.log.warning(f"Not everything is there yet: {missing}")
         if not results:
             return
-        failures = [
-            (item.job.settings_name, item.failure) for item in results if item.failure is not None
-        ]
-        metadata: dict[str, dg.MetadataValue] = {
-            "jobs ended": dg.MetadataValue.int(len(results)),
-            "jobs failed": dg.MetadataValue.int(len(failures)),
+        metadata = {
+            **ended_metadata([item.job for item in results]),
             "files": dg.MetadataValue.int(sum(item.files for item in results)),
             "size bytes": dg.MetadataValue.int(sum(item.size_bytes for item in results)),
         }
-        if failures:
-            metadata["failures"] = dg.MetadataValue.text(failed_details(failures))
-        for item in results:
-            name = item.job.settings_name
-            metadata[f"{name} output"] = dg.MetadataValue.path(item.job.output_path)
-            if item.job.started_at and item.job.ended_at:
-                seconds = (item.job.ended_at - item.job.started_at).total_seconds()
-                metadata[f"{name} seconds"] = dg.MetadataValue.float(seconds)
-            if item.job.peak_memory_bytes is not None:
-                memory = dg.MetadataValue.int(item.job.peak_memory_bytes)
-                metadata[f"{name} peak memory bytes"] = memory
-            if item.job.exit_code is not None:
-                metadata[f"{name} exit code"] = dg.MetadataValue.int(item.job.exit_code)
-            if item.job.node is not None:
-                metadata[f"{name} node"] = dg.MetadataValue.text(item.job.node)
         yield dg.MaterializeResult(metadata=metadata)
 
     return quant_result
-
-
-def _submitted_metadata(outcome: QuantOutcome) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
-        "jobs": dg.MetadataValue.int(len(outcome.submitted)),
-        "state": dg.MetadataValue.text(outcome.reason),
-    }
-    for job in outcome.submitted:
-        metadata[f"{job.settings_name} job"] = dg.MetadataValue.text(
-            f"{job.id} ({job.cluster_job_id} on {job.engine})"
-        )
-        metadata[f"{job.settings_name} command"] = dg.MetadataValue.json(job.command)
-        metadata[f"{job.settings_name} output"] = dg.MetadataValue.path(job.output_path)
-    return metadata

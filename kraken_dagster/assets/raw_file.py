@@ -7,10 +7,16 @@ import dagster as dg
 from dagster import PreviewWarning
 
 from kraken_dagster.assets.common import asked_by_hand, make_world
+from kraken_dagster.assets.metadata import (
+    Metadata,
+    acquisition_metadata,
+    backup_metadata,
+    digests_metadata,
+)
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import DigestMismatch
-from kraken_dagster.domain.raw_file import OPEN_ACQUISITION, RawFile
+from kraken_dagster.domain.raw_file import OPEN_ACQUISITION
 from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
 from kraken_dagster.partitions import (
     BACKUP,
@@ -50,7 +56,7 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
         if record.status in OPEN_ACQUISITION:
             context.log.warning(f"The acquisition is not over yet: {record.status_details}")
             return
-        yield dg.MaterializeResult(metadata=_acquisition_metadata(record))
+        yield dg.MaterializeResult(metadata=acquisition_metadata(record))
 
     return raw_file
 
@@ -111,7 +117,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
         yield dg.MaterializeResult(
             asset_key=key,
             metadata=_backup_metadata(outcome),
-            check_results=[_check(key, passed=True, metadata=_digests(outcome))],
+            check_results=[_check(key, passed=True, metadata=digests_metadata(outcome.facts))],
         )
 
     kraken_config = config
@@ -130,52 +136,25 @@ def _digests_match(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.
         )
 
 
-def _acquisition_metadata(record: RawFile) -> dict[str, dg.MetadataValue]:
-    watched = record.acquisition
-    metadata: dict[str, dg.MetadataValue] = {
-        "raw file": dg.MetadataValue.text(record.id),
-        "created at": dg.MetadataValue.timestamp(record.created_at),
-        "status": dg.MetadataValue.text(record.status.value),
-        "project": dg.MetadataValue.text(record.project_id or ""),
-        "acquisition errors": dg.MetadataValue.text("; ".join(watched.get("errors", ())) or "none"),
-    }
-    if watched.get("ended_at") is not None:
-        ended = watched["ended_at"]
-        metadata["acquisition ended at"] = dg.MetadataValue.timestamp(ended)
-        minutes = (ended - record.created_at).total_seconds() / 60
-        metadata["minutes until the end was seen"] = dg.MetadataValue.float(round(minutes, 3))
-    if watched.get("ended_size") is not None:
-        metadata["main file bytes"] = dg.MetadataValue.int(int(watched["ended_size"]))
-    return metadata
-
-
-def _backup_metadata(outcome: BackupOutcome) -> dict[str, dg.MetadataValue]:
+def _backup_metadata(outcome: BackupOutcome) -> Metadata:
+    """What MongoDB knows of the backup too, and what only this run can tell."""
     rate = outcome.copied_bytes / 1e6 / outcome.seconds if outcome.seconds else 0.0
-    metadata: dict[str, dg.MetadataValue] = {
-        "size bytes": dg.MetadataValue.int(outcome.size_bytes),
-        "files": dg.MetadataValue.int(len(outcome.facts)),
+    metadata = {
+        **backup_metadata(
+            outcome.raw_file,
+            outcome.facts,
+            how=outcome.reason,
+            manifest=outcome.manifest,
+            instrument_facts=outcome.instrument_facts,
+        ),
         "copied bytes": dg.MetadataValue.int(outcome.copied_bytes),
         "proven without a copy": dg.MetadataValue.int(outcome.proven),
         "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
         "MB/s": dg.MetadataValue.float(round(rate, 3)),
-        "backup": dg.MetadataValue.text(outcome.raw_file.backup_base_path or ""),
-        "how": dg.MetadataValue.text(outcome.reason),
     }
-    if outcome.manifest is not None:
-        metadata["manifest"] = dg.MetadataValue.path(str(outcome.manifest))
     if outcome.set_aside:
         metadata["moved aside"] = dg.MetadataValue.json([str(path) for path in outcome.set_aside])
-    for name, value in outcome.instrument_facts.items():
-        metadata[name] = dg.MetadataValue.text(value)
     return metadata
-
-
-def _digests(outcome: BackupOutcome) -> dict[str, dg.MetadataValue]:
-    shown = {name: fact.md5 for name, fact in list(outcome.facts.items())[:50]}
-    return {
-        "files": dg.MetadataValue.int(len(outcome.facts)),
-        "md5": dg.MetadataValue.json(shown),
-    }
 
 
 def _check(
