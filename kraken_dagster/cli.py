@@ -20,6 +20,7 @@ from kraken_dagster.cli_common import (
     told,
 )
 from kraken_dagster.cli_project import project
+from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.clients.config_file import config_path, load_config
@@ -47,6 +48,7 @@ main.add_command(project)
 main.add_command(verify)
 main.add_command(restore)
 main.add_command(purge)
+main.add_command(rebuild)
 main.add_command(settings)
 
 

@@ -3,6 +3,8 @@
 import dagster as dg
 
 from kraken_dagster.assets.lifecycle import archive_op, purge_op, scrub_op
+from kraken_dagster.assets.rebuild import rebuild_op
+from kraken_dagster.assets.retiring import retire_op
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.partitions import (
     BACKUP,
@@ -11,6 +13,8 @@ from kraken_dagster.partitions import (
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
+    REBUILD_JOB,
+    RETIRE_JOB,
     SCRUB_JOB,
     archive_job,
     asset_key,
@@ -60,6 +64,24 @@ def scrubbing_job(config: KrakenConfig) -> dg.JobDefinition:
     """`scrub`: the backups whose proof is the oldest."""
     return _job_of(
         scrub_op(config), name=SCRUB_JOB, description="Reads backups again, the oldest proof first."
+    )
+
+
+def rebuilding_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`rebuild_from_mongodb`: what `kraken rebuild` does, from Dagit."""
+    return _job_of(
+        rebuild_op(config),
+        name=REBUILD_JOB,
+        description="Adds to Dagster what MongoDB knows and Dagster has lost.",
+    )
+
+
+def retiring_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`retire_partitions`: files that are final and old leave Dagit."""
+    return _job_of(
+        retire_op(config),
+        name=RETIRE_JOB,
+        description="Keeps the number of files that Dagit shows in bounds.",
     )
 
 

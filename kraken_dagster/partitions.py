@@ -12,6 +12,7 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "quant_result",
     "metrics",
 )
+DIGESTS_MATCH = "digests_match"  # the check of `backup`
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)
 
 TAG_STEP = "kraken/step"
@@ -49,6 +50,7 @@ def archive_job(instrument_id: str) -> str:
 
 
 PURGE_JOB, SCRUB_JOB = "purge", "scrub"
+REBUILD_JOB, RETIRE_JOB = "rebuild_from_mongodb", "retire_partitions"
 
 
 def copy_pool(instrument_id: str) -> str:

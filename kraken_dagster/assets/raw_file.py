@@ -20,6 +20,7 @@ from kraken_dagster.domain.raw_file import OPEN_ACQUISITION
 from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
 from kraken_dagster.partitions import (
     BACKUP,
+    DIGESTS_MATCH,
     RAW_FILE,
     asset_key,
     copy_pool,
@@ -31,8 +32,6 @@ from kraken_dagster.steps.proof import BackupOutcome
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
-
-DIGESTS_MATCH = "digests_match"
 
 
 def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:

@@ -121,6 +121,12 @@ class Defaults(Strict):
     scrub_mb_per_s: float = Field(
         100, gt=0, description="Megabytes per second that reading backups again may take."
     )
+    partition_window_days: float = Field(
+        0,
+        ge=0,
+        description="Files that are final, and to which nothing happened for so many days, are "
+        "taken out of Dagit; MongoDB keeps them. 0: never.",
+    )
 
 
 class InstrumentEntry(Defaults, Options):

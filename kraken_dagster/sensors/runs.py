@@ -9,7 +9,8 @@ from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from kraken_dagster.domain.errors import UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Step, partition_key, raw_file_id_of
-from kraken_dagster.partitions import TAG_ATTEMPT, TAG_INSTRUMENT, TAG_STEP, raw_files
+from kraken_dagster.partitions import TAG_ATTEMPT, TAG_INSTRUMENT, TAG_STEP
+from kraken_dagster.reporting import add_partitions, missing_partitions
 from kraken_dagster.steps.world import World
 
 _LIVE = (
@@ -143,11 +144,6 @@ def ensure_partitions(
     instance: dg.DagsterInstance, instrument_id: str, files: Iterable[RawFile]
 ) -> None:
     """Adds the files' partitions that Dagster doesn't have (any more)."""
-    name = raw_files(instrument_id).name
-    assert name is not None
     wanted = list(dict.fromkeys(partition_key(item.id) for item in files))
-    if not wanted:
-        return
-    there = set(instance.get_dynamic_partitions(name))
-    if missing := [key for key in wanted if key not in there]:
-        instance.add_dynamic_partitions(name, missing)
+    if missing := missing_partitions(instance, instrument_id, wanted):
+        add_partitions(instance, instrument_id, missing)

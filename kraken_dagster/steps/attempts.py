@@ -17,12 +17,17 @@ def latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
 
     Where no settings were decided yet, the jobs of the latest attempt.
     """
+    return latest_of(raw_file, world.store.jobs.of(raw_file.id))
+
+
+def latest_of(raw_file: RawFile, jobs: Sequence[QuantJob]) -> list[QuantJob]:
+    """Of all jobs of a file, oldest first, those that `latest_jobs` tells of."""
     latest = raw_file.attempts.get(JOBS_COUNTER, 1)
     decided = {
         (item.name, item.version): item.attempt or latest for item in raw_file.quant_settings
     }
     last: dict[tuple[str, int], QuantJob] = {}
-    for job in world.store.jobs.of(raw_file.id):
+    for job in jobs:
         key = (job.settings_name, job.settings_version)
         if job.attempt != (decided.get(key) if decided else latest):
             continue
