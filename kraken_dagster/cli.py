@@ -4,13 +4,13 @@ import getpass
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
-from kraken_dagster import reports
+from kraken_dagster import doctor_stand_in, reports
 from kraken_dagster.cli_common import (
     json_option,
     open_world,
@@ -228,13 +228,25 @@ def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--stand-in", is_flag=True, help="Also: can it stand in for another instance?")
+@click.option(
+    "--settings",
+    "exported",
+    type=click.File("rb"),
+    help="With --stand-in: what `kraken settings export` wrote on the other instance.",
+)
 @json_option
 @click.pass_obj
 @told
-def doctor(path: Path, as_json: bool) -> None:
+def doctor(path: Path, stand_in: bool, exported: BinaryIO | None, as_json: bool) -> None:
     """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
+    if exported is not None and not stand_in:
+        raise click.UsageError("--settings only with --stand-in")
     config = load_config(path)
     findings = doctor_module.examine(config, lambda: open_world(path))
+    if stand_in:
+        content = None if exported is None else exported.read()
+        findings.extend(doctor_stand_in.examine_stand_in(open_world(path), content))
     if as_json:
         print_json([vars(item) for item in findings])
     else:

@@ -176,7 +176,7 @@ def test_a_wrong_configuration_fails_the_load_with_file_line_and_key(tmp_path: P
 
 _IMPORT = """
 import os, sys
-import dagster, dagster_shared, pydantic, pymongo, yaml
+import dagster, dagster_shared, pydantic, pymongo, tqdm, yaml
 
 touched = []
 def audit(event, args):

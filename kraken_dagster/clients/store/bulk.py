@@ -11,9 +11,14 @@ from pymongo.database import Database
 from kraken_dagster.clients.store.raw_files import parse
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.quant import QuantJob
-from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile
 
 PAGE = 100  # `$in` over more values costs the embedded server more than it saves
+_PUT_ASIDE = (
+    InstrumentFileStatus.MOVED,
+    InstrumentFileStatus.RENAMED,
+    InstrumentFileStatus.PURGED,
+)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Document = dict[str, Any]
@@ -31,6 +36,15 @@ class Bulk:
         found = self._raw_files.find({"instrument_id": instrument_id}, {"created_at": 1})
         dated = sorted((item.get("created_at") or _EVER, str(item["_id"])) for item in found)
         return [raw_file_id for _, raw_file_id in dated]
+
+    def count_put_aside(self, instrument_id: str) -> int:
+        """How many files an instance of Kraken has moved aside, renamed or purged."""
+        return sum(
+            self._raw_files.count_documents(
+                {"instrument_id": instrument_id, "instrument_file_status": status}
+            )
+            for status in _PUT_ASIDE
+        )
 
     def pages(self, ids: Sequence[str]) -> Iterator[list[RawFile]]:
         """These files with their history, some at a time and in this order.
