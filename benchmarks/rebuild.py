@@ -32,7 +32,7 @@ def rebuilt(world: World, instance: dg.DagsterInstance) -> tuple[float, float, s
 
 def seconds_one_by_one(world: World, instance: dg.DagsterInstance) -> float:
     """Seconds for an event."""
-    nothing = Told(set(), {asset: set() for asset in ASSETS}, set(), {})
+    nothing = Told({asset: set() for asset in ASSETS}, set(), {})
     events = [
         event
         for page in pages_of(world, world.store.bulk.ids(INSTRUMENT)[:_ONE_BY_ONE])

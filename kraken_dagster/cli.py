@@ -3,6 +3,7 @@
 import getpass
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +25,7 @@ from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.clients.config_file import config_path, load_config
-from kraken_dagster.domain.errors import KrakenError
+from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
 from kraken_dagster.supervision import Supervisor, run_until_stopped
@@ -246,7 +247,8 @@ def doctor(path: Path, stand_in: bool, exported: BinaryIO | None, as_json: bool)
     findings = doctor_module.examine(config, lambda: open_world(path))
     if stand_in:
         content = None if exported is None else exported.read()
-        findings.extend(doctor_stand_in.examine_stand_in(open_world(path), content))
+        with suppress(StoreUnavailable):  # which is among the findings already
+            findings.extend(doctor_stand_in.examine_stand_in(open_world(path), content))
     if as_json:
         print_json([vars(item) for item in findings])
     else:

@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.events import AssetObservationData, DagsterEventType, StepMaterializationData
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SQLITE_BUSY_TIMEOUT_SECONDS,
@@ -28,39 +29,46 @@ _IN_A_TRANSACTION = 250
 _FEW = 50  # keys; more are cheaper found by reading all
 
 
-@dataclass
+@dataclass(frozen=True)
 class Told:
-    """What Dagster has of an instrument, by partition keys.
+    """What Dagster knows of some partitions of an instrument.
 
     `materialised` by asset; `observed` of `raw_file`; `sound` is whether the last check of the
     backup passed.
     """
 
-    partitions: set[str]
-    materialised: dict[str, set[str]]
-    observed: set[str]
-    sound: dict[str, bool]
+    materialised: Mapping[str, Set[str]]
+    observed: Set[str]
+    sound: Mapping[str, bool]
 
 
-def told(instance: dg.DagsterInstance, instrument_id: str) -> Told:
-    """Read in bulk: a handful of queries, however many files there are."""
+def told(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -> Told:
+    """Read for all of them together: a query for each asset."""
     storage = instance.event_log_storage
+
+    def having(asset: str, kind: DagsterEventType) -> Set[str]:
+        return storage.get_latest_storage_id_by_partition(
+            asset_key(instrument_id, asset), kind, partitions=set(keys)
+        ).keys()
+
     check = dg.AssetCheckKey(asset_key(instrument_id, BACKUP), DIGESTS_MATCH)
-    observed = storage.get_latest_storage_id_by_partition(
-        asset_key(instrument_id, RAW_FILE), DagsterEventType.ASSET_OBSERVATION
-    )
+    checks = storage.get_asset_check_partition_info([check], partition_keys=list(keys))
     return Told(
-        partitions=set(instance.get_dynamic_partitions(_name(instrument_id))),
         materialised={
-            asset: set(storage.get_materialized_partitions(asset_key(instrument_id, asset)))
-            for asset in ASSETS
+            asset: having(asset, DagsterEventType.ASSET_MATERIALIZATION) for asset in ASSETS
         },
-        observed=set(observed),
+        observed=having(RAW_FILE, DagsterEventType.ASSET_OBSERVATION),
         sound={
-            str(item.partition_key): item.latest_execution_status.value == "SUCCEEDED"
-            for item in storage.get_asset_check_partition_info([check])
+            str(item.partition_key): item.latest_execution_status
+            is AssetCheckExecutionRecordStatus.SUCCEEDED
+            for item in checks
         },
     )
+
+
+def partitions_of(instance: dg.DagsterInstance, instrument_id: str) -> list[str]:
+    """All of them, in the order of their adding."""
+    return list(instance.get_dynamic_partitions(_name(instrument_id)))
 
 
 def missing_partitions(

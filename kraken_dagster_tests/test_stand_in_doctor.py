@@ -12,6 +12,7 @@ import yaml
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType
 
 from kraken_dagster.cli import main
+from kraken_dagster.clients.processes import free_port
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, InstrumentFileStatus
 from kraken_dagster.domain.settings import Settings
@@ -149,6 +150,14 @@ def test_a_file_that_is_no_export_is_refused(path, store, tmp_path):
     (tmp_path / "other.yaml").write_text("[1]")
     result = kraken(path, "doctor", "--stand-in", "--settings", str(tmp_path / "other.yaml"))
     assert (result.exit_code, "can't be read" in result.stderr) == (1, True)
+
+
+def test_a_mongodb_that_is_away_is_told_with_the_rest(path):
+    change(path, mongodb={"uri": f"mongodb://127.0.0.1:{free_port()}/"})
+    result = kraken(path, "doctor", "--stand-in", "--json")
+    found = [(item["level"], item["what"]) for item in json.loads(result.stdout)]
+    assert (result.exit_code, ("error", "MongoDB") in found) == (1, True)
+    assert ("ok", "backup") in found
 
 
 def _done_by_the_other(tmp_path: Path, name: str) -> None:

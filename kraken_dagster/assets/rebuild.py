@@ -4,7 +4,7 @@ What Dagster has already is left alone, so that it can be done again, and while 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,7 +34,7 @@ from kraken_dagster.partitions import (
     RAW_FILE,
     asset_key,
 )
-from kraken_dagster.reporting import Event, Told, add_partitions, report, told
+from kraken_dagster.reporting import Event, Told, add_partitions, partitions_of, report, told
 from kraken_dagster.steps.rebuild import Known, Page, page_of, pages_of
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
@@ -42,7 +42,7 @@ from resources.storage import StorageResource
 from resources.store import StoreResource
 
 HAPPENED_AT = "happened at"
-_AT_ONCE = 1000  # files whose events are stored together
+_AT_ONCE = 500  # files whose events are stored together
 
 
 @dataclass
@@ -101,7 +101,7 @@ def _rebuild(
     pages: Iterable[Page],
     on_files: Callable[[int], None],
 ) -> Rebuilt:
-    rebuilt, there = Rebuilt(), told(instance, instrument_id)
+    rebuilt, partitions = Rebuilt(), set(partitions_of(instance, instrument_id))
     waiting: list[Known] = []
     for page in pages:
         rebuilt.files += page.looked_at
@@ -109,10 +109,10 @@ def _rebuild(
         rebuilt.unreadable.extend(page.unreadable)
         waiting.extend(page.known)
         if len(waiting) >= _AT_ONCE:
-            _add(instance, instrument_id, waiting, there, rebuilt)
+            _add(instance, instrument_id, waiting, partitions, rebuilt)
             waiting = []
         on_files(rebuilt.files)
-    _add(instance, instrument_id, waiting, there, rebuilt)
+    _add(instance, instrument_id, waiting, partitions, rebuilt)
     return rebuilt
 
 
@@ -120,14 +120,17 @@ def _add(
     instance: dg.DagsterInstance,
     instrument_id: str,
     files: Sequence[Known],
-    there: Told,
+    partitions: Set[str],
     rebuilt: Rebuilt,
 ) -> None:
     keys = [partition_key(item.raw_file.id) for item in files]
-    missing = [key for key in keys if key not in there.partitions]
+    if not keys:
+        return
+    missing = [key for key in keys if key not in partitions]
     if missing:
         add_partitions(instance, instrument_id, missing)
     rebuilt.partitions += len(missing)
+    there = told(instance, instrument_id, set(keys))
     events = [event for item in files for event in missing_events(item, there)]
     report(instance, events)
     for event in events:

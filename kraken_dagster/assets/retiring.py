@@ -7,6 +7,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.raw_file import partition_key, raw_file_id_of
 from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import raw_files
+from kraken_dagster.reporting import partitions_of
 from kraken_dagster.steps.partition_window import to_retire
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
@@ -24,7 +25,7 @@ def retire(world: World, instance: dg.DagsterInstance, instrument_id: str) -> in
         return 0
     name = raw_files(instrument_id).name
     assert name is not None
-    ids = [raw_file_id_of(key) for key in instance.get_dynamic_partitions(name)]
+    ids = [raw_file_id_of(key) for key in partitions_of(instance, instrument_id)]
     retired = 0
     for some in to_retire(world, instrument_id, ids):
         for raw_file_id in some:
