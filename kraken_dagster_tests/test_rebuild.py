@@ -5,14 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import click.testing
 import dagster as dg
 import pymongo
 import pytest
-import yaml
 from dagster._check import CheckError
 
-from kraken_dagster.cli import main
 from kraken_dagster.clients.store.bulk import PAGE
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
@@ -289,53 +286,3 @@ def test_the_job_does_what_the_command_does(before, after):
     assert not job.execute_in_process(
         instance=after.instance, run_config=wrong, raise_on_error=False
     ).success
-
-
-# -- the command ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def kraken(config, tmp_path, monkeypatch):
-    """Runs the command on the same database, with a Dagster home that is not there."""
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster_home"))
-    path = tmp_path / "instruments.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
-
-    def run(*arguments: str) -> click.testing.Result:
-        runner = click.testing.CliRunner()
-        return runner.invoke(main, ["--config", str(path), "rebuild", *arguments])
-
-    return run
-
-
-def test_the_command_makes_a_home_that_is_gone(after, kraken, tmp_path):
-    add(after, "a.raw", "b.raw")
-    result = kraken()
-    assert result.exit_code == 0, result.output
-    assert "thermo1: 2 files: 2 partitions added, nothing reported" in result.stdout
-    with dg.DagsterInstance.from_config(str(tmp_path / "dagster_home")) as instance:
-        assert after.with_instance(instance).partitions() == ["a.raw", "b.raw"]
-    assert "thermo1: 2 files: 0 partitions added" in kraken().stdout
-
-
-def test_the_command_takes_one_file_or_one_instrument(after, kraken):
-    add(after, "a.raw", "b.raw")
-    assert "a.raw: 1 files: 1 partitions added" in kraken("--id", "a.raw").stdout
-    told = kraken("--instrument", "thermo1").stdout
-    assert "thermo1: 2 files: 1 partitions added" in told
-    assert "bruker1" not in told
-    assert kraken("--id", "a.raw", "--instrument", "thermo1").exit_code == 2
-    assert kraken("--instrument", "nobody").exit_code == 2
-    missing = kraken("--id", "nothing.raw")
-    assert (missing.exit_code, "No such raw file" in missing.stderr) == (1, True)
-
-
-def test_a_document_that_can_not_be_read_is_told_and_hides_no_other(after, kraken, mongodb_uri):
-    add(after, "a.raw", "b.raw")
-    with pymongo.MongoClient(mongodb_uri) as client:
-        raw_files = client.get_default_database()["raw_file"]
-        raw_files.update_one({"_id": "a.raw"}, {"$set": {"size": "much"}})
-    result = kraken()
-    assert result.exit_code == 1
-    assert "the document a.raw can't be read" in result.stderr
-    assert "2 files: 1 partitions added" in result.stdout
