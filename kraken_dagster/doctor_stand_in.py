@@ -116,21 +116,8 @@ def _difference(world: World, entry: dict[str, object]) -> str | None:
 
 def _what_is_there(world: World, instrument_id: str) -> Iterator[Finding]:
     """What of the folder's acquisitions the other instance has done already."""
-    instrument = world.instrument(instrument_id)
     try:
-        listing = world.lister(
-            str(world.instrument_folder(instrument_id)),
-            main_file=world.rules(instrument_id).main_file_in_folder,
-            timeout_s=instrument.folder_timeout_s,
-        )
-        standing = set(sort_out(instrument.type, listing.entries)[0])
-        locations = world.config.locations
-        backups = bounded(
-            lambda: _backups(world, instrument_id),
-            timeout_s=_TIMEOUT_S,
-            what=locations.backup.path,
-        )
-        results = bounded(lambda: _results(world), timeout_s=_TIMEOUT_S, what=locations.output.path)
+        standing, backups, results = _done_already(world, instrument_id)
     except FolderError:
         return  # which is a finding already
     except (OSError, KrakenError) as error:
@@ -150,7 +137,7 @@ def _what_is_there(world: World, instrument_id: str) -> Iterator[Finding]:
             f"locations.backup has nothing of it: is {world.config.locations.backup.path} the "
             "other instance's backup store?",
         )
-    mode = instrument.output_exists_mode
+    mode = world.instrument(instrument_id).output_exists_mode
     if has_result and mode is not OutputExistsMode.ASSOCIATE:
         yield Finding(
             "error",
@@ -158,6 +145,26 @@ def _what_is_there(world: World, instrument_id: str) -> Iterator[Finding]:
             f"{has_result} results are there, and output_exists_mode is {mode}; set "
             "output_exists_mode: associate, so that they are followed and nothing is run again",
         )
+
+
+def _done_already(world: World, instrument_id: str) -> tuple[set[str], set[str], set[str]]:
+    """Names of the acquisitions in the folder, of what has a backup, and of what has a result.
+
+    Raises:
+        FolderError: the instrument's folder can't be looked at.
+        CopyStalled: another root gives no answer.
+    """
+    instrument, locations = world.instrument(instrument_id), world.config.locations
+    listing = world.lister(
+        str(world.instrument_folder(instrument_id)),
+        main_file=world.rules(instrument_id).main_file_in_folder,
+        timeout_s=instrument.folder_timeout_s,
+    )
+    backups = bounded(
+        lambda: _backups(world, instrument_id), timeout_s=_TIMEOUT_S, what=locations.backup.path
+    )
+    results = bounded(lambda: _results(world), timeout_s=_TIMEOUT_S, what=locations.output.path)
+    return set(sort_out(instrument.type, listing.entries)[0]), backups, results
 
 
 def _backups(world: World, instrument_id: str) -> set[str]:
