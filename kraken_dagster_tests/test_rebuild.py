@@ -5,11 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import click.testing
 import dagster as dg
 import pymongo
 import pytest
+import yaml
 from dagster._check import CheckError
 
+from kraken_dagster.cli import main
 from kraken_dagster.clients.store.bulk import PAGE
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
@@ -262,6 +265,20 @@ def test_a_backup_is_checked_more_than_once(tmp_path, after):
     report(after.instance, checks)
     report(after.instance, checks[1:2])
     assert after.checks("a.raw") == [False, *reversed(verdicts)]
+
+
+def test_a_backup_is_verified_again_and_again_after_rebuilding(
+    before, after, monkeypatch, tmp_path
+):
+    before.back_up("a.raw")
+    after.rebuild()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "after"))
+    path = tmp_path / "instruments.yaml"
+    path.write_text(yaml.safe_dump(before.config.model_dump(mode="json", exclude_unset=True)))
+    for _ in range(2):
+        result = click.testing.CliRunner().invoke(main, ["--config", str(path), "verify", "a.raw"])
+        assert result.exit_code == 0, result.output
+    assert after.checks("a.raw") == [True, True, True]
 
 
 def test_of_events_that_can_not_be_stored_together_none_is_there(tmp_path):
