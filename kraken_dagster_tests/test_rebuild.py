@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
 
 import click.testing
-import dagster as dg
 import pymongo
 import pytest
 import yaml
-from dagster._check import CheckError
 
 from kraken_dagster.cli import main
 from kraken_dagster.clients.store.bulk import PAGE
@@ -18,7 +15,6 @@ from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status, partition_key
 from kraken_dagster.partitions import ASSETS
-from kraken_dagster.reporting import report
 from kraken_dagster_tests import alphakraken
 from kraken_dagster_tests.dagster_bench import hastened, install_search
 from kraken_dagster_tests.helpers import HOSTILE_STEMS, NOW, record
@@ -206,71 +202,8 @@ def test_documents_of_alphakraken_are_shown_as_far_as_they_tell(after, mongodb_u
     assert after.partitions("bruker1") == []
 
 
-def _events(number: int) -> list:
-    key, backup = dg.AssetKey([INSTRUMENT, "raw_file"]), dg.AssetKey([INSTRUMENT, "backup"])
-    return [
-        dg.AssetMaterialization(key, partition=f"{number}", metadata={"number": number}),
-        dg.AssetObservation(key, partition=f"{number}", metadata={"seen": number}),
-        dg.AssetMaterialization(backup, partition=f"{number}"),
-        dg.AssetCheckEvaluation(
-            asset_key=backup,
-            check_name="digests_match",
-            passed=number % 2 == 0,
-            partition=f"{number}",
-        ),
-    ]
-
-
-def _content(instance: dg.DagsterInstance) -> list:
-    """Everything that Dagit could read of these events, but for times and ids."""
-    storage = instance.event_log_storage
-    found: list = []
-    for name in ("raw_file", "backup"):
-        key = dg.AssetKey([INSTRUMENT, name])
-        found.append(instance.has_asset_key(key))
-        for fetch in (instance.fetch_materializations, instance.fetch_observations):
-            found.extend(
-                (item.partition_key, item.event_log_entry.dagster_event, item.run_id)
-                for item in fetch(key, limit=1000).records
-            )
-        (asset,) = storage.get_asset_records([key])
-        latest = asset.asset_entry.last_materialization
-        found.append((latest.dagster_event, asset.asset_entry.last_observation_storage_id is None))
-    check = dg.AssetCheckKey(dg.AssetKey([INSTRUMENT, "backup"]), "digests_match")
-    found.extend(
-        (item.partition, item.status, item.event.dagster_event)
-        for item in storage.get_asset_check_execution_history(check, limit=1000)
-    )
-    return found
-
-
-def test_many_events_stored_together_are_those_that_dagster_stores_one_by_one(tmp_path):
-    events = [event for number in range(70) for event in _events(number)]
-    with new_instance(tmp_path / "one") as one, new_instance(tmp_path / "many") as many:
-        for event in events:
-            one.report_runless_asset_event(event)
-        report(many, events)
-        assert _content(many) == _content(one)
-
-
-def test_a_backup_is_checked_more_than_once(tmp_path, after):
-    key = dg.AssetKey([INSTRUMENT, "backup"])
-    verdicts = [True, False, True]
-    checks = [
-        dg.AssetCheckEvaluation(
-            asset_key=key, check_name="digests_match", passed=passed, partition="a.raw"
-        )
-        for passed in verdicts
-    ]
-    report(after.instance, checks)
-    report(after.instance, checks[1:2])
-    assert after.checks("a.raw") == [False, *reversed(verdicts)]
-
-
-def test_a_backup_is_verified_again_and_again_after_rebuilding(
-    before, after, monkeypatch, tmp_path
-):
-    before.back_up("a.raw")
+def test_a_rebuilt_backup_is_verified_more_than_once(before, after, monkeypatch, tmp_path):
+    before.process("a.raw")
     after.rebuild()
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "after"))
     path = tmp_path / "instruments.yaml"
@@ -279,17 +212,6 @@ def test_a_backup_is_verified_again_and_again_after_rebuilding(
         result = click.testing.CliRunner().invoke(main, ["--config", str(path), "verify", "a.raw"])
         assert result.exit_code == 0, result.output
     assert after.checks("a.raw") == [True, True, True]
-
-
-def test_of_events_that_can_not_be_stored_together_none_is_there(tmp_path):
-    no_event = cast(Any, "no event")
-    with new_instance(tmp_path / "home") as instance:
-        with pytest.raises(CheckError):
-            report(instance, [*_events(1), no_event])
-        found = instance.fetch_materializations(dg.AssetKey([INSTRUMENT, "raw_file"]), limit=10)
-        assert found.records == []
-        report(instance, _events(1))
-        assert "1" in instance.get_materialized_partitions(dg.AssetKey([INSTRUMENT, "raw_file"]))
 
 
 def test_the_job_does_what_the_command_does(before, after):
