@@ -3,14 +3,15 @@
 import getpass
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
-from kraken_dagster import reports
+from kraken_dagster import doctor_stand_in, reports, watching
 from kraken_dagster.cli_common import (
     json_option,
     open_world,
@@ -20,10 +21,11 @@ from kraken_dagster.cli_common import (
     told,
 )
 from kraken_dagster.cli_project import project
+from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.clients.config_file import config_path, load_config
-from kraken_dagster.domain.errors import KrakenError
+from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
 from kraken_dagster.supervision import Supervisor, run_until_stopped
@@ -47,6 +49,7 @@ main.add_command(project)
 main.add_command(verify)
 main.add_command(restore)
 main.add_command(purge)
+main.add_command(rebuild)
 main.add_command(settings)
 
 
@@ -91,11 +94,19 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
 
 @main.command()
 @json_option
+@click.option("--watch", is_flag=True, help="Counts and files a minute, refreshed; ends by Ctrl-C.")
+@click.option(
+    "--every", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, --watch."
+)
 @click.pass_obj
 @told
-def status(path: Path, as_json: bool) -> None:
+def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
     """How the instruments are and what their files are doing; 1 if something is wrong."""
-    found = reports.status(open_world(path))
+    world = open_world(path)
+    if watch:
+        watching.watch(world.store, list(world.config.instruments), every_s=every)
+        return
+    found = reports.status(world)
     if as_json:
         print_json(found)
     else:
@@ -226,13 +237,26 @@ def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--stand-in", is_flag=True, help="Also: can it stand in for another instance?")
+@click.option(
+    "--settings",
+    "exported",
+    type=click.File("rb"),
+    help="With --stand-in: what `kraken settings export` wrote on the other instance.",
+)
 @json_option
 @click.pass_obj
 @told
-def doctor(path: Path, as_json: bool) -> None:
+def doctor(path: Path, stand_in: bool, exported: BinaryIO | None, as_json: bool) -> None:
     """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
+    if exported is not None and not stand_in:
+        raise click.UsageError("--settings only with --stand-in")
     config = load_config(path)
     findings = doctor_module.examine(config, lambda: open_world(path))
+    if stand_in:
+        content = None if exported is None else exported.read()
+        with suppress(StoreUnavailable):  # which is among the findings already
+            findings.extend(doctor_stand_in.examine_stand_in(open_world(path), content))
     if as_json:
         print_json([vars(item) for item in findings])
     else:

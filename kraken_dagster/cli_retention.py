@@ -119,11 +119,11 @@ def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
     from dagster import DagsterInstance  # noqa: PLC0415
 
     from kraken_dagster.assets.lifecycle import verified  # noqa: PLC0415
+    from kraken_dagster.reporting import report  # noqa: PLC0415
 
     instrument_id = world.store.raw_files.get(outcome.raw_file_id).instrument_id
     with DagsterInstance.from_config(home) as instance:
-        for check in verified(instrument_id, outcome):
-            instance.report_runless_asset_event(check)
+        report(instance, list(verified(instrument_id, outcome)))
 
 
 @click.command()

@@ -10,8 +10,16 @@ from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
 from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.jobs import archiving_job, instrument_jobs, purging_job, scrubbing_job
-from kraken_dagster.schedules import purge_schedule, scrub_schedule
+from kraken_dagster.jobs import (
+    archiving_job,
+    catching_up_job,
+    instrument_jobs,
+    purging_job,
+    rebuilding_job,
+    retiring_job,
+    scrubbing_job,
+)
+from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
 from kraken_dagster.sensors.archiver import archiver_sensor
 from kraken_dagster.sensors.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.sensors.disks import disk_assets
@@ -21,6 +29,7 @@ from resources.storage import StorageResource
 from resources.store import StoreResource
 
 _ASSETS = (raw_file_asset, backup_asset, quant_job_asset, quant_result_asset, metrics_asset)
+_JOBS_OF_ALL = (purging_job, scrubbing_job, rebuilding_job, retiring_job)
 
 
 def build_defs(
@@ -41,10 +50,13 @@ def build_defs(
         ],
         jobs=[
             *all_jobs,
+            *(catching_up_job(config, item) for item in instruments),
             *(archiving_job(config, item) for item in instruments),
-            *([purging_job(config), scrubbing_job(config)] if instruments else []),
+            *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
         ],
-        schedules=[purge_schedule(), scrub_schedule(config)] if instruments else [],
+        schedules=[purge_schedule(), scrub_schedule(config), retire_schedule(config)]
+        if instruments
+        else [],
         sensors=[
             *(watcher_sensor(config, item, jobs[item]) for item in instruments),
             *(archiver_sensor(config, item) for item in instruments),

@@ -1,12 +1,13 @@
 """The one place where the project's errors become Dagster's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
 
 from kraken_dagster.domain.errors import KrakenError, LeaseHeld
-from kraken_dagster.domain.raw_file import raw_file_id_of
+
+_SHOWN = 20
 
 
 class NothingToDo(Exception):
@@ -39,6 +40,14 @@ def dagster_errors() -> Iterator[None]:
         ) from error
 
 
-def raw_file_of(context: dg.AssetExecutionContext) -> str:
-    """The raw file id that the run's partition stands for."""
-    return raw_file_id_of(context.partition_key)
+def failure_of_many(failed: Sequence[tuple[str, str]], *, of: int) -> dg.Failure:
+    """The failure of a run on many files: pairs of raw file id and reason, the first ones told."""
+    lines = [f"{name!r}: {reason}" for name, reason in failed[:_SHOWN]]
+    if len(failed) > _SHOWN:
+        lines.append(f"... and {len(failed) - _SHOWN} more, in the run's log")
+    head = f"{len(failed)} of {of} files failed; the others are done. Next: mend what is wrong, "
+    return dg.Failure(
+        description="\n".join([head + "and launch a backfill of the failed partitions.", *lines]),
+        metadata={"failed files": len(failed)},
+        allow_retries=False,
+    )

@@ -2,7 +2,10 @@
 
 import dagster as dg
 
+from kraken_dagster.assets.catchup import catchup_op
 from kraken_dagster.assets.lifecycle import archive_op, purge_op, scrub_op
+from kraken_dagster.assets.rebuild import rebuild_op
+from kraken_dagster.assets.retiring import retire_op
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.partitions import (
     BACKUP,
@@ -11,9 +14,12 @@ from kraken_dagster.partitions import (
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
+    REBUILD_JOB,
+    RETIRE_JOB,
     SCRUB_JOB,
     archive_job,
     asset_key,
+    catchup_job,
     collect_job,
     ingest_job,
     quant_job,
@@ -47,6 +53,15 @@ def archiving_job(config: KrakenConfig, instrument_id: str) -> dg.JobDefinition:
     )
 
 
+def catching_up_job(config: KrakenConfig, instrument_id: str) -> dg.JobDefinition:
+    """`<instrument>_catchup`: registers everything in bulk, and has backfills do the steps."""
+    return _job_of(
+        catchup_op(config, instrument_id),
+        name=catchup_job(instrument_id),
+        description=f"Catches up on all files that stand on {instrument_id}.",
+    )
+
+
 def purging_job(config: KrakenConfig) -> dg.JobDefinition:
     """`purge`: every instrument in turn, or those that the run config names."""
     return _job_of(
@@ -60,6 +75,24 @@ def scrubbing_job(config: KrakenConfig) -> dg.JobDefinition:
     """`scrub`: the backups whose proof is the oldest."""
     return _job_of(
         scrub_op(config), name=SCRUB_JOB, description="Reads backups again, the oldest proof first."
+    )
+
+
+def rebuilding_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`rebuild_from_mongodb`: what `kraken rebuild` does, from Dagit."""
+    return _job_of(
+        rebuild_op(config),
+        name=REBUILD_JOB,
+        description="Adds to Dagster what MongoDB knows and Dagster has lost.",
+    )
+
+
+def retiring_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`retire_partitions`: files that are final and old leave Dagit."""
+    return _job_of(
+        retire_op(config),
+        name=RETIRE_JOB,
+        description="Keeps the number of files that Dagit shows in bounds.",
     )
 
 

@@ -1,6 +1,10 @@
 """Dagster's names for what a raw file and its steps are called."""
 
+import itertools
+from collections.abc import Sequence
+
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import SlurmEngine
@@ -12,9 +16,15 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "quant_result",
     "metrics",
 )
+DIGESTS_MATCH = "digests_match"  # the check of `backup`
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)
 
+_AT_ONCE = 5000  # a database takes only so many values in one statement
+_FEW = 50  # keys; more are cheaper found by reading all
+_MOST_GAPS = 8
+
 TAG_STEP = "kraken/step"
+CATCHUP = "catchup"  # the step of runs that a catch-up launches
 TAG_ATTEMPT = "kraken/attempt"
 TAG_INSTRUMENT = "kraken/instrument"
 
@@ -48,7 +58,12 @@ def archive_job(instrument_id: str) -> str:
     return f"{instrument_id}_archive"
 
 
+def catchup_job(instrument_id: str) -> str:
+    return f"{instrument_id}_catchup"
+
+
 PURGE_JOB, SCRUB_JOB = "purge", "scrub"
+REBUILD_JOB, RETIRE_JOB = "rebuild_from_mongodb", "retire_partitions"
 
 
 def copy_pool(instrument_id: str) -> str:
@@ -56,6 +71,52 @@ def copy_pool(instrument_id: str) -> str:
 
 
 CLUSTER_POOL = "cluster_slots"
+
+
+def partitions_of(instance: dg.DagsterInstance, instrument_id: str) -> list[str]:
+    """All of them, in the order of their adding."""
+    return list(instance.get_dynamic_partitions(_name(instrument_id)))
+
+
+def missing_partitions(
+    instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]
+) -> list[str]:
+    """Those that Dagster doesn't have, in the order given."""
+    wanted = list(dict.fromkeys(keys))
+    if len(wanted) <= _FEW:
+        name = _name(instrument_id)
+        return [key for key in wanted if not instance.has_dynamic_partition(name, key)]
+    there = set(partitions_of(instance, instrument_id))
+    return [key for key in wanted if key not in there]
+
+
+def add_partitions(instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]) -> None:
+    """Adds those that aren't there, in this order, also while somebody else adds the same."""
+    name = _name(instrument_id)
+    for start in range(0, len(keys), _AT_ONCE):
+        some = list(keys[start : start + _AT_ONCE])
+        try:
+            instance.add_dynamic_partitions(name, some)
+        except IntegrityError:  # Dagster looks first and then adds; by now it sees the other's
+            instance.add_dynamic_partitions(name, some)
+
+
+def stand_together(instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]) -> None:
+    """Sees to it that these partitions follow on each other, or nearly so.
+
+    A backfill takes a run for each stretch of partitions without a gap, in the order in which
+    they were added. Where that would be many runs they are added anew, at the end; what was
+    recorded of them stays.
+    """
+    there = partitions_of(instance, instrument_id)
+    places = {key: number for number, key in enumerate(there)}
+    numbers = sorted(places[key] for key in keys)
+    gaps = sum(after - before > 1 for before, after in itertools.pairwise(numbers))
+    if gaps < _MOST_GAPS:
+        return
+    for key in keys:
+        instance.delete_dynamic_partition(_name(instrument_id), key)
+    add_partitions(instance, instrument_id, keys)
 
 
 def pool_limit(instance: dg.DagsterInstance, pool: str, *, default: int) -> int:
@@ -79,3 +140,7 @@ def _slots(instance: dg.DagsterInstance, config: KrakenConfig, engine: str) -> i
     if has_cluster and not isinstance(entry, SlurmEngine):
         return entry.slots
     return pool_limit(instance, CLUSTER_POOL, default=entry.slots)
+
+
+def _name(instrument_id: str) -> str:
+    return str(raw_files(instrument_id).name)

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.partitions import PURGE_JOB, SCRUB_JOB
+from kraken_dagster.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB
 
 
 def purge_schedule() -> dg.ScheduleDefinition:
@@ -28,4 +28,19 @@ def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=f"Reads every backup again within {days:g} days, a part of them every night.",
+    )
+
+
+def retire_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
+    """On from the start: without a window it skips, and no run is made."""
+    windows = [config.instrument(item).partition_window_days for item in config.instruments]
+    on = any(days > 0 for days in windows)
+    return dg.ScheduleDefinition(
+        name=RETIRE_JOB,
+        job_name=RETIRE_JOB,
+        cron_schedule="15 2 * * *",
+        execution_timezone="UTC",
+        should_execute=lambda _: on,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Takes files out of Dagit that are final and older than partition_window_days.",
     )

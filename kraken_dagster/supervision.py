@@ -23,6 +23,7 @@ from kraken_dagster.domain.errors import ConfigError, KrakenError
 from resources.store import SUPERVISED_URI_VARIABLE
 
 DAGSTER_HOME = "DAGSTER_HOME"
+_EVENTS_AT_ONCE = "DAGSTER_EVENT_BATCH_SIZE"
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
@@ -58,9 +59,7 @@ class Supervisor:
 
     @property
     def home(self) -> Path:
-        """Dagster's home: DAGSTER_HOME, else below Kraken's own folder."""
-        named = os.environ.get(DAGSTER_HOME)
-        return Path(named) if named else self.config.home / "dagster"
+        return dagster_home(self.config)
 
     def start(self) -> None:
         """Starts everything.
@@ -77,12 +76,7 @@ class Supervisor:
             )
         uri = self.config.mongodb.uri or self._start_server()
         connect(uri).prepare()
-        self.home.mkdir(parents=True, exist_ok=True)
-        self._settle_dagster_yaml()
-        # Dagster's databases are made here, once: two programs that make them at the same time
-        # leave them with two versions, and nothing starts on them any more.
-        with DagsterInstance.from_config(str(self.home)):
-            pass
+        prepare_dagster(self.home, self.config, self.config_path)
         workspace = ["-w", str(_beside(self.config_path, "workspace.yaml"))]
         programs = Path(sys.executable).parent
         daemon = [str(programs / "dagster-daemon"), "run", *workspace]
@@ -93,13 +87,6 @@ class Supervisor:
         for child in self._children:
             self._start_child(child)
         self.started.set()
-
-    def _settle_dagster_yaml(self) -> None:
-        """Below Kraken's own folder it is ours; in a home of the site's own it is the site's."""
-        own = self.home.is_relative_to(self.config.home)
-        if own or not (self.home / "dagster.yaml").exists():
-            source = _beside(self.config_path, "dagster.yaml")
-            shutil.copyfile(source, self.home / "dagster.yaml")
 
     def watch(self) -> None:
         """Starts again what died, until `stopping` is set."""
@@ -136,6 +123,8 @@ class Supervisor:
             CONFIG_VARIABLE: str(self.config_path),
             **({} if self._server is None else {SUPERVISED_URI_VARIABLE: self._server.uri}),
             "PYTHONUNBUFFERED": "1",
+            # Events of runs over thousands of files; a storage that can't do it takes them singly.
+            _EVENTS_AT_ONCE: os.environ.get(_EVENTS_AT_ONCE, "500"),
         }
 
     def _start_server(self) -> str:
@@ -187,6 +176,26 @@ class Supervisor:
                 stderr=None if log is None else subprocess.STDOUT,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads' locks are touched in it
             )
+
+
+def dagster_home(config: KrakenConfig) -> Path:
+    """Dagster's home: DAGSTER_HOME, else below Kraken's own folder."""
+    named = os.environ.get(DAGSTER_HOME)
+    return Path(named) if named else config.home / "dagster"
+
+
+def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None:
+    """Makes Dagster's home and its databases, or leaves those that are there.
+
+    Below Kraken's own folder dagster.yaml is ours; in a home of the site's own it is the site's.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    if home.is_relative_to(config.home) or not (home / "dagster.yaml").exists():
+        shutil.copyfile(_beside(config_path, "dagster.yaml"), home / "dagster.yaml")
+    # Dagster's databases are made here, once: two programs that make them at the same time
+    # leave them with two versions, and nothing starts on them any more.
+    with DagsterInstance.from_config(str(home)):
+        pass
 
 
 def run_until_stopped(supervisor: Supervisor) -> None:

@@ -3,19 +3,25 @@
 import os
 import shlex
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterEvent, DagsterEventType
 from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.event_api import PartitionKeyFilter
 
 from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
+from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, Step, partition_key
 from kraken_dagster.domain.settings import Settings
+from kraken_dagster.steps.leases import holding
 from kraken_dagster.steps.world import World, utc_now
 from kraken_dagster_tests.helpers import wait_until
 
@@ -70,6 +76,56 @@ class Bench:
             **options,
         )
 
+    def range_tags(self, first: str, last: str, *, encoded: bool = False) -> dict[str, str]:
+        """The tags of a backfill's run over these files and what was added between them."""
+        ends = (first, last) if encoded else (partition_key(first), partition_key(last))
+        names = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+        return dict(zip(names, ends, strict=True))
+
+    def execute_range(
+        self,
+        job: str,
+        first: str,
+        last: str,
+        *,
+        encoded: bool = False,
+        tags: dict[str, str] | None = None,
+        **options: Any,
+    ) -> dg.ExecuteInProcessResult:
+        """A run over many partitions, as the daemon has a backfill done."""
+        return self.repository.get_job(job).execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            tags={**self.range_tags(first, last, encoded=encoded), **(tags or {})},
+            **options,
+        )
+
+    @contextmanager
+    def held(self, file_id: str) -> Iterator[None]:
+        """Another run works on the file."""
+        with holding(self.world, file_id, step=Step.BACKUP, run_id="another run"):
+            yield
+
+    def start(self, run: dg.DagsterRun) -> None:
+        """The run has begun, as its own process reports it."""
+        event = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
+        self.instance.report_dagster_event(event, run.run_id)
+
+    def checks(self, instrument_id: str, asset: str, name: str) -> dict[str, list[Any]]:
+        """The check's evaluations by partition, newest first."""
+        key = dg.AssetCheckKey(dg.AssetKey([instrument_id, asset]), name)
+        found: dict[str, list[Any]] = {}
+        for file_id in self.instance.get_dynamic_partitions(f"{instrument_id}_raw_files"):
+            records = self.instance.event_log_storage.get_asset_check_execution_history(
+                key, limit=10, partition_filter=PartitionKeyFilter(key=file_id)
+            )
+            found[file_id] = [
+                item.event.dagster_event.asset_check_evaluation_data
+                for item in records
+                if item.event and item.event.dagster_event
+            ]
+        return found
+
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """Executes a run as a sensor has requested it."""
         return self.repository.get_job(request.job_name).execute_in_process(
@@ -88,11 +144,14 @@ class Bench:
             tags={**request.tags, "dagster/partition": request.partition_key or ""},
         )
 
-    def requested(self, instrument_id: str, *, ticks: int = 4) -> list[dg.RunRequest]:
+    def requested(
+        self, instrument_id: str, *, ticks: int = 4, every_s: float = 0
+    ) -> list[dg.RunRequest]:
         """What the watcher requests, once the acquisitions in its folder are over."""
         for _ in range(ticks):
             if found := self.tick(f"{instrument_id}_watcher").run_requests:
                 return list(found)
+            time.sleep(every_s)
         return []
 
     def collected(self) -> list[dg.RunRequest]:

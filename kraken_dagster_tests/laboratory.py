@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,17 @@ KRAKEN = str(Path(sys.executable).with_name("kraken"))
 SHIPPED_DAGSTER_YAML = Path(__file__).resolve().parents[1] / "dagster.yaml"
 _OF_A_JOB = b"RAW_FILE_ID="  # stands in the environment of jobs, and of nothing else
 PATIENCE_S = 150
+_LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_BACKFILL = """mutation($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_BACKFILLS = """{ partitionBackfillsOrError { ... on PartitionBackfills { results {
+  id status title numPartitions tags { key value } error { message }
+  runs(limit: 50) { runId status tags { key value } }
+  assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
+    assetKey { path } numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed } } }
+} } } }"""
 
 
 @dataclass
@@ -43,8 +55,11 @@ class Lab:
     """`kraken up` on three instruments; `share1` has a folder to mount something on."""
 
     home: Path
+    sensors: str = "running"
+    engine_slots: int = 4
     files: dict[str, Path] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    port: int = 0
     _store: Store | None = None
 
     def __post_init__(self) -> None:
@@ -55,9 +70,9 @@ class Lab:
             "home": ".",
             "simulation": {"speed": 3600},  # a second without growth ends an acquisition
             "locations": {name: name for name in roots},
-            "engines": {"local": {"slots": 4}},
+            "engines": {"local": {"slots": self.engine_slots}},
             "defaults": {
-                "sensors": "running",
+                "sensors": self.sensors,
                 "watch_interval_s": 1,
                 "folder_timeout_s": 2,
                 "lease_s": 8,
@@ -96,11 +111,11 @@ class Lab:
 
     def up(self) -> None:
         """Starts Kraken, and waits until every instrument was looked at by it."""
-        began = time.time()
+        began, self.port = time.time(), free_port()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
         with (self.home / "kraken.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [KRAKEN, "--config", str(self.config_path), "up", "--port", str(free_port())],
+                [KRAKEN, "--config", str(self.config_path), "up", "--port", str(self.port)],
                 env=kept,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -119,9 +134,55 @@ class Lab:
 
     def _looked_at_since(self, epoch: float) -> bool:
         with suppress(StoreUnavailable, FileNotFoundError, ValueError):
-            boards = [self.store.board.get(name) for name in INSTRUMENTS]
+            boards = [self.store.board.engine("local")]
+            if self.sensors == "running":
+                boards = [self.store.board.get(name) for name in INSTRUMENTS]
             return all(item and item["updated_at_"].timestamp() > epoch for item in boards)
         return False
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """What Dagit answers, as its pages ask it."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)
+        assert "errors" not in found, found["errors"]
+        return found["data"]
+
+    def wait_for_dagit(self) -> None:
+        def answers() -> bool:
+            with suppress(OSError):
+                return bool(self.graphql("{ version }"))
+            return False
+
+        wait_until(answers, "Dagit answers", timeout_s=PATIENCE_S, every_s=0.5)
+
+    def launch(self, job: str, config: dict[str, Any]) -> str:
+        """Launches a job as its launchpad in Dagit does; the run's id."""
+        selector = {
+            "repositoryLocationName": "kraken",
+            "repositoryName": "__repository__",
+            "jobName": job,
+        }
+        answer = self.graphql(_LAUNCH, params={"selector": selector, "runConfigData": config})
+        assert "run" in answer["launchRun"], answer
+        return str(answer["launchRun"]["run"]["runId"])
+
+    def launch_backfill(self, assets: Sequence[str], partitions: Sequence[str]) -> str:
+        """Launches a backfill as the assets' page in Dagit does; its id."""
+        params = {
+            "assetSelection": [{"path": item.split("/")} for item in assets],
+            "partitionNames": list(partitions),
+        }
+        answer = self.graphql(_BACKFILL, params=params)["launchPartitionBackfill"]
+        assert "backfillId" in answer, answer
+        return str(answer["backfillId"])
+
+    def backfills(self) -> list[Any]:
+        """All backfills, newest first, each with its status and counts by asset."""
+        return list(self.graphql(_BACKFILLS)["partitionBackfillsOrError"]["results"])
 
     def processes(self) -> dict[int, str]:
         return processes_of(self.home)

@@ -139,7 +139,7 @@ def test_an_added_instrument_changes_no_name_of_the_others() -> None:
     one = {"thermo1": {"type": "thermo"}}
     before = _everything(_config(one))
     after = _everything(_config({**one, "thermo2": {"type": "thermo"}}))
-    for kind, of_all in (("assets", 2), ("checks by partitions", 0), ("jobs", 2)):
+    for kind, of_all in (("assets", 2), ("checks by partitions", 0), ("jobs", 4)):
         assert before[kind].items() <= after[kind].items()
         of_one = len(before[kind]) - of_all  # the others are of all instruments together
         assert len(after[kind]) == of_all + 2 * of_one
@@ -176,7 +176,7 @@ def test_a_wrong_configuration_fails_the_load_with_file_line_and_key(tmp_path: P
 
 _IMPORT = """
 import os, sys
-import dagster, dagster_shared, pydantic, pymongo, yaml
+import dagster, dagster_shared, pydantic, pymongo, tqdm, yaml
 
 touched = []
 def audit(event, args):

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.partitions import TAG_STEP
+from kraken_dagster.partitions import CATCHUP, TAG_STEP
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
@@ -27,3 +27,8 @@ def make_world(
 def asked_by_hand(context: dg.AssetExecutionContext) -> bool:
     """Whether a person asked for this run; a sensor's runs carry its tag."""
     return TAG_STEP not in context.run.tags
+
+
+def is_catchup(context: dg.AssetExecutionContext) -> bool:
+    """Whether `<instrument>_catchup` has launched this run."""
+    return context.run.tags.get(TAG_STEP) == CATCHUP

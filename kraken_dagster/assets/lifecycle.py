@@ -13,13 +13,12 @@ import dagster as dg
 from pydantic import Field
 
 from kraken_dagster.assets.common import make_world
-from kraken_dagster.assets.raw_file import DIGESTS_MATCH
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.domain.raw_file import partition_key
 from kraken_dagster.failures import NothingToDo, dagster_errors
-from kraken_dagster.partitions import BACKUP, RAW_FILE, asset_key, op_name
+from kraken_dagster.partitions import BACKUP, DIGESTS_MATCH, RAW_FILE, asset_key, op_name
 from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive
 from kraken_dagster.steps.errands import SCRUB, archive_of, at_work, purge_of
 from kraken_dagster.steps.purge import PurgeOutcome, purge

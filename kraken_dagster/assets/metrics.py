@@ -1,16 +1,13 @@
 """The asset `metrics`: figures from the results, in MongoDB and plotted by Dagit."""
 
-import math
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
-
 import dagster as dg
 
 from kraken_dagster.assets.common import make_world
+from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
+from kraken_dagster.assets.metadata import figures_metadata
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.quant import failed_details
-from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
+from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import METRICS, QUANT_RESULT, asset_key, raw_files
 from kraken_dagster.steps.collect import CollectOutcome, collect
 from resources.cluster import ClusterResource
@@ -19,8 +16,10 @@ from resources.store import StoreResource
 
 
 def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    key = asset_key(instrument_id, METRICS)
+
     @dg.asset(
-        key=asset_key(instrument_id, METRICS),
+        key=key,
         deps=[asset_key(instrument_id, QUANT_RESULT)],
         group_name=instrument_id,
         partitions_def=raw_files(instrument_id),
@@ -32,55 +31,33 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.MaterializeResult]:
-        try:
-            with dagster_errors():
-                world = make_world(config, store, cluster, storage)
-                outcome = collect(world, raw_file_of(context), run_id=context.run.run_id)
-        except NothingToDo as reason:
-            context.log.warning(str(reason))
-            return
-        context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
-        if outcome.provenance:
-            yield dg.MaterializeResult(metadata=_figures_metadata(outcome))
-        if outcome.failures:
-            raise dg.Failure(
-                description=failed_details(outcome.failures),
-                metadata=_log_tails(outcome),
-                allow_retries=False,
+    ) -> Events:
+        with dagster_errors():
+            world = make_world(config, store, cluster, storage)
+
+        def collected(raw_file_id: str) -> Done:
+            outcome = collect(world, raw_file_id, run_id=context.run.run_id)
+            metadata = None
+            if outcome.provenance:
+                metadata = figures_metadata(outcome.raw_file, outcome.figures, outcome.provenance)
+            return Done(
+                f"{outcome.raw_file.id!r}: {outcome.reason}",
+                metadata=metadata,
+                failure=_failure(outcome) if outcome.failures else None,
             )
 
-    return metrics
+        threads = config.instrument(instrument_id).catchup_threads
+        yield from for_each_file(context, key, world, collected, threads=threads)
+
+    return for_many_at_once(metrics)
 
 
-def _figures_metadata(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:
-    """Numbers as numbers, so that Dagit plots each over the partitions.
-
-    With one settings a figure has its own name, with several the settings' name in front.
-    """
-    several = len(outcome.figures) > 1
-    metadata: dict[str, dg.MetadataValue] = {
-        "status": dg.MetadataValue.text(outcome.raw_file.status.value)
-    }
-    for settings, figures in outcome.figures.items():
-        for name, value in figures.items():
-            key = f"{settings}: {name}" if several else name
-            if isinstance(value, bool | str):
-                metadata[key] = dg.MetadataValue.text(str(value))
-            elif value is not None and math.isfinite(value):
-                metadata[key] = dg.MetadataValue.float(float(value))
-    for settings, origin in outcome.provenance.items():
-        metadata[f"{settings} provenance"] = dg.MetadataValue.json(_as_json(origin))
-    return metadata
-
-
-def _as_json(value: Any) -> Any:
-    """Plain values, with times as ISO 8601."""
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+def _failure(outcome: CollectOutcome) -> dg.Failure:
+    return dg.Failure(
+        description=failed_details(outcome.failures),
+        metadata=_log_tails(outcome),
+        allow_retries=False,
+    )
 
 
 def _log_tails(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:

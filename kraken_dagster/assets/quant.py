@@ -1,13 +1,14 @@
 """The assets `quant_job` (jobs are submitted) and `quant_result` (jobs have ended)."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import dagster as dg
 
 from kraken_dagster.assets.common import asked_by_hand, make_world
+from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
+from kraken_dagster.assets.metadata import Metadata, ended_metadata, submitted_metadata
 from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
-from kraken_dagster.domain.quant import failed_details
-from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
+from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import (
     BACKUP,
     QUANT_JOB,
@@ -16,8 +17,8 @@ from kraken_dagster.partitions import (
     raw_files,
     slots_of_all_engines,
 )
-from kraken_dagster.steps.collect import results_of
-from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
+from kraken_dagster.steps.collect import JobResult, results_of
+from kraken_dagster.steps.quant import submit_jobs
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -30,8 +31,10 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
         output_exists_mode: OutputExistsMode = defaults.output_exists_mode
         debug_no_cluster_ssh: bool = defaults.debug_no_cluster_ssh
 
+    key = asset_key(instrument_id, QUANT_JOB)
+
     @dg.asset(
-        key=asset_key(instrument_id, QUANT_JOB),
+        key=key,
         deps=[asset_key(instrument_id, BACKUP)],
         group_name=instrument_id,
         partitions_def=raw_files(instrument_id),
@@ -44,32 +47,36 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.MaterializeResult]:
-        try:
-            with dagster_errors():
-                outcome = submit_jobs(
-                    make_world(kraken_config, store, cluster, storage),
-                    raw_file_of(context),
-                    run_id=context.run.run_id,
-                    slots=slots_of_all_engines(context.instance, kraken_config),
-                    output_exists_mode=config.output_exists_mode,
-                    no_cluster=config.debug_no_cluster_ssh,
-                    by_hand=asked_by_hand(context),
-                )
-        except NothingToDo as reason:
-            context.log.warning(str(reason))
-            return
-        context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
-        if outcome.submitted:
-            yield dg.MaterializeResult(metadata=_submitted_metadata(outcome))
+    ) -> Events:
+        with dagster_errors():
+            world = make_world(kraken_config, store, cluster, storage)
+        slots = slots_of_all_engines(context.instance, kraken_config)
+
+        def submitted(raw_file_id: str) -> Done:
+            outcome = submit_jobs(
+                world,
+                raw_file_id,
+                run_id=context.run.run_id,
+                slots=slots,
+                output_exists_mode=config.output_exists_mode,
+                no_cluster=config.debug_no_cluster_ssh,
+                by_hand=asked_by_hand(context),
+            )
+            jobs, reason = outcome.submitted, outcome.reason
+            metadata = submitted_metadata(jobs, state=reason) if jobs else None
+            return Done(f"{outcome.raw_file.id!r}: {reason}", metadata=metadata)
+
+        yield from for_each_file(context, key, world, submitted, threads=defaults.catchup_threads)
 
     kraken_config = config
-    return quant_job
+    return for_many_at_once(quant_job)
 
 
 def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    key = asset_key(instrument_id, QUANT_RESULT)
+
     @dg.asset(
-        key=asset_key(instrument_id, QUANT_RESULT),
+        key=key,
         deps=[asset_key(instrument_id, QUANT_JOB)],
         group_name=instrument_id,
         partitions_def=raw_files(instrument_id),
@@ -81,52 +88,25 @@ def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDef
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Events:
         with dagster_errors():
             world = make_world(config, store, cluster, storage)
-            results, missing = results_of(world, raw_file_of(context))
-        if missing:
-            context.log.warning(f"Not everything is there yet: {missing}")
-        if not results:
-            return
-        failures = [
-            (item.job.settings_name, item.failure) for item in results if item.failure is not None
-        ]
-        metadata: dict[str, dg.MetadataValue] = {
-            "jobs ended": dg.MetadataValue.int(len(results)),
-            "jobs failed": dg.MetadataValue.int(len(failures)),
-            "files": dg.MetadataValue.int(sum(item.files for item in results)),
-            "size bytes": dg.MetadataValue.int(sum(item.size_bytes for item in results)),
-        }
-        if failures:
-            metadata["failures"] = dg.MetadataValue.text(failed_details(failures))
-        for item in results:
-            name = item.job.settings_name
-            metadata[f"{name} output"] = dg.MetadataValue.path(item.job.output_path)
-            if item.job.started_at and item.job.ended_at:
-                seconds = (item.job.ended_at - item.job.started_at).total_seconds()
-                metadata[f"{name} seconds"] = dg.MetadataValue.float(seconds)
-            if item.job.peak_memory_bytes is not None:
-                memory = dg.MetadataValue.int(item.job.peak_memory_bytes)
-                metadata[f"{name} peak memory bytes"] = memory
-            if item.job.exit_code is not None:
-                metadata[f"{name} exit code"] = dg.MetadataValue.int(item.job.exit_code)
-            if item.job.node is not None:
-                metadata[f"{name} node"] = dg.MetadataValue.text(item.job.node)
-        yield dg.MaterializeResult(metadata=metadata)
 
-    return quant_result
+        def ended(raw_file_id: str) -> Done:
+            results, missing = results_of(world, raw_file_id)
+            reason = f"Not everything is there yet: {missing}" if missing else "all jobs have ended"
+            metadata = _results_metadata(results) if results else None
+            return Done(reason, metadata=metadata, unusual=bool(missing))
+
+        threads = config.instrument(instrument_id).catchup_threads
+        yield from for_each_file(context, key, world, ended, threads=threads)
+
+    return for_many_at_once(quant_result)
 
 
-def _submitted_metadata(outcome: QuantOutcome) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
-        "jobs": dg.MetadataValue.int(len(outcome.submitted)),
-        "state": dg.MetadataValue.text(outcome.reason),
+def _results_metadata(results: Sequence[JobResult]) -> Metadata:
+    return {
+        **ended_metadata([item.job for item in results]),
+        "files": dg.MetadataValue.int(sum(item.files for item in results)),
+        "size bytes": dg.MetadataValue.int(sum(item.size_bytes for item in results)),
     }
-    for job in outcome.submitted:
-        metadata[f"{job.settings_name} job"] = dg.MetadataValue.text(
-            f"{job.id} ({job.cluster_job_id} on {job.engine})"
-        )
-        metadata[f"{job.settings_name} command"] = dg.MetadataValue.json(job.command)
-        metadata[f"{job.settings_name} output"] = dg.MetadataValue.path(job.output_path)
-    return metadata

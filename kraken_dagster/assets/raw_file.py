@@ -1,23 +1,32 @@
 """The assets `raw_file` (the acquisition is over) and `backup` (copied and verified)."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import dagster as dg
 from dagster import PreviewWarning
 
-from kraken_dagster.assets.common import asked_by_hand, make_world
+from kraken_dagster.assets.common import asked_by_hand, is_catchup, make_world
+from kraken_dagster.assets.many import Done, Events, Work, for_each_file, for_many_at_once, has_next
+from kraken_dagster.assets.metadata import (
+    Metadata,
+    acquisition_metadata,
+    backup_metadata,
+    digests_metadata,
+)
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import DigestMismatch
-from kraken_dagster.domain.raw_file import OPEN_ACQUISITION, RawFile
-from kraken_dagster.failures import NothingToDo, dagster_errors, raw_file_of
+from kraken_dagster.domain.raw_file import OPEN_ACQUISITION
+from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import (
     BACKUP,
+    DIGESTS_MATCH,
     RAW_FILE,
     asset_key,
     copy_pool,
     op_name,
+    pool_limit,
     raw_files,
 )
 from kraken_dagster.steps.backup import BackupOptions, back_up
@@ -26,12 +35,12 @@ from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
-DIGESTS_MATCH = "digests_match"
-
 
 def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    key = asset_key(instrument_id, RAW_FILE)
+
     @dg.asset(
-        key=asset_key(instrument_id, RAW_FILE),
+        key=key,
         group_name=instrument_id,
         partitions_def=raw_files(instrument_id),
         output_required=False,
@@ -43,16 +52,21 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Events:
         with dagster_errors():
             world = make_world(config, store, cluster, storage)
-            record = world.store.raw_files.get(raw_file_of(context))
-        if record.status in OPEN_ACQUISITION:
-            context.log.warning(f"The acquisition is not over yet: {record.status_details}")
-            return
-        yield dg.MaterializeResult(metadata=_acquisition_metadata(record))
 
-    return raw_file
+        def acquired(raw_file_id: str) -> Done:
+            record = world.store.raw_files.get(raw_file_id)
+            if record.status in OPEN_ACQUISITION:
+                reason = f"The acquisition is not over yet: {record.status_details}"
+                return Done(reason, unusual=True)
+            return Done(f"{record.id!r}: {record.status}", metadata=acquisition_metadata(record))
+
+        threads = world.instrument(instrument_id).catchup_threads
+        yield from for_each_file(context, key, world, acquired, threads=threads)
+
+    return for_many_at_once(raw_file)
 
 
 def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
@@ -86,36 +100,59 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        try:
+    ) -> Events:
+        with dagster_errors():
+            world = make_world(kraken_config, store, cluster, storage)
+        options = BackupOptions(**config.model_dump())
+        single = len(context.partition_keys) == 1
+        decides = is_catchup(context) and not has_next(context, key)
+
+        def backed_up(raw_file_id: str) -> Done:
             with dagster_errors():
                 outcome = back_up(
-                    make_world(kraken_config, store, cluster, storage),
-                    raw_file_of(context),
+                    world,
+                    raw_file_id,
                     run_id=context.run.run_id,
-                    options=BackupOptions(**config.model_dump()),
+                    options=options,
                     by_hand=asked_by_hand(context),
-                    on_progress=_progress_to(context, key),
+                    decides=decides,
+                    on_progress=_progress_to(context, key) if single else lambda _: None,
                 )
-        except NothingToDo as reason:
-            context.log.warning(str(reason))
-            return
-        except dg.Failure as failure:
-            if isinstance(failure.__cause__, DigestMismatch):
-                yield _check(key, passed=False, metadata=dict(failure.metadata))
-            raise
-        if not outcome.done:
-            context.log.info(f"No backup was made: {outcome.reason}")
-            return
-        context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
-        yield dg.MaterializeResult(
-            asset_key=key,
-            metadata=_backup_metadata(outcome),
-            check_results=[_check(key, passed=True, metadata=_digests(outcome))],
+            return _done(outcome)
+
+        slots = pool_limit(context.instance, copy_pool(instrument_id), default=defaults.copy_slots)
+        threads = min(defaults.catchup_threads, max(slots, 1))
+        yield from for_each_file(
+            context, key, world, _with_failed_check(backed_up), threads=threads
         )
 
     kraken_config = config
-    return backup
+    return for_many_at_once(backup)
+
+
+def _done(outcome: BackupOutcome) -> Done:
+    if not outcome.done:
+        return Done(f"No backup was made: {outcome.reason}")
+    return Done(
+        f"{outcome.raw_file.id!r}: {outcome.reason}",
+        metadata=_backup_metadata(outcome),
+        check=(DIGESTS_MATCH, True, digests_metadata(outcome.facts)),
+    )
+
+
+def _with_failed_check(backed_up: Work) -> Work:
+    """A backup with other bytes than recorded fails its check, too."""
+
+    def work(raw_file_id: str) -> Done:
+        try:
+            return backed_up(raw_file_id)
+        except dg.Failure as failure:
+            if not isinstance(failure.__cause__, DigestMismatch):
+                raise
+            check = (DIGESTS_MATCH, False, dict(failure.metadata))
+            return Done(str(failure.description), check=check, failure=failure)
+
+    return work
 
 
 def _digests_match(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
@@ -130,60 +167,25 @@ def _digests_match(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.
         )
 
 
-def _acquisition_metadata(record: RawFile) -> dict[str, dg.MetadataValue]:
-    watched = record.acquisition
-    metadata: dict[str, dg.MetadataValue] = {
-        "raw file": dg.MetadataValue.text(record.id),
-        "created at": dg.MetadataValue.timestamp(record.created_at),
-        "status": dg.MetadataValue.text(record.status.value),
-        "project": dg.MetadataValue.text(record.project_id or ""),
-        "acquisition errors": dg.MetadataValue.text("; ".join(watched.get("errors", ())) or "none"),
-    }
-    if watched.get("ended_at") is not None:
-        ended = watched["ended_at"]
-        metadata["acquisition ended at"] = dg.MetadataValue.timestamp(ended)
-        minutes = (ended - record.created_at).total_seconds() / 60
-        metadata["minutes until the end was seen"] = dg.MetadataValue.float(round(minutes, 3))
-    if watched.get("ended_size") is not None:
-        metadata["main file bytes"] = dg.MetadataValue.int(int(watched["ended_size"]))
-    return metadata
-
-
-def _backup_metadata(outcome: BackupOutcome) -> dict[str, dg.MetadataValue]:
+def _backup_metadata(outcome: BackupOutcome) -> Metadata:
+    """What MongoDB knows of the backup too, and what only this run can tell."""
     rate = outcome.copied_bytes / 1e6 / outcome.seconds if outcome.seconds else 0.0
-    metadata: dict[str, dg.MetadataValue] = {
-        "size bytes": dg.MetadataValue.int(outcome.size_bytes),
-        "files": dg.MetadataValue.int(len(outcome.facts)),
+    metadata = {
+        **backup_metadata(
+            outcome.raw_file,
+            outcome.facts,
+            how=outcome.reason,
+            manifest=outcome.manifest,
+            instrument_facts=outcome.instrument_facts,
+        ),
         "copied bytes": dg.MetadataValue.int(outcome.copied_bytes),
         "proven without a copy": dg.MetadataValue.int(outcome.proven),
         "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
         "MB/s": dg.MetadataValue.float(round(rate, 3)),
-        "backup": dg.MetadataValue.text(outcome.raw_file.backup_base_path or ""),
-        "how": dg.MetadataValue.text(outcome.reason),
     }
-    if outcome.manifest is not None:
-        metadata["manifest"] = dg.MetadataValue.path(str(outcome.manifest))
     if outcome.set_aside:
         metadata["moved aside"] = dg.MetadataValue.json([str(path) for path in outcome.set_aside])
-    for name, value in outcome.instrument_facts.items():
-        metadata[name] = dg.MetadataValue.text(value)
     return metadata
-
-
-def _digests(outcome: BackupOutcome) -> dict[str, dg.MetadataValue]:
-    shown = {name: fact.md5 for name, fact in list(outcome.facts.items())[:50]}
-    return {
-        "files": dg.MetadataValue.int(len(outcome.facts)),
-        "md5": dg.MetadataValue.json(shown),
-    }
-
-
-def _check(
-    key: dg.AssetKey, *, passed: bool, metadata: dict[str, dg.MetadataValue]
-) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=DIGESTS_MATCH, asset_key=key, passed=passed, metadata=metadata
-    )
 
 
 def _progress_to(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[Progress], None]:

@@ -60,8 +60,8 @@ class Options(Strict):
     output_exists_mode: OutputExistsMode = Field(
         OutputExistsMode.RAISE,
         description="What to do where a result is: `raise`, `overwrite` (the old one is moved "
-        "aside), `associate` (the Slurm job that its `log.txt` names is followed), `add` (a new "
-        "`.runN`).",
+        "aside), `associate` (a complete one is taken; else the Slurm job that its `log.txt` names "
+        "is followed), `add` (a new `.runN`).",
     )
 
     min_free_space_gb: float = Field(
@@ -102,6 +102,9 @@ class Defaults(Strict):
     copy_threads: int = Field(
         4, ge=1, le=16, description="How many members of one Bruker folder are copied at once."
     )
+    catchup_threads: int = Field(
+        4, ge=1, le=64, description="How many files a run over many of them works on at once."
+    )
     watch_interval_s: int = Field(30, ge=1, description="Seconds between two looks at the folder.")
     folder_timeout_s: float = Field(
         20, gt=0, description="Seconds within which the folder must answer."
@@ -120,6 +123,12 @@ class Defaults(Strict):
     )
     scrub_mb_per_s: float = Field(
         100, gt=0, description="Megabytes per second that reading backups again may take."
+    )
+    partition_window_days: float = Field(
+        0,
+        ge=0,
+        description="Files that are final, and to which nothing happened for so many days, are "
+        "taken out of Dagit; MongoDB keeps them. 0: never.",
     )
 
 

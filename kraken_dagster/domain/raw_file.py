@@ -5,6 +5,7 @@ Source of the fields: the documents of AlphaKraken's collection `raw_file`; `acq
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,6 +22,7 @@ MAX_STATUS_DETAILS = 512
 # Room for the longest companion ending, a manifest's ending, and a temporary name.
 _NAME_MARGIN_BYTES = 24
 _ENCODED_PREFIX = "%enc:"
+_FLAG = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-(?=.)")
 
 
 class Status(StrEnum):
@@ -295,6 +297,12 @@ def year_month(created_at: datetime) -> str:
 def collision_flag(now: datetime) -> str:
     """`YYYYMMDD-HHMMSS-ffffff-` in UTC."""
     return now.astimezone(UTC).strftime("%Y%m%d-%H%M%S-%f-")
+
+
+def flag_of(file_id: str) -> str | None:
+    """The collision flag at the beginning of an id; None if there is none."""
+    found = _FLAG.match(file_id)
+    return None if found is None else found[0]
 
 
 def raw_file_id(vendor_rules: VendorRules, original_name: str, flag: str | None) -> str:

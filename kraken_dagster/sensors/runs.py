@@ -9,7 +9,15 @@ from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from kraken_dagster.domain.errors import UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Step, partition_key, raw_file_id_of
-from kraken_dagster.partitions import TAG_ATTEMPT, TAG_INSTRUMENT, TAG_STEP, raw_files
+from kraken_dagster.partitions import (
+    TAG_ATTEMPT,
+    TAG_INSTRUMENT,
+    TAG_STEP,
+    add_partitions,
+    missing_partitions,
+    partitions_of,
+)
+from kraken_dagster.steps.batches import is_alive
 from kraken_dagster.steps.world import World
 
 _LIVE = (
@@ -20,6 +28,7 @@ _LIVE = (
     DagsterRunStatus.CANCELING,
 )
 _PARTITION_TAG = "dagster/partition"
+_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]) -> dict[str, str]:
@@ -34,6 +43,7 @@ def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]
         run = record.dagster_run
         key = run.tags.get(_PARTITION_TAG)
         if key is None:
+            live |= _live_range(instance, world, record)
             continue
         raw_file_id = raw_file_id_of(key)
         if (reason := _why_dead(world, record, raw_file_id)) is not None:
@@ -41,6 +51,29 @@ def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]
         elif run.job_name in jobs:
             live[raw_file_id] = run.run_id
     return live
+
+
+def _live_range(instance: dg.DagsterInstance, world: World, record: RunRecord) -> dict[str, str]:
+    """The raw files of a live run over many; none if it is none, or its process is gone.
+
+    Such a run holds a few leases at a time, and gives life signs of its own.
+    """
+    run = record.dagster_run
+    ends = [run.tags.get(name) for name in _RANGE_TAGS]
+    instruments = {key.path[0] for key in run.asset_selection or ()}
+    instruments.add(run.tags.get(TAG_INSTRUMENT, ""))
+    instrument_id = next(iter(instruments & set(world.config.instruments)), None)
+    if None in ends or instrument_id is None:
+        return {}
+    now, lease_s = world.now(), world.instrument(instrument_id).lease_s
+    if not is_alive(world, run.run_id, now) and (reason := _why_idle(record, lease_s, now)):
+        instance.report_run_failed(run, reason)
+        return {}
+    keys = partitions_of(instance, instrument_id)
+    if not set(ends) <= set(keys):
+        return {}
+    first, last = (keys.index(str(end)) for end in ends)
+    return {raw_file_id_of(key): run.run_id for key in keys[first : last + 1]}
 
 
 def _why_dead(world: World, record: RunRecord, raw_file_id: str) -> str | None:
@@ -143,11 +176,6 @@ def ensure_partitions(
     instance: dg.DagsterInstance, instrument_id: str, files: Iterable[RawFile]
 ) -> None:
     """Adds the files' partitions that Dagster doesn't have (any more)."""
-    name = raw_files(instrument_id).name
-    assert name is not None
-    wanted = list(dict.fromkeys(partition_key(item.id) for item in files))
-    if not wanted:
-        return
-    there = set(instance.get_dynamic_partitions(name))
-    if missing := [key for key in wanted if key not in there]:
-        instance.add_dynamic_partitions(name, missing)
+    wanted = [partition_key(item.id) for item in files]
+    if missing := missing_partitions(instance, instrument_id, wanted):
+        add_partitions(instance, instrument_id, missing)

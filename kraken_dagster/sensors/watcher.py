@@ -84,9 +84,10 @@ def _requests(
     instrument = world.instrument(instrument_id)
     pool = copy_pool(instrument_id)
     slots = pool_limit(context.instance, pool, default=instrument.copy_slots)
+    runs = len(set(live.values()))
     requests: list[dg.RunRequest] = []
     for raw_file in due:
-        if len(live) + len(requests) >= slots:
+        if runs + len(requests) >= slots:
             break
         if raw_file.id in live:
             continue

@@ -17,7 +17,11 @@ def latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
 
     Where no settings were decided yet, the jobs of the latest attempt.
     """
-    jobs = world.store.jobs.of(raw_file.id)
+    return latest_of(raw_file, world.store.jobs.of(raw_file.id))
+
+
+def latest_of(raw_file: RawFile, jobs: Sequence[QuantJob]) -> list[QuantJob]:
+    """Of all jobs of a file, oldest first, those that `latest_jobs` tells of."""
     latest = raw_file.attempts.get(JOBS_COUNTER, 1)
     decided = {
         (item.name, item.version): item.attempt or _newest_attempt(item, jobs, latest)

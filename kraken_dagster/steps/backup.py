@@ -26,6 +26,7 @@ from kraken_dagster.domain.raw_file import (
 )
 from kraken_dagster.domain.vendors import backup_mapping
 from kraken_dagster.steps.again import end_as_before, prove_in_place
+from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, verify
@@ -48,6 +49,7 @@ def back_up(
     run_id: str,
     options: BackupOptions,
     by_hand: bool = True,
+    decides: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> BackupOutcome:
     """Sees to it that a verified backup of the file exists.
@@ -55,6 +57,8 @@ def back_up(
     Args:
         by_hand: a person asked for it. Then a backup that is there already is read again in full;
             a sensor's request for what is done meanwhile does nothing.
+        decides: also what is to be run on the file, so that one with nothing to run has ended,
+            and the jobs of another are submitted once there is a slot.
 
     Raises:
         FileError: it could not be made; status `error` and its reason are in MongoDB.
@@ -76,9 +80,13 @@ def back_up(
                 return verify(world, raw_file)
             if raw_file.instrument_file_status is InstrumentFileStatus.PURGED:
                 return prove_in_place(world, held, run_id)
-            return _settle_acquisition(world, held, run_id) or _make(
+            outcome = _settle_acquisition(world, held, run_id) or _make(
                 world, held, run_id, options, on_progress
             )
+            if decides and outcome.raw_file.status is Status.COPYING_DONE:
+                held.raw_file = outcome.raw_file
+                decide(world, held, run_id, by_hand=False)
+            return outcome
 
 
 def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome | None:

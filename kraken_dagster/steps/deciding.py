@@ -12,7 +12,7 @@ from kraken_dagster.domain.processing import (
 )
 from kraken_dagster.domain.quant import JobState, QuantJob
 from kraken_dagster.domain.raw_file import FINAL, DecidedSettings, RawFile, Status
-from kraken_dagster.domain.settings import Settings
+from kraken_dagster.domain.settings import AssignedSettings, Settings
 from kraken_dagster.steps.attempts import JOBS_COUNTER, decided
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
 from kraken_dagster.steps.leases import Held
@@ -95,7 +95,13 @@ def decision_on(world: World, raw_file: RawFile, *, has_settings: bool) -> Decis
 
 def settings_for(world: World, raw_file: RawFile) -> list[Settings]:
     """The settings that apply to a file, one for each software type."""
-    assigned = world.store.catalog.assigned(raw_file.project_id)
+    return in_scope(world, raw_file, world.store.catalog.assigned(raw_file.project_id))
+
+
+def in_scope(
+    world: World, raw_file: RawFile, assigned: Sequence[AssignedSettings]
+) -> list[Settings]:
+    """Those of its project's settings that apply to a file."""
     chosen = settings_in_scope(
         [item.scope for item in assigned],
         instrument_id=raw_file.instrument_id,

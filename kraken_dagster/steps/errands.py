@@ -20,6 +20,10 @@ def purge_of(instrument_id: str) -> str:
     return f"purge {instrument_id}"
 
 
+def catchup_of(instrument_id: str) -> str:
+    return f"catchup {instrument_id}"
+
+
 SCRUB = "scrub"
 
 

@@ -61,7 +61,7 @@ def holding(world: World, raw_file_id: str, *, step: Step, run_id: str) -> Itera
         step=step,
         until=now + timedelta(seconds=seconds),
     )
-    taken = world.store.raw_files.take_lease(raw_file_id, lease, now=now)
+    taken = world.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
     held = Held(lease, taken, world.now, lease.until)
     ended = threading.Event()
     renewer = threading.Thread(target=_renew, args=(world, held, seconds, ended), daemon=True)

@@ -3,24 +3,21 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain import acquisition
 from kraken_dagster.domain.acquisition import SeenAcquisition, Watch
+from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.discovery import LeftAlone, Standing, new_acquisitions, sort_out
 from kraken_dagster.domain.errors import FolderError, StatusConflict
-from kraken_dagster.domain.processing import meets_age_criterion, project_id_of
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
-    FALLBACK_PROJECT,
     OPEN_ACQUISITION,
-    InstrumentFileStatus,
     RawFile,
     Status,
-    collision_flag,
-    raw_file_id,
 )
+from kraken_dagster.steps.registering import register_new
 from kraken_dagster.steps.world import World
 
 # Dagster gives a sensor 60 s; what thousands of open acquisitions take goes on at the next look.
@@ -69,10 +66,13 @@ def look_at(world: World, instrument_id: str) -> Look:
         raise
     standing, left_alone = sort_out(instrument.type, listing.entries)
     known = world.store.raw_files.known(instrument_id, standing)
-    registered = _register_new(world, instrument_id, standing, known, now)
-    first_seen = _first_seen(standing, known, registered, now)
+    new = new_acquisitions(instrument.type, standing, known)
+    registered = register_new(
+        world, instrument, instrument_id, new, now=now, budget_s=_LOOK_BUDGET_S
+    )
+    first_seen = first_seen_of(standing, known, registered, now)
     folder = {name: found.seen(first_seen[name]) for name, found in standing.items()}
-    still_open, ended = _look_at_open(world, instrument_id, folder, now)
+    still_open, ended = look_at_open(world, instrument, instrument_id, folder, now)
     look = Look(len(standing), tuple(registered), tuple(ended), tuple(still_open), ())
     news = world.store.board.well(
         instrument_id,
@@ -95,74 +95,7 @@ def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawF
     return sorted(free, key=lambda item: item.created_at)
 
 
-def _register_new(
-    world: World,
-    instrument_id: str,
-    standing: dict[str, Standing],
-    known: dict[str, list[RawFile]],
-    now: datetime,
-) -> list[RawFile]:
-    instrument = world.instrument(instrument_id)
-    new = new_acquisitions(instrument.type, standing, known)
-    if not new:
-        return []
-    projects = world.store.catalog.project_ids()
-    registered = []
-    deadline = time.monotonic() + _LOOK_BUDGET_S
-    for offset, (found, name_is_known) in enumerate(new):
-        if time.monotonic() > deadline:
-            break
-        # A millisecond apart, so that two collisions of one look get ids of their own.
-        moment = now + timedelta(milliseconds=offset)
-        flags = [collision_flag(moment)] if name_is_known else [None, collision_flag(moment)]
-        for flag in flags:
-            raw_file = _record(world, instrument_id, found, flag=flag, projects=projects, now=now)
-            reason = "discovered" if flag is None else "discovered under a name that is taken"
-            if world.store.raw_files.register(raw_file, reason=reason):
-                registered.append(raw_file)
-                break
-            taken = world.store.raw_files.get(raw_file.id)
-            if (taken.instrument_id, taken.original_name) == (instrument_id, found.name):
-                break  # another watcher of this instrument was quicker
-    return registered
-
-
-def _record(
-    world: World,
-    instrument_id: str,
-    found: Standing,
-    *,
-    flag: str | None,
-    projects: Sequence[str],
-    now: datetime,
-) -> RawFile:
-    instrument = world.instrument(instrument_id)
-    created_at = found.created_at
-    young = meets_age_criterion(
-        now - created_at, max_age_hours=instrument.debug_max_file_age_in_hours
-    )
-    limit = f"{instrument.debug_max_file_age_in_hours:g} h"
-    watch = Watch.begin(now, main_file_seen=found.main_size_bytes is not None)
-    return RawFile(
-        id=raw_file_id(world.rules(instrument_id), found.name, flag),
-        original_name=found.name,
-        instrument_id=instrument_id,
-        collision_flag=flag,
-        project_id=project_id_of(found.name, projects) or FALLBACK_PROJECT,
-        status=Status.QUEUED_FOR_MONITORING if young else Status.IGNORED,
-        status_details=None if young else f"Older than debug_max_file_age_in_hours ({limit}).",
-        instrument_file_status=InstrumentFileStatus.INITIAL,
-        created_at=created_at,
-        created_at_=now,
-        updated_at_=now,
-        acquisition={
-            **watch.to_record(),
-            **({} if young else {"ended_size": found.main_size_bytes}),
-        },
-    )
-
-
-def _first_seen(
+def first_seen_of(
     standing: dict[str, Standing],
     known: dict[str, list[RawFile]],
     registered: Sequence[RawFile],
@@ -178,14 +111,20 @@ def _first_seen(
     }
 
 
-def _look_at_open(
-    world: World, instrument_id: str, folder: dict[str, SeenAcquisition], now: datetime
+def look_at_open(
+    world: World,
+    instrument: InstrumentEntry,
+    instrument_id: str,
+    folder: dict[str, SeenAcquisition],
+    now: datetime,
+    *,
+    budget_s: float = _LOOK_BUDGET_S,
 ) -> tuple[list[RawFile], list[RawFile]]:
-    instrument = world.instrument(instrument_id)
+    """The acquisitions that are still open after a look at them, and those that are over."""
     still_open: list[RawFile] = []
     ended: list[RawFile] = []
     watched = world.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
-    deadline = time.monotonic() + _LOOK_BUDGET_S
+    deadline = time.monotonic() + budget_s
     for raw_file in sorted(watched, key=lambda item: str(item.acquisition.get("looked_at"))):
         if time.monotonic() > deadline:
             break  # those that were looked at longest ago come first the next time

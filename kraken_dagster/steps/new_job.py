@@ -27,6 +27,8 @@ def intended(
         lambda: output_folder(world, raw_file, settings, engine, mode), timeout_s=stall_s, what=root
     )
     job = _new_job(world, raw_file, settings, engine, folder.relative)
+    if folder.done is not None:  # from which inputs it was made nobody knows
+        return world.store.jobs.intend(_done_before(job, folder.done))
     job = job.model_copy(update={"inputs": inputs_of(world, settings, job)})
     if folder.follow is not None:
         followed = {
@@ -36,6 +38,17 @@ def intended(
         }
         job = job.model_copy(update=followed)
     return world.store.jobs.intend(job)
+
+
+def _done_before(job: QuantJob, how_known: str) -> QuantJob:
+    """The record of a job that nobody submits: its result was there already."""
+    facts = {
+        "state": JobState.SUCCEEDED,
+        "followed": True,
+        "ended_at": job.created_at,
+        "detail": f"the result was there already: {how_known}",
+    }
+    return job.model_copy(update=facts)
 
 
 def skipped(world: World, raw_file: RawFile, settings: Settings, engine: str) -> QuantJob:

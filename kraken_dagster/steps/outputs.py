@@ -17,6 +17,7 @@ from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
 from kraken_dagster.domain.vendors import Vendor, safe_relative
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.steps.world import World
 
 _LOG_BYTES = 4 * 1024 * 1024
@@ -25,10 +26,14 @@ _LOG_BYTES = 4 * 1024 * 1024
 @dataclass(frozen=True)
 class OutputFolder:
     """A result's folder below the output root; `follow` is the cluster's id of a job that writes
-    there already and is to be followed, instead of submitting one."""
+    there already and is to be followed, instead of submitting one.
+
+    `done` says by what the result that stands there is known to be complete: nothing is computed.
+    """
 
     relative: str
     follow: str | None = None
+    done: str | None = None
 
 
 def planned_folder(raw_file: RawFile, settings: Settings) -> str:
@@ -56,6 +61,8 @@ def output_folder(
     if not exists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return OutputFolder(base)
     if mode is OutputExistsMode.ASSOCIATE:
+        if done := complete_by(world, settings, folder):
+            return OutputFolder(base, done=done)
         return OutputFolder(base, follow=_job_to_follow(world, engine, folder))
     if mode is OutputExistsMode.ADD:
         parent = base.rpartition("/")[0]
@@ -71,6 +78,20 @@ def output_folder(
         "old one is moved aside) or `associate` (its Slurm job is followed), and ask for "
         "`quant_job` again.",
     )
+
+
+def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
+    """By what a result that stands there is known to be complete, in words; None if it isn't.
+
+    Whoever made it, and however long ago: a cluster forgets its jobs, and a result outlives them.
+    """
+    words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
+    if len(words) == 3 and words[0].isdecimal():
+        return "its job's exit code was 0" if int(words[0]) == 0 else None
+    reading = read_figures(settings.metrics_type, folder, own=world.config.metrics)
+    if not reading.figures or reading.problems:
+        return None
+    return f"{len(reading.figures)} figures can be read, and nothing is wrong with them"
 
 
 def _job_to_follow(world: World, engine: str, folder: Path) -> str:

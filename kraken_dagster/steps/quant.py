@@ -109,13 +109,21 @@ def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutc
         raw_file,
         Status.QUANTING,
         now=world.now(),
-        reason=f"jobs submitted: {', '.join(job.id for job in submitted)}",
+        reason=_submitted_details(submitted),
         run_id=run_id,
         lease=held.lease,
         options={"output_exists_mode": choice.output_exists_mode},
         fields={"failures": 0},
     )
     return QuantOutcome(after, "submitted", tuple(submitted))
+
+
+def _submitted_details(jobs: Sequence[QuantJob]) -> str:
+    there = [job for job in jobs if job.followed and not job.is_open]
+    ours = [job.id for job in jobs if job not in there]
+    parts = [f"jobs submitted: {', '.join(ours)}"] if ours else []
+    parts += [f"[{job.settings_name}] {job.detail}" for job in there]
+    return "; ".join(parts)
 
 
 def _hand_over_all(world: World, held: Held, choice: _Choice) -> _Progress:

@@ -8,6 +8,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.clients.store import catalog, jobs, raw_files, retention
 from kraken_dagster.clients.store.board import StatusBoard
+from kraken_dagster.clients.store.bulk import Bulk
 from kraken_dagster.clients.store.catalog import Catalog
 from kraken_dagster.clients.store.errands import Errands
 from kraken_dagster.clients.store.inputs import Inputs
@@ -38,6 +39,7 @@ class Store:
         self._database = client.get_default_database(DEFAULT_DATABASE)
         self.raw_files = RawFiles(self._database["raw_file"])
         self.retention = Retention(self._database["raw_file"], self._database["verification"])
+        self.bulk = Bulk(self._database)
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.errands = Errands(self._database["errand"])

@@ -72,6 +72,10 @@ class Errands:
             {"_id": name, "lease.token": lease.token}, {"$unset": {"lease": ""}}
         )
 
+    def forget_lapsed(self, step: str, *, before: datetime) -> None:
+        """Drops the errands of this step whose lease lapsed before that."""
+        self._collection.delete_many({"lease.step": step, "lease.until": {"$lt": before}})
+
     def _made(self, name: str) -> Errand:
         """The errand's document, made where there is none, so that it can be compared and set."""
         try:

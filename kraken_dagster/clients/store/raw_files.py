@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.acquisition import Watch
@@ -37,6 +37,23 @@ HISTORY_LENGTH = 100
 _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 # `$in` over more values than this costs the embedded server more than it saves.
 _NAMES_AT_ONCE = 100
+_DUPLICATE = 11000
+_IDENTITY = dict.fromkeys(
+    (
+        "original_name",
+        "instrument_id",
+        "status",
+        "size",
+        "file_info",
+        "instrument_file_status",
+        "created_at",
+        "created_at_",
+        "updated_at_",
+        "acquisition.looked_at",
+        "acquisition.ended_size",
+    ),
+    1,
+)
 
 Document = dict[str, Any]
 
@@ -66,11 +83,12 @@ class RawFiles:
         return found
 
     def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[RawFile]]:
-        """What is known of these original names on an instrument; without their history."""
+        """What is known of these original names on an instrument: what tells them apart, and no
+        more, as a watcher reads this of every file in its folder at every tick."""
         found: dict[str, list[RawFile]] = {}
         for some in _batches(list(names), _NAMES_AT_ONCE):
             query = {"instrument_id": instrument_id, "original_name": {"$in": some}}
-            for document in self._collection.find(query, {"history": 0}):
+            for document in self._collection.find(query, _IDENTITY):
                 record = parse(document)
                 found.setdefault(record.original_name, []).append(record)
         return found
@@ -115,18 +133,36 @@ class RawFiles:
         }
         return {status: count for status, count in counts.items() if count}
 
+    def get_many(self, raw_file_ids: Iterable[str]) -> dict[str, RawFile]:
+        """Those of these that are known, by id; without their history."""
+        found: dict[str, RawFile] = {}
+        for some in _batches(list(raw_file_ids), _NAMES_AT_ONCE):
+            for document in self._collection.find({"_id": {"$in": some}}, {"history": 0}):
+                found[str(document["_id"])] = parse(document)
+        return found
+
     def register(self, raw_file: RawFile, *, reason: str) -> bool:
         """Adds a new raw file; False if its id is taken already."""
-        document = raw_file.model_dump(
-            by_alias=True, exclude={"history", "file_info", "lease", "unreadable"}
-        )
-        document["file_info"] = {}
-        document["history"] = [event_of(raw_file.created_at_, None, raw_file.status, reason)]
         try:
-            self._collection.insert_one(document)
+            self._collection.insert_one(_document_of(raw_file, reason))
         except DuplicateKeyError:
             return False
         return True
+
+    def register_many(self, raw_files: Sequence[RawFile], *, reason: str) -> set[str]:
+        """Adds new raw files; the ids of those that were added, and not taken already."""
+        if not raw_files:
+            return set()
+        documents = [_document_of(item, reason) for item in raw_files]
+        ids = [item.id for item in raw_files]
+        try:
+            self._collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            wrong = error.details["writeErrors"]
+            if any(item["code"] != _DUPLICATE for item in wrong):
+                raise
+            return set(ids) - {ids[item["index"]] for item in wrong}
+        return set(ids)
 
     def save_watch(self, raw_file: RawFile, watch: Watch) -> bool:
         """Keeps the monitor's state; False if another look was quicker."""
@@ -219,21 +255,30 @@ class RawFiles:
         )
         return after if result.matched_count == 1 else None
 
-    def take_lease(self, raw_file_id: str, lease: Lease, *, now: datetime) -> RawFile:
+    def take_lease(
+        self, raw_file_id: str, lease: Lease, *, now: datetime, known: RawFile | None = None
+    ) -> RawFile:
         """Takes the lease if it is free or has lapsed.
+
+        Args:
+            known: the record as it was read a moment ago, which saves reading it once more.
 
         Raises:
             LeaseHeld: by whom, on which host, for which step, until when.
         """
-        raw_file = self.get(raw_file_id)
+        raw_file = known or self.get(raw_file_id)
         held = raw_file.leased(now)
         if held is not None and held.run_id != lease.run_id:
             raise _held(raw_file_id, held)
         old = None if raw_file.lease is None else raw_file.lease.token
         result = self._collection.update_one(
-            {"_id": raw_file_id, "lease.token": old},
+            {"_id": raw_file_id, "lease.token": old, "updated_at_": raw_file.updated_at_}
+            if known
+            else {"_id": raw_file_id, "lease.token": old},
             {"$set": {"lease": lease.model_dump(), "updated_at_": now}},
         )
+        if result.matched_count == 0 and known:
+            return self.take_lease(raw_file_id, lease, now=now)
         if result.matched_count == 0:
             now_held = self.get(raw_file_id).lease
             raise _held(raw_file_id, now_held or lease)
@@ -267,6 +312,15 @@ class RawFiles:
             found=current.status,
             next_step="nothing: what is due follows from the new status.",
         )
+
+
+def _document_of(raw_file: RawFile, reason: str) -> Document:
+    document = raw_file.model_dump(
+        by_alias=True, exclude={"history", "file_info", "lease", "unreadable"}
+    )
+    document["file_info"] = {}
+    document["history"] = [event_of(raw_file.created_at_, None, raw_file.status, reason)]
+    return document
 
 
 def readable(documents: Iterable[Document]) -> list[RawFile]:

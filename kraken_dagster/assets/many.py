@@ -1,0 +1,236 @@
+"""One asset's step on the files of a run, be it one or thousands: the only way to run a step.
+
+Each file's partition gets an event of its own. A file that fails marks its own partition, and the
+steps after this one go on with the others; the run fails at its end, with every failed file.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.events import (
+    DagsterEvent,
+    DagsterEventBatchMetadata,
+    generate_event_batch_id,
+)
+
+from kraken_dagster.domain.errors import StoreUnavailable
+from kraken_dagster.domain.raw_file import partition_key, raw_file_id_of
+from kraken_dagster.failures import NothingToDo, dagster_errors, failure_of_many
+from kraken_dagster.partitions import ASSETS, asset_key
+from kraken_dagster.steps.batches import giving_life_signs
+from kraken_dagster.steps.world import World
+
+Metadata = Mapping[str, dg.MetadataValue]
+Events = Iterator[dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation]
+
+_AT_ONCE = 500  # events that are written together, where Dagster's storage can do that
+_LONGEST_WAIT_S = 10.0
+_TELL_EVERY = 500
+_SHOWN = 20
+_FAILED = "failed files"
+# The one way to let the next step begin without an event for every partition of the run: Dagster
+# writes none for an output that carries this mark.
+_NO_EVENT = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file: materialised with `metadata`, or not; `reason` in words.
+
+    `check` is a check's name, whether it passed, and its metadata.
+    """
+
+    reason: str
+    metadata: Metadata | None = None
+    check: tuple[str, bool, Metadata] | None = None
+    failure: dg.Failure | None = None
+    unusual: bool = False
+
+
+Work = Callable[[str], Done]
+
+
+@dataclass
+class _Batch:
+    """One step of a run on many files, or on one."""
+
+    context: dg.AssetExecutionContext
+    key: dg.AssetKey
+    total: int
+    waiting: list[dg.AssetMaterialization] = field(default_factory=list)
+    written_at: float = field(default_factory=time.monotonic)
+    ended: int = 0
+    materialised: int = 0
+    idle: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, dg.Failure]] = field(default_factory=list)
+
+    def take(self, raw_file_id: str, done: Done) -> Iterator[dg.AssetCheckEvaluation]:
+        self.ended += 1
+        self._log(raw_file_id, done)
+        if done.check is not None:
+            yield self._evaluation(raw_file_id, *done.check)
+        if done.metadata is not None:
+            self.materialised += 1
+            self.waiting.append(
+                dg.AssetMaterialization(
+                    self.key, partition=partition_key(raw_file_id), metadata=dict(done.metadata)
+                )
+            )
+        if done.failure is not None:
+            self.failed.append((raw_file_id, done.failure))
+        late = time.monotonic() - self.written_at > _LONGEST_WAIT_S
+        if late or len(self.waiting) >= _AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what is waiting to Dagster's storage, in one batch if that is switched on."""
+        step, batch = self.context.get_step_execution_context(), generate_event_batch_id()
+        for number, item in enumerate(self.waiting, start=1):
+            mark = DagsterEventBatchMetadata(batch, number == len(self.waiting))
+            DagsterEvent.asset_materialization(step, item, mark)
+        self.waiting, self.written_at = [], time.monotonic()
+
+    def _log(self, raw_file_id: str, done: Done) -> None:
+        log = self.context.log
+        if self.total == 1:
+            (log.warning if done.unusual else log.info)(done.reason)
+            return
+        if done.failure is not None:
+            log.error(f"{raw_file_id!r}: {done.failure.description}")
+        elif done.metadata is None:
+            self.idle.append((raw_file_id, done.reason))
+        if self.ended % _TELL_EVERY == 0 or self.ended == self.total:
+            log.info(
+                f"{self.ended} of {self.total} files: {self.materialised} materialised, "
+                f"{len(self.failed)} failed, {len(self.idle)} with nothing to do"
+            )
+
+    def tell_idle(self) -> None:
+        for raw_file_id, reason in self.idle[:_SHOWN]:
+            self.context.log.info(f"{raw_file_id!r}: {reason}")
+        if len(self.idle) > _SHOWN:
+            self.context.log.info(f"{len(self.idle) - _SHOWN} more files had nothing to do")
+
+    def _evaluation(
+        self, raw_file_id: str, name: str, passed: bool, metadata: Metadata
+    ) -> dg.AssetCheckEvaluation:
+        return dg.AssetCheckEvaluation(
+            asset_key=self.key,
+            check_name=name,
+            passed=passed,
+            partition=partition_key(raw_file_id),
+            metadata=dict(metadata),
+        )
+
+
+def for_many_at_once(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """A backfill has all its partitions, as far as they follow on each other, done by one run."""
+    return asset.with_attributes(backfill_policy=dg.BackfillPolicy.single_run())
+
+
+def for_each_file(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    world: World,
+    work: Work,
+    *,
+    threads: int = 1,
+) -> Events:
+    """Does a step on every file of the run, `threads` files at a time.
+
+    Raises:
+        dg.Failure: files failed, here or in a step before, and no later step of the run can tell
+            it, or there is nothing left for it to do.
+    """
+    names = [raw_file_id_of(item) for item in context.partition_keys]
+    batch = _Batch(context, key, total=len(names))
+    with ExitStack() as stack:
+        if len(names) > 1:
+            lease_s = world.instrument(key.path[0]).lease_s
+            with dagster_errors():
+                signs = giving_life_signs(world, run_id=context.run.run_id, lease_s=lease_s)
+                stack.enter_context(signs)
+        for raw_file_id, done in _all_done(names, work, threads):
+            yield from batch.take(raw_file_id, done)
+        batch.write()
+    batch.tell_idle()
+    yield from _go_on_or_fail(context, key, batch)
+
+
+def _go_on_or_fail(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, batch: _Batch
+) -> Iterator[dg.MaterializeResult]:
+    many = batch.total > 1
+    some_left = batch.ended > len(batch.failed) if many else batch.materialised > 0
+    failed = [(name, str(failure.description)) for name, failure in batch.failed]
+    told_before = _told_before(context)
+    if (failed or told_before) and not (some_left and has_next(context, key)):
+        if batch.failed and not many:
+            raise batch.failed[0][1]
+        raise failure_of_many([*told_before, *failed], of=batch.total)
+    if batch.materialised or (many and some_left):
+        told = {_FAILED: json.dumps(failed)} if failed else {}
+        yield dg.MaterializeResult(asset_key=key, metadata={_NO_EVENT: True, **told})
+
+
+def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[str, Done]]:
+    """Every file with what became of it, as it ends. Once MongoDB is away no other is begun."""
+    if len(names) == 1:
+        yield names[0], _done(work, names[0])
+        return
+    executor = ThreadPoolExecutor(max_workers=threads)
+    try:
+        futures: dict[Future[Done], str] = {
+            executor.submit(_done, work, name): name for name in names
+        }
+        for future in as_completed(futures):
+            name = futures.pop(future)
+            if future.cancelled():
+                yield name, Done("", failure=dg.Failure("not begun: MongoDB could not be reached"))
+                continue
+            done = future.result()
+            yield name, done
+            if done.failure is not None and isinstance(done.failure.__cause__, StoreUnavailable):
+                executor.shutdown(wait=False, cancel_futures=True)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _done(work: Work, raw_file_id: str) -> Done:
+    try:
+        with dagster_errors():
+            return work(raw_file_id)
+    except NothingToDo as reason:
+        return Done(str(reason), unusual=True)
+    except dg.Failure as failure:
+        return Done(str(failure.description), failure=failure)
+
+
+def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+    """Whether the run has the step that follows on this one."""
+    instrument_id, name = key.path
+    following = ASSETS[ASSETS.index(name) + 1 :][:1]
+    inside = context.job_def.asset_layer.executable_asset_keys
+    return any(asset_key(instrument_id, item) in inside for item in following)
+
+
+def _told_before(context: dg.AssetExecutionContext) -> list[tuple[str, str]]:
+    """The files that failed in earlier steps of this run, which went on with the others."""
+    found: list[tuple[str, str]] = []
+    records = context.instance.get_records_for_run(
+        context.run.run_id, of_type=DagsterEventType.STEP_OUTPUT
+    ).records
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        metadata: Mapping[str, Any] = event.step_output_data.metadata if event else {}
+        if _FAILED in metadata:
+            found += [(name, told) for name, told in json.loads(metadata[_FAILED].value)]
+    return found

@@ -1,0 +1,85 @@
+"""Reads all that is known of many raw files, page by page: for rebuilding and retiring."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import DESCENDING
+from pymongo.collection import Collection as MongoCollection
+from pymongo.database import Database
+
+from kraken_dagster.clients.store.raw_files import parse
+from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.quant import QuantJob
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile
+
+PAGE = 100  # `$in` over more values costs the embedded server more than it saves
+_PUT_ASIDE = (
+    InstrumentFileStatus.MOVED,
+    InstrumentFileStatus.RENAMED,
+    InstrumentFileStatus.PURGED,
+)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+Document = dict[str, Any]
+
+
+@translated
+class Bulk:
+    def __init__(self, database: "Database[Document]") -> None:
+        self._raw_files: MongoCollection[Document] = database["raw_file"]
+        self._jobs: MongoCollection[Document] = database["quant_job"]
+        self._results: MongoCollection[Document] = database["metrics"]
+
+    def ids(self, instrument_id: str) -> list[str]:
+        """Of every file of an instrument, oldest first."""
+        found = self._raw_files.find({"instrument_id": instrument_id}, {"created_at": 1})
+        dated = sorted((item.get("created_at") or _EVER, str(item["_id"])) for item in found)
+        return [raw_file_id for _, raw_file_id in dated]
+
+    def count_put_aside(self, instrument_id: str) -> int:
+        """How many files an instance of Kraken has moved aside, renamed or purged."""
+        return sum(
+            self._raw_files.count_documents(
+                {"instrument_id": instrument_id, "instrument_file_status": status}
+            )
+            for status in _PUT_ASIDE
+        )
+
+    def pages(self, ids: Sequence[str]) -> Iterator[list[RawFile]]:
+        """These files with their history, some at a time and in this order.
+
+        One that can't be read is among them, and says so.
+        """
+        # Not by date with a limit: the embedded server reads everything after the date each time.
+        for start in range(0, len(ids), PAGE):
+            some = ids[start : start + PAGE]
+            found = {str(item["_id"]): item for item in self._by_ids(some)}
+            yield [parse(found[item]) for item in some if item in found]
+
+    def files(self, ids: Sequence[str]) -> list[RawFile]:
+        """Those of at most `PAGE` files that there are; without their history."""
+        return [parse(item) for item in self._by_ids(ids, {"history": 0})]
+
+    def jobs(self, ids: Sequence[str]) -> dict[str, list[QuantJob]]:
+        """The jobs of at most `PAGE` files by the file's id, oldest first."""
+        found: dict[str, list[QuantJob]] = {}
+        if not ids:
+            return found
+        for item in self._jobs.find({"raw_file": {"$in": list(ids)}}):
+            job = QuantJob.model_validate(item)
+            found.setdefault(job.raw_file, []).append(job)
+        return {key: sorted(jobs, key=lambda job: job.created_at) for key, jobs in found.items()}
+
+    def results(self, ids: Sequence[str]) -> dict[str, list[Document]]:
+        """The documents of `metrics` of at most `PAGE` files by the file's id, newest first."""
+        found: dict[str, list[Document]] = {}
+        if not ids:
+            return found
+        query = {"raw_file": {"$in": list(ids)}}
+        for item in self._results.find(query).sort("created_at_", DESCENDING):
+            found.setdefault(str(item["raw_file"]), []).append(item)
+        return found
+
+    def _by_ids(self, ids: Sequence[str], fields: Document | None = None) -> Iterator[Document]:
+        yield from self._raw_files.find({"_id": {"$in": list(ids)}}, fields)

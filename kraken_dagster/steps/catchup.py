@@ -1,0 +1,257 @@
+"""Catching up: everything that stands on an instrument is known, and what is missing is listed.
+
+The steps themselves are done by whoever is given `Wave`s: thousands of files at a time.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from kraken_dagster.clients.bounded import beating
+from kraken_dagster.clients.reading import exists
+from kraken_dagster.domain import acquisition
+from kraken_dagster.domain.acquisition import Watch
+from kraken_dagster.domain.config import InstrumentEntry, OutputExistsMode
+from kraken_dagster.domain.discovery import LeftAlone, Standing, new_acquisitions, sort_out
+from kraken_dagster.domain.errors import FolderMissing, LeaseHeld
+from kraken_dagster.domain.raw_file import (
+    BACKUP_UNDER_WAY,
+    InstrumentFileStatus,
+    RawFile,
+    Status,
+    Step,
+    flag_of,
+)
+from kraken_dagster.domain.settings import AssignedSettings
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
+from kraken_dagster.steps.deciding import decide, decision_on, in_scope
+from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.leases import holding
+from kraken_dagster.steps.look import first_seen_of, look_at_open
+from kraken_dagster.steps.outputs import planned_folder
+from kraken_dagster.steps.registering import as_over, register_new
+from kraken_dagster.steps.world import World
+
+_NO_LIMIT_S = 24 * 3600.0
+_DUE = BACKUP_UNDER_WAY | {Status.MONITORING_DONE, Status.COPYING_DONE, Status.COMPUTING_MSQC}
+
+
+@dataclass(frozen=True)
+class CatchupOptions:
+    """What a catch-up is asked for; see `domain/config.py`. `limit`: this many files; 0: all."""
+
+    consider_old_files_acquired: bool = True
+    debug_max_file_age_in_hours: float = -1
+    output_exists_mode: OutputExistsMode = OutputExistsMode.ASSOCIATE
+    newest_first: bool = False
+    limit: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stands on the instrument, and what of it was registered just now."""
+
+    in_folder: int
+    in_backup_folder: int
+    registered: tuple[RawFile, ...]
+    still_open: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Files of which the same steps are due, in the order in which they are to be done."""
+
+    backup: bool
+    result: bool
+    files: list[RawFile] = field(default_factory=list)
+
+
+def register_all(world: World, instrument_id: str, options: CatchupOptions) -> Found:
+    """Registers what stands in the folder and in `Backup/`; what is over is registered as over.
+
+    Raises:
+        FolderError: one of the folders can't be looked at.
+        StoreUnavailable
+    """
+    instrument = world.instrument(instrument_id).model_copy(
+        update={
+            "consider_old_files_acquired": options.consider_old_files_acquired,
+            "debug_max_file_age_in_hours": options.debug_max_file_age_in_hours,
+        }
+    )
+    # What was moved aside came first: another file of that name in the folder is the later one.
+    moved = _register_moved(world, instrument, instrument_id)
+    found = _register_folder(world, instrument, instrument_id)
+    return replace(
+        moved,
+        in_folder=found.in_folder,
+        registered=(*moved.registered, *found.registered),
+        still_open=found.still_open,
+    )
+
+
+def due(
+    world: World,
+    instrument_id: str,
+    options: CatchupOptions,
+    *,
+    now: datetime,
+    live: Collection[str] = (),
+) -> tuple[list[Wave], list[RawFile]]:
+    """Waves of files to be backed up or whose results are there; and files to be decided on.
+
+    Nobody holds any of them, nor is any in `live`: files that a run is on its way for.
+    """
+    store = world.store.raw_files
+    statuses = set(_DUE)
+    if options.output_exists_mode is OutputExistsMode.ASSOCIATE:
+        statuses.add(Status.QUEUED_FOR_QUANTING)
+    found = [*store.in_status(instrument_id, statuses), *store.due_again(instrument_id, now)]
+    free = [item for item in found if item.leased(now) is None and item.id not in live]
+    free.sort(key=lambda item: (item.created_at, item.id), reverse=options.newest_first)
+    chosen = free[: options.limit] if options.limit > 0 else free
+    have_result = _with_result(world, instrument_id, chosen, options)
+    waves: dict[tuple[bool, bool], Wave] = {}
+    to_decide: list[RawFile] = []
+    for item in chosen:
+        needs = (not item.is_backed_up, item.id in have_result)
+        if any(needs):
+            waves.setdefault(needs, Wave(*needs)).files.append(item)
+        elif item.status is not Status.QUEUED_FOR_QUANTING:
+            to_decide.append(item)
+    return list(waves.values()), to_decide
+
+
+def decide_on(world: World, raw_file_id: str, *, run_id: str) -> str | None:
+    """Decides what is run on a file that is backed up; what is wrong, in words.
+
+    Raises:
+        KrakenError: recorded in MongoDB, but for StoreError.
+    """
+    try:
+        with (
+            holding(world, raw_file_id, step=Step.QUANT, run_id=run_id) as held,
+            failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
+        ):
+            if held.raw_file.status in _DUE | {Status.ERROR} and held.raw_file.is_backed_up:
+                decide(world, held, run_id, by_hand=False)
+    except LeaseHeld as error:
+        return str(error)
+    return None
+
+
+def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
+    now = world.now()
+    standing, _ = _standing(world, instrument_id, instrument, moved=False)
+    known = world.store.raw_files.known(instrument_id, standing)
+    folder = {name: found.seen(now) for name, found in standing.items()}
+
+    def settle(raw_file: RawFile, found: Standing) -> RawFile:
+        verdict = acquisition.look(
+            Watch.begin(now, main_file_seen=found.main_size_bytes is not None),
+            found.name,
+            vendor=instrument.type,
+            folder=folder,
+            now=now,
+            timing=world.config.timing,
+            consider_old=instrument.consider_old_files_acquired,
+        )
+        return (
+            as_over(raw_file, found, now=now, reason=verdict.reason) if verdict.over else raw_file
+        )
+
+    new = new_acquisitions(instrument.type, standing, known)
+    registered = register_new(
+        world, instrument, instrument_id, new, now=now, budget_s=_NO_LIMIT_S, settle=settle
+    )
+    first_seen = first_seen_of(standing, known, registered, now)
+    seen = {name: found.seen(first_seen[name]) for name, found in standing.items()}
+    still_open, _ = look_at_open(world, instrument, instrument_id, seen, now, budget_s=_NO_LIMIT_S)
+    return Found(len(standing), 0, tuple(registered), len(still_open))
+
+
+def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
+    """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
+    now = world.now()
+    standing, _ = _standing(world, instrument_id, instrument, moved=True)
+    taken = world.store.raw_files.get_many(standing)
+
+    def settle(raw_file: RawFile, found: Standing) -> RawFile:
+        over = as_over(raw_file, found, now=now, reason=f"found in {BACKUP_FOLDER_NAME}/")
+        flag = flag_of(found.name)
+        changes = {
+            "id": found.name,
+            "original_name": found.name.removeprefix(flag or ""),
+            "collision_flag": flag,
+            "instrument_file_status": InstrumentFileStatus.MOVED,
+        }
+        return over.model_copy(update=changes)
+
+    new = sorted(
+        ((found, False) for name, found in standing.items() if name not in taken),
+        key=lambda item: (item[0].created_at_epoch, item[0].name),
+    )
+    registered = register_new(
+        world, instrument, instrument_id, new, now=now, budget_s=_NO_LIMIT_S, settle=settle
+    )
+    problems = [_odd(item, instrument_id) for item in taken.values()]
+    return Found(0, len(standing), tuple(registered), 0, tuple(filter(None, problems)))
+
+
+def _odd(raw_file: RawFile, instrument_id: str) -> str | None:
+    """What is wrong with a file in `Backup/` that MongoDB has under this id."""
+    if raw_file.instrument_id != instrument_id:
+        told = f"that id is a file's of {raw_file.instrument_id!r}"
+    elif raw_file.instrument_file_status is InstrumentFileStatus.INITIAL:
+        told = "MongoDB has it as not moved aside"
+    else:
+        return None
+    return f"{raw_file.id!r} in {BACKUP_FOLDER_NAME}/ is left alone: {told}"
+
+
+def _standing(
+    world: World, instrument_id: str, instrument: InstrumentEntry, *, moved: bool
+) -> tuple[dict[str, Standing], list[LeftAlone]]:
+    folder = world.instrument_folder(instrument_id)
+    try:
+        listing = world.lister(
+            str(folder / BACKUP_FOLDER_NAME if moved else folder),
+            main_file=world.rules(instrument_id).main_file_in_folder,
+            timeout_s=instrument.folder_timeout_s * 10,  # thousands of folders are looked into
+        )
+    except FolderMissing:
+        if moved:
+            return {}, []
+        raise
+    return sort_out(instrument.type, listing.entries)
+
+
+def _with_result(
+    world: World, instrument_id: str, files: Sequence[RawFile], options: CatchupOptions
+) -> set[str]:
+    """Those whose every result stands in the output folder, and may be associated."""
+    if options.output_exists_mode is not OutputExistsMode.ASSOCIATE:
+        return set()
+    root = world.config.locations.output.path
+    assigned: dict[str | None, Sequence[AssignedSettings]] = {}
+
+    def is_there(raw_file: RawFile) -> bool:
+        project = raw_file.project_id
+        if project not in assigned:
+            assigned[project] = world.store.catalog.assigned(project)
+        settings = in_scope(world, raw_file, assigned[project])
+        folders = [root / planned_folder(raw_file, item) for item in settings]
+        decision = decision_on(world, raw_file, has_settings=bool(folders))
+        return decision.process and all(map(exists, folders))
+
+    def look(beat: Callable[[int], None]) -> set[str]:
+        found = set()
+        for item in files:
+            beat(1)
+            if is_there(item):
+                found.add(item.id)
+        return found
+
+    stall_s = world.instrument(instrument_id).copy_stall_s
+    return beating(look, stall_s=stall_s, what=root)

@@ -1,0 +1,70 @@
+"""`kraken rebuild` as people run it: a home that is gone, one file, one instrument."""
+
+from pathlib import Path
+
+import click.testing
+import dagster as dg
+import pymongo
+import pytest
+import yaml
+
+from kraken_dagster.cli import main
+from kraken_dagster.clients.store.connection import Store
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster_tests.helpers import record
+from kraken_dagster_tests.rebuilding import Rebuilding
+
+pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+
+
+def add(store: Store, *names: str) -> None:
+    """Documents, without any file."""
+    for name in names:
+        assert store.raw_files.register(record(name), reason="test")
+
+
+@pytest.fixture
+def kraken(config: KrakenConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs the command on the same database, with a Dagster home that is not there."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster_home"))
+    path = tmp_path / "instruments.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
+
+    def run(*arguments: str) -> click.testing.Result:
+        runner = click.testing.CliRunner()
+        return runner.invoke(main, ["--config", str(path), "rebuild", *arguments])
+
+    return run
+
+
+def test_the_command_makes_a_home_that_is_gone(store, kraken, config, tmp_path):
+    add(store, "a.raw", "b.raw")
+    result = kraken()
+    assert result.exit_code == 0, result.output
+    assert "thermo1: 2 files: 2 partitions added, nothing reported" in result.stdout
+    with dg.DagsterInstance.from_config(str(tmp_path / "dagster_home")) as instance:
+        assert Rebuilding.on(config, store, instance).partitions() == ["a.raw", "b.raw"]
+    assert "thermo1: 2 files: 0 partitions added" in kraken().stdout
+
+
+def test_the_command_takes_one_file_or_one_instrument(store, kraken):
+    add(store, "a.raw", "b.raw")
+    assert "a.raw: 1 files: 1 partitions added" in kraken("--id", "a.raw").stdout
+    told = kraken("--instrument", "thermo1").stdout
+    assert "thermo1: 2 files: 1 partitions added" in told
+    assert "bruker1" not in told
+    assert kraken("--id", "a.raw", "--instrument", "thermo1").exit_code == 2
+    assert kraken("--instrument", "nobody").exit_code == 2
+    missing = kraken("--id", "nothing.raw")
+    assert (missing.exit_code, "No such raw file" in missing.stderr) == (1, True)
+
+
+def test_a_document_that_can_not_be_read_is_told_and_hides_no_other(store, kraken, mongodb_uri):
+    add(store, "a.raw", "b.raw")
+    with pymongo.MongoClient(mongodb_uri) as client:
+        raw_files = client.get_default_database()["raw_file"]
+        raw_files.update_one({"_id": "a.raw"}, {"$set": {"size": "much"}})
+    result = kraken()
+    assert result.exit_code == 1
+    assert "the document a.raw can't be read" in result.stderr
+    assert "2 files: 1 partitions added" in result.stdout
