@@ -57,6 +57,7 @@ class Lab:
     home: Path
     sensors: str = "running"
     engine_slots: int = 4
+    root: Path | None = None  # where the folders are that other instances share; else in `home`
     files: dict[str, Path] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     port: int = 0
@@ -64,12 +65,13 @@ class Lab:
 
     def __post_init__(self) -> None:
         roots = ("instruments", "backup", "output", "settings", "software")
+        self.home.mkdir(exist_ok=True)
         for name in (*roots, *(f"instruments/{item}" for item in INSTRUMENTS)):
-            (self.home / name).mkdir(parents=True)
+            (self.folders / name).mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
             "home": ".",
             "simulation": {"speed": 3600},  # a second without growth ends an acquisition
-            "locations": {name: name for name in roots},
+            "locations": {name: str(self.folders / name) for name in roots},
             "engines": {"local": {"slots": self.engine_slots}},
             "defaults": {
                 "sensors": self.sensors,
@@ -85,6 +87,10 @@ class Lab:
         (self.home / "dagster.yaml").write_text(yaml.safe_dump(_impatient_dagster()))
 
     @property
+    def folders(self) -> Path:
+        return self.root or self.home
+
+    @property
     def config_path(self) -> Path:
         return self.home / "instruments.yaml"
 
@@ -94,7 +100,7 @@ class Lab:
 
     @property
     def backup(self) -> Path:
-        return self.home / "backup"
+        return self.folders / "backup"
 
     @property
     def log(self) -> str:
@@ -108,6 +114,11 @@ class Lab:
             port = json.loads((self.home / "mongodb" / "server.json").read_text())["port"]
             self._store = connect(f"mongodb://127.0.0.1:{port}/", timeout_s=1)
         return self._store
+
+    def configure(self, **options: Any) -> None:
+        """Sets `options` in instruments.yaml."""
+        settings = yaml.safe_load(self.config_path.read_text())
+        self.config_path.write_text(yaml.safe_dump({**settings, "options": options}))
 
     def up(self) -> None:
         """Starts Kraken, and waits until every instrument was looked at by it."""
@@ -216,7 +227,7 @@ class Lab:
 
     def add_thermo(self, name: str, *, megabytes: int = 1, folder: Path | None = None) -> str:
         """Writes a file of noise into the folder of `thermo1`, or another one."""
-        path = (folder or self.home / "instruments" / "thermo1") / name
+        path = (folder or self.folders / "instruments" / "thermo1") / name
         block = random.Random(name).randbytes(1_000_000)
         with path.open("wb") as file:
             for number in range(megabytes):
@@ -225,7 +236,7 @@ class Lab:
         return name
 
     def add_bruker(self, name: str) -> str:
-        folder = self.home / "instruments" / "bruker1"
+        folder = self.folders / "instruments" / "bruker1"
         acquisition = Acquisition(name=name, vendor="bruker", minutes=1, size_bytes=1_000_000)
         SimulatedInstrument(folder, "bruker", LabClock(1e5)).acquire(acquisition)
         self.files[name] = folder / name

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from kraken_dagster.clients.job_script import rendered, with_exports
+from kraken_dagster.clients.job_script import JOB_ID_FILE, rendered, with_exports
 from kraken_dagster.clients.ssh import Answer, HeadNode, Login, Ssh
 from kraken_dagster.clients.ssh import shared as shared_connection
 from kraken_dagster.domain.engines import SlurmEngine
@@ -34,16 +34,20 @@ _NO_FOLDER, _TOO_LATE = 73, 75
 # By `timeout`, by a signal; and what was begun too late, which the next try finds missing.
 _ENDED_FROM_OUTSIDE = (124, 128, 137, _TOO_LATE)
 _WHOLE = "# Whole: a script that was cut off on its way lacks this line."
-# Its arguments are the latest time to begin, the output folder, and the command of sbatch; on its
-# stdin is the job script.
+# Its arguments are the latest time to begin, the output folder, the job's name, and the command of
+# sbatch; on its stdin is the job script. As soon as there is a job its folder says which, so that
+# nobody who finds the folder takes it for free; the job itself writes the same when it starts.
 _SUBMIT = f"""
 refuse() {{ echo "not begun: $1" >&2; exit "$2"; }}
 script=$(cat)
 case $script in *{shlex.quote(_WHOLE)}) ;; *) refuse 'the script was cut off' {_TOO_LATE} ;; esac
 mkdir -p -- "$2" || refuse 'no output folder' {_NO_FOLDER}
 [ "$(date +%s)" -le "$1" ] || refuse 'it was held up' {_TOO_LATE}
-shift 2
-printf '%s\\n' "$script" | "$@"
+folder=$2 name=$3
+shift 3
+id=$(printf '%s\\n' "$script" | "$@") || exit
+printf '%s\\n' "$id"
+printf '%s %s\\n' "${{id%%;*}}" "$name" 2>/dev/null > "$folder/{JOB_ID_FILE}" || :
 """
 _SSH_STEP_S = 10.0
 _LOG_BYTES = 64 * 1024
@@ -90,7 +94,7 @@ class Slurm:
         ]
         latest = str(self._time_there() + _BEGUN_WITHIN_S)
         may_start()
-        begin = ["sh", "-c", _SUBMIT, "kraken", latest, spec.output_path]
+        begin = ["sh", "-c", _SUBMIT, "kraken", latest, spec.output_path, spec.name]
         answer = self._run([*begin, *sbatch], script + f"\n{_WHOLE}\n".encode())
         if answer.exit_code == 0:
             return submitted_id(answer.stdout)

@@ -95,7 +95,7 @@ def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
 
 
 def _job_to_follow(world: World, engine: str, folder: Path) -> str:
-    """The Slurm job id that a result's log names; AlphaDIA writes it there itself."""
+    """The Slurm job id that Kraken has left there, or else the log; AlphaDIA writes it there."""
     if not world.on_cluster(engine):
         raise OutputExists(
             "Only a Slurm job can be followed, and the file's engine is this machine",
@@ -103,6 +103,9 @@ def _job_to_follow(world: World, engine: str, folder: Path) -> str:
             found=f"engine {engine!r}",
             next_step="set output_exists_mode to `add` or `overwrite`.",
         )
+    words = read_text(folder, JOB_ID_FILE, limit=1000).split()
+    if len(words) == 2 and is_job_id(words[0]):
+        return words[0]
     text = read_text(folder, "log.txt", limit=_LOG_BYTES)
     job_id = job_id_in_log(text)
     if job_id is None or not is_job_id(job_id):
@@ -132,7 +135,7 @@ def exit_code_left_by(world: World, job: QuantJob) -> int | None:
 
 
 def job_id_left_by(world: World, job: QuantJob) -> str | None:
-    """The cluster's id that Kraken's job script wrote first: the job of that name was started."""
+    """The cluster's id that was written as soon as there was a job of that name."""
     words = read_text(world.result_folder(job), JOB_ID_FILE, limit=1000).split()
     if len(words) == 2 and words[1] == job.id and is_job_id(words[0]):
         return words[0]
