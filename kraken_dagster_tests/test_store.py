@@ -12,7 +12,8 @@ import pytest
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.errors import StatusConflict, UnknownRawFile
-from kraken_dagster.domain.raw_file import BackupStatus, FileFact, Status
+from kraken_dagster.domain.raw_file import BackupStatus, FileFact, InstrumentFileStatus, Status
+from kraken_dagster.domain.vendors import RULES, Vendor
 from kraken_dagster_tests.helpers import HOSTILE_STEMS, NOW, long_name, record
 
 HOSTILE_NAMES = [*(stem + ".raw" for stem in HOSTILE_STEMS), long_name(".raw")]
@@ -221,6 +222,24 @@ def test_known_finds_every_record_of_many_names_on_that_instrument_only(store):
         **dict.fromkeys(names, 1),
         "x7.raw": 2,
     }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gone_at": NOW},
+        {"instrument_file_status": InstrumentFileStatus.MOVED},
+        {"status": Status.DONE, "acquisition": {"looked_at": NOW, "ended_size": 5}},
+        {"acquisition": {"looked_at": NOW}},
+        {"size": 9},
+    ],
+)
+def test_what_is_known_tells_files_of_one_name_apart_as_the_whole_record_does(store, fields):
+    whole = registered(store, "x.raw", **fields)
+    (known,) = store.raw_files.known("thermo1", ["x.raw"])["x.raw"]
+    rules = RULES[Vendor.THERMO]
+    assert known.main_file_size(rules) == whole.main_file_size(rules)
+    assert known.created_at_ == whole.created_at_
 
 
 def test_due_again_are_failed_files_whose_time_has_come(store):

@@ -46,6 +46,7 @@ _IDENTITY = dict.fromkeys(
         "size",
         "file_info",
         "instrument_file_status",
+        "gone_at",
         "created_at",
         "created_at_",
         "updated_at_",
