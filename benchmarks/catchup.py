@@ -152,7 +152,7 @@ def benchmark(home: Path, uri: str, count: int) -> None:
     store.prepare()
     store.catalog.add_settings(SEARCH, now=utc_now())
     for built_in in store.catalog.assigned(FALLBACK_PROJECT):
-        store.catalog.unassign(built_in)
+        store.catalog.unassign(built_in.id)
     for vendor in INSTRUMENTS.values():
         store.catalog.assign(FALLBACK_PROJECT, SEARCH, scope=vendor, now=utc_now())
     world = World(config=config, store=store, engines={})
