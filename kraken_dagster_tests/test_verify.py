@@ -148,9 +148,13 @@ def test_a_file_that_hangs_is_told_and_a_store_that_hangs_is_away(world, monkeyp
     comes_back = Event()
     monkeypatch.setattr(handles, "digest_of", lambda *_args, **_options: comes_back.wait())
     if of_the_store:
-        require_store = purge_plan.require_store
-        answers = iter([require_store, lambda *_args: comes_back.wait()])
-        monkeypatch.setattr(purge_plan, "require_store", lambda *args: next(answers)(*args))
+        require_store, asked = purge_plan.require_store, []
+
+        def hangs_later(*args):
+            asked.append(args)
+            return require_store(*args) if len(asked) == 1 else comes_back.wait()
+
+        monkeypatch.setattr(purge_plan, "require_store", hangs_later)
         with pytest.raises(CopyStalled):
             verify(world, "x.raw")
     else:
