@@ -41,6 +41,9 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
+PROOFS = (Verdict.VERIFIED, Verdict.MISMATCH)  # which tell how the backup is
+
+
 @dataclass(frozen=True)
 class VerifyOutcome:
     """`extra` are files in the backup's folder that MongoDB doesn't know; they are left alone."""
