@@ -12,6 +12,7 @@ from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.errors import BackupDamaged, BackupUnwritable, CopyStalled
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps import purge_plan
+from kraken_dagster.steps import verify as steps_verify
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.quant import submit_jobs
 from kraken_dagster.steps.retry import retry
@@ -164,6 +165,32 @@ def test_a_file_that_hangs_is_told_and_a_store_that_hangs_is_away(world, monkeyp
     comes_back.set()
     after = world.store.raw_files.get("x.raw")
     assert (after.status, after.is_backed_up) == (Status.DONE_NOT_QUANTED, True)
+
+
+def test_what_hung_and_comes_back_writes_no_manifest(world, monkeypatch):
+    done(world, "thermo1", "x.raw")
+    of = world.config.instruments["thermo1"]
+    world.config.instruments["thermo1"] = of.model_copy(update={"copy_stall_s": 0.2})
+    manifest = backup_of(world, "x.raw").with_name("x.raw.md5")
+    manifest.unlink()
+    comes_back, has_ended, digest_of = Event(), Event(), handles.digest_of
+
+    def hangs(handle, **options):
+        comes_back.wait()
+        return digest_of(handle, **options)
+
+    def settles(*args):
+        written = settle(*args)
+        has_ended.set()
+        return written
+
+    settle = steps_verify._settle_manifest
+    monkeypatch.setattr(handles, "digest_of", hangs)
+    monkeypatch.setattr(steps_verify, "_settle_manifest", settles)
+    assert verify(world, "x.raw").verdict is Verdict.UNREADABLE
+    comes_back.set()
+    assert has_ended.wait(10)
+    assert not manifest.exists()
 
 
 def test_a_file_of_an_instrument_that_is_not_configured_any_more_is_told(world, make_world):

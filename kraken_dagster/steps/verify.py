@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.files import PART_PREFIX
 from kraken_dagster.clients.handles import Folder, one_name, walk
 from kraken_dagster.clients.manifest import manifest_path, manifest_text, write_manifest
@@ -30,7 +29,7 @@ from kraken_dagster.domain.vendors import RULES, VendorRules
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.purge_plan import require_backup_store
-from kraken_dagster.steps.troubles import in_own_words
+from kraken_dagster.steps.troubles import in_own_words, watched
 from kraken_dagster.steps.world import World
 
 
@@ -111,20 +110,19 @@ def _verify(
     raw_file = held.raw_file
     require_backup_store(world, raw_file.instrument_id)
 
-    def read(beat: Callable[[int], None]) -> VerifyOutcome:
+    def read(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> VerifyOutcome:
         def took(count: int) -> None:
             beat(count)
             on_bytes(count)
             pace.took(count, beat)
 
-        return _read(world, raw_file, took)
+        return _read(world, raw_file, took, may_go_on)
 
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     try:
         with in_own_words(raw_file.id):
-            outcome = beating(
-                read, stall_s=stall_s, what=world.backup_folder(raw_file) / raw_file.id
-            )
+            path = world.backup_folder(raw_file) / raw_file.id
+            outcome = watched(held, read, stall_s=stall_s, what=path)
     except BackupDamaged as error:
         require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
         if raw_file.is_backed_up:
@@ -141,13 +139,18 @@ def _verify(
     return outcome
 
 
-def _read(world: World, raw_file: RawFile, on_bytes: Callable[[int], None]) -> VerifyOutcome:
+def _read(
+    world: World,
+    raw_file: RawFile,
+    on_bytes: Callable[[int], None],
+    may_write: Callable[[], bool],
+) -> VerifyOutcome:
     folder, recorded = world.backup_folder(raw_file), raw_file.file_info
     vendor = world.instrument(raw_file.instrument_id).type
     one_name(raw_file.id)
     require_record(vendor, raw_file.id, recorded)
     facts = read_all(folder, recorded, on_bytes=on_bytes)
-    written = _settle_manifest(folder, raw_file)
+    written = _settle_manifest(folder, raw_file, may_write)
     extra = _extra(folder, raw_file, RULES[vendor])
     size = sum(fact.size or 0 for fact in facts.values())
     parts = [f"{len(facts)} files, {size} bytes, equal to their record"]
@@ -160,10 +163,11 @@ def _read(world: World, raw_file: RawFile, on_bytes: Callable[[int], None]) -> V
     )
 
 
-def _settle_manifest(folder: Path, raw_file: RawFile) -> bool:
+def _settle_manifest(folder: Path, raw_file: RawFile, may_write: Callable[[], bool]) -> bool:
     """Whether the manifest had to be written; one that says something else is damage.
 
-    Where the store is mounted read-only a missing one stays missing.
+    Where the store is mounted read-only a missing one stays missing; so it does where this hung,
+    and was given up.
     """
     path = manifest_path(folder, raw_file.id, raw_file.file_info)
     with target_errors(path):
@@ -171,6 +175,8 @@ def _settle_manifest(folder: Path, raw_file: RawFile) -> bool:
             if path.is_symlink() or path.read_bytes() != manifest_text(raw_file.file_info).encode():
                 raise damaged(path, "what MongoDB has recorded", "a manifest that says otherwise")
             return False
+    if not may_write():
+        return False
     with suppress(BackupUnwritable, BackupFull):
         write_manifest(folder, raw_file.id, raw_file.file_info)
         return True
