@@ -14,6 +14,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import InstrumentBusy, LeaseHeld, StoreUnavailable
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Lease, Status
 from kraken_dagster.domain.retention import GB
+from kraken_dagster.schedules import purge_schedule
 from kraken_dagster.steps.errands import archive_of, at_work
 from kraken_dagster.steps.world import utc_now
 from kraken_dagster_tests.dagster_bench import Bench, hastened, raw_file
@@ -393,6 +394,20 @@ def test_a_scrub_reads_what_is_due_and_finds_a_bit_that_rotted(bench):
     assert checks(bench, "b.raw") == [True, True]
     assert (bench.status("a.raw"), bench.file("a.raw").is_backed_up) == (Status.ERROR, False)
     assert bench.status("b.raw") is Status.DONE_NOT_QUANTED
+
+
+def test_the_schedule_has_each_instrument_purged_by_a_run_of_its_own(bench):
+    def evaluated(**options) -> list[dg.RunRequest] | dg.SkipReason:
+        made = bench.config.options.model_copy(update=options)
+        config = bench.config.model_copy(update={"options": made})
+        return purge_schedule(config)(dg.build_schedule_context())
+
+    requests = evaluated(min_free_space_gb=A_LOT_GB)
+    assert [item.run_key for item in requests] == list(bench.config.instruments)
+    result = execute(bench, "purge", requests[0].run_config)
+    assert result.success  # the configuration of `bench` has it off
+    assert isinstance(evaluated(), dg.SkipReason)
+    assert isinstance(evaluated(min_free_space_gb=9, remove_files=False), dg.SkipReason)
 
 
 def test_the_schedules_are_on_and_off_as_they_should_be(bench):
