@@ -1,10 +1,12 @@
 """`kraken verify`, `restore` and `purge`: backups read again, copied out, and disks freed."""
 
 import getpass
+import math
 import os
+import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,12 @@ from kraken_dagster.domain.retention import GB
 from kraken_dagster.steps.errands import at_work, purge_of
 from kraken_dagster.steps.purge import PurgeOutcome
 from kraken_dagster.steps.purge import purge as purge_step
-from kraken_dagster.steps.purge_plan import PurgePlan, plan
+from kraken_dagster.steps.purge_file import Purged
+from kraken_dagster.steps.purge_plan import NotDeleted, PurgePlan, ToDelete, plan
 from kraken_dagster.steps.restore import restore as restore_step
+from kraken_dagster.steps.troubles import in_own_words
 from kraken_dagster.steps.verification import Selection, begin, verify_all
-from kraken_dagster.steps.verify import Verdict, VerifyOutcome
+from kraken_dagster.steps.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.steps.world import World
 
 _WRONG = (Verdict.MISMATCH, Verdict.UNREADABLE)
@@ -47,15 +51,31 @@ _WRONG = (Verdict.MISMATCH, Verdict.UNREADABLE)
 
 def _run_id() -> str:
     """What stands in leases and histories in place of a run of Dagster."""
-    return f"kraken of {getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # as in a container: nobody gave that number a name
+        user = f"user {os.getuid()}"
+    # A number comes again; and who has the run's id may take its leases over.
+    process = f"process {os.getpid()}, {secrets.token_hex(4)}"
+    return f"kraken of {user} on {socket.gethostname()}, {process}"
+
+
+class _Number(click.FloatRange):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 @click.command()
 @click.argument("raw_file_ids", nargs=-1)
 @click.option("--instrument", "instruments", multiple=True, help="All of it; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="The backups of all instruments.")
-@click.option("--older-than", type=click.FloatRange(0), help="Only proofs older than these days.")
-@click.option("--mb-per-s", type=click.FloatRange(0, min_open=True), help="Read no faster.")
+@click.option("--older-than", type=_Number(0), help="Only proofs older than these days.")
+@click.option("--mb-per-s", type=_Number(0, min_open=True), help="Read no faster.")
 @json_option
 @click.pass_obj
 @told
@@ -71,7 +91,8 @@ def verify(
 ) -> None:
     """Read backups again and compare every byte with MongoDB and the manifest; 1 if one differs.
 
-    Oldest proof first. What was interrupted goes on where it was when asked for again.
+    Oldest proof first. What was interrupted goes on where it was when asked for again; files that
+    are named are always read, and it is 1 too if one can't be.
     """
     if not (raw_file_ids or instruments or everything or older_than is not None):
         raise click.UsageError("name raw files, --instrument, --older-than or --all")
@@ -98,7 +119,8 @@ def verify(
         print_json([vars(item) for item in outcomes])
     else:
         click.echo(_summary(outcomes))
-    sys.exit(1 if any(item.verdict in _WRONG for item in outcomes) else 0)
+    wrong = (*_WRONG, Verdict.SKIPPED) if raw_file_ids else _WRONG
+    sys.exit(1 if any(item.verdict in wrong for item in outcomes) else 0)
 
 
 def _summary(outcomes: list[VerifyOutcome]) -> str:
@@ -113,7 +135,7 @@ def _summary(outcomes: list[VerifyOutcome]) -> str:
 def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
     """The check of the backup in Dagit, where this machine has a Dagster; MongoDB knows anyway."""
     home = os.environ.get("DAGSTER_HOME") or str(world.config.home / "dagster")
-    if outcome.verdict is Verdict.SKIPPED or not (Path(home) / "dagster.yaml").exists():
+    if outcome.verdict not in PROOFS or not (Path(home) / "dagster.yaml").exists():
         return
     # Takes a second, which other commands need not wait for.
     from dagster import DagsterInstance  # noqa: PLC0415
@@ -159,7 +181,7 @@ def restore(path: Path, raw_file_id: str, folder: Path) -> None:
 def purge(path: Path, instruments: tuple[str, ...], really: bool, as_json: bool) -> None:
     """Show what a purge would delete and why not the rest; --delete does it, with proof.
 
-    Exit code 1 if an instrument stays short of space or can't be looked at.
+    Exit code 1 if an instrument stays short of space or can't be looked at, or a backup is damaged.
     """
     world = open_world(path)
     if unknown := set(instruments) - set(world.config.instruments):
@@ -168,15 +190,21 @@ def purge(path: Path, instruments: tuple[str, ...], really: bool, as_json: bool)
     failed = False
     for instrument_id in instruments or tuple(world.config.instruments):
         try:
-            found = _purged(world, instrument_id) if really else _planned(world, instrument_id)
+            with in_own_words(instrument_id):
+                found = _purged(world, instrument_id) if really else _planned(world, instrument_id)
         except KrakenError as error:
             click.echo(f"kraken: {instrument_id}: {error}", err=True)
             failed = True
+            shown.append(_shown(instrument_id, str(error), enough=False, error=error))
             continue
         shown.append(found)
-        failed = failed or not found["enough"]
+        damaged = [item for item in found["kept"] if item["damaged"]]
+        failed = failed or bool(damaged) or not found["enough"]
         if not as_json:
             _print_purge(found)
+        for item in damaged:
+            mismatch = VerifyOutcome(item["raw_file_id"], Verdict.MISMATCH, item["reason"])
+            _tell_dagster(world, mismatch)
     if as_json:
         print_json(shown)
     sys.exit(1 if failed else 0)
@@ -188,27 +216,48 @@ def _planned(world: World, instrument_id: str) -> dict[str, Any]:
         f"{found.free_bytes / GB:.3f} GB are free, {found.wanted_bytes / GB:.3f} GB shall be; "
         f"{found.freed_bytes / GB:.3f} GB would be freed"
     )
-    return {
-        "instrument": instrument_id,
-        "summary": f"nothing is purged: {found.reason}" if found.reason else how_much,
-        "enough": found.enough or found.reason is not None,
-        "deleted": [],
-        "to_delete": [vars(item) for item in found.to_delete],
-        "kept": [vars(item) for item in found.kept],
-    }
+    return _shown(
+        instrument_id,
+        f"nothing is purged: {found.reason}" if found.reason else how_much,
+        enough=found.enough or found.reason is not None,
+        to_delete=found.to_delete,
+        kept=found.kept,
+    )
 
 
 def _purged(world: World, instrument_id: str) -> dict[str, Any]:
     lease_s, run_id = world.instrument(instrument_id).lease_s, _run_id()
     with at_work(world, purge_of(instrument_id), run_id=run_id, lease_s=lease_s):
         outcome: PurgeOutcome = purge_step(world, instrument_id, run_id=run_id)
+    return _shown(
+        instrument_id,
+        outcome.reason,
+        enough=outcome.enough,
+        deleted=outcome.deleted,
+        kept=outcome.kept,
+        error=outcome.error,
+    )
+
+
+def _shown(
+    instrument_id: str,
+    summary: str,
+    *,
+    enough: bool,
+    deleted: Sequence[Purged] = (),
+    to_delete: Sequence[ToDelete] = (),
+    kept: Sequence[NotDeleted] = (),
+    error: KrakenError | None = None,
+) -> dict[str, Any]:
+    """One instrument, as `--json` has it."""
     return {
         "instrument": instrument_id,
-        "summary": outcome.reason,
-        "enough": outcome.enough,
-        "deleted": [vars(item) for item in outcome.deleted],
-        "to_delete": [],
-        "kept": [vars(item) for item in outcome.kept],
+        "summary": summary,
+        "enough": enough,
+        "deleted": [vars(item) for item in deleted],
+        "to_delete": [vars(item) for item in to_delete],
+        "kept": [vars(item) for item in kept],
+        "error": None if error is None else str(error),
     }
 
 

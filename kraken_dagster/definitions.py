@@ -54,7 +54,7 @@ def build_defs(
             *(archiving_job(config, item) for item in instruments),
             *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
         ],
-        schedules=[purge_schedule(), scrub_schedule(config), retire_schedule(config)]
+        schedules=[purge_schedule(config), scrub_schedule(config), retire_schedule(config)]
         if instruments
         else [],
         sensors=[

@@ -3,12 +3,18 @@
 import dagster as dg
 
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB
+from kraken_dagster.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB, TAG_INSTRUMENT
+from kraken_dagster.steps.purge_plan import PurgeOptions
 
 
-def purge_schedule() -> dg.ScheduleDefinition:
-    """On from the start: nothing is purged before `min_free_space_gb` says so."""
-    return dg.ScheduleDefinition(
+def purge_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
+    """On from the start: nothing is purged before `min_free_space_gb` says so.
+
+    A run for each instrument, so that one whose share hangs holds up no other.
+    """
+    on = [item for item in config.instruments if not PurgeOptions.of(config.instrument(item)).off]
+
+    @dg.schedule(
         name=PURGE_JOB,
         job_name=PURGE_JOB,
         cron_schedule="0 */12 * * *",
@@ -16,6 +22,19 @@ def purge_schedule() -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Frees the instruments' disks every 12 hours, where they are short of space.",
     )
+    def purges() -> list[dg.RunRequest] | dg.SkipReason:
+        if not on:
+            return dg.SkipReason("nothing is purged: min_free_space_gb or remove_files is off")
+        return [
+            dg.RunRequest(
+                run_key=item,
+                run_config={"ops": {"purge_instruments": {"config": {"instruments": [item]}}}},
+                tags={TAG_INSTRUMENT: item},
+            )
+            for item in on
+        ]
+
+    return purges
 
 
 def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:

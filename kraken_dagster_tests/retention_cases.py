@@ -7,9 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from kraken_dagster.domain.errors import CopyStalled
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive, move_aside
 from kraken_dagster.steps.purge import PurgeOutcome, purge
+from kraken_dagster.steps.purge_file import Purged, purge_file
 from kraken_dagster.steps.purge_plan import PurgeOptions
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.helpers import backed_up
@@ -66,6 +70,25 @@ def move_all(world: World, instrument_id: str, **options: Any) -> list[MoveOutco
 
 def purge_all(world: World, instrument_id: str, **options: Any) -> PurgeOutcome:
     return purge(world, instrument_id, run_id="purge", options=replace(EVERYTHING, **options))
+
+
+def hangs_at_the_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a purge delete its first file, and the instrument hang after that."""
+    tried: list[str] = []
+
+    def hangs(world: World, raw_file_id: str, *, run_id: str) -> Purged:
+        tried.append(raw_file_id)
+        if len(tried) > 1:
+            raise CopyStalled("It hangs")
+        return purge_file(world, raw_file_id, run_id=run_id)
+
+    monkeypatch.setattr("kraken_dagster.steps.purge.purge_file", hangs)
+    monkeypatch.setattr("kraken_dagster.steps.purge.require_backup_store", lambda *_args: None)
+
+
+def disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every instrument's disk look full, however much is free here."""
+    monkeypatch.setattr("kraken_dagster.steps.purge.measured_free_bytes", lambda *_args: 0)
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,17 @@ import click.testing
 import dagster as dg
 import pytest
 
+from kraken_dagster import cli_retention
 from kraken_dagster.cli import main
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.local_jobs import LocalJobs
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Status
+from kraken_dagster.domain.retention import GB
 from kraken_dagster.steps.archive import archive
 from kraken_dagster.steps.world import World, utc_now
 from kraken_dagster_tests.helpers import backed_up, tick_until_idle, wait_until, write_config
+from kraken_dagster_tests.retention_cases import disk_is_full, hangs_at_the_second_file
 
 NAMES = ("a.raw", "b.raw", "c.raw")
 
@@ -89,8 +93,9 @@ def test_a_mismatch_is_told_and_is_an_error_of_the_file(kraken, world):
     assert "2 verified, 1 mismatch" in told
     raw_file = world.store.raw_files.get("b.raw")
     assert (raw_file.status, raw_file.is_backed_up) == (Status.ERROR, False)
-    told = kraken("verify", "--all")
-    assert "SKIPPED: b.raw" in told
+    # It is told again by whatever looks at it again.
+    assert "MISMATCH: b.raw" in kraken("verify", "--all", exit_code=1)
+    assert "MISMATCH: b.raw" in kraken("verify", "b.raw", exit_code=1)
 
 
 def test_a_mismatch_is_a_failed_check_in_dagit_too(kraken, world):
@@ -99,20 +104,47 @@ def test_a_mismatch_is_a_failed_check_in_dagit_too(kraken, world):
     (home / "dagster.yaml").touch()
     damage(backup_of(world, "b.raw"))
     kraken("verify", "--all", exit_code=1)
+    assert checks(home) == {"a.raw": True, "b.raw": False, "c.raw": True}
+
+
+def checks(home: Path) -> dict[str, bool]:
+    """What the Dagster there knows of the backups."""
     key = dg.AssetCheckKey(dg.AssetKey(["thermo1", "backup"]), "digests_match")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         records = instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
-        found = {
+        return {
             check.partition: check.passed
             for record in records
             for check in [record.event.dagster_event.asset_check_evaluation_data]
         }
-    assert found == {"a.raw": True, "b.raw": False, "c.raw": True}
+
+
+def test_a_file_that_is_named_and_can_not_be_verified_is_no_success(kraken, world):
+    world.store._database["raw_file"].update_one({"_id": "b.raw"}, {"$set": {"status": "quanting"}})
+    assert "2 verified, 1 skipped" in kraken("verify", "--all")
+    assert "SKIPPED: b.raw: it is still worked on" in kraken("verify", "b.raw", exit_code=1)
+
+
+def test_two_runs_never_have_one_name(monkeypatch):
+    assert cli_retention._run_id() != cli_retention._run_id()
+
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert f"kraken of user {os.getuid()} on" in cli_retention._run_id()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["a.raw", "--all"], ["--instrument", "nobody"], ["--all", "--mb-per-s", "0"]],
+    [
+        [],
+        ["a.raw", "--all"],
+        ["--instrument", "nobody"],
+        ["--all", "--mb-per-s", "0"],
+        ["--all", "--mb-per-s", "nan"],
+        ["--older-than", "nan"],
+    ],
 )
 def test_a_verification_of_nothing_in_particular_is_wrong_use(kraken, world, arguments):
     kraken("verify", *arguments, exit_code=2)
@@ -207,6 +239,7 @@ def test_a_purge_that_is_told_to_deletes_with_proof(kraken, short_of_space):
     damage(backup_of(short_of_space, "b.raw"))
     text = kraken("purge", "--instrument", "thermo1", "--delete", exit_code=1)
     assert "2 files purged, 100000 bytes freed" in text
+    assert "The backup is not what was recorded" in text
     assert on_instrument(short_of_space) == ["b.raw"]
     statuses = {
         name: short_of_space.store.raw_files.get(name).instrument_file_status for name in NAMES
@@ -216,6 +249,40 @@ def test_a_purge_that_is_told_to_deletes_with_proof(kraken, short_of_space):
         "b.raw": InstrumentFileStatus.MOVED,
         "c.raw": InstrumentFileStatus.PURGED,
     }
+
+
+def test_a_damaged_backup_is_no_success_and_a_failed_check_although_enough_is_free(
+    kraken, short_of_space, monkeypatch, tmp_path, mongodb_uri
+):
+    world = short_of_space
+    home = world.config.home / "dagster"
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").touch()
+    damage(backup_of(world, "a.raw"))
+    disk_is_full(monkeypatch)
+    options = {"min_file_age_to_remove_in_days": 0, "min_free_space_gb": 40_000 / GB}
+    write_config(tmp_path, mongodb_uri, options=options)
+    (found,) = json.loads(
+        kraken("purge", "--instrument", "thermo1", "--delete", "--json", exit_code=1)
+    )
+    assert (found["enough"], found["error"]) == (True, None)
+    assert [item["raw_file_id"] for item in found["deleted"]] == ["b.raw"]
+    assert [(item["raw_file_id"], item["damaged"]) for item in found["kept"]] == [("a.raw", True)]
+    assert checks(home) == {"a.raw": False}
+
+
+def test_an_instrument_that_is_away_is_in_the_answer(kraken, short_of_space, tmp_path):
+    short_of_space.instrument_folder("thermo1").rename(tmp_path / "away")
+    found = json.loads(kraken("purge", "--json", exit_code=1))
+    assert [item["instrument"] for item in found] == ["thermo1", "bruker1"]
+    assert "The instrument's folder is not there" in found[0]["error"]
+
+
+def test_what_was_deleted_before_it_was_stopped_is_told(kraken, short_of_space, monkeypatch):
+    hangs_at_the_second_file(monkeypatch)
+    text = kraken("purge", "--instrument", "thermo1", "--delete", exit_code=1)
+    assert "1 files purged, 50000 bytes freed; then it was stopped: It hangs" in text
+    assert re.search(r"deleted\W+a\.raw", text)
 
 
 def test_a_purge_that_is_off_says_so(kraken, world):

@@ -8,13 +8,21 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from kraken_dagster.assets import lifecycle
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.errors import LeaseHeld
+from kraken_dagster.domain.errors import InstrumentBusy, LeaseHeld, StoreUnavailable
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Lease, Status
+from kraken_dagster.domain.retention import GB
+from kraken_dagster.schedules import purge_schedule
 from kraken_dagster.steps.errands import archive_of, at_work
 from kraken_dagster.steps.world import utc_now
 from kraken_dagster_tests.dagster_bench import Bench, hastened, raw_file
+from kraken_dagster_tests.retention_cases import (
+    disk_is_full,
+    flip_a_bit,
+    hangs_at_the_second_file,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
@@ -196,6 +204,23 @@ def test_a_refusal_fails_the_run_once_and_is_told_by_the_sensor(bench):
     assert "1 can't be moved, 'a.raw': refused until `kraken retry`" in told
 
 
+def test_what_is_put_off_is_shown_only_once_it_is_moved(bench, monkeypatch):
+    backed_up(bench, "a.raw")
+
+    def busy(*_args, **_options):
+        raise InstrumentBusy("The instrument doesn't allow it")
+
+    (request,) = bench.tick(ARCHIVER).run_requests
+    with monkeypatch.context() as patched:
+        patched.setattr("kraken_dagster.steps.archive.rename_members", busy)
+        assert run(bench, request).success
+    assert observations(bench, "a.raw") == []
+    bench.store.retention.clear(bench.file("a.raw"), now=utc_now(), note="retry")
+    (request,) = bench.tick(ARCHIVER).run_requests
+    assert run(bench, request).success
+    assert [item["moved aside"] for item in observations(bench, "a.raw")] == [True]
+
+
 def test_an_archiver_that_is_off_says_so(bench):
     off = bench.config.options.model_copy(update={"move_files": False})
     stand_in = Bench(bench.config.model_copy(update={"options": off}), bench.store, bench.instance)
@@ -254,6 +279,79 @@ def test_an_instrument_that_is_away_stops_the_purge_of_no_other(bench):
     assert on_instrument(bench, "a.raw") is InstrumentFileStatus.PURGED
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_nobody_expected_of_an_instrument_stops_the_purge_of_no_other(
+    bench, monkeypatch, dry_run
+):
+    archived(bench, "a.raw")
+    monkeypatch.setattr(lifecycle, "purge", odd_for("bruker1", lifecycle.purge))
+    monkeypatch.setattr(lifecycle, "plan", odd_for("bruker1", lifecycle.plan))
+    result = purge(
+        bench,
+        dry_run=dry_run,
+        instruments=["bruker1", "thermo1"],
+        min_free_space_gb=A_LOT_GB,
+        min_file_age_to_remove_in_days=0,
+    )
+    assert "bruker1: ZeroDivisionError: odd" in failure_of(bench, result)
+    moved, purged = InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED
+    assert on_instrument(bench, "a.raw") is (moved if dry_run else purged)
+    assert ("would delete 'a.raw'" in bench.log_of(result)) is dry_run
+
+
+def odd_for(instrument_id: str, function):
+    def odd(world, name, **options):
+        if name == instrument_id:
+            raise ZeroDivisionError("odd")
+        return function(world, name, **options)
+
+    return odd
+
+
+def test_what_was_deleted_before_a_purge_was_stopped_is_shown(bench, monkeypatch):
+    archived(bench, "a.raw", "b.raw")
+    hangs_at_the_second_file(monkeypatch)
+    result = purge(bench, min_free_space_gb=A_LOT_GB, min_file_age_to_remove_in_days=0)
+    assert "1 files purged, 5000 bytes freed; then it was stopped: It hangs" in failure_of(
+        bench, result
+    )
+    assert observations(bench, "a.raw")[0]["on the instrument"] == "purged"
+    assert bench.store.board.disk("thermo1")["status"] == "warning"
+
+
+def test_rot_that_a_purge_finds_is_a_failed_check_although_enough_is_free(bench, monkeypatch):
+    archived(bench, "a.raw", "b.raw")
+    disk_is_full(monkeypatch)
+    flip_a_bit(bench.world.backup_folder(bench.file("a.raw")) / "a.raw")
+    result = purge(
+        bench,
+        instruments=["thermo1"],
+        min_free_space_gb=4000 / GB,
+        min_file_age_to_remove_in_days=0,
+    )
+    failed = failure_of(bench, result)
+    assert "'a.raw': The backup is not what was recorded" in failed
+    assert checks(bench, "a.raw")[0] is False
+    assert on_instrument(bench, "b.raw") is InstrumentFileStatus.PURGED
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"min_free_space_gb": float("nan")},
+        {"min_free_space_gb": float("inf")},
+        {"min_file_age_to_remove_in_days": float("nan")},
+        {"min_file_age_to_remove_in_days": -1.0},
+    ],
+)
+def test_a_number_that_means_nothing_is_refused_before_anything_is_done(bench, odd):
+    archived(bench, "a.raw")
+    config = {"min_free_space_gb": A_LOT_GB, "min_file_age_to_remove_in_days": 0, **odd}
+    (name,) = odd
+    assert name in failure_of(bench, purge(bench, **config))
+    assert on_instrument(bench, "a.raw") is InstrumentFileStatus.MOVED
+
+
 def test_a_name_that_is_no_instrument_is_told(bench):
     told = failure_of(bench, purge(bench, instruments=["nobody"]))
     assert "nobody: no such instrument here" in told
@@ -298,6 +396,20 @@ def test_a_scrub_reads_what_is_due_and_finds_a_bit_that_rotted(bench):
     assert bench.status("b.raw") is Status.DONE_NOT_QUANTED
 
 
+def test_the_schedule_has_each_instrument_purged_by_a_run_of_its_own(bench):
+    def evaluated(**options) -> list[dg.RunRequest] | dg.SkipReason:
+        made = bench.config.options.model_copy(update=options)
+        config = bench.config.model_copy(update={"options": made})
+        return purge_schedule(config)(dg.build_schedule_context())
+
+    requests = evaluated(min_free_space_gb=A_LOT_GB)
+    assert [item.run_key for item in requests] == list(bench.config.instruments)
+    result = execute(bench, "purge", requests[0].run_config)
+    assert result.success  # the configuration of `bench` has it off
+    assert isinstance(evaluated(), dg.SkipReason)
+    assert isinstance(evaluated(min_free_space_gb=9, remove_files=False), dg.SkipReason)
+
+
 def test_the_schedules_are_on_and_off_as_they_should_be(bench):
     schedules = {item.name: item for item in bench.repository.schedule_defs}
     assert schedules["purge"].default_status is dg.DefaultScheduleStatus.RUNNING
@@ -326,6 +438,32 @@ def test_how_full_every_disk_is_is_shown_now_and_then(bench):
         assert 0 < shown["free GB"] <= shown["total GB"]
     assert disk(bench, "bruker1") == []  # nobody has looked yet
     assert bench.store.board.file_system("backup")["entity_type"] == "file_system"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"free_space_gb": 3.0},
+        {"free_space_gb": "3 GB", "updated_at_": utc_now()},
+        {"free_space_gb": 3.0, "total_space_gb": "?", "updated_at_": utc_now()},
+    ],
+)
+def test_an_odd_document_of_a_disk_stops_nothing(bench, odd):
+    for name in ("file system backup", "thermo1"):
+        bench.store._database["kraken_status"].insert_one({"_id": name, "status": "ok", **odd})
+    told = bench.tick("cluster_jobs").skip_message
+    assert told == "0 jobs are open, nothing to collect"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("odd"), StoreUnavailable("away")])
+def test_disks_that_can_not_be_shown_hold_up_no_job(bench, monkeypatch, error):
+    def odd(*_args):
+        raise error
+
+    monkeypatch.setattr("kraken_dagster.sensors.cluster_jobs.show_disks", odd)
+    told = bench.tick("cluster_jobs").skip_message
+    assert "0 jobs are open" in told
+    assert f"the disks can't be shown: {type(error).__name__}" in told
 
 
 def test_a_file_system_that_is_away_is_told_and_holds_up_nothing(bench):

@@ -7,9 +7,11 @@ import pytest
 from kraken_dagster.domain.errors import (
     BackupDamaged,
     BackupUnwritable,
+    ConfigError,
     NotRecorded,
     RestoreRefused,
     UnknownRawFile,
+    UnsafePath,
 )
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.restore import restore
@@ -19,6 +21,7 @@ from kraken_dagster_tests.retention_cases import (
     content,
     created,
     done,
+    fields,
     files_in,
     flip_a_bit,
     move_all,
@@ -70,6 +73,28 @@ def test_something_else_under_that_name_is_never_replaced(world, target, name):
     with pytest.raises(RestoreRefused, match="something else"):
         restore(world, name, target)
     assert (target / name).read_text() == "a stranger's"
+
+
+def test_no_id_and_no_link_leads_out_of_the_folder(world, target, tmp_path):
+    raw_file = moved(world, "thermo1", "a.raw")
+    backup = world.backup_folder(raw_file)
+    (backup / "sub").mkdir()
+    (backup / "a.raw").rename(backup / "sub" / "a.raw")
+    document = {**fields(world, "a.raw"), "_id": "sub/a.raw"}
+    document["file_info"] = {"sub/a.raw": document["file_info"]["a.raw"]}
+    world.store._database["raw_file"].insert_one(document)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (target / "sub").symlink_to(outside)
+    with pytest.raises(UnsafePath):
+        restore(world, "sub/a.raw", target)
+    assert content(outside) == {}
+
+
+def test_a_file_of_an_instrument_that_is_not_configured_any_more_is_told(world, make_world, target):
+    done(world, "thermo1", "a.raw")
+    with pytest.raises(ConfigError, match=r"not in instruments\.yaml: 'thermo1'"):
+        restore(make_world(world.config.only({"bruker1"})), "a.raw", target)
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, lambda path: path.unlink()])

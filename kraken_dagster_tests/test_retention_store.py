@@ -4,13 +4,25 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
+from pymongo.errors import AutoReconnect
 
+from kraken_dagster.clients.pace import Pace
 from kraken_dagster.clients.store import retention
-from kraken_dagster.domain.errors import CopyStalled, LeaseLost, StatusConflict
+from kraken_dagster.domain.errors import (
+    CopyStalled,
+    LeaseLost,
+    StatusConflict,
+    StoreUnavailable,
+)
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status, Step
+from kraken_dagster.domain.trouble import Trouble
+from kraken_dagster.steps.archive import ArchiveOptions, due_for_move
 from kraken_dagster.steps.leases import holding
+from kraken_dagster.steps.purge_plan import plan
 from kraken_dagster.steps.troubles import watched
+from kraken_dagster.steps.verification import Selection, begin, verify_all
 from kraken_dagster_tests.helpers import NOW, lease, record, wait_until
+from kraken_dagster_tests.retention_cases import EVERYTHING, done, moved, purge_all
 
 MOVED = InstrumentFileStatus.MOVED
 
@@ -96,3 +108,84 @@ def test_who_lost_the_lease_has_no_leave(world):
     with holding(world, "x.raw", step=Step.PURGE, run_id="r") as held:
         held.until = world.now() - timedelta(seconds=1)
         assert watched(held, lambda _beat, may_go_on: may_go_on(), stall_s=5, what="x") is False
+
+
+def change_document(world, name, changes):
+    world.store._database["raw_file"].update_one({"_id": name}, changes)
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"created_at": "2026-01-01T00:00:00"},
+        {"created_at": "soon"},
+        {"updated_at_": "2026-01-01T00:00:00"},
+        {"file_info": {"a.raw": [float("inf"), "x"]}},
+    ],
+)
+def test_one_odd_document_stops_no_other(world, odd, is_moved):
+    (moved if is_moved else done)(world, "thermo1", "a.raw")
+    moved(world, "thermo1", "b.raw")
+    done(world, "thermo1", "c.raw")
+    change_document(world, "a.raw", {"$set": odd, "$unset": {"verified_at": ""}})
+    change_document(world, "b.raw", {"$unset": {"verified_at": ""}})
+    now = world.now()
+    due = due_for_move(world, "thermo1", now, options=ArchiveOptions())
+    assert [item.id for item in due] == ["c.raw"]
+    found = plan(world, "thermo1", now=now, options=EVERYTHING)
+    assert [item.raw_file_id for item in found.to_delete] == ["b.raw"]
+    todo = begin(world, Selection((), ("thermo1",)))
+    verdicts = {
+        item.raw_file_id: str(item.verdict)
+        for item in verify_all(world, todo, run_id="v", pace=Pace())
+    }
+    assert verdicts == {"a.raw": "skipped", "b.raw": "verified", "c.raw": "verified"}
+    assert [item.raw_file_id for item in purge_all(world, "thermo1").deleted] == ["b.raw"]
+
+
+def test_an_older_document_of_alphakraken_is_due_for_a_move_too(world):
+    done(world, "thermo1", "a.raw")
+    change_document(
+        world, "a.raw", {"$unset": {"backup_status": ""}, "$set": {"instrument_file_status": "new"}}
+    )
+    due = due_for_move(world, "thermo1", world.now(), options=ArchiveOptions())
+    assert [item.id for item in due] == ["a.raw"]
+
+
+@pytest.mark.parametrize("failed_too", [False, True])
+def test_a_file_in_trouble_is_asked_for_once_its_time_has_come(world, failed_too):
+    done(world, "thermo1", "x.raw")
+    retention, now = world.store.retention, world.now()
+
+    def asked_for(**later):
+        found = retention.to_move("thermo1", now=now + timedelta(**later), failed_too=failed_too)
+        return [item.id for item in found]
+
+    assert asked_for() == ["x.raw"]
+    trouble = Trouble(problem="busy", at=now, retry_at=now + timedelta(minutes=1))
+    raw_file = world.store.raw_files.get("x.raw")
+    retention.note(raw_file, "archive", trouble, now=now, run_id="r")
+    assert asked_for() == []
+    assert asked_for(minutes=1) == ["x.raw"]
+    refused = Trouble(problem="look at it", at=now)
+    retention.note(raw_file, "archive", refused, now=now, run_id="r")
+    assert asked_for(days=999) == []
+    count, one = retention.unmovable("thermo1")
+    assert (count, one.id, one.archive) == (1, "x.raw", refused)
+    retention.clear(raw_file, now=now, note="retry")
+    assert retention.unmovable("thermo1") == (0, None)
+    assert asked_for() == ["x.raw"]
+
+
+def test_mongodb_that_goes_away_while_files_are_gone_through_is_told_in_words(world, monkeypatch):
+    moved(world, "thermo1", "a.raw")
+    found = world.store.retention.moved("thermo1")
+
+    class Away:
+        def find(self, *_query):
+            raise AutoReconnect("gone")
+
+    monkeypatch.setattr(world.store.retention, "_collection", Away())
+    with pytest.raises(StoreUnavailable):
+        next(found)

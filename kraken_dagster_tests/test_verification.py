@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from bson import ObjectId
 
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.errors import BackupUnwritable, UnknownRawFile
@@ -82,6 +83,41 @@ def test_a_mismatch_stops_nothing(three):
     flip_a_bit(three.backup_folder(raw_file) / "a.raw")
     found = list(outcomes(three, Selection()))
     assert [item.verdict for item in found] == ["mismatch", "verified", "verified"]
+
+
+def test_what_is_named_is_read_although_one_was_stopped_after_it(three):
+    for _ in range(2):
+        found = outcomes(three, Selection(raw_file_ids=("a.raw", "b.raw")))
+        assert next(found).raw_file_id == "a.raw"
+        found.close()
+        three.now.forward(minutes=1)
+        three.store.retention.proven(three.store.raw_files.get("b.raw"), now=three.now())
+        three.store.retention.proven(three.store.raw_files.get("a.raw"), now=three.now())
+        named = begin(three, Selection(raw_file_ids=("a.raw", "b.raw")))
+        assert (len(named.todo), named.resumed) == (2, False)
+        three.now.forward(minutes=1)
+
+
+@pytest.mark.parametrize("name", ["odd", ObjectId()])
+def test_a_document_under_an_odd_id_stops_nothing(three, name):
+    document = {**fields(three, "b.raw"), "_id": name, "file_info": {"odd": [3.0, "0" * 32]}}
+    document.pop("verified_at")
+    three.store._database["raw_file"].insert_one(document)
+    found = list(outcomes(three, Selection(instruments=("thermo1",))))
+    assert [item.verdict for item in found] == ["unreadable", *["verified"] * 3]
+
+
+def test_a_mismatch_is_told_again_by_one_that_goes_on(three):
+    raw_file = three.store.raw_files.get("a.raw")
+    flip_a_bit(three.backup_folder(raw_file) / "a.raw")
+    found = outcomes(three, Selection())
+    assert next(found).verdict is Verdict.MISMATCH
+    assert next(found).verdict is Verdict.VERIFIED
+    three.now.forward(minutes=1)
+    found.close()
+    found = list(outcomes(three, Selection()))
+    assert ids(found) == ["a.raw", "c.raw"]
+    assert [item.verdict for item in found] == ["mismatch", "verified"]
 
 
 def test_a_store_that_goes_away_stops_it_and_it_goes_on_later(three):

@@ -1,13 +1,18 @@
 """Backups that are read again: what is proven, what is found, and what that changes."""
 
+import errno
 import os
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from kraken_dagster.clients import handles
 from kraken_dagster.clients.pace import Pace
-from kraken_dagster.domain.errors import BackupDamaged, BackupUnwritable
+from kraken_dagster.domain.errors import BackupDamaged, BackupUnwritable, CopyStalled
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
+from kraken_dagster.steps import purge_plan
+from kraken_dagster.steps import verify as steps_verify
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.quant import submit_jobs
 from kraken_dagster.steps.retry import retry
@@ -75,7 +80,124 @@ def test_a_mismatch_is_an_error_and_blocks_any_purge(world, damage, words, membe
     assert (after.status, after.backup_status) == (Status.ERROR, "copying_failed")
     assert after.status_details in outcome.reason
     assert purge_all(world, "bruker1").deleted == ()
-    assert verify(world, "x.d").verdict is Verdict.SKIPPED
+
+
+def test_a_backup_that_is_known_to_be_damaged_is_read_again_and_nothing_else_happens(world):
+    moved(world, "thermo1", "x.raw")
+    flip_a_bit(backup_of(world, "x.raw"))
+    assert verify(world, "x.raw").verdict is Verdict.MISMATCH
+    before = fields(world, "x.raw")
+    assert verify(world, "x.raw").verdict is Verdict.MISMATCH
+    flip_a_bit(backup_of(world, "x.raw"))  # somebody brings it back from a tape
+    outcome = verify(world, "x.raw")
+    assert outcome.verdict is Verdict.VERIFIED
+    assert "it counts as damaged until `kraken retry`" in outcome.reason
+    after = fields(world, "x.raw")
+    changes = {"updated_at_": 0, "verified_at": 0}
+    assert {**after, **changes} == {**before, **changes}
+
+
+def test_a_first_backup_that_failed_is_no_damage(world):
+    done(world, "thermo1", "x.raw")
+    changes = {"status": "error", "backup_status": "copying_failed"}
+    world.store._database["raw_file"].update_one(
+        {"_id": "x.raw"}, {"$set": changes, "$unset": {"backed_up_at": ""}}
+    )
+    assert verify(world, "x.raw").verdict is Verdict.SKIPPED
+
+
+@pytest.mark.parametrize("name", ["odd", "sub/x.raw"])
+def test_a_document_under_an_odd_id_is_told_and_changes_no_status(world, name):
+    done(world, "thermo1", "x.raw")
+    document = {**fields(world, "x.raw"), "_id": name, "file_info": {name: [3.0, "0" * 32]}}
+    world.store._database["raw_file"].insert_one(document)
+    assert verify(world, name).verdict is Verdict.UNREADABLE
+    assert fields(world, name)["status"] == "done_not_quanted"
+
+
+def test_an_error_that_nobody_expected_is_this_file_s_own(world, monkeypatch):
+    done(world, "thermo1", "x.raw")
+
+    def odd(*_args, **_changes):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr("kraken_dagster.steps.verify.read_all", odd)
+    outcome = verify(world, "x.raw")
+    assert outcome.verdict is Verdict.UNREADABLE
+    assert "ZeroDivisionError: odd" in outcome.reason
+
+
+def test_a_backup_store_that_can_not_even_be_looked_at_is_away(world, monkeypatch):
+    done(world, "thermo1", "x.raw")
+    root, stat = world.config.locations.backup.path, Path.stat
+
+    def stale(self, **options):
+        if self == root:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    with pytest.raises(BackupUnwritable, match="Stale file handle"):
+        verify(world, "x.raw")
+
+
+@pytest.mark.parametrize("of_the_store", [False, True])
+def test_a_file_that_hangs_is_told_and_a_store_that_hangs_is_away(world, monkeypatch, of_the_store):
+    done(world, "thermo1", "x.raw")
+    of = world.config.instruments["thermo1"]
+    world.config.instruments["thermo1"] = of.model_copy(update={"copy_stall_s": 0.2})
+    comes_back = Event()
+    monkeypatch.setattr(handles, "digest_of", lambda *_args, **_options: comes_back.wait())
+    if of_the_store:
+        require_store, asked = purge_plan.require_store, []
+
+        def hangs_later(*args):
+            asked.append(args)
+            return require_store(*args) if len(asked) == 1 else comes_back.wait()
+
+        monkeypatch.setattr(purge_plan, "require_store", hangs_later)
+        with pytest.raises(CopyStalled):
+            verify(world, "x.raw")
+    else:
+        outcome = verify(world, "x.raw")
+        assert outcome.verdict is Verdict.UNREADABLE
+        assert "gives no answer" in outcome.reason
+    comes_back.set()
+    after = world.store.raw_files.get("x.raw")
+    assert (after.status, after.is_backed_up) == (Status.DONE_NOT_QUANTED, True)
+
+
+def test_what_hung_and_comes_back_writes_no_manifest(world, monkeypatch):
+    done(world, "thermo1", "x.raw")
+    of = world.config.instruments["thermo1"]
+    world.config.instruments["thermo1"] = of.model_copy(update={"copy_stall_s": 0.2})
+    manifest = backup_of(world, "x.raw").with_name("x.raw.md5")
+    manifest.unlink()
+    comes_back, has_ended, digest_of = Event(), Event(), handles.digest_of
+
+    def hangs(handle, **options):
+        comes_back.wait()
+        return digest_of(handle, **options)
+
+    def settles(*args):
+        written = settle(*args)
+        has_ended.set()
+        return written
+
+    settle = steps_verify._settle_manifest
+    monkeypatch.setattr(handles, "digest_of", hangs)
+    monkeypatch.setattr(steps_verify, "_settle_manifest", settles)
+    assert verify(world, "x.raw").verdict is Verdict.UNREADABLE
+    comes_back.set()
+    assert has_ended.wait(10)
+    assert not manifest.exists()
+
+
+def test_a_file_of_an_instrument_that_is_not_configured_any_more_is_told(world, make_world):
+    done(world, "thermo1", "x.raw")
+    outcome = verify(make_world(world.config.only({"bruker1"})), "x.raw")
+    assert outcome.verdict is Verdict.SKIPPED
+    assert "not in instruments.yaml: 'thermo1'" in outcome.reason
 
 
 def test_a_manifest_that_says_otherwise_is_a_mismatch(world):

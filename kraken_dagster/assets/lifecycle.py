@@ -16,7 +16,7 @@ from kraken_dagster.assets.common import make_world
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import KrakenError
-from kraken_dagster.domain.raw_file import partition_key
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, partition_key
 from kraken_dagster.failures import NothingToDo, dagster_errors
 from kraken_dagster.partitions import BACKUP, DIGESTS_MATCH, RAW_FILE, asset_key, op_name
 from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive
@@ -25,7 +25,7 @@ from kraken_dagster.steps.purge import PurgeOutcome, purge
 from kraken_dagster.steps.purge_file import Purged
 from kraken_dagster.steps.purge_plan import PurgeOptions, PurgePlan, plan
 from kraken_dagster.steps.verification import Verification, scrub_due, verify_all
-from kraken_dagster.steps.verify import Verdict, VerifyOutcome
+from kraken_dagster.steps.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
@@ -66,7 +66,8 @@ def archive_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
             context.log.info(options.off or f"{len(outcomes)} files were due")
             for outcome in outcomes:
                 context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
-                yield _moved(instrument_id, outcome)
+                if _is_news(outcome):
+                    yield _moved(instrument_id, outcome)
         _fail([f"{it.raw_file.id!r}: {it.reason}" for it in outcomes if _is_refused(it)])
 
     return archive_files
@@ -75,6 +76,12 @@ def archive_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
 def _is_refused(outcome: MoveOutcome) -> bool:
     """What time cures is tried again, and is no failure of the run."""
     return outcome.problem is not None and not outcome.problem.transient
+
+
+def _is_news(outcome: MoveOutcome) -> bool:
+    """Not what is put off: it is tried again, and again."""
+    stands_there = outcome.raw_file.instrument_file_status is InstrumentFileStatus.INITIAL
+    return not stands_there or _is_refused(outcome)
 
 
 def _moved(instrument_id: str, outcome: MoveOutcome) -> dg.AssetObservation:
@@ -97,8 +104,10 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
 
         instruments: list[str] = Field(default_factory=list)
         dry_run: bool = False
-        min_free_space_gb: float | None = None
-        min_file_age_to_remove_in_days: float | None = None
+        min_free_space_gb: float | None = Field(default=None, allow_inf_nan=False)
+        min_file_age_to_remove_in_days: float | None = Field(
+            default=None, ge=0, allow_inf_nan=False
+        )
         remove_files: bool | None = None
 
     @dg.op(
@@ -112,7 +121,7 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
-    ) -> Iterator[dg.AssetObservation]:
+    ) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
         with dagster_errors():
             world = make_world(kraken_config, store, cluster, storage)
         given = config.model_dump(exclude={"instruments", "dry_run"}, exclude_none=True)
@@ -122,10 +131,16 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
                 wrong.append(f"{instrument_id}: no such instrument here")
                 continue
             options = replace(PurgeOptions.of(world.instrument(instrument_id)), **given)
-            if config.dry_run:
-                _planned(context, world, instrument_id, options, wrong)
-            else:
-                yield from _purged(context, world, instrument_id, options, wrong)
+            try:
+                if config.dry_run:
+                    _planned(context, world, instrument_id, options)
+                else:
+                    yield from _purged(context, world, instrument_id, options, wrong)
+            except KrakenError as error:
+                wrong.append(f"{instrument_id}: {error}")
+            except Exception as error:
+                context.log.exception(f"{instrument_id}: nobody expected this")
+                wrong.append(f"{instrument_id}: {type(error).__name__}: {error}")
         _fail(wrong)
 
     return purge_instruments
@@ -136,13 +151,8 @@ def _planned(
     world: World,
     instrument_id: str,
     options: PurgeOptions,
-    wrong: list[str],
 ) -> None:
-    try:
-        found = plan(world, instrument_id, now=world.now(), options=options)
-    except KrakenError as error:
-        wrong.append(f"{instrument_id}: {error}")
-        return
+    found = plan(world, instrument_id, now=world.now(), options=options)
     context.log.info(f"{instrument_id}, dry run: {_plan_in_words(found)}")
     for item in found.to_delete:
         context.log.info(f"{instrument_id}: would delete {item.raw_file_id!r}, {item.size_bytes} B")
@@ -166,20 +176,19 @@ def _purged(
     instrument_id: str,
     options: PurgeOptions,
     wrong: list[str],
-) -> Iterator[dg.AssetObservation]:
-    """One instrument; what is wrong with it stops no other."""
+) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
     lease_s = world.instrument(instrument_id).lease_s
     with _alone(context, world, purge_of(instrument_id), lease_s) as ours:
         if not ours:
             return
-        try:
-            outcome = purge(world, instrument_id, run_id=context.run.run_id, options=options)
-        except KrakenError as error:
-            wrong.append(f"{instrument_id}: {error}")
-            return
+        outcome = purge(world, instrument_id, run_id=context.run.run_id, options=options)
     context.log.info(f"{instrument_id}: {outcome.reason}")
     for kept in outcome.kept:
         context.log.info(f"{instrument_id}: kept {kept.raw_file_id!r}: {kept.reason}")
+        if kept.damaged:
+            wrong.append(f"{kept.raw_file_id!r}: {kept.reason}")
+            damage = VerifyOutcome(kept.raw_file_id, Verdict.MISMATCH, kept.reason)
+            yield from verified(instrument_id, damage)
     if not outcome.enough:
         wrong.append(f"{instrument_id}: {outcome.reason}")
     yield from (_deleted(instrument_id, outcome, item) for item in outcome.deleted)
@@ -207,8 +216,10 @@ def scrub_op(config: KrakenConfig) -> dg.OpDefinition:
     class ScrubConfig(dg.Config):
         """What is left open is taken from instruments.yaml."""
 
-        scrub_every_days: float | None = None
-        scrub_mb_per_s: float = config.defaults.scrub_mb_per_s
+        scrub_every_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+        scrub_mb_per_s: float = Field(
+            default=config.defaults.scrub_mb_per_s, gt=0, allow_inf_nan=False
+        )
 
     @dg.op(
         name="scrub_backups",
@@ -237,8 +248,9 @@ def scrub_op(config: KrakenConfig) -> dg.OpDefinition:
                     context.log.info(f"{outcome.raw_file_id!r}: {outcome.reason}")
                     if outcome.verdict in (Verdict.MISMATCH, Verdict.UNREADABLE):
                         wrong.append(f"{outcome.raw_file_id!r}: {outcome.reason}")
-                    instrument_id = world.store.raw_files.get(outcome.raw_file_id).instrument_id
-                    yield from verified(instrument_id, outcome)
+                    if outcome.verdict in PROOFS:
+                        file = world.store.raw_files.get(outcome.raw_file_id)
+                        yield from verified(file.instrument_id, outcome)
         _fail(wrong)
 
     return scrub_backups
@@ -254,7 +266,7 @@ def _due_until_tomorrow(world: World, every_days: float | None) -> Verification:
 
 def verified(instrument_id: str, outcome: VerifyOutcome) -> Iterator[dg.AssetCheckEvaluation]:
     """The check of the backup that was read, if that told anything."""
-    if outcome.verdict not in (Verdict.VERIFIED, Verdict.MISMATCH):
+    if outcome.verdict not in PROOFS:
         return
     yield dg.AssetCheckEvaluation(
         asset_key=asset_key(instrument_id, BACKUP),

@@ -83,7 +83,9 @@ def exists(path: Path) -> bool:
 
 def require_root(root: Path) -> None:
     """Raises BackupUnwritable unless the folder is there: what isn't mounted is never made up."""
-    if not root.is_dir():
+    with target_errors(root):  # the mount of a server that is gone is neither there nor not there
+        there = root.is_dir()
+    if not there:
         raise BackupUnwritable(
             "The backup store is not there",
             file=root,

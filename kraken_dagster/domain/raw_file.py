@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
@@ -57,7 +57,7 @@ FINAL = frozenset(
 OPEN_ACQUISITION = frozenset({Status.QUEUED_FOR_MONITORING, Status.MONITORING_ACQUISITION})
 BACKUP_UNDER_WAY = frozenset({Status.CHECKSUMMING, Status.CHECKSUMMING_DONE, Status.COPYING})
 
-_AFTER_BACKUP = frozenset(
+AFTER_BACKUP = frozenset(
     {
         Status.COPYING_DONE,
         Status.COMPUTING_MSQC,
@@ -197,7 +197,7 @@ class Lease(BaseModel):
     run_id: str
     host: str
     step: str
-    until: datetime
+    until: AwareDatetime
 
     def is_live(self, now: datetime) -> bool:
         return self.until > now
@@ -217,7 +217,10 @@ class DecidedSettings(BaseModel):
 
 
 class RawFile(BaseModel):
-    """A document of the collection `raw_file`. Sizes in bytes, dates in UTC."""
+    """A document of the collection `raw_file`. Sizes in bytes, dates in UTC.
+
+    A date without a time zone is none that Kraken or AlphaKraken writes, and can't be compared.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -233,20 +236,20 @@ class RawFile(BaseModel):
     backup_base_path: str | None = None
     backup_status: BackupStatus | None = None
     instrument_file_status: InstrumentFileStatus | None = None
-    created_at: datetime
-    created_at_: datetime
-    updated_at_: datetime
+    created_at: AwareDatetime
+    created_at_: AwareDatetime
+    updated_at_: AwareDatetime
     acquisition: dict[str, Any] = Field(default_factory=dict)
     attempts: dict[str, int] = Field(default_factory=dict)
     failures: int = 0
-    retry_at: datetime | None = None
+    retry_at: AwareDatetime | None = None
     lease: Lease | None = None
     quant_settings: list[DecidedSettings] = Field(default_factory=list)
     history: list[dict[str, Any]] = Field(default_factory=list)
-    backed_up_at: datetime | None = None
-    verified_at: datetime | None = None  # when every byte of the backup was last proven
+    backed_up_at: AwareDatetime | None = None
+    verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
-    gone_at: datetime | None = None  # when it was found that the instrument has nothing of it
+    gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it
     archive: Trouble | None = None
     purge: Trouble | None = None
     purge_intent: PurgeIntent | None = None
@@ -255,7 +258,7 @@ class RawFile(BaseModel):
     @property
     def is_backed_up(self) -> bool:
         if self.backup_status is None:  # AlphaKraken's older documents have but these two
-            return bool(self.file_info) and self.status in _AFTER_BACKUP
+            return bool(self.file_info) and self.status in AFTER_BACKUP
         return self.backup_status in BACKED_UP
 
     @property

@@ -56,9 +56,8 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
 
 
 def _troubles(world: World, instrument_id: str) -> str:
-    found = [item for item in world.store.retention.troubled(instrument_id) if item.archive]
-    if not found:
+    count, one = world.store.retention.unmovable(instrument_id)
+    if one is None:
         return ""
-    first = found[0]
-    assert first.archive is not None
-    return f"; {len(found)} can't be moved, {first.id!r}: {first.archive.in_words()}"
+    why = one.status_details if one.archive is None else one.archive.in_words()
+    return f"; {count} can't be moved, {one.id!r}: {why}"

@@ -42,7 +42,7 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
             world = make_world(config, store, cluster, storage)
             found = poll(world, slots=slots_of_all_engines(context.instance, config))
             requests = _requests(context, world, found, set(job_names))
-            problems = [*found.problems, *show_disks(context.instance, world)]
+            problems = [*found.problems, *_show_disks(context.instance, world)]
         except StoreUnavailable as error:
             return dg.SkipReason(str(error))
         for problem in problems:
@@ -53,6 +53,14 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
         return dg.SkipReason(f"{found.open_jobs} jobs are open, nothing to collect{told}")
 
     return cluster_jobs
+
+
+def _show_disks(instance: dg.DagsterInstance, world: World) -> list[str]:
+    """Shows the disks; what goes wrong with that is a problem that is told, and stops no job."""
+    try:
+        return show_disks(instance, world)
+    except Exception as error:  # noqa: BLE001
+        return [f"the disks can't be shown: {type(error).__name__}: {error}"]
 
 
 def _requests(

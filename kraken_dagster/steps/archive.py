@@ -67,7 +67,7 @@ def due_for_move(
     options = options or ArchiveOptions.of(world.instrument(instrument_id))
     if options.off:
         return []
-    found = world.store.retention.to_move(instrument_id, failed_too=options.move_failed)
+    found = world.store.retention.to_move(instrument_id, now=now, failed_too=options.move_failed)
     return [item for item in found if _why_not(item, now, options) is None]
 
 

@@ -1,9 +1,11 @@
 """How full the disks are: the backup store's and the output's are looked at here, the instruments'
 by their watchers. What is found is in `kraken_status`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from kraken_dagster.domain.errors import FolderError
 from kraken_dagster.steps.world import World
@@ -29,7 +31,8 @@ def look_at_file_systems(world: World) -> list[str]:
     now, wrong = world.now(), []
     for name in FILE_SYSTEMS:
         known = world.store.board.file_system(name)
-        if known is not None and now - known["updated_at_"] < _LOOK_EVERY:
+        seen_at = None if known is None else known.get("updated_at_")
+        if isinstance(seen_at, datetime) and now - seen_at < _LOOK_EVERY:
             continue
         root: Path = getattr(world.config.locations, name).path
         try:
@@ -51,9 +54,18 @@ def to_show(world: World) -> list[Disk]:
     for name in (*FILE_SYSTEMS, *world.config.instruments):
         board = world.store.board
         known = board.file_system(name) if name in FILE_SYSTEMS else board.get(name)
-        if known is None or known.get("free_space_gb") is None or known.get("status") != "ok":
-            continue
-        if world.store.board.may_show(known, every=_SHOW_EVERY, now=now):
-            free, total = float(known["free_space_gb"]), known.get("total_space_gb")
-            found.append(Disk(name, free, total, known["updated_at_"]))
+        disk = None if known is None else _disk(name, known)
+        if disk is not None and board.may_show(known, every=_SHOW_EVERY, now=now):
+            found.append(disk)
     return found
+
+
+def _disk(name: str, known: Mapping[str, Any]) -> Disk | None:
+    """None where there are no figures, or none that Kraken writes."""
+    free, total = known.get("free_space_gb"), known.get("total_space_gb")
+    seen_at = known.get("updated_at_")
+    if known.get("status") != "ok" or not isinstance(seen_at, datetime):
+        return None
+    if not isinstance(free, int | float) or not isinstance(total, int | float | None):
+        return None
+    return Disk(name, float(free), total, seen_at)

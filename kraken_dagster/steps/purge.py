@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from kraken_dagster.domain.errors import (
@@ -33,7 +34,7 @@ from kraken_dagster.steps.world import World
 class PurgeOutcome:
     """What a purge deleted, what it left and why; sizes in bytes.
 
-    `enough`: as much is free as shall be, or the purge is off.
+    `enough`: as much is free as shall be, or the purge is off. `error`: what ended it before that.
     """
 
     instrument_id: str
@@ -44,6 +45,7 @@ class PurgeOutcome:
     kept: tuple[NotDeleted, ...]
     enough: bool
     reason: str
+    error: KrakenError | None = None
 
     @property
     def freed_bytes(self) -> int:
@@ -61,6 +63,7 @@ def purge(
         FolderError, CopyStalled, InstrumentBusy: the instrument is away.
         BackupUnwritable: the backup store is away.
         StoreUnavailable
+        Only while nothing was found out of any file; after that it is in the outcome.
     """
     options = options or PurgeOptions.of(world.instrument(instrument_id))
     if options.off:
@@ -72,13 +75,14 @@ def purge(
             instrument_id, details=str(error), enough=False, free_bytes=None, now=world.now()
         )
         raise
-    world.store.board.disk_purged(
-        instrument_id,
-        details=outcome.reason,
-        enough=outcome.enough,
-        free_bytes=outcome.free_after_bytes,
-        now=world.now(),
-    )
+    with suppress(StoreError) if outcome.error else nullcontext():
+        world.store.board.disk_purged(
+            instrument_id,
+            details=outcome.reason,
+            enough=outcome.enough,
+            free_bytes=outcome.free_after_bytes,
+            now=world.now(),
+        )
     return outcome
 
 
@@ -88,23 +92,33 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
     require_backup_store(world, instrument_id)
     deleted: list[Purged] = []
     kept: list[NotDeleted] = []
-    for raw_file in _candidates(world, instrument_id, options):
-        if goal.missing <= 0 and raw_file.purge_intent is None:
-            break
-        reason = why_not_purge(
-            raw_file, now=world.now(), min_age_days=options.min_file_age_to_remove_in_days
-        )
-        if reason is not None:
-            kept.append(NotDeleted(raw_file.id, reason))
-            continue
-        found = _one(world, raw_file, run_id)
-        if isinstance(found, NotDeleted):
-            kept.append(found)
-        else:
-            deleted.append(found)
-        freed = found.size_bytes if isinstance(found, Purged) else 0
-        goal = goal.after(freed, measured=measured_free_bytes(world, instrument_id))
-    after = measured_free_bytes(world, instrument_id)
+    error: KrakenError | None = None
+    try:
+        with in_own_words(instrument_id):
+            for raw_file in _candidates(world, instrument_id, options):
+                if goal.missing <= 0 and raw_file.purge_intent is None:
+                    break
+                reason = why_not_purge(
+                    raw_file, now=world.now(), min_age_days=options.min_file_age_to_remove_in_days
+                )
+                if reason is not None:
+                    kept.append(NotDeleted(raw_file.id, reason))
+                    continue
+                found = _one(world, raw_file, run_id)
+                if isinstance(found, NotDeleted):
+                    kept.append(found)
+                else:
+                    deleted.append(found)
+                freed = found.size_bytes if isinstance(found, Purged) else 0
+                goal = goal.after(freed, measured=measured_free_bytes(world, instrument_id))
+            after = measured_free_bytes(world, instrument_id)
+        told = _in_words(goal, deleted, kept, after, options)
+    except KrakenError as stopped:
+        if not (deleted or kept):
+            raise
+        freed = sum(item.size_bytes for item in deleted)
+        error, after = stopped, before + freed
+        told = f"{len(deleted)} files purged, {freed} bytes freed; then it was stopped: {error}"
     return PurgeOutcome(
         instrument_id,
         before,
@@ -112,8 +126,9 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
         options.wanted_bytes,
         tuple(deleted),
         tuple(kept),
-        goal.missing <= 0,
-        _in_words(goal, deleted, kept, after, options),
+        goal.missing <= 0 and error is None,
+        told,
+        error,
     )
 
 
@@ -137,7 +152,7 @@ def _one(world: World, raw_file: RawFile, run_id: str) -> Purged | NotDeleted:
     except (FolderError, CopyStalled, StoreError):
         raise  # not this file's own trouble
     except BackupDamaged as error:  # it has the status `error` by now
-        return NotDeleted(raw_file.id, str(error))
+        return NotDeleted(raw_file.id, str(error), damaged=True)
     except KrakenError as error:
         if isinstance(error, BackupUnwritable):
             require_backup_store(world, raw_file.instrument_id)

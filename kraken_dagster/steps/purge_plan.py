@@ -52,8 +52,11 @@ class ToDelete:
 
 @dataclass(frozen=True)
 class NotDeleted:
+    """`damaged`: its backup was just found not to be what was recorded."""
+
     raw_file_id: str
     reason: str
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

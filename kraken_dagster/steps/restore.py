@@ -6,6 +6,7 @@ from pathlib import Path
 from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.copying import CopyPlan, CopyResult, copy_members
 from kraken_dagster.clients.files import Progress
+from kraken_dagster.clients.handles import one_name
 from kraken_dagster.clients.proving import damaged, read_all
 from kraken_dagster.domain.errors import (
     BackupConflict,
@@ -48,6 +49,8 @@ def restore(
 
     Raises:
         NotRecorded: nothing is recorded that the backup could be proven by.
+        UnsafePath: its id is not a name that a folder can have an entry of.
+        ConfigError: its instrument is not configured.
         BackupDamaged: the backup is not what was recorded; nothing was copied.
         BackupUnwritable, CopyStalled: the backup store is away.
         RestoreRefused: the folder doesn't take it.
@@ -55,6 +58,7 @@ def restore(
     """
     raw_file = world.store.raw_files.get(raw_file_id)
     instrument = world.instrument(raw_file.instrument_id)
+    one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
     require_record(instrument.type, raw_file.id, raw_file.file_info)
     if not target.is_dir():
         raise _refused(target, "not a folder", "create it; what isn't mounted is never made up.")

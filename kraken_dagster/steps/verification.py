@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.clients.store.retention import ProofAge
@@ -13,6 +13,7 @@ from kraken_dagster.steps.verify import VerifyOutcome, verify_backup
 from kraken_dagster.steps.world import World
 
 _FORGOTTEN_AFTER = timedelta(days=7)
+_LATER_THAN_ANY = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,23 @@ class Verification:
 def begin(world: World, selection: Selection) -> Verification:
     """Begins a verification; what was proven since an unfinished one began is left out.
 
+    Raw files that are named are read, whatever was read before.
+
     Raises:
         UnknownRawFile, StoreUnavailable
     """
     now = world.now()
     found = _found(world, selection)
-    began_at = world.store.retention.begin_verification(
-        selection.key, selection.in_words(), now=now, forgotten_before=now - _FORGOTTEN_AFTER
-    )
+    began_at = now
+    if not selection.raw_file_ids:
+        began_at = world.store.retention.begin_verification(
+            selection.key, selection.in_words(), now=now, forgotten_before=now - _FORGOTTEN_AFTER
+        )
     limit = began_at
     if selection.older_than_days is not None:
         limit -= span(days=selection.older_than_days)
+    elif selection.raw_file_ids:
+        limit = _LATER_THAN_ANY
     todo = [
         item.raw_file_id for item in found if item.verified_at is None or item.verified_at < limit
     ]

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.files import PART_PREFIX
-from kraken_dagster.clients.handles import Folder, walk
+from kraken_dagster.clients.handles import Folder, one_name, walk
 from kraken_dagster.clients.manifest import manifest_path, manifest_text, write_manifest
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.clients.proving import damaged, read_all
@@ -17,26 +16,31 @@ from kraken_dagster.domain.errors import (
     BackupDamaged,
     BackupFull,
     BackupUnwritable,
+    ConfigError,
+    KrakenError,
     LeaseHeld,
     LeaseLost,
-    NotRecorded,
     StatusConflict,
-    UnsafePath,
+    UnknownRawFile,
 )
-from kraken_dagster.domain.raw_file import FINAL, RawFile, Step
+from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Step
 from kraken_dagster.domain.retention import require_record
 from kraken_dagster.domain.vendors import RULES, VendorRules
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.purge_plan import require_backup_store
+from kraken_dagster.steps.troubles import in_own_words, watched
 from kraken_dagster.steps.world import World
 
 
 class Verdict(StrEnum):
     VERIFIED = "verified"
-    MISMATCH = "mismatch"  # the file has status `error` by now
+    MISMATCH = "mismatch"  # the file has status `error` by now, or had it before
     UNREADABLE = "unreadable"  # or not recorded; which says nothing about what is there
     SKIPPED = "skipped"
+
+
+PROOFS = (Verdict.VERIFIED, Verdict.MISMATCH)  # which tell how the backup is
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,16 @@ def verify_backup(
     """Reads every byte of a backup, at a bounded rate, and compares it with what is known of it.
 
     A manifest that is missing is written anew, from the record that the bytes have just proven.
+    A backup that is known to be damaged is read too: somebody may have mended it.
 
     Raises:
         BackupUnwritable, CopyStalled: the backup store is away, which says nothing about it.
-        UnknownRawFile, StoreUnavailable
+        StoreUnavailable
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
+    try:
+        raw_file = world.store.raw_files.get(raw_file_id)
+    except UnknownRawFile as error:  # it is gone since, or its id is none that Kraken writes
+        return VerifyOutcome(raw_file_id, Verdict.UNREADABLE, str(error))
     if reason := _why_not(raw_file):
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
     try:
@@ -76,16 +84,24 @@ def verify_backup(
             if reason := _why_not(held.raw_file):
                 return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
             return _verify(world, held, run_id, pace, on_bytes)
-    except (LeaseHeld, LeaseLost, StatusConflict) as error:
+    except (ConfigError, LeaseHeld, LeaseLost, StatusConflict) as error:
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, str(error))
 
 
 def _why_not(raw_file: RawFile) -> str | None:
     if raw_file.status not in FINAL:
         return f"it is still worked on: {raw_file.status}"
-    if not raw_file.is_backed_up or not raw_file.file_info:
+    if raw_file.unreadable is not None:
+        return raw_file.status_details
+    if not raw_file.file_info or not (raw_file.is_backed_up or _was_damaged(raw_file)):
         return f"no backup of it is recorded: {raw_file.backup_status or 'nothing'}"
     return None
+
+
+def _was_damaged(raw_file: RawFile) -> bool:
+    """Whether there was a backup that was found not to be what was recorded."""
+    had_one = raw_file.backed_up_at is not None or raw_file.ended_as is not None
+    return had_one and raw_file.backup_status is BackupStatus.COPYING_FAILED
 
 
 def _verify(
@@ -94,37 +110,47 @@ def _verify(
     raw_file = held.raw_file
     require_backup_store(world, raw_file.instrument_id)
 
-    def read(beat: Callable[[int], None]) -> VerifyOutcome:
+    def read(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> VerifyOutcome:
         def took(count: int) -> None:
             beat(count)
             on_bytes(count)
             pace.took(count, beat)
 
-        return _read(world, raw_file, took)
+        return _read(world, raw_file, took, may_go_on)
 
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     try:
-        outcome = beating(read, stall_s=stall_s, what=world.backup_folder(raw_file) / raw_file.id)
-    except (NotRecorded, UnsafePath) as error:
-        return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
+        with in_own_words(raw_file.id):
+            path = world.backup_folder(raw_file) / raw_file.id
+            outcome = watched(held, read, stall_s=stall_s, what=path)
     except BackupDamaged as error:
         require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
-        record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
+        if raw_file.is_backed_up:
+            record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
         return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
-    except BackupUnwritable as error:
+    except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
         require_backup_store(world, raw_file.instrument_id)
         return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
     held.require()
     world.store.retention.proven(raw_file, now=world.now())
+    if not raw_file.is_backed_up:
+        whole = f"{outcome.reason}; it counts as damaged until `kraken retry`"
+        return replace(outcome, reason=whole)
     return outcome
 
 
-def _read(world: World, raw_file: RawFile, on_bytes: Callable[[int], None]) -> VerifyOutcome:
+def _read(
+    world: World,
+    raw_file: RawFile,
+    on_bytes: Callable[[int], None],
+    may_write: Callable[[], bool],
+) -> VerifyOutcome:
     folder, recorded = world.backup_folder(raw_file), raw_file.file_info
     vendor = world.instrument(raw_file.instrument_id).type
+    one_name(raw_file.id)
     require_record(vendor, raw_file.id, recorded)
     facts = read_all(folder, recorded, on_bytes=on_bytes)
-    written = _settle_manifest(folder, raw_file)
+    written = _settle_manifest(folder, raw_file, may_write)
     extra = _extra(folder, raw_file, RULES[vendor])
     size = sum(fact.size or 0 for fact in facts.values())
     parts = [f"{len(facts)} files, {size} bytes, equal to their record"]
@@ -137,10 +163,11 @@ def _read(world: World, raw_file: RawFile, on_bytes: Callable[[int], None]) -> V
     )
 
 
-def _settle_manifest(folder: Path, raw_file: RawFile) -> bool:
+def _settle_manifest(folder: Path, raw_file: RawFile, may_write: Callable[[], bool]) -> bool:
     """Whether the manifest had to be written; one that says something else is damage.
 
-    Where the store is mounted read-only a missing one stays missing.
+    Where the store is mounted read-only a missing one stays missing; so it does where this hung,
+    and was given up.
     """
     path = manifest_path(folder, raw_file.id, raw_file.file_info)
     with target_errors(path):
@@ -148,6 +175,8 @@ def _settle_manifest(folder: Path, raw_file: RawFile) -> bool:
             if path.is_symlink() or path.read_bytes() != manifest_text(raw_file.file_info).encode():
                 raise damaged(path, "what MongoDB has recorded", "a manifest that says otherwise")
             return False
+    if not may_write():
+        return False
     with suppress(BackupUnwritable, BackupFull):
         write_manifest(folder, raw_file.id, raw_file.file_info)
         return True

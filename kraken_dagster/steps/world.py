@@ -9,7 +9,7 @@ from kraken_dagster.clients.listing import list_folder
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import InstrumentEntry, KrakenConfig
 from kraken_dagster.domain.engines import SlurmEngine
-from kraken_dagster.domain.errors import UnsafePath
+from kraken_dagster.domain.errors import ConfigError, UnsafePath
 from kraken_dagster.domain.ports import Engine, FolderLister
 from kraken_dagster.domain.quant import QuantJob
 from kraken_dagster.domain.raw_file import RawFile
@@ -46,6 +46,16 @@ class World:
     now: Callable[[], datetime] = field(default=utc_now)
 
     def instrument(self, instrument_id: str) -> InstrumentEntry:
+        """
+        Raises:
+            ConfigError: it isn't configured (any more), and its files are.
+        """
+        if instrument_id not in self.config.instruments:
+            raise ConfigError(
+                "The instrument of this file is not in instruments.yaml",
+                file=instrument_id,
+                next_step="add it there, with its `type`; its folder need not be there.",
+            )
         return self.config.instrument(instrument_id)
 
     def instrument_folder(self, instrument_id: str) -> Path:

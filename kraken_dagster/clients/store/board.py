@@ -90,7 +90,7 @@ class StatusBoard:
     def may_show(self, known: Document, *, every: timedelta, now: datetime) -> bool:
         """Whether an entity's figures are to be shown anew; of several who ask at once one may."""
         before = known.get("shown_at")
-        if before is not None and now - before < every:
+        if isinstance(before, datetime) and now - before < every:
             return False
         result = self._collection.update_one(
             {"_id": known["_id"], "shown_at": before}, {"$set": {"shown_at": now}}

@@ -336,7 +336,7 @@ def parse(document: Document) -> RawFile:
     """
     try:
         return _parse(document)
-    except (ValidationError, TypeError, ValueError) as error:
+    except (ValidationError, TypeError, ValueError, OverflowError) as error:
         where, told = _what_is_unreadable(error)
         return RawFile(
             id=str(document["_id"]),

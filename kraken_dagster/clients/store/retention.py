@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
@@ -17,6 +18,7 @@ from kraken_dagster.clients.store.raw_files import (
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.errors import LeaseLost, StatusConflict
 from kraken_dagster.domain.raw_file import (
+    AFTER_BACKUP,
     BACKED_UP,
     InstrumentFileStatus,
     Lease,
@@ -40,6 +42,11 @@ INDEXES = (
 )
 # AlphaKraken writes `new` where Kraken writes `initial`.
 _INITIAL = (InstrumentFileStatus.INITIAL.value, "new")
+# AlphaKraken's older documents tell of a backup by their status alone.
+_MAY_HAVE_BACKUP: tuple[dict[str, Any], ...] = (
+    {"backup_status": {"$in": sorted(BACKED_UP)}},
+    {"backup_status": None, "status": {"$in": sorted(AFTER_BACKUP)}},
+)
 _AT_ONCE = 200
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _TROUBLES = ("archive", "purge")
@@ -65,17 +72,20 @@ class Retention:
         self._collection = raw_files
         self._verifications = verifications
 
-    def to_move(self, instrument_id: str, *, failed_too: bool = False) -> list[RawFile]:
+    def to_move(
+        self, instrument_id: str, *, now: datetime, failed_too: bool = False
+    ) -> list[RawFile]:
         """Files that stand where the instrument left them, oldest first; without their history.
 
-        Only those with a backup, unless `failed_too`: others may stay there for ever.
+        None with trouble that isn't over: a refused one may stay there for ever. Nor one without
+        a backup, unless `failed_too`.
         """
         found: list[RawFile] = []
-        for status in _INITIAL:
-            query: Document = {"instrument_id": instrument_id, "instrument_file_status": status}
-            if not failed_too:
-                query["backup_status"] = {"$in": sorted(BACKED_UP)}
-            found.extend(readable(self._collection.find(query, {"history": 0})))
+        backups: Sequence[Document] = [{}] if failed_too else _MAY_HAVE_BACKUP
+        for status, backup in product(_INITIAL, backups):
+            query = {"instrument_id": instrument_id, "instrument_file_status": status, **backup}
+            for trouble in ({"archive": None}, {"archive.retry_at": {"$lte": now}}):
+                found.extend(readable(self._collection.find({**query, **trouble}, {"history": 0})))
         return sorted(found, key=lambda item: item.created_at)
 
     def moved(
@@ -94,7 +104,8 @@ class Retention:
         if created_before is not None:
             query["created_at"] = {"$lte": created_before}
         found = sorted(self._collection.find(query, {"created_at": 1}), key=_age)
-        for dates in _ranges([item["created_at"] for item in found if item.get("created_at")]):
+        dates_of_all = [item.get("created_at") for item in found]
+        for dates in _ranges([date for date in dates_of_all if isinstance(date, datetime)]):
             documents = self._collection.find({**query, "created_at": dates}, {"history": 0})
             yield from readable(sorted(documents, key=_age))
 
@@ -111,6 +122,13 @@ class Retention:
             for item in readable(self._collection.find(query, {"history": 0})):
                 found[item.id] = item
         return sorted(found.values(), key=lambda item: min(_times(item)))
+
+    def unmovable(self, instrument_id: str) -> tuple[int, RawFile | None]:
+        """How many files can't be moved aside, and one of them; without its history."""
+        query = {"instrument_id": instrument_id, "archive.at": {"$gte": _EVER}}
+        count = self._collection.count_documents(query)
+        one = self._collection.find_one(query, {"history": 0}) if count else None
+        return count, None if one is None else parse(one)
 
     def proofs(self, instrument_id: str, *, before: datetime | None = None) -> list[ProofAge]:
         """All files of an instrument by the age of their proof, those without any first.
@@ -271,9 +289,13 @@ def _ranges(dates: Sequence[datetime]) -> Iterator[Document]:
 
 
 def _age(document: Document) -> tuple[datetime, str]:
-    return document.get("created_at") or _EVER, str(document["_id"])
+    return _date(document.get("created_at")), str(document["_id"])
 
 
 def _age_of_proof(document: Document) -> datetime:
-    found: datetime = document.get("verified_at") or document.get("created_at") or _EVER
-    return found
+    return _date(document.get("verified_at") or document.get("created_at"))
+
+
+def _date(value: object) -> datetime:
+    """What is no date counts as the oldest."""
+    return value if isinstance(value, datetime) else _EVER

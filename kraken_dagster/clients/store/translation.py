@@ -1,7 +1,9 @@
 """Turns pymongo's connection errors into the project's own, for every method of a collection."""
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pymongo.errors import (
@@ -31,27 +33,37 @@ def translated(cls: C) -> C:
 def _translated(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _in_own_words():
             return method(*args, **kwargs)
-        except _AWAY as error:
-            raise StoreUnavailable(
-                "MongoDB can't be reached, so nothing is done",
-                found=str(error).split(",", maxsplit=1)[0],
-                next_step="start it or mend the network; Kraken goes on by itself.",
-            ) from error
-        except OperationFailure as error:
-            if error.code not in _UNAUTHORIZED:
-                raise _refused(error) from error
-            raise StoreUnavailable(
-                "MongoDB refuses Kraken's user",
-                found=error.details.get("errmsg") if error.details else error,
-                next_step="correct the user, password and authSource of `mongodb.uri`.",
-            ) from error
 
-        except PyMongoError as error:
+    @functools.wraps(method)
+    def generate(*args: Any, **kwargs: Any) -> Any:  # asks MongoDB while it is gone through
+        with _in_own_words():
+            yield from method(*args, **kwargs)
+
+    return generate if inspect.isgeneratorfunction(method) else call
+
+
+@contextmanager
+def _in_own_words() -> Iterator[None]:
+    try:
+        yield
+    except _AWAY as error:
+        raise StoreUnavailable(
+            "MongoDB can't be reached, so nothing is done",
+            found=str(error).split(",", maxsplit=1)[0],
+            next_step="start it or mend the network; Kraken goes on by itself.",
+        ) from error
+    except OperationFailure as error:
+        if error.code not in _UNAUTHORIZED:
             raise _refused(error) from error
-
-    return call
+        raise StoreUnavailable(
+            "MongoDB refuses Kraken's user",
+            found=error.details.get("errmsg") if error.details else error,
+            next_step="correct the user, password and authSource of `mongodb.uri`.",
+        ) from error
+    except PyMongoError as error:
+        raise _refused(error) from error
 
 
 def _refused(error: PyMongoError) -> StoreRefused:
