@@ -173,9 +173,11 @@ def test_names_of_what_waits_to_be_deleted_are_known_again():
 def test_one_file_is_known_as_such_also_by_way_of_another_mount():
     seen = Seen(Kind.FILE, device=1, inode=7, size=3, mtime_ns=5, ctime_ns=6, links=1, mode=0o644)
     assert seen.is_one_file_with(seen)
+    assert seen.is_one_file_with(replace(seen, ctime_ns=9))
     assert seen.is_one_file_with(replace(seen, device=2))
+    assert seen.is_one_file_with(replace(seen, device=2, inode=8))
     assert not seen.is_one_file_with(replace(seen, device=2, ctime_ns=9))
-    assert not seen.is_one_file_with(replace(seen, inode=8))
+    assert not seen.is_one_file_with(replace(seen, inode=8, ctime_ns=9))
 
 
 @pytest.mark.parametrize("change", ["device", "inode", "size", "mtime_ns"])

@@ -61,13 +61,14 @@ class Seen:
         )
 
     def is_one_file_with(self, other: "Seen") -> bool:
-        """Whether both are one file, also where two mounts lead to it: the devices differ then.
+        """Whether both are, or may be, one file, also where two mounts lead to it.
 
-        Two files that were made apart don't share both the inode's number and the nanosecond.
+        The devices differ then, and the inodes too where a mount numbers them by itself. Two files
+        that were made apart and are as large don't share the nanosecond of their last change.
         """
-        return self.inode == other.inode and (
-            self.device == other.device or self.ctime_ns == other.ctime_ns
-        )
+        if (self.device, self.inode) == (other.device, other.inode):
+            return True
+        return (self.size, self.ctime_ns) == (other.size, other.ctime_ns)
 
 
 @dataclass(frozen=True)
