@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kraken_dagster.clients.purging import delete
 from kraken_dagster.domain.errors import BackupUnwritable, FolderMissing
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
+from kraken_dagster.steps import purge_file
 from kraken_dagster.steps.purge_plan import plan
 from kraken_dagster.steps.retry import retry
 from kraken_dagster_tests.retention_cases import (
@@ -243,3 +245,25 @@ def test_a_backup_store_that_is_away_says_nothing_of_any_backup(world, how):
         purge_all(world, "thermo1")
     assert fields(world, "x.raw") == before
     assert "x.raw" in files_in(aside(world, "thermo1"))
+
+
+def between_proof_and_deletion(monkeypatch, act) -> None:
+    """Somebody does something once all is proven and nothing is deleted."""
+
+    def act_and_delete(*arguments, **options):
+        act()
+        return delete(*arguments, **options)
+
+    monkeypatch.setattr(purge_file, "delete", act_and_delete)
+
+
+@pytest.mark.parametrize("side", ["instrument", "backup"])
+def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(world, monkeypatch, side):
+    raw_file = moved(world, "bruker1", "x.d")
+    both = {"instrument": aside(world, "bruker1"), "backup": world.backup_folder(raw_file)}
+    damaged = both[side] / "x.d" / "analysis.tdf_bin"
+    between_proof_and_deletion(monkeypatch, lambda: flip_a_bit(damaged, keep_time=True))
+    outcome = purge_all(world, "bruker1")
+    assert outcome.deleted == ()
+    assert "changed after it was read" in outcome.kept[0].reason
+    assert "x.d/analysis.tdf_bin" in files_in(aside(world, "bruker1"))

@@ -49,10 +49,14 @@ class Seen:
         )
 
     def is_unchanged(self, now: "Seen | None") -> bool:
-        """Whether it is the same file, and nobody has written to it."""
+        """Whether it is the same file, and nobody has written to it.
+
+        A change time can't be set back as `mtime_ns` can. For files only: a folder's changes with
+        every deletion in it.
+        """
         return now is not None and (
-            (self.kind, self.device, self.inode, self.size, self.mtime_ns)
-            == (now.kind, now.device, now.inode, now.size, now.mtime_ns)
+            (self.kind, self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
+            == (now.kind, now.device, now.inode, now.size, now.mtime_ns, now.ctime_ns)
         )
 
     def is_same_folder(self, now: "Seen | None") -> bool:
