@@ -24,6 +24,7 @@ from kraken_dagster.clients.move_checks import (
     Action,
     MovePlan,
     Pair,
+    another,
     incomplete,
     judge,
     stands,
@@ -119,9 +120,14 @@ def _pairs(plan: MovePlan, root: Folder, backup: Folder) -> "list[Pair]":
 
 
 def _names_without_record(plan: MovePlan, root: Folder, backup: Folder) -> dict[str, str]:
-    """What stands there to be moved, and what stands in `Backup` because it was moved before."""
+    """What stands there to be moved, and what stands in `Backup` because it was moved before.
+
+    The main file is renamed last: companions without it are another acquisition's.
+    """
     here, there = _paths(root, root.names()), _paths(backup, backup.names())
     to_move = move_mapping(plan.vendor, plan.raw_file_id, plan.original_name, here)
+    if to_move and (plan.main_size is None or plan.original_name not in to_move):
+        raise another(root.path / plan.original_name, plan.main_size, None)
     names = {
         source: target.removeprefix(f"{BACKUP_FOLDER_NAME}/") for source, target in to_move.items()
     }

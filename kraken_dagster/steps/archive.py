@@ -9,13 +9,14 @@ from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import (
     CopyStalled,
     FolderError,
+    InstrumentBusy,
     KrakenError,
     LeaseHeld,
     LeaseLost,
     StatusConflict,
     StoreError,
 )
-from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Step
+from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.leases import Held, holding
@@ -137,6 +138,7 @@ def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str |
 
 def _rename(world: World, held: Held) -> MoveResult:
     raw_file = held.raw_file
+    _refuse_taken_name(world, raw_file)
     instrument = world.instrument(raw_file.instrument_id)
     if raw_file.file_info:
         require_record(instrument.type, raw_file.id, raw_file.file_info)
@@ -154,6 +156,19 @@ def _rename(world: World, held: Held) -> MoveResult:
         stall_s=instrument.copy_stall_s,
         what=plan.instrument_folder / raw_file.original_name,
     )
+
+
+def _refuse_taken_name(world: World, raw_file: RawFile) -> None:
+    """What stands there under the name may be another acquisition, which is written right now."""
+    name = raw_file.original_name
+    for other in world.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ()):
+        if other.created_at_ > raw_file.created_at_ and other.status not in FINAL:
+            raise InstrumentBusy(
+                "Another acquisition of this name is under way",
+                file=raw_file.id,
+                found=f"{other.id}, {other.status}",
+                next_step="nothing: tried again by itself once that one is over.",
+            )
 
 
 def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:
