@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from kraken_dagster.domain.errors import PurgeRefused, StatusConflict
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.domain.retention import GB
 from kraken_dagster.steps.purge import purge
+from kraken_dagster.steps.purge_file import purge_file
 from kraken_dagster.steps.purge_plan import PurgeOptions, measured_free_bytes, plan
+from kraken_dagster.steps.troubles import PURGE, note_trouble
 from kraken_dagster_tests.helpers import lease
 from kraken_dagster_tests.retention_cases import (
     EVERYTHING,
@@ -202,6 +205,24 @@ def test_a_file_that_is_not_over_and_done_with_stays(world, change, reason):
     outcome = purge_all(world, "thermo1")
     assert outcome.deleted == ()
     assert reason in outcome.kept[0].reason
+    assert "x.raw" in files_in(aside(world, "thermo1"))
+
+
+def refused(world):
+    error = PurgeRefused("look at it")
+    note_trouble(world, world.store.raw_files.get("x.raw"), PURGE, error, run_id="p")
+
+
+def young(world):
+    created(world, "x.raw", days_ago=13)
+
+
+@pytest.mark.parametrize("change", [not_final, waits_for_a_retry, without_backup, refused, young])
+def test_what_changed_before_the_lease_was_taken_keeps_a_file(world, change):
+    moved(world, "thermo1", "x.raw")
+    change(world)
+    with pytest.raises(StatusConflict, match="not to be purged now"):
+        purge_file(world, "x.raw", run_id="p")
     assert "x.raw" in files_in(aside(world, "thermo1"))
 
 

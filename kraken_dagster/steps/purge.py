@@ -97,7 +97,7 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
         if reason is not None:
             kept.append(NotDeleted(raw_file.id, reason))
             continue
-        found = _one(world, raw_file, run_id)
+        found = _one(world, raw_file, run_id, options)
         if isinstance(found, NotDeleted):
             kept.append(found)
         else:
@@ -127,11 +127,13 @@ def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iter
             yield raw_file
 
 
-def _one(world: World, raw_file: RawFile, run_id: str) -> Purged | NotDeleted:
+def _one(
+    world: World, raw_file: RawFile, run_id: str, options: PurgeOptions
+) -> Purged | NotDeleted:
     """One file; what is wrong with it alone is noted, and the next one is taken."""
     try:
         with in_own_words(raw_file.id):
-            return purge_file(world, raw_file.id, run_id=run_id)
+            return purge_file(world, raw_file.id, run_id=run_id, options=options)
     except (LeaseHeld, LeaseLost, StatusConflict) as error:
         return NotDeleted(raw_file.id, str(error))
     except (FolderError, CopyStalled, StoreError):

@@ -12,10 +12,11 @@ from kraken_dagster.domain.raw_file import (
     RawFile,
     Step,
 )
+from kraken_dagster.domain.retention import why_not_purge
 from kraken_dagster.domain.trouble import PurgeIntent
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.purge_plan import require_backup_store, target_of
+from kraken_dagster.steps.purge_plan import PurgeOptions, require_backup_store, target_of
 from kraken_dagster.steps.troubles import watched
 from kraken_dagster.steps.world import World
 
@@ -37,7 +38,9 @@ class Purged:
     reason: str
 
 
-def purge_file(world: World, raw_file_id: str, *, run_id: str) -> Purged:
+def purge_file(
+    world: World, raw_file_id: str, *, run_id: str, options: PurgeOptions | None = None
+) -> Purged:
     """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup.
 
     Raises:
@@ -49,7 +52,7 @@ def purge_file(world: World, raw_file_id: str, *, run_id: str) -> Purged:
     """
     with holding(world, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
         raw_file = held.raw_file
-        _refuse_changed(raw_file)
+        _refuse_changed(world, raw_file, options)
         target = target_of(world, raw_file)
         stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
         found = bounded(lambda: survey(target), timeout_s=stall_s, what=raw_file_id)
@@ -70,17 +73,19 @@ def purge_file(world: World, raw_file_id: str, *, run_id: str) -> Purged:
         )
 
 
-def _refuse_changed(raw_file: RawFile) -> None:
+def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions | None) -> None:
     """What it was chosen for may not hold any more, now that its lease is ours."""
-    if (
-        raw_file.instrument_file_status is not InstrumentFileStatus.MOVED
-        or not raw_file.is_backed_up
-    ):
+    options = options or PurgeOptions.of(world.instrument(raw_file.instrument_id))
+    reason = why_not_purge(
+        raw_file.model_copy(update={"lease": None}),
+        now=world.now(),
+        min_age_days=options.min_file_age_to_remove_in_days,
+    )
+    if reason is not None:
         raise StatusConflict(
-            "Somebody else has worked on the file meanwhile",
+            "The file is not to be purged now",
             file=raw_file.id,
-            expected="moved aside, with a recorded backup",
-            found=f"{raw_file.instrument_file_status}, backup {raw_file.backup_status}",
+            found=reason,
             next_step="nothing: what is due follows from what is recorded now.",
         )
 
