@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.domain.errors import SourceChanged
+from kraken_dagster.domain.errors import FolderUnreadable, SourceChanged
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move, move_aside
 from kraken_dagster.steps.backup import BackupOptions, back_up
@@ -196,6 +196,15 @@ def test_a_damaged_file_that_is_in_backup_alone_is_refused(world):
     refused(world, "thermo1", "x.raw", "incomplete, or something else")
 
 
+@pytest.mark.parametrize("damage", [grow, be_a_link, lambda path: path.rename(f"{path} elsewhere")])
+def test_no_backup_folder_is_made_where_nothing_is_moved_into_it(world, damage):
+    done(world, "thermo1", "x.raw")
+    folder = world.instrument_folder("thermo1")
+    damage(folder / "x.raw")
+    assert [item.moved for item in move_all(world, "thermo1")] == [False]
+    assert not (folder / "Backup").exists()
+
+
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_a_backup_folder_that_is_none_is_never_followed(world, tmp_path, kind):
     done(world, "thermo1", "x.raw")
@@ -203,8 +212,16 @@ def test_a_backup_folder_that_is_none_is_never_followed(world, tmp_path, kind):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     backup.symlink_to(elsewhere) if kind == "link" else backup.write_text("a file")
-    refused(world, "thermo1", "x.raw", "a link, or a file in place of a folder")
+    done(world, "thermo1", "y.raw")
+    before = content(world.instrument_folder("thermo1"))
+    outcomes = move_all(world, "thermo1")
+    assert [type(item.problem) for item in outcomes] == [FolderUnreadable] * 2
+    assert "a file in place of a folder" in outcomes[0].reason
+    assert content(world.instrument_folder("thermo1")) == before
     assert list(elsewhere.iterdir()) == []
+    backup.unlink()
+    world.now.forward(minutes=2)
+    assert [item.moved for item in move_all(world, "thermo1")] == [True, True]
 
 
 def test_retry_makes_a_refused_file_due_again_once_it_is_mended(world):

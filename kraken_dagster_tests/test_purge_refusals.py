@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.clients.purging import delete
-from kraken_dagster.domain.errors import BackupUnwritable, FolderMissing
+from kraken_dagster.domain.errors import BackupUnwritable, FolderMissing, FolderUnreadable
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps import purge_file
 from kraken_dagster.steps.purge_plan import plan
@@ -267,3 +267,16 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(world, monke
     assert outcome.deleted == ()
     assert "changed after it was read" in outcome.kept[0].reason
     assert "x.d/analysis.tdf_bin" in files_in(aside(world, "bruker1"))
+
+
+def test_a_backup_folder_that_became_a_link_is_the_instruments_trouble(world):
+    """All files would be refused for what is the fault of none, each until somebody looks at it."""
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    folder = aside(world, "thermo1")
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+    with pytest.raises(FolderUnreadable, match="never followed"):
+        purge_all(world, "thermo1")
+    assert world.store.retention.troubled("thermo1") == []
+    assert world.store.board.disk("thermo1")["status"] == "warning"

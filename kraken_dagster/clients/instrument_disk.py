@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Seen, one_name
+from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import (
     FolderMissing,
     FolderUnreadable,
@@ -74,13 +75,26 @@ def open_moved_aside(instrument: Folder) -> Folder:
 
     Raises:
         FolderMissing: there is none. Files were put there, so it is the share that is away.
-        UnsafePath: a link, or no folder.
+        FolderUnreadable: a link, or no folder, or on another disk. That is the instrument's trouble
+            and not that of a file.
     """
-    with instrument_errors(instrument.path / BACKUP_FOLDER_NAME):
-        if instrument.look(BACKUP_FOLDER_NAME) is None:
-            raise _away(
-                instrument.path / BACKUP_FOLDER_NAME,
-                "The folder of the files that were moved aside is not there",
+    path = instrument.path / BACKUP_FOLDER_NAME
+    with instrument_errors(path):
+        seen = instrument.look(BACKUP_FOLDER_NAME)
+        if seen is None:
+            raise _away(path, "The folder of the files that were moved aside is not there")
+        if seen.kind is not Kind.FOLDER:
+            raise FolderUnreadable(
+                "A link, or a file in place of a folder, and those are never followed",
+                file=path,
+                found=seen.kind,
+                next_step="see what stands there, and who put it there; tried again by itself.",
+            )
+        if seen.device != instrument.itself().device:
+            raise FolderUnreadable(
+                "`Backup` is on another disk, and a file is renamed and never copied",
+                file=path,
+                next_step="unmount what is mounted there; tried again by itself.",
             )
         return instrument.sub(BACKUP_FOLDER_NAME)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Tree
 from kraken_dagster.domain.errors import BackupIncomplete, MoveRefused
-from kraken_dagster.domain.vendors import RULES, Vendor
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
 LOOK_BY_HAND = "compare both by hand; then `kraken retry`."
 
@@ -47,9 +47,9 @@ def stands(tree: Tree) -> bool:
 
 
 def judge(
-    plan: MovePlan, root: Folder, backup: Folder, pair: Pair, on_bytes: Callable[[int], None]
+    plan: MovePlan, root: Folder, backup: Folder | None, pair: Pair, on_bytes: Callable[[int], None]
 ) -> Action:
-    source, target = root.path / pair.source, backup.path / pair.target
+    source, target = root.path / pair.source, root.path / BACKUP_FOLDER_NAME / pair.target
     for tree, path in ((pair.here, source), (pair.there, target)):
         if tree.odd:
             raise MoveRefused(
@@ -60,7 +60,7 @@ def judge(
             )
     if stands(pair.here):
         _refuse_other_source(plan, source, pair)
-    if not stands(pair.there):
+    if backup is None or not stands(pair.there):
         return Action.MOVE
     sizes = {key: seen.size for key, seen in pair.there.files.items()}
     wanted = _wanted(plan, pair)
