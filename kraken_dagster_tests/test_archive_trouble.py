@@ -1,5 +1,6 @@
 """An instrument that is away, or doesn't let go of a file: the move is tried again by itself."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 
@@ -52,6 +53,27 @@ def test_an_unmounted_share_does_not_look_like_files_that_were_deleted(world):
     after = world.store.raw_files.get("x.raw")
     assert after.instrument_file_status is InstrumentFileStatus.INITIAL
     assert list(folder.iterdir()) == []
+
+
+def test_another_disk_does_not_look_like_files_that_were_deleted(world):
+    done(world, "thermo1", "w.raw")
+    move_all(world, "thermo1")
+    for name in ("x.raw", "y.raw"):
+        done(world, "thermo1", name)
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("kept"))
+    folder.mkdir()
+    (folder / ".directory").write_bytes(b"1")
+    for backup_too in (False, True):
+        if backup_too:
+            (folder / "Backup").mkdir()
+        outcomes = move_all(world, "thermo1")
+        assert [type(item.problem) for item in outcomes] == [FolderMissing] * 2
+        world.now.forward(minutes=31)
+    assert sorted(path.name for path in folder.iterdir()) == [".directory", "Backup"]
+    shutil.rmtree(folder)
+    folder.with_name("kept").rename(folder)
+    assert [item.moved for item in move_all(world, "thermo1")] == [True] * 2
 
 
 def test_waits_double_up_to_half_an_hour_and_the_history_has_it_once(world):

@@ -11,6 +11,7 @@ from kraken_dagster.domain.retention import GB
 from kraken_dagster.steps.purge import purge
 from kraken_dagster.steps.purge_file import purge_file
 from kraken_dagster.steps.purge_plan import PurgeOptions, measured_free_bytes, plan
+from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.troubles import PURGE, note_trouble
 from kraken_dagster_tests.helpers import lease
 from kraken_dagster_tests.retention_cases import (
@@ -235,6 +236,8 @@ def test_a_failed_file_that_nobody_tries_again_may_go(world):
 
 def test_what_somebody_else_deleted_is_not_recorded_as_purged(world):
     moved(world, "thermo1", "x.raw")
+    moved(world, "thermo1", "young.raw")  # tells that this is the instrument's disk
+    created(world, "young.raw", days_ago=1)
     (aside(world, "thermo1") / "x.raw").unlink()
     (found,) = purge_all(world, "thermo1").deleted
     assert (found.status, found.size_bytes) == (InstrumentFileStatus.NOT_APPLICABLE, 0)
@@ -266,3 +269,34 @@ def test_more_files_than_a_page_are_purged_oldest_first(world):
     assert len(found) == 451
     assert len(set(found)) == 451
     assert len(plan(world, "thermo1", now=world.now(), options=EVERYTHING).kept) == 450
+
+
+def gone_by_hand(world) -> None:
+    """Two files were moved aside; one is taken away, and that is recorded."""
+    for name, days_ago in (("x.raw", 20), ("young.raw", 1)):
+        moved(world, "thermo1", name)
+        created(world, name, days_ago=days_ago)
+    (aside(world, "thermo1") / "x.raw").rename(aside(world, "thermo1") / "taken")
+    purge_all(world, "thermo1")
+
+
+def test_what_comes_back_into_backup_counts_as_moved_again_once_it_is_asked_for(world):
+    gone_by_hand(world)
+    (aside(world, "thermo1") / "taken").rename(aside(world, "thermo1") / "x.raw")
+    assert purge_all(world, "thermo1").deleted == ()
+    after, told = retry(world, "x.raw", asked_by="ada")
+    assert after.instrument_file_status is InstrumentFileStatus.MOVED
+    assert (after.gone_at, after.lease) == (None, None)
+    assert "moved aside again" in told
+    assert "asked for again by ada" in notes(after)[-1]
+    assert [item.raw_file_id for item in purge_all(world, "thermo1").deleted] == ["x.raw"]
+
+
+def test_what_did_not_come_back_is_not_asked_for_in_vain(world):
+    gone_by_hand(world)
+    with pytest.raises(StatusConflict, match="it has ended well"):
+        retry(world, "x.raw", asked_by="ada")
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("away"))
+    with pytest.raises(StatusConflict, match="it has ended well"):
+        retry(world, "x.raw", asked_by="ada")

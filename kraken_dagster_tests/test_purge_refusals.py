@@ -280,3 +280,23 @@ def test_a_backup_folder_that_became_a_link_is_the_instruments_trouble(world):
         purge_all(world, "thermo1")
     assert world.store.retention.troubled("thermo1") == []
     assert world.store.board.disk("thermo1")["status"] == "warning"
+
+
+@pytest.mark.parametrize("aside_too", [True, False])
+def test_another_disk_under_the_instruments_mount_changes_nothing(world, aside_too):
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("kept"))
+    folder.mkdir()
+    (folder / "another's.raw").write_bytes(b"1")
+    if aside_too:
+        (folder / "Backup").mkdir()
+    with pytest.raises(FolderMissing):
+        purge_all(world, "thermo1")
+    for name in ("x.raw", "y.raw"):
+        after = world.store.raw_files.get(name)
+        assert (after.instrument_file_status, after.purge) == (InstrumentFileStatus.MOVED, None)
+    shutil.rmtree(folder)
+    folder.with_name("kept").rename(folder)
+    assert len(purge_all(world, "thermo1").deleted) == 2

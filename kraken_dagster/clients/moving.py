@@ -30,7 +30,7 @@ from kraken_dagster.clients.move_checks import (
     stands,
 )
 from kraken_dagster.domain.discovery import Kind
-from kraken_dagster.domain.errors import LeaseLost, MoveRefused
+from kraken_dagster.domain.errors import LeaseLost, MoveRefused, NowhereFound
 from kraken_dagster.domain.vendors import (
     BACKUP_FOLDER_NAME,
     RULES,
@@ -234,8 +234,8 @@ def _refuse_changed(root: Folder, pair: Pair) -> None:
         )
 
 
-def _nowhere(plan: MovePlan, root: Folder) -> MoveRefused:
-    return MoveRefused(
+def _nowhere(plan: MovePlan, root: Folder) -> NowhereFound:
+    return NowhereFound(
         "The file is neither in the instrument's folder nor in `Backup`, or not all of it",
         file=root.path / plan.original_name,
         next_step="find out who moved or deleted it. Its backup is in place: `kraken verify` "

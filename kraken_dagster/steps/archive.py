@@ -13,6 +13,7 @@ from kraken_dagster.domain.errors import (
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    NowhereFound,
     StatusConflict,
     StoreError,
 )
@@ -20,6 +21,7 @@ from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile,
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.right_disk import require_right_disk
 from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
 from kraken_dagster.steps.world import World
 
@@ -150,12 +152,16 @@ def _rename(world: World, held: Held) -> MoveResult:
         sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
         main_size=raw_file.acquisition.get("ended_size"),
     )
-    return watched(
-        held,
-        lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
-        stall_s=instrument.copy_stall_s,
-        what=plan.instrument_folder / raw_file.original_name,
-    )
+    try:
+        return watched(
+            held,
+            lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
+            stall_s=instrument.copy_stall_s,
+            what=plan.instrument_folder / raw_file.original_name,
+        )
+    except NowhereFound:
+        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
+        raise
 
 
 def _refuse_taken_name(world: World, raw_file: RawFile) -> None:

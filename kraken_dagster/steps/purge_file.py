@@ -17,6 +17,7 @@ from kraken_dagster.domain.trouble import PurgeIntent
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.purge_plan import PurgeOptions, require_backup_store, target_of
+from kraken_dagster.steps.right_disk import require_right_disk
 from kraken_dagster.steps.troubles import watched
 from kraken_dagster.steps.world import World
 
@@ -171,6 +172,7 @@ def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
     """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
     raw_file, intent = held.raw_file, held.raw_file.purge_intent
     if intent is None:
+        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=False)
         new = InstrumentFileStatus.NOT_APPLICABLE
         reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
         files = size = 0
