@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from kraken_dagster.clients import handles
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive, move_aside
 from kraken_dagster.steps.purge import PurgeOutcome, purge
@@ -101,6 +105,22 @@ def flip_a_bit(path: Path, *, keep_time: bool = True) -> None:
     path.write_bytes(data)
     if keep_time:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def hanging_at(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world in which reading the files of one name gives no answer before the test is over."""
+    real, over = handles.digest_of, threading.Event()
+
+    def digest_of(handle: int, **options: Any) -> Any:
+        if Path(os.readlink(f"/proc/self/fd/{handle}")).name == name:
+            over.wait(20)
+        return real(handle, **options)
+
+    monkeypatch.setattr(handles, "digest_of", digest_of)
+    instruments = world.config.instruments.items()
+    update = {"copy_stall_s": 1.0}
+    changed = {key: value.model_copy(update=update) for key, value in instruments}
+    return replace(world, config=world.config.model_copy(update={"instruments": changed}))
 
 
 def fields(world: World, raw_file_id: str) -> Mapping[str, Any]:

@@ -4,13 +4,13 @@ import shutil
 from dataclasses import replace
 from datetime import timedelta
 
-from kraken_dagster.domain.errors import FolderMissing, InstrumentBusy, MoveRefused
+from kraken_dagster.domain.errors import CopyStalled, FolderMissing, InstrumentBusy, MoveRefused
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move, move_aside
 from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.troubles import ARCHIVE, note_trouble
 from kraken_dagster_tests.helpers import lease
-from kraken_dagster_tests.retention_cases import done, files_in, move_all, notes
+from kraken_dagster_tests.retention_cases import aside, done, files_in, hanging_at, move_all, notes
 
 BUSY = InstrumentBusy("The instrument doesn't allow it", found="Text file busy")
 
@@ -74,6 +74,18 @@ def test_another_disk_does_not_look_like_files_that_were_deleted(world):
     shutil.rmtree(folder)
     folder.with_name("kept").rename(folder)
     assert [item.moved for item in move_all(world, "thermo1")] == [True] * 2
+
+
+def test_a_file_whose_reading_hangs_holds_up_no_other(world, monkeypatch):
+    for name in ("a.raw", "b.raw", "c.raw"):
+        done(world, "thermo1", name)
+    aside(world, "thermo1").mkdir()
+    folder = world.instrument_folder("thermo1")
+    shutil.copy2(folder / "a.raw", aside(world, "thermo1"))  # so that both are read
+    outcomes = move_all(hanging_at(world, "a.raw", monkeypatch), "thermo1")
+    assert [item.moved for item in outcomes] == [False, True, True]
+    assert isinstance(outcomes[0].problem, CopyStalled)
+    assert waits(world, "a.raw") > 0
 
 
 def test_waits_double_up_to_half_an_hour_and_the_history_has_it_once(world):

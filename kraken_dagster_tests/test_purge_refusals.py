@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.clients.purging import delete
-from kraken_dagster.domain.errors import BackupUnwritable, FolderMissing, FolderUnreadable
+from kraken_dagster.domain.errors import (
+    BackupUnwritable,
+    CopyStalled,
+    FolderMissing,
+    FolderUnreadable,
+)
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
+from kraken_dagster.steps import purge as purge_step
 from kraken_dagster.steps import purge_file
 from kraken_dagster.steps.purge_plan import plan
 from kraken_dagster.steps.retry import retry
@@ -21,6 +27,7 @@ from kraken_dagster_tests.retention_cases import (
     fields,
     files_in,
     flip_a_bit,
+    hanging_at,
     moved,
     notes,
     purge_all,
@@ -300,3 +307,40 @@ def test_another_disk_under_the_instruments_mount_changes_nothing(world, aside_t
     shutil.rmtree(folder)
     folder.with_name("kept").rename(folder)
     assert len(purge_all(world, "thermo1").deleted) == 2
+
+
+def test_a_file_whose_reading_hangs_holds_up_no_other(world, monkeypatch):
+    for name, days_ago in (("a.raw", 40), ("b.raw", 30), ("c.raw", 20)):
+        moved(world, "thermo1", name)
+        created(world, name, days_ago=days_ago)
+    outcome = purge_all(hanging_at(world, "a.raw", monkeypatch), "thermo1")
+    assert [item.raw_file_id for item in outcome.deleted] == ["b.raw", "c.raw"]
+    assert [item.raw_file_id for item in outcome.kept] == ["a.raw"]
+    assert world.store.raw_files.get("a.raw").purge.retry_at > world.now()
+    assert "a.raw" in files_in(aside(world, "thermo1"))
+
+
+def test_a_share_that_hangs_is_the_instruments_trouble(world, monkeypatch):
+    moved(world, "thermo1", "a.raw")
+    hanging = hanging_at(world, "a.raw", monkeypatch)
+
+    def no_answer(*_arguments):
+        raise CopyStalled("A share or the backup store gives no answer")
+
+    monkeypatch.setattr(purge_step, "require_answer", no_answer)
+    with pytest.raises(CopyStalled):
+        purge_all(hanging, "thermo1")
+    assert world.store.raw_files.get("a.raw").purge is None
+
+
+def test_a_sign_of_life_is_given_after_each_deletion(world, monkeypatch):
+    raw_file = moved(world, "bruker1", "x.d")
+    beats = []
+
+    def counted(*arguments, on_deleted, **options):
+        return delete(*arguments, on_deleted=beats.append, **options)
+
+    monkeypatch.setattr(purge_file, "delete", counted)
+    purge_all(world, "bruker1")
+    assert sum(beats) == raw_file.size
+    assert len(beats) > len(raw_file.file_info)

@@ -123,11 +123,18 @@ def _read_back(fact: FileFact) -> ReadBack | None:
     return None if fact.size is None else ReadBack(fact.size, fact.md5)
 
 
-def delete(target: Target, proof: Proof, *, may_go_on: Callable[[], bool]) -> int:
+def delete(
+    target: Target,
+    proof: Proof,
+    *,
+    may_go_on: Callable[[], bool],
+    on_deleted: Callable[[int], None] = lambda _: None,
+) -> int:
     """Deletes what was proven, file by file, then the folders that are empty; the bytes freed.
 
     Args:
         may_go_on: whether this process still holds the file's lease; asked before each deletion.
+        on_deleted: called after each deletion with the bytes that it freed.
 
     Raises:
         PurgeRefused, UnsafePath: something changed since the proof. What was deleted until then
@@ -141,9 +148,11 @@ def delete(target: Target, proof: Proof, *, may_go_on: Callable[[], bool]) -> in
             with instrument_errors(sides.aside.path / name):
                 _delete_one(sides, name, proof, may_go_on)
             freed += item.on_instrument.size
+            on_deleted(item.on_instrument.size)
         with instrument_errors(sides.aside.path / target.raw_file_id):
             for path in sorted(proof.folders, key=lambda path: (-path.count("/"), path)):
                 _delete_folder(sides, path, proof, may_go_on)
+                on_deleted(0)
             fsync(sides.aside)
     return freed
 

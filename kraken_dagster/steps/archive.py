@@ -21,12 +21,9 @@ from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile,
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.right_disk import require_right_disk
+from kraken_dagster.steps.right_disk import require_answer, require_right_disk
 from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
 from kraken_dagster.steps.world import World
-
-# What is wrong with the instrument as a whole, and not with one of its files.
-_AWAY = (FolderError, CopyStalled)
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,20 @@ def archive(
         except (LeaseHeld, LeaseLost, StatusConflict) as error:
             outcome = MoveOutcome(raw_file, False, str(error))
         outcomes.append(outcome)
-        if isinstance(outcome.problem, _AWAY):
-            away = outcome.problem
+        away = _whats_away(world, instrument_id, outcome.problem)
     return outcomes
+
+
+def _whats_away(
+    world: World, instrument_id: str, problem: KrakenError | None
+) -> KrakenError | None:
+    """The problem if it is the whole instrument's: one file alone can hang too."""
+    if isinstance(problem, CopyStalled):
+        try:
+            require_answer(world, instrument_id)
+        except (FolderError, CopyStalled, InstrumentBusy) as error:
+            return error
+    return problem if isinstance(problem, FolderError) else None
 
 
 def move_aside(

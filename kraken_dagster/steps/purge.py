@@ -25,6 +25,7 @@ from kraken_dagster.steps.purge_plan import (
     measured_free_bytes,
     require_backup_store,
 )
+from kraken_dagster.steps.right_disk import require_answer
 from kraken_dagster.steps.troubles import PURGE, in_own_words, note_trouble
 from kraken_dagster.steps.world import World
 
@@ -136,13 +137,15 @@ def _one(
             return purge_file(world, raw_file.id, run_id=run_id, options=options)
     except (LeaseHeld, LeaseLost, StatusConflict) as error:
         return NotDeleted(raw_file.id, str(error))
-    except (FolderError, CopyStalled, StoreError):
+    except (FolderError, StoreError):
         raise  # not this file's own trouble
     except BackupDamaged as error:  # it has the status `error` by now
         return NotDeleted(raw_file.id, str(error))
     except KrakenError as error:
-        if isinstance(error, BackupUnwritable):
+        if isinstance(error, BackupUnwritable | CopyStalled):  # or is it all of them?
             require_backup_store(world, raw_file.instrument_id)
+        if isinstance(error, CopyStalled):
+            require_answer(world, raw_file.instrument_id)
         trouble = note_trouble(world, raw_file, PURGE, error, run_id=run_id)
         return NotDeleted(raw_file.id, trouble.in_words())
 

@@ -65,7 +65,7 @@ def purge_file(
         intent = _intend(world, held, proof, run_id)
         freed = watched(
             held,
-            lambda _beat, may_go_on: delete(target, proof, may_go_on=may_go_on),
+            lambda beat, may_go_on: delete(target, proof, may_go_on=may_go_on, on_deleted=beat),
             stall_s=stall_s,
             what=target.instrument_folder / raw_file_id,
         )

@@ -1,4 +1,5 @@
-"""Whether what is mounted is the instrument's disk: the files that were moved aside tell."""
+"""Whether an instrument answers, and whether what is mounted is its disk: the files that were moved
+aside tell."""
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.instrument_disk import (
@@ -8,6 +9,21 @@ from kraken_dagster.clients.instrument_disk import (
 )
 from kraken_dagster.domain.errors import FolderMissing
 from kraken_dagster.steps.world import World
+
+
+def require_answer(world: World, instrument_id: str) -> None:
+    """After a file that hung: whether it is the share that does.
+
+    Raises:
+        FolderError, CopyStalled, InstrumentBusy
+    """
+    path = world.instrument_folder(instrument_id)
+
+    def look() -> None:
+        with open_instrument(path) as root, instrument_errors(path):
+            root.names()
+
+    bounded(look, timeout_s=world.instrument(instrument_id).copy_stall_s, what=path)
 
 
 def names_in_backup(world: World, instrument_id: str) -> set[str]:
