@@ -344,3 +344,19 @@ def test_a_sign_of_life_is_given_after_each_deletion(world, monkeypatch):
     purge_all(world, "bruker1")
     assert sum(beats) == raw_file.size
     assert len(beats) > len(raw_file.file_info)
+
+
+def test_a_month_of_the_backup_store_that_is_away_says_nothing_of_any_backup(world):
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    month = world.backup_folder(world.store.raw_files.get("x.raw"))
+    (month.parent / "9999_01").mkdir()
+    month.rename(month.with_name("away"))
+    outcome = purge_all(world, "thermo1")
+    assert outcome.deleted == ()
+    assert all("of this backup and others is not there" in item.reason for item in outcome.kept)
+    for name in ("x.raw", "y.raw"):
+        assert world.store.raw_files.get(name).status is Status.DONE_NOT_QUANTED
+    month.with_name("away").rename(month)
+    world.now.forward(minutes=2)
+    assert len(purge_all(world, "thermo1").deleted) == 2
