@@ -1,13 +1,17 @@
 """Purging: what is deleted, in which order, how much, and what is said about it."""
 
+import errno
 import os
 from dataclasses import replace
 
 import pytest
 
+from kraken_dagster.clients import purging
+from kraken_dagster.clients.instrument_disk import unlink
 from kraken_dagster.domain.errors import PurgeRefused, StatusConflict
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.domain.retention import GB
+from kraken_dagster.steps import purge_file as purge_file_step
 from kraken_dagster.steps.purge import purge
 from kraken_dagster.steps.purge_file import purge_file
 from kraken_dagster.steps.purge_plan import PurgeOptions, measured_free_bytes, plan
@@ -300,3 +304,60 @@ def test_what_did_not_come_back_is_not_asked_for_in_vain(world):
     folder.rename(folder.with_name("away"))
     with pytest.raises(StatusConflict, match="it has ended well"):
         retry(world, "x.raw", asked_by="ada")
+
+
+def test_empty_folders_that_somebody_else_left_are_not_recorded_as_purged(world):
+    moved(world, "bruker1", "x.d")
+    for path in (aside(world, "bruker1") / "x.d").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    (found,) = purge_all(world, "bruker1").deleted
+    assert (found.status, found.files, found.size_bytes) == ("n/a", 0, 0)
+    after = world.store.raw_files.get("x.d")
+    assert after.instrument_file_status is InstrumentFileStatus.NOT_APPLICABLE
+    assert "somebody else deleted it" in notes(after)[-1]
+    assert fields(world, "x.d").get("purged") is None
+    assert content(aside(world, "bruker1")) == {}
+
+
+def test_a_purge_that_was_refused_before_the_first_deletion_was_not_begun(world, monkeypatch):
+    moved(world, "thermo1", "young.raw")
+    created(world, "young.raw", days_ago=1)
+    moved(world, "thermo1", "x.raw")
+
+    def refuse(*_arguments, **_options):
+        raise PurgeRefused("The file changed after it was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purge_file_step, "delete", refuse)
+        assert purge_all(world, "thermo1").deleted == ()
+    assert world.store.raw_files.get("x.raw").purge_intent is None
+    assert world.store.retention.purge_begun("thermo1") == []
+    (aside(world, "thermo1") / "x.raw").unlink()
+    retry(world, "x.raw", asked_by="ada")
+    (found,) = purge_all(world, "thermo1").deleted
+    assert found.status is InstrumentFileStatus.NOT_APPLICABLE
+
+
+def test_a_purge_that_is_ended_by_another_run_is_recorded_as_a_whole(world, monkeypatch):
+    raw_file = moved(world, "bruker1", "x.d")
+    deleted = []
+
+    def stop_after_two(folder, name):
+        if len(deleted) == 2:
+            raise OSError(errno.EBUSY, "busy")
+        deleted.append(name)
+        unlink(folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, "unlink", stop_after_two)
+        assert purge_all(world, "bruker1").deleted == ()
+    assert world.store.raw_files.get("x.d").purge_intent is not None
+    world.now.forward(hours=1)
+    (found,) = purge(world, "bruker1", run_id="second", options=EVERYTHING).deleted
+    assert found.files == len(raw_file.file_info) - 2
+    purged = fields(world, "x.d")["purged"]
+    assert (purged["files"], purged["bytes"]) == (len(raw_file.file_info), raw_file.size)
+    told = notes(world.store.raw_files.get("x.d"))[-1]
+    assert f"the purge of {len(raw_file.file_info)} files, {raw_file.size} bytes" in told
+    assert "that run purge began" in told
