@@ -104,6 +104,16 @@ def test_waits_double_up_to_half_an_hour_and_the_history_has_it_once(world):
     assert after.status is Status.DONE_NOT_QUANTED
 
 
+def test_no_trouble_is_noted_of_a_file_that_another_run_has_moved_meanwhile(world):
+    stale = done(world, "thermo1", "x.raw")
+    assert [item.moved for item in move_all(world, "thermo1")] == [True]
+    note_trouble(world, stale, ARCHIVE, BUSY, run_id="late")
+    after = world.store.raw_files.get("x.raw")
+    assert after.archive is None
+    assert world.store.retention.troubled("thermo1") == []
+    assert not any("Text file busy" in note for note in notes(after))
+
+
 def test_another_trouble_is_news(world):
     done(world, "thermo1", "x.raw")
     for problem in (BUSY, MoveRefused("Something else")):
