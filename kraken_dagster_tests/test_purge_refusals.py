@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kraken_dagster.clients.handles import Folder, Seen
+from kraken_dagster.clients.instrument_disk import passing_folder
 from kraken_dagster.clients.purging import delete
 from kraken_dagster.domain.errors import (
     BackupUnwritable,
@@ -360,3 +362,27 @@ def test_a_month_of_the_backup_store_that_is_away_says_nothing_of_any_backup(wor
     month.with_name("away").rename(month)
     world.now.forward(minutes=2)
     assert len(purge_all(world, "thermo1").deleted) == 2
+
+
+@pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
+def test_one_folder_by_two_paths_is_found_out_though_nothing_of_its_files_tells(
+    world, monkeypatch, instrument_id, name
+):
+    month = world.backup_folder(moved(world, instrument_id, name))
+    shutil.rmtree(month)
+    month.symlink_to(aside(world, instrument_id))
+    monkeypatch.setattr(Seen, "is_one_file_with", lambda _self, _other: False)
+    refused(world, instrument_id, name, "are one folder")
+
+
+def test_a_folder_that_a_killed_run_left_is_taken_and_what_is_in_it_is_kept(tmp_path):
+    (tmp_path / "left").mkdir()
+    with Folder.open(tmp_path) as folder:
+        with passing_folder(folder, "left"):
+            pass
+        assert os.listdir(tmp_path) == []
+        (tmp_path / "left").mkdir()
+        (tmp_path / "left" / "somebody's").write_text("1")
+        with pytest.raises(OSError, match="not empty"), passing_folder(folder, "left"):
+            pass
+    assert (tmp_path / "left" / "somebody's").exists()

@@ -23,6 +23,7 @@ from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, deleteme_name
 
 _RENAME_NOREPLACE = 1
 _NO_SUCH_FLAG = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WHAT_IT_WAS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
 # Renames from a folder's handle and a name to another's; 0, or the error number.
@@ -195,6 +196,24 @@ def make_writable(folder: Folder) -> None:
 
 def unlink(folder: Folder, name: str) -> None:
     os.unlink(one_name(name), dir_fd=folder.handle)
+
+
+@contextmanager
+def passing_folder(folder: Folder, name: str) -> Iterator[None]:
+    """An empty folder that is there while the block runs, unless the disk is too full for one.
+
+    One that a killed run left behind is taken, and only an empty one is ever removed.
+    """
+    try:
+        os.mkdir(one_name(name), dir_fd=folder.handle)
+    except OSError as error:
+        if error.errno not in _NO_ROOM | {errno.EEXIST}:
+            raise
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=folder.handle)
 
 
 def remove_empty(folder: Folder, name: str, expected: Seen) -> None:

@@ -13,6 +13,7 @@ What is not promised: a file that is replaced between that last look and its del
 microseconds, is deleted in place of the proven one.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from kraken_dagster.clients.instrument_disk import (
     make_writable,
     open_instrument,
     open_moved_aside,
+    passing_folder,
     remove_empty,
     unlink,
 )
@@ -144,6 +146,8 @@ def delete(
     """
     freed = 0
     with _both_sides(target) as sides:
+        if proof.files:
+            _refuse_one_folder(sides, may_go_on)
         for name, item in sorted(proof.files.items()):
             with instrument_errors(sides.aside.path / name):
                 _delete_one(sides, name, proof, may_go_on)
@@ -155,6 +159,22 @@ def delete(
                 on_deleted(0)
             fsync(sides.aside)
     return freed
+
+
+def _refuse_one_folder(sides: _Sides, may_go_on: Callable[[], bool]) -> None:
+    """What comes to stand in `Backup` must not be seen where the backup is, by whatever mounts."""
+    target = sides.target
+    name = f".kraken-{hashlib.sha256(target.raw_file_id.encode()).hexdigest()}"
+    _require(may_go_on, target)
+    with (
+        instrument_errors(sides.aside.path / name),
+        passing_folder(sides.aside, name),
+        target_errors(sides.backup.path),
+    ):
+        seen = sides.backup.folder.look(name)
+    if seen is not None:
+        what = "`Backup` on the instrument and the folder of the backup are one folder"
+        raise refused(target, what, sides.backup.path)
 
 
 def _delete_one(sides: _Sides, name: str, proof: Proof, may_go_on: Callable[[], bool]) -> None:
