@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kraken_dagster.domain.errors import CopyStalled
+from kraken_dagster.clients import handles
+from kraken_dagster.domain.errors import FolderHangs
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive, move_aside
 from kraken_dagster.steps.purge import PurgeOutcome, purge
@@ -76,11 +78,11 @@ def hangs_at_the_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has a purge delete its first file, and the instrument hang after that."""
     tried: list[str] = []
 
-    def hangs(world: World, raw_file_id: str, *, run_id: str) -> Purged:
+    def hangs(world: World, raw_file_id: str, **options: Any) -> Purged:
         tried.append(raw_file_id)
         if len(tried) > 1:
-            raise CopyStalled("It hangs")
-        return purge_file(world, raw_file_id, run_id=run_id)
+            raise FolderHangs("It hangs")
+        return purge_file(world, raw_file_id, **options)
 
     monkeypatch.setattr("kraken_dagster.steps.purge.purge_file", hangs)
     monkeypatch.setattr("kraken_dagster.steps.purge.require_backup_store", lambda *_args: None)
@@ -124,6 +126,22 @@ def flip_a_bit(path: Path, *, keep_time: bool = True) -> None:
     path.write_bytes(data)
     if keep_time:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def hanging_at(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world in which reading the files of one name gives no answer before the test is over."""
+    real, over = handles.digest_of, threading.Event()
+
+    def digest_of(handle: int, **options: Any) -> Any:
+        if Path(os.readlink(f"/proc/self/fd/{handle}")).name == name:
+            over.wait(20)
+        return real(handle, **options)
+
+    monkeypatch.setattr(handles, "digest_of", digest_of)
+    instruments = world.config.instruments.items()
+    update = {"copy_stall_s": 1.0}
+    changed = {key: value.model_copy(update=update) for key, value in instruments}
+    return replace(world, config=world.config.model_copy(update={"instruments": changed}))
 
 
 def fields(world: World, raw_file_id: str) -> Mapping[str, Any]:

@@ -111,8 +111,15 @@ def ignored(world, instrument_id: str, name: str) -> None:
     """An acquisition that is over and ignored."""
     acquire(world, instrument_id, name)
     look_at(world, instrument_id)
-    raw_file = world.store.raw_files.get(name)
-    world.store.raw_files.transition(raw_file, Status.IGNORED, now=world.now(), reason="old")
+    main = world.rules(instrument_id).main_file(name)
+    size = (world.instrument_folder(instrument_id) / main).stat().st_size
+    world.store.raw_files.transition(
+        world.store.raw_files.get(name),
+        Status.IGNORED,
+        now=world.now(),
+        reason="old",
+        fields={"acquisition.ended_size": size},
+    )
     world.now.forward(minutes=10)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.domain.errors import SourceChanged
+from kraken_dagster.domain.errors import FolderUnreadable, SourceChanged
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move, move_aside
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.look import look_at
 from kraken_dagster.steps.retry import retry
+from kraken_dagster_tests.helpers import acquire, finish
 from kraken_dagster_tests.retention_cases import (
     INSTRUMENTS,
     content,
@@ -195,6 +196,15 @@ def test_a_damaged_file_that_is_in_backup_alone_is_refused(world):
     refused(world, "thermo1", "x.raw", "incomplete, or something else")
 
 
+@pytest.mark.parametrize("damage", [grow, be_a_link, lambda path: path.rename(f"{path} elsewhere")])
+def test_no_backup_folder_is_made_where_nothing_is_moved_into_it(world, damage):
+    done(world, "thermo1", "x.raw")
+    folder = world.instrument_folder("thermo1")
+    damage(folder / "x.raw")
+    assert [item.moved for item in move_all(world, "thermo1")] == [False]
+    assert not (folder / "Backup").exists()
+
+
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_a_backup_folder_that_is_none_is_never_followed(world, tmp_path, kind):
     done(world, "thermo1", "x.raw")
@@ -202,8 +212,16 @@ def test_a_backup_folder_that_is_none_is_never_followed(world, tmp_path, kind):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     backup.symlink_to(elsewhere) if kind == "link" else backup.write_text("a file")
-    refused(world, "thermo1", "x.raw", "a link, or a file in place of a folder")
+    done(world, "thermo1", "y.raw")
+    before = content(world.instrument_folder("thermo1"))
+    outcomes = move_all(world, "thermo1")
+    assert [type(item.problem) for item in outcomes] == [FolderUnreadable] * 2
+    assert "a file in place of a folder" in outcomes[0].reason
+    assert content(world.instrument_folder("thermo1")) == before
     assert list(elsewhere.iterdir()) == []
+    backup.unlink()
+    world.now.forward(minutes=2)
+    assert [item.moved for item in move_all(world, "thermo1")] == [True, True]
 
 
 def test_retry_makes_a_refused_file_due_again_once_it_is_mended(world):
@@ -231,3 +249,76 @@ def test_a_record_without_sizes_proves_nothing_and_is_refused(world):
     info = {"x.raw": [None, "900150983cd24fb0d6963f7d28e17f72"]}
     world.store._database["raw_file"].update_one({"_id": "x.raw"}, {"$set": {"file_info": info}})
     refused(world, "thermo1", "x.raw", "No size or digest is recorded")
+
+
+def vanished(world, instrument_id: str, name: str) -> None:
+    """An acquisition of which nothing was left before its size was known."""
+    acquire(world, instrument_id, name)
+    look_at(world, instrument_id)
+    path = world.instrument_folder(instrument_id) / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for _ in range(2):
+        finish(world, instrument_id)
+    back_up(world, name, run_id="b", options=BackupOptions())
+    assert world.store.raw_files.get(name).status is Status.ACQUISITION_FAILED
+    world.now.forward(days=1)
+
+
+@pytest.mark.parametrize(("instrument_id", "name"), [("thermo1", "x.raw"), ("bruker1", "x.d")])
+def test_a_running_acquisition_is_not_moved_under_the_id_of_one_that_vanished(
+    world, instrument_id, name
+):
+    vanished(world, instrument_id, name)
+    acquire(world, instrument_id, name, seed=99)
+    look_at(world, instrument_id)
+    before = files_in(world.instrument_folder(instrument_id))
+    assert not any(item.moved for item in move_all(world, instrument_id, move_failed=True))
+    options = ArchiveOptions(move_failed=True)
+    assert "nor the size" in move_aside(world, name, run_id="m", options=options).reason
+    assert files_in(world.instrument_folder(instrument_id)) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "analysis.tdf_bin").unlink(),
+        lambda path: grow(path / "analysis.tdf_bin"),
+    ],
+)
+def test_what_has_not_the_main_file_of_a_failed_acquisition_is_another(world, damage):
+    acquire(world, "bruker1", "x.d")
+    finish(world, "bruker1")
+    raw_file = world.store.raw_files.get("x.d")
+    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
+    damage(world.instrument_folder("bruker1") / "x.d")
+    before = files_in(world.instrument_folder("bruker1"))
+    (outcome,) = move_all(world, "bruker1", move_failed=True)
+    assert "Another acquisition has taken the name" in outcome.reason
+    assert files_in(world.instrument_folder("bruker1")) == before
+
+
+def test_companions_without_the_main_file_of_a_failed_acquisition_are_anothers(world):
+    acquire(world, "sciex1", "x.wiff")
+    finish(world, "sciex1")
+    raw_file = world.store.raw_files.get("x.wiff")
+    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
+    folder = world.instrument_folder("sciex1")
+    (folder / "x.wiff").unlink()
+    (outcome,) = move_all(world, "sciex1", move_failed=True)
+    assert "Another acquisition has taken the name" in outcome.reason
+    assert "x.wiff.scan" in files_in(folder)
+
+
+def test_nothing_is_moved_while_a_newer_acquisition_of_the_name_is_under_way(world):
+    """Not even where it is as large at this moment."""
+    done(world, "thermo1", "x.raw")
+    folder = world.instrument_folder("thermo1")
+    (folder / "x.raw").rename(folder / "taken")
+    acquire(world, "thermo1", "x.raw", seed=9, size_bytes=60_000)
+    (newer,) = look_at(world, "thermo1").registered
+    os.truncate(folder / "x.raw", 50_000)
+    (outcome,) = move_all(world, "thermo1")
+    assert "Another acquisition of this name is under way" in outcome.reason
+    assert newer.id in outcome.reason
+    assert outcome.problem.transient
+    assert "x.raw" in files_in(folder)

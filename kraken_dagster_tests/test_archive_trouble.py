@@ -1,15 +1,16 @@
 """An instrument that is away, or doesn't let go of a file: the move is tried again by itself."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 
-from kraken_dagster.domain.errors import FolderMissing, InstrumentBusy, MoveRefused
+from kraken_dagster.domain.errors import CopyStalled, FolderMissing, InstrumentBusy, MoveRefused
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move, move_aside
 from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.troubles import ARCHIVE, note_trouble
 from kraken_dagster_tests.helpers import lease
-from kraken_dagster_tests.retention_cases import done, files_in, move_all, notes
+from kraken_dagster_tests.retention_cases import aside, done, files_in, hanging_at, move_all, notes
 
 BUSY = InstrumentBusy("The instrument doesn't allow it", found="Text file busy")
 
@@ -54,6 +55,39 @@ def test_an_unmounted_share_does_not_look_like_files_that_were_deleted(world):
     assert list(folder.iterdir()) == []
 
 
+def test_another_disk_does_not_look_like_files_that_were_deleted(world):
+    done(world, "thermo1", "w.raw")
+    move_all(world, "thermo1")
+    for name in ("x.raw", "y.raw"):
+        done(world, "thermo1", name)
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("kept"))
+    folder.mkdir()
+    (folder / ".directory").write_bytes(b"1")
+    for backup_too in (False, True):
+        if backup_too:
+            (folder / "Backup").mkdir()
+        outcomes = move_all(world, "thermo1")
+        assert [type(item.problem) for item in outcomes] == [FolderMissing] * 2
+        world.now.forward(minutes=31)
+    assert sorted(path.name for path in folder.iterdir()) == [".directory", "Backup"]
+    shutil.rmtree(folder)
+    folder.with_name("kept").rename(folder)
+    assert [item.moved for item in move_all(world, "thermo1")] == [True] * 2
+
+
+def test_a_file_whose_reading_hangs_holds_up_no_other(world, monkeypatch):
+    for name in ("a.raw", "b.raw", "c.raw"):
+        done(world, "thermo1", name)
+    aside(world, "thermo1").mkdir()
+    folder = world.instrument_folder("thermo1")
+    shutil.copy2(folder / "a.raw", aside(world, "thermo1"))  # so that both are read
+    outcomes = move_all(hanging_at(world, "a.raw", monkeypatch), "thermo1")
+    assert [item.moved for item in outcomes] == [False, True, True]
+    assert isinstance(outcomes[0].problem, CopyStalled)
+    assert waits(world, "a.raw") > 0
+
+
 def test_waits_double_up_to_half_an_hour_and_the_history_has_it_once(world):
     done(world, "thermo1", "x.raw")
     found = []
@@ -68,6 +102,16 @@ def test_waits_double_up_to_half_an_hour_and_the_history_has_it_once(world):
     after = world.store.raw_files.get("x.raw")
     assert sum("Text file busy" in note for note in notes(after)) == 1
     assert after.status is Status.DONE_NOT_QUANTED
+
+
+def test_no_trouble_is_noted_of_a_file_that_another_run_has_moved_meanwhile(world):
+    stale = done(world, "thermo1", "x.raw")
+    assert [item.moved for item in move_all(world, "thermo1")] == [True]
+    note_trouble(world, stale, ARCHIVE, BUSY, run_id="late")
+    after = world.store.raw_files.get("x.raw")
+    assert after.archive is None
+    assert world.store.retention.troubled("thermo1") == []
+    assert not any("Text file busy" in note for note in notes(after))
 
 
 def test_another_trouble_is_news(world):

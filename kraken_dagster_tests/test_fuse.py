@@ -17,6 +17,7 @@ import pytest
 from kraken_dagster.clients.listing import list_folder
 from kraken_dagster.domain import errors
 from kraken_dagster.domain.vendors import Vendor
+from kraken_dagster.steps.world import World
 from kraken_dagster_tests.copying_cases import (
     Copying,
     content,
@@ -26,6 +27,8 @@ from kraken_dagster_tests.copying_cases import (
     write,
 )
 from kraken_dagster_tests.helpers import wait_until
+from kraken_dagster_tests.retention_cases import INSTRUMENTS, aside, moved, purge_all
+from kraken_dagster_tests.retention_cases import content as all_content
 
 pytestmark = pytest.mark.fuse
 LONG_S = 60.0
@@ -68,7 +71,7 @@ def start_share(source: Path, mountpoint: Path, counter: Path) -> Share:
     """A mount of `source`; a skip, or a failure in CI, where there can be none."""
     if not os.path.exists("/dev/fuse") or shutil.which("fusermount3") is None:
         unavailable("no FUSE: /dev/fuse or fusermount3 is missing")
-    mountpoint.mkdir()
+    mountpoint.mkdir(exist_ok=True)
     program = [sys.executable, "-m", "kraken_dagster_tests.fuse_folder"]
     with counter.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen([*program, source, mountpoint, counter], stderr=log)
@@ -223,3 +226,22 @@ def test_a_folder_whose_server_died_is_unreadable(share: Share) -> None:
     share.process.wait()
     with pytest.raises(errors.FolderUnreadable):
         look(share.mountpoint)
+
+
+@pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
+def test_a_backup_that_is_the_instruments_disk_by_another_mount_stays(
+    world: World, tmp_path: Path, instrument_id: str, name: str
+) -> None:
+    """The mount numbers its files by itself, so that nothing but their times is the same."""
+    folder = world.backup_folder(moved(world, instrument_id, name))
+    shutil.rmtree(folder)
+    here = aside(world, instrument_id)
+    before = all_content(here)
+    share = start_share(here, folder, tmp_path / "read.json")
+    try:
+        outcome = purge_all(world, instrument_id)
+    finally:
+        share.end()
+    assert outcome.deleted == ()
+    assert "are one file" in outcome.kept[0].reason
+    assert all_content(here) == before

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kraken_dagster.clients.moving import MovePlan, move_aside
 from kraken_dagster.domain.errors import KrakenError
-from kraken_dagster.domain.vendors import Vendor
+from kraken_dagster.domain.vendors import RULES, Vendor
 from kraken_dagster_tests.test_purge_property import IDS, MEMBERS, Bench, bench, blows, strike
 
 CASES = 1_000
@@ -64,7 +64,8 @@ def nothing_is_lost(*, vendor, seeds, already, still, struck, has_record) -> Non
         for blow in struck:
             strike(made, blow)
         sizes = {name: fact.size or 0 for name, fact in made.recorded.items() if has_record}
-        plan = MovePlan(made.aside, vendor, IDS[vendor], IDS[vendor], sizes, None)
+        main = len(contents[RULES[vendor].main_file(IDS[vendor])])
+        plan = MovePlan(made.aside, vendor, IDS[vendor], IDS[vendor], sizes, main)
         before = made.snapshot()
         try:
             move_aside(plan, may_go_on=lambda: True)

@@ -1,14 +1,22 @@
 """Purging: what is deleted, in which order, how much, and what is said about it."""
 
+import errno
 import os
 from dataclasses import replace
 
 import pytest
 
+from kraken_dagster.clients import purging
+from kraken_dagster.clients.instrument_disk import unlink
+from kraken_dagster.domain.errors import PurgeRefused, StatusConflict
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.domain.retention import GB
+from kraken_dagster.steps import purge_file as purge_file_step
 from kraken_dagster.steps.purge import purge
+from kraken_dagster.steps.purge_file import purge_file
 from kraken_dagster.steps.purge_plan import PurgeOptions, measured_free_bytes, plan
+from kraken_dagster.steps.retry import retry
+from kraken_dagster.steps.troubles import PURGE, note_trouble
 from kraken_dagster_tests.helpers import lease
 from kraken_dagster_tests.retention_cases import (
     EVERYTHING,
@@ -205,6 +213,24 @@ def test_a_file_that_is_not_over_and_done_with_stays(world, change, reason):
     assert "x.raw" in files_in(aside(world, "thermo1"))
 
 
+def refused(world):
+    error = PurgeRefused("look at it")
+    note_trouble(world, world.store.raw_files.get("x.raw"), PURGE, error, run_id="p")
+
+
+def young(world):
+    created(world, "x.raw", days_ago=13)
+
+
+@pytest.mark.parametrize("change", [not_final, waits_for_a_retry, without_backup, refused, young])
+def test_what_changed_before_the_lease_was_taken_keeps_a_file(world, change):
+    moved(world, "thermo1", "x.raw")
+    change(world)
+    with pytest.raises(StatusConflict, match="not to be purged now"):
+        purge_file(world, "x.raw", run_id="p")
+    assert "x.raw" in files_in(aside(world, "thermo1"))
+
+
 def test_a_failed_file_that_nobody_tries_again_may_go(world):
     moved(world, "thermo1", "x.raw")
     raw_file = world.store.raw_files.get("x.raw")
@@ -214,6 +240,8 @@ def test_a_failed_file_that_nobody_tries_again_may_go(world):
 
 def test_what_somebody_else_deleted_is_not_recorded_as_purged(world):
     moved(world, "thermo1", "x.raw")
+    moved(world, "thermo1", "young.raw")  # tells that this is the instrument's disk
+    created(world, "young.raw", days_ago=1)
     (aside(world, "thermo1") / "x.raw").unlink()
     (found,) = purge_all(world, "thermo1").deleted
     assert (found.status, found.size_bytes) == (InstrumentFileStatus.NOT_APPLICABLE, 0)
@@ -245,3 +273,91 @@ def test_more_files_than_a_page_are_purged_oldest_first(world):
     assert len(found) == 451
     assert len(set(found)) == 451
     assert len(plan(world, "thermo1", now=world.now(), options=EVERYTHING).kept) == 450
+
+
+def gone_by_hand(world) -> None:
+    """Two files were moved aside; one is taken away, and that is recorded."""
+    for name, days_ago in (("x.raw", 20), ("young.raw", 1)):
+        moved(world, "thermo1", name)
+        created(world, name, days_ago=days_ago)
+    (aside(world, "thermo1") / "x.raw").rename(aside(world, "thermo1") / "taken")
+    purge_all(world, "thermo1")
+
+
+def test_what_comes_back_into_backup_counts_as_moved_again_once_it_is_asked_for(world):
+    gone_by_hand(world)
+    (aside(world, "thermo1") / "taken").rename(aside(world, "thermo1") / "x.raw")
+    assert purge_all(world, "thermo1").deleted == ()
+    after, told = retry(world, "x.raw", asked_by="ada")
+    assert after.instrument_file_status is InstrumentFileStatus.MOVED
+    assert (after.gone_at, after.lease) == (None, None)
+    assert "moved aside again" in told
+    assert "asked for again by ada" in notes(after)[-1]
+    assert [item.raw_file_id for item in purge_all(world, "thermo1").deleted] == ["x.raw"]
+
+
+def test_what_did_not_come_back_is_not_asked_for_in_vain(world):
+    gone_by_hand(world)
+    with pytest.raises(StatusConflict, match="it has ended well"):
+        retry(world, "x.raw", asked_by="ada")
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("away"))
+    with pytest.raises(StatusConflict, match="it has ended well"):
+        retry(world, "x.raw", asked_by="ada")
+
+
+def test_empty_folders_that_somebody_else_left_are_not_recorded_as_purged(world):
+    moved(world, "bruker1", "x.d")
+    for path in (aside(world, "bruker1") / "x.d").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    (found,) = purge_all(world, "bruker1").deleted
+    assert (found.status, found.files, found.size_bytes) == ("n/a", 0, 0)
+    after = world.store.raw_files.get("x.d")
+    assert after.instrument_file_status is InstrumentFileStatus.NOT_APPLICABLE
+    assert "somebody else deleted it" in notes(after)[-1]
+    assert fields(world, "x.d").get("purged") is None
+    assert content(aside(world, "bruker1")) == {}
+
+
+def test_a_purge_that_was_refused_before_the_first_deletion_was_not_begun(world, monkeypatch):
+    moved(world, "thermo1", "young.raw")
+    created(world, "young.raw", days_ago=1)
+    moved(world, "thermo1", "x.raw")
+
+    def refuse(*_arguments, **_options):
+        raise PurgeRefused("The file changed after it was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purge_file_step, "delete", refuse)
+        assert purge_all(world, "thermo1").deleted == ()
+    assert world.store.raw_files.get("x.raw").purge_intent is None
+    assert world.store.retention.purge_begun("thermo1") == []
+    (aside(world, "thermo1") / "x.raw").unlink()
+    retry(world, "x.raw", asked_by="ada")
+    (found,) = purge_all(world, "thermo1").deleted
+    assert found.status is InstrumentFileStatus.NOT_APPLICABLE
+
+
+def test_a_purge_that_is_ended_by_another_run_is_recorded_as_a_whole(world, monkeypatch):
+    raw_file = moved(world, "bruker1", "x.d")
+    deleted = []
+
+    def stop_after_two(folder, name):
+        if len(deleted) == 2:
+            raise OSError(errno.EBUSY, "busy")
+        deleted.append(name)
+        unlink(folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, "unlink", stop_after_two)
+        assert purge_all(world, "bruker1").deleted == ()
+    assert world.store.raw_files.get("x.d").purge_intent is not None
+    world.now.forward(hours=1)
+    (found,) = purge(world, "bruker1", run_id="second", options=EVERYTHING).deleted
+    assert found.files == len(raw_file.file_info) - 2
+    purged = fields(world, "x.d")["purged"]
+    assert (purged["files"], purged["bytes"]) == (len(raw_file.file_info), raw_file.size)
+    told = notes(world.store.raw_files.get("x.d"))[-1]
+    assert f"the purge of {len(raw_file.file_info)} files, {raw_file.size} bytes" in told
+    assert "that run purge began" in told

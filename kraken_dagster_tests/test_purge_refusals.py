@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.domain.errors import BackupUnwritable, FolderMissing
+from kraken_dagster.clients.handles import Folder, Seen
+from kraken_dagster.clients.instrument_disk import passing_folder
+from kraken_dagster.clients.purging import delete
+from kraken_dagster.domain.errors import (
+    BackupUnwritable,
+    CopyStalled,
+    FolderMissing,
+    FolderUnreadable,
+)
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
+from kraken_dagster.steps import purge as purge_step
+from kraken_dagster.steps import purge_file
 from kraken_dagster.steps.purge_plan import plan
 from kraken_dagster.steps.retry import retry
 from kraken_dagster_tests.retention_cases import (
@@ -19,6 +29,7 @@ from kraken_dagster_tests.retention_cases import (
     fields,
     files_in,
     flip_a_bit,
+    hanging_at,
     moved,
     notes,
     purge_all,
@@ -243,3 +254,135 @@ def test_a_backup_store_that_is_away_says_nothing_of_any_backup(world, how):
         purge_all(world, "thermo1")
     assert fields(world, "x.raw") == before
     assert "x.raw" in files_in(aside(world, "thermo1"))
+
+
+def between_proof_and_deletion(monkeypatch, act) -> None:
+    """Somebody does something once all is proven and nothing is deleted."""
+
+    def act_and_delete(*arguments, **options):
+        act()
+        return delete(*arguments, **options)
+
+    monkeypatch.setattr(purge_file, "delete", act_and_delete)
+
+
+@pytest.mark.parametrize("side", ["instrument", "backup"])
+def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(world, monkeypatch, side):
+    raw_file = moved(world, "bruker1", "x.d")
+    both = {"instrument": aside(world, "bruker1"), "backup": world.backup_folder(raw_file)}
+    damaged = both[side] / "x.d" / "analysis.tdf_bin"
+    between_proof_and_deletion(monkeypatch, lambda: flip_a_bit(damaged, keep_time=True))
+    outcome = purge_all(world, "bruker1")
+    assert outcome.deleted == ()
+    assert "changed after it was read" in outcome.kept[0].reason
+    assert "x.d/analysis.tdf_bin" in files_in(aside(world, "bruker1"))
+
+
+def test_a_backup_folder_that_became_a_link_is_the_instruments_trouble(world):
+    """All files would be refused for what is the fault of none, each until somebody looks at it."""
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    folder = aside(world, "thermo1")
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+    with pytest.raises(FolderUnreadable, match="never followed"):
+        purge_all(world, "thermo1")
+    assert world.store.retention.troubled("thermo1") == []
+    assert world.store.board.disk("thermo1")["status"] == "warning"
+
+
+@pytest.mark.parametrize("aside_too", [True, False])
+def test_another_disk_under_the_instruments_mount_changes_nothing(world, aside_too):
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("kept"))
+    folder.mkdir()
+    (folder / "another's.raw").write_bytes(b"1")
+    if aside_too:
+        (folder / "Backup").mkdir()
+    with pytest.raises(FolderMissing):
+        purge_all(world, "thermo1")
+    for name in ("x.raw", "y.raw"):
+        after = world.store.raw_files.get(name)
+        assert (after.instrument_file_status, after.purge) == (InstrumentFileStatus.MOVED, None)
+    shutil.rmtree(folder)
+    folder.with_name("kept").rename(folder)
+    assert len(purge_all(world, "thermo1").deleted) == 2
+
+
+def test_a_file_whose_reading_hangs_holds_up_no_other(world, monkeypatch):
+    for name, days_ago in (("a.raw", 40), ("b.raw", 30), ("c.raw", 20)):
+        moved(world, "thermo1", name)
+        created(world, name, days_ago=days_ago)
+    outcome = purge_all(hanging_at(world, "a.raw", monkeypatch), "thermo1")
+    assert [item.raw_file_id for item in outcome.deleted] == ["b.raw", "c.raw"]
+    assert [item.raw_file_id for item in outcome.kept] == ["a.raw"]
+    assert world.store.raw_files.get("a.raw").purge.retry_at > world.now()
+    assert "a.raw" in files_in(aside(world, "thermo1"))
+
+
+def test_a_share_that_hangs_is_the_instruments_trouble(world, monkeypatch):
+    moved(world, "thermo1", "a.raw")
+    hanging = hanging_at(world, "a.raw", monkeypatch)
+
+    def no_answer(*_arguments):
+        raise CopyStalled("A share or the backup store gives no answer")
+
+    monkeypatch.setattr(purge_step, "require_answer", no_answer)
+    with pytest.raises(CopyStalled):
+        purge_all(hanging, "thermo1")
+    assert world.store.raw_files.get("a.raw").purge is None
+
+
+def test_a_sign_of_life_is_given_after_each_deletion(world, monkeypatch):
+    raw_file = moved(world, "bruker1", "x.d")
+    beats = []
+
+    def counted(*arguments, on_deleted, **options):
+        return delete(*arguments, on_deleted=beats.append, **options)
+
+    monkeypatch.setattr(purge_file, "delete", counted)
+    purge_all(world, "bruker1")
+    assert sum(beats) == raw_file.size
+    assert len(beats) > len(raw_file.file_info)
+
+
+def test_a_month_of_the_backup_store_that_is_away_says_nothing_of_any_backup(world):
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    month = world.backup_folder(world.store.raw_files.get("x.raw"))
+    (month.parent / "9999_01").mkdir()
+    month.rename(month.with_name("away"))
+    outcome = purge_all(world, "thermo1")
+    assert outcome.deleted == ()
+    assert all("of this backup and others is not there" in item.reason for item in outcome.kept)
+    for name in ("x.raw", "y.raw"):
+        assert world.store.raw_files.get(name).status is Status.DONE_NOT_QUANTED
+    month.with_name("away").rename(month)
+    world.now.forward(minutes=2)
+    assert len(purge_all(world, "thermo1").deleted) == 2
+
+
+@pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
+def test_one_folder_by_two_paths_is_found_out_though_nothing_of_its_files_tells(
+    world, monkeypatch, instrument_id, name
+):
+    month = world.backup_folder(moved(world, instrument_id, name))
+    shutil.rmtree(month)
+    month.symlink_to(aside(world, instrument_id))
+    monkeypatch.setattr(Seen, "is_one_file_with", lambda _self, _other: False)
+    refused(world, instrument_id, name, "are one folder")
+
+
+def test_a_folder_that_a_killed_run_left_is_taken_and_what_is_in_it_is_kept(tmp_path):
+    (tmp_path / "left").mkdir()
+    with Folder.open(tmp_path) as folder:
+        with passing_folder(folder, "left"):
+            pass
+        assert os.listdir(tmp_path) == []
+        (tmp_path / "left").mkdir()
+        (tmp_path / "left" / "somebody's").write_text("1")
+        with pytest.raises(OSError, match="not empty"), passing_folder(folder, "left"):
+            pass
+    assert (tmp_path / "left" / "somebody's").exists()

@@ -102,6 +102,7 @@ def test_a_backup_folder_on_another_disk_is_refused_in_words(world):
     try:
         (outcome,) = move_all(world, "thermo1")
         assert "`Backup` is on another disk" in outcome.reason
+        assert outcome.problem.transient
         assert list(backup.iterdir()) == []
         assert (backup.parent / "x.raw").exists()
     finally:

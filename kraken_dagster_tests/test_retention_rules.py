@@ -56,6 +56,16 @@ def test_only_what_stands_where_the_instrument_left_it_is_moved(status):
     assert str(status) in move(instrument_file_status=status)
 
 
+@pytest.mark.parametrize("status", [Status.ACQUISITION_FAILED, Status.IGNORED])
+def test_without_a_record_and_a_size_nothing_tells_it_from_another(status):
+    failed = {"status": status, "backup_status": None, "file_info": {}}
+    failed["created_at_"] = NOW - timedelta(minutes=10)
+    for unknown in ({}, {"ended_size": None}):
+        assert "nor the size" in move(failed_too=True, acquisition=unknown, **failed)
+    assert move(failed_too=True, acquisition={"ended_size": 0}, **failed) is None
+    assert move(acquisition={}, status=status) is None
+
+
 @pytest.mark.parametrize("status", ["copying_in_progress", "copying_failed", "skipped"])
 def test_without_a_backup_nothing_is_moved_and_nothing_purged(status):
     assert "no verified backup" in move(backup_status=status)
@@ -75,8 +85,8 @@ def test_what_failed_is_moved_if_asked_for_and_never_purged(status):
     failed = {"status": status, "backup_status": None, "file_info": {}}
     failed["created_at_"] = NOW - timedelta(minutes=10)
     assert "move_failed is off" in move(**failed)
-    assert move(failed_too=True, **failed) is None
-    ended = {"ended_at": NOW - timedelta(minutes=4)}
+    assert move(failed_too=True, acquisition={"ended_size": 7}, **failed) is None
+    ended = {"ended_size": 7, "ended_at": NOW - timedelta(minutes=4)}
     assert "not due before" in move(failed_too=True, acquisition=ended, **failed)
     assert "no backup of it" in purge(**failed)
 
@@ -173,14 +183,16 @@ def test_names_of_what_waits_to_be_deleted_are_known_again():
 def test_one_file_is_known_as_such_also_by_way_of_another_mount():
     seen = Seen(Kind.FILE, device=1, inode=7, size=3, mtime_ns=5, ctime_ns=6, links=1, mode=0o644)
     assert seen.is_one_file_with(seen)
+    assert seen.is_one_file_with(replace(seen, ctime_ns=9))
     assert seen.is_one_file_with(replace(seen, device=2))
+    assert seen.is_one_file_with(replace(seen, device=2, inode=8))
     assert not seen.is_one_file_with(replace(seen, device=2, ctime_ns=9))
-    assert not seen.is_one_file_with(replace(seen, inode=8))
+    assert not seen.is_one_file_with(replace(seen, inode=8, ctime_ns=9))
 
 
-@pytest.mark.parametrize("change", ["device", "inode", "size", "mtime_ns"])
+@pytest.mark.parametrize("change", ["device", "inode", "size", "mtime_ns", "ctime_ns"])
 def test_what_changed_since_it_was_read_is_another_file(change):
     seen = Seen(Kind.FILE, device=1, inode=7, size=3, mtime_ns=5, ctime_ns=6, links=1, mode=0o644)
-    assert seen.is_unchanged(replace(seen, mode=0o600, ctime_ns=9))
+    assert seen.is_unchanged(replace(seen))
     assert not seen.is_unchanged(replace(seen, **{change: 99}))
     assert not seen.is_unchanged(None)

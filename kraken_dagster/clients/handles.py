@@ -49,10 +49,14 @@ class Seen:
         )
 
     def is_unchanged(self, now: "Seen | None") -> bool:
-        """Whether it is the same file, and nobody has written to it."""
+        """Whether it is the same file, and nobody has written to it.
+
+        A change time can't be set back as `mtime_ns` can. For files only: a folder's changes with
+        every deletion in it.
+        """
         return now is not None and (
-            (self.kind, self.device, self.inode, self.size, self.mtime_ns)
-            == (now.kind, now.device, now.inode, now.size, now.mtime_ns)
+            (self.kind, self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
+            == (now.kind, now.device, now.inode, now.size, now.mtime_ns, now.ctime_ns)
         )
 
     def is_same_folder(self, now: "Seen | None") -> bool:
@@ -61,13 +65,14 @@ class Seen:
         )
 
     def is_one_file_with(self, other: "Seen") -> bool:
-        """Whether both are one file, also where two mounts lead to it: the devices differ then.
+        """Whether both are, or may be, one file, also where two mounts lead to it.
 
-        Two files that were made apart don't share both the inode's number and the nanosecond.
+        The devices differ then, and the inodes too where a mount numbers them by itself. Two files
+        that were made apart and are as large don't share the nanosecond of their last change.
         """
-        return self.inode == other.inode and (
-            self.device == other.device or self.ctime_ns == other.ctime_ns
-        )
+        if (self.device, self.inode) == (other.device, other.inode):
+            return True
+        return (self.size, self.ctime_ns) == (other.size, other.ctime_ns)
 
 
 @dataclass(frozen=True)

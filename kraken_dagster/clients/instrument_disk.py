@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Seen, one_name
+from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import (
     FolderMissing,
     FolderUnreadable,
@@ -22,6 +23,7 @@ from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, deleteme_name
 
 _RENAME_NOREPLACE = 1
 _NO_SUCH_FLAG = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WHAT_IT_WAS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
 # Renames from a folder's handle and a name to another's; 0, or the error number.
@@ -74,13 +76,26 @@ def open_moved_aside(instrument: Folder) -> Folder:
 
     Raises:
         FolderMissing: there is none. Files were put there, so it is the share that is away.
-        UnsafePath: a link, or no folder.
+        FolderUnreadable: a link, or no folder, or on another disk. That is the instrument's trouble
+            and not that of a file.
     """
-    with instrument_errors(instrument.path / BACKUP_FOLDER_NAME):
-        if instrument.look(BACKUP_FOLDER_NAME) is None:
-            raise _away(
-                instrument.path / BACKUP_FOLDER_NAME,
-                "The folder of the files that were moved aside is not there",
+    path = instrument.path / BACKUP_FOLDER_NAME
+    with instrument_errors(path):
+        seen = instrument.look(BACKUP_FOLDER_NAME)
+        if seen is None:
+            raise _away(path, "The folder of the files that were moved aside is not there")
+        if seen.kind is not Kind.FOLDER:
+            raise FolderUnreadable(
+                "A link, or a file in place of a folder, and those are never followed",
+                file=path,
+                found=seen.kind,
+                next_step="see what stands there, and who put it there; tried again by itself.",
+            )
+        if seen.device != instrument.itself().device:
+            raise FolderUnreadable(
+                "`Backup` is on another disk, and a file is renamed and never copied",
+                file=path,
+                next_step="unmount what is mounted there; tried again by itself.",
             )
         return instrument.sub(BACKUP_FOLDER_NAME)
 
@@ -181,6 +196,24 @@ def make_writable(folder: Folder) -> None:
 
 def unlink(folder: Folder, name: str) -> None:
     os.unlink(one_name(name), dir_fd=folder.handle)
+
+
+@contextmanager
+def passing_folder(folder: Folder, name: str) -> Iterator[None]:
+    """An empty folder that is there while the block runs, unless the disk is too full for one.
+
+    One that a killed run left behind is taken, and only an empty one is ever removed.
+    """
+    try:
+        os.mkdir(one_name(name), dir_fd=folder.handle)
+    except OSError as error:
+        if error.errno not in _NO_ROOM | {errno.EEXIST}:
+            raise
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=folder.handle)
 
 
 def remove_empty(folder: Folder, name: str, expected: Seen) -> None:

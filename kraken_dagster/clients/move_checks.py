@@ -7,9 +7,8 @@ from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Tree
 from kraken_dagster.domain.errors import BackupIncomplete, MoveRefused
-from kraken_dagster.domain.vendors import RULES, Vendor
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
-_ANOTHER = "Another acquisition has taken the name of this one"
 LOOK_BY_HAND = "compare both by hand; then `kraken retry`."
 
 
@@ -18,7 +17,7 @@ class MovePlan:
     """What is moved aside. `sizes` in bytes by path below `Backup/`, as the record has them.
 
     Without a record (`sizes` is empty: a failed acquisition) what stands there is moved, if its
-    main file has `main_size` bytes, where that is known.
+    main file has `main_size` bytes; nothing is where that isn't known.
     """
 
     instrument_folder: Path
@@ -48,9 +47,9 @@ def stands(tree: Tree) -> bool:
 
 
 def judge(
-    plan: MovePlan, root: Folder, backup: Folder, pair: Pair, on_bytes: Callable[[int], None]
+    plan: MovePlan, root: Folder, backup: Folder | None, pair: Pair, on_bytes: Callable[[int], None]
 ) -> Action:
-    source, target = root.path / pair.source, backup.path / pair.target
+    source, target = root.path / pair.source, root.path / BACKUP_FOLDER_NAME / pair.target
     for tree, path in ((pair.here, source), (pair.there, target)):
         if tree.odd:
             raise MoveRefused(
@@ -61,7 +60,7 @@ def judge(
             )
     if stands(pair.here):
         _refuse_other_source(plan, source, pair)
-    if not stands(pair.there):
+    if backup is None or not stands(pair.there):
         return Action.MOVE
     sizes = {key: seen.size for key, seen in pair.there.files.items()}
     wanted = _wanted(plan, pair)
@@ -101,14 +100,10 @@ def _refuse_other_source(plan: MovePlan, source: Path, pair: Pair) -> None:
     main = RULES[plan.vendor].main_file(plan.raw_file_id)
     main_size = plan.sizes.get(main, plan.main_size)
     if main in found and main_size is not None and found[main] != main_size:
-        raise MoveRefused(
-            _ANOTHER,
-            file=source,
-            expected=f"{main_size} bytes in the main file",
-            found=f"{found[main]} bytes",
-            next_step=LOOK_BY_HAND,
-        )
+        raise another(source, main_size, found[main])
     if not plan.sizes:
+        if main not in found and RULES[plan.vendor].is_folder:
+            raise another(source, main_size, None)
         return
     if unknown := [key for key in found if key not in plan.sizes]:
         raise incomplete(source, unknown[0])
@@ -140,6 +135,20 @@ def _refuse_unequal(
                 expected=f"the same as {path!a} in the instrument's folder",
                 next_step=LOOK_BY_HAND,
             )
+
+
+def another(source: Path, main_size: int | None, found: int | None) -> MoveRefused:
+    return MoveRefused(
+        "Another acquisition has taken the name of this one",
+        file=source,
+        expected=f"{_bytes(main_size)} in the main file",
+        found=_bytes(found),
+        next_step=LOOK_BY_HAND,
+    )
+
+
+def _bytes(size: int | None) -> str:
+    return "nothing that is known" if size is None else f"{size} bytes"
 
 
 def incomplete(path: Path, member: str) -> BackupIncomplete:

@@ -4,8 +4,7 @@ All of a raw file is looked at before anything is renamed. A run that dies betwe
 leaves some members here and some there; each is judged by itself, so the next run goes on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kraken_dagster.clients.handles import Folder, Tree, walk
@@ -14,6 +13,7 @@ from kraken_dagster.clients.instrument_disk import (
     instrument_errors,
     make_folder,
     open_instrument,
+    open_moved_aside,
     rename,
     rename_to_delete,
     renameat2,
@@ -24,12 +24,13 @@ from kraken_dagster.clients.move_checks import (
     Action,
     MovePlan,
     Pair,
+    another,
     incomplete,
     judge,
     stands,
 )
 from kraken_dagster.domain.discovery import Kind
-from kraken_dagster.domain.errors import LeaseLost, MoveRefused
+from kraken_dagster.domain.errors import LeaseLost, MoveRefused, NowhereFound
 from kraken_dagster.domain.vendors import (
     BACKUP_FOLDER_NAME,
     RULES,
@@ -66,32 +67,41 @@ def move_aside(
     """
     with open_instrument(plan.instrument_folder) as root:
         require_mounted(root)
-        with _moved_aside(root) as backup, instrument_errors(root.path / plan.original_name):
-            pairs = _pairs(plan, root, backup)
-            actions = [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
-            return _act(root, backup, actions, may_go_on, kernel)
+        with instrument_errors(root.path / plan.original_name):
+            if root.look(BACKUP_FOLDER_NAME) is None:
+                return _move_the_first(plan, root, may_go_on, on_bytes, kernel)
+            with open_moved_aside(root) as backup:
+                actions = _judged(plan, root, backup, on_bytes)
+                return _act(root, backup, actions, may_go_on, kernel)
 
 
-@contextmanager
-def _moved_aside(root: Folder) -> Iterator[Folder]:
-    """The open folder `Backup`, created where there is none, on the instrument's own disk."""
-    with instrument_errors(root.path / BACKUP_FOLDER_NAME):
-        if root.look(BACKUP_FOLDER_NAME) is None:
-            make_folder(root, BACKUP_FOLDER_NAME)
-        backup = root.sub(BACKUP_FOLDER_NAME)
-    with backup:
-        if backup.itself().device != root.itself().device:
-            raise MoveRefused(
-                "`Backup` is on another disk, and a file is renamed and never copied",
-                file=backup.path,
-                next_step="unmount what is mounted at `Backup`; then `kraken retry`.",
-            )
-        yield backup
+def _move_the_first(
+    plan: MovePlan,
+    root: Folder,
+    may_go_on: Callable[[], bool],
+    on_bytes: Callable[[int], None],
+    kernel: KernelRename,
+) -> MoveResult:
+    """Where there is no `Backup` yet, it is created once there is something to put into it."""
+    actions = _judged(plan, root, None, on_bytes)
+    if not actions:
+        return MoveResult()
+    _require(may_go_on, plan.original_name)
+    make_folder(root, BACKUP_FOLDER_NAME)
+    with open_moved_aside(root) as backup:
+        return _act(root, backup, actions, may_go_on, kernel)
 
 
-def _pairs(plan: MovePlan, root: Folder, backup: Folder) -> "list[Pair]":
+def _judged(
+    plan: MovePlan, root: Folder, backup: Folder | None, on_bytes: Callable[[int], None]
+) -> list[tuple[Pair, Action]]:
+    pairs = _pairs(plan, root, backup)
+    return [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
+
+
+def _pairs(plan: MovePlan, root: Folder, backup: Folder | None) -> "list[Pair]":
     """What is to be renamed, the main file last; a folder is one pair."""
-    here, there = root.names(), backup.names()
+    here, there = root.names(), [] if backup is None else backup.names()
     rules = RULES[plan.vendor]
     if not plan.sizes:
         names = _names_without_record(plan, root, backup)
@@ -109,7 +119,7 @@ def _pairs(plan: MovePlan, root: Folder, backup: Folder) -> "list[Pair]":
             source,
             target,
             walk(root, source) if source in here else Tree(),
-            walk(backup, target) if _taken(backup, target, there) else Tree(),
+            walk(backup, target) if backup and _taken(backup, target, there) else Tree(),
         )
         for source, target in ordered
     ]
@@ -118,10 +128,15 @@ def _pairs(plan: MovePlan, root: Folder, backup: Folder) -> "list[Pair]":
     return pairs
 
 
-def _names_without_record(plan: MovePlan, root: Folder, backup: Folder) -> dict[str, str]:
-    """What stands there to be moved, and what stands in `Backup` because it was moved before."""
-    here, there = _paths(root, root.names()), _paths(backup, backup.names())
+def _names_without_record(plan: MovePlan, root: Folder, backup: Folder | None) -> dict[str, str]:
+    """What stands there to be moved, and what stands in `Backup` because it was moved before.
+
+    The main file is renamed last: companions without it are another acquisition's.
+    """
+    here, there = _paths(root), [] if backup is None else _paths(backup)
     to_move = move_mapping(plan.vendor, plan.raw_file_id, plan.original_name, here)
+    if to_move and (plan.main_size is None or plan.original_name not in to_move):
+        raise another(root.path / plan.original_name, plan.main_size, None)
     names = {
         source: target.removeprefix(f"{BACKUP_FOLDER_NAME}/") for source, target in to_move.items()
     }
@@ -137,10 +152,10 @@ def _if_there(there: Sequence[str], plan: MovePlan) -> dict[str, str]:
     return {plan.original_name: plan.raw_file_id} if f"{plan.raw_file_id}/" in there else {}
 
 
-def _paths(root: Folder, names: list[str]) -> list[str]:
+def _paths(root: Folder) -> list[str]:
     """The plain files, and one path below each folder: what tells a mapping that it is there."""
     paths = []
-    for name in names:
+    for name in root.names():
         seen = root.look(name)
         if seen is not None and seen.kind in (Kind.FILE, Kind.FOLDER):
             paths.append(name if seen.kind is Kind.FILE else f"{name}/")
@@ -183,8 +198,7 @@ def _act(
         if action is Action.NOTHING:
             already.append(pair.source)
             continue
-        if not may_go_on():
-            raise LeaseLost("Another run may have taken this file over", file=pair.source)
+        _require(may_go_on, pair.source)
         _refuse_changed(root, pair)
         if action is Action.SET_ASIDE:
             set_aside[pair.source] = rename_to_delete(root, pair.source, kernel=kernel)
@@ -201,6 +215,11 @@ def _act(
     return MoveResult(tuple(moved), tuple(already), set_aside)
 
 
+def _require(may_go_on: Callable[[], bool], source: str) -> None:
+    if not may_go_on():
+        raise LeaseLost("Another run may have taken this file over", file=source)
+
+
 def _refuse_changed(root: Folder, pair: Pair) -> None:
     """Nothing has been written to it, or come to stand in its place, since it was looked at."""
     now = walk(root, pair.source)
@@ -215,8 +234,8 @@ def _refuse_changed(root: Folder, pair: Pair) -> None:
         )
 
 
-def _nowhere(plan: MovePlan, root: Folder) -> MoveRefused:
-    return MoveRefused(
+def _nowhere(plan: MovePlan, root: Folder) -> NowhereFound:
+    return NowhereFound(
         "The file is neither in the instrument's folder nor in `Backup`, or not all of it",
         file=root.path / plan.original_name,
         next_step="find out who moved or deleted it. Its backup is in place: `kraken verify` "

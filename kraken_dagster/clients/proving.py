@@ -31,7 +31,7 @@ def require_store(root: Path, instrument_id: str) -> None:
 
 @dataclass(frozen=True)
 class Backup:
-    """The open folder that holds a backup under its raw file id; None where there is none."""
+    """The open folder that holds a month's backups under their ids; None where there is none."""
 
     opened: Folder | None
     path: Path
@@ -52,14 +52,22 @@ class Backup:
 
     @property
     def folder(self) -> Folder:
+        """Raises BackupUnwritable where it is missing: a part of the store is away, and that says
+        nothing of any backup in it."""
         if self.opened is None:
-            raise damaged(self.path, "a folder", "nothing")
+            raise BackupUnwritable(
+                "The folder of this backup and others is not there",
+                file=self.path,
+                next_step="see what became of it: it may be another disk that isn't mounted. If "
+                "it is lost, that is the news. Tried again by itself.",
+            )
         return self.opened
 
     def require_size(self, name: str, recorded: FileFact) -> Seen:
         """The file's identity.
 
         Raises:
+            BackupUnwritable: the folder that it is to be in is missing.
             BackupDamaged: it is missing, no plain file, or of another size.
         """
         with target_errors(self.path / name):

@@ -13,6 +13,7 @@ What is not promised: a file that is replaced between that last look and its del
 microseconds, is deleted in place of the proven one.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from kraken_dagster.clients.instrument_disk import (
     make_writable,
     open_instrument,
     open_moved_aside,
+    passing_folder,
     remove_empty,
     unlink,
 )
@@ -123,11 +125,18 @@ def _read_back(fact: FileFact) -> ReadBack | None:
     return None if fact.size is None else ReadBack(fact.size, fact.md5)
 
 
-def delete(target: Target, proof: Proof, *, may_go_on: Callable[[], bool]) -> int:
+def delete(
+    target: Target,
+    proof: Proof,
+    *,
+    may_go_on: Callable[[], bool],
+    on_deleted: Callable[[int], None] = lambda _: None,
+) -> int:
     """Deletes what was proven, file by file, then the folders that are empty; the bytes freed.
 
     Args:
         may_go_on: whether this process still holds the file's lease; asked before each deletion.
+        on_deleted: called after each deletion with the bytes that it freed.
 
     Raises:
         PurgeRefused, UnsafePath: something changed since the proof. What was deleted until then
@@ -137,15 +146,35 @@ def delete(target: Target, proof: Proof, *, may_go_on: Callable[[], bool]) -> in
     """
     freed = 0
     with _both_sides(target) as sides:
+        if proof.files:
+            _refuse_one_folder(sides, may_go_on)
         for name, item in sorted(proof.files.items()):
             with instrument_errors(sides.aside.path / name):
                 _delete_one(sides, name, proof, may_go_on)
             freed += item.on_instrument.size
+            on_deleted(item.on_instrument.size)
         with instrument_errors(sides.aside.path / target.raw_file_id):
             for path in sorted(proof.folders, key=lambda path: (-path.count("/"), path)):
                 _delete_folder(sides, path, proof, may_go_on)
+                on_deleted(0)
             fsync(sides.aside)
     return freed
+
+
+def _refuse_one_folder(sides: _Sides, may_go_on: Callable[[], bool]) -> None:
+    """What comes to stand in `Backup` must not be seen where the backup is, by whatever mounts."""
+    target = sides.target
+    name = f".kraken-{hashlib.sha256(target.raw_file_id.encode()).hexdigest()}"
+    _require(may_go_on, target)
+    with (
+        instrument_errors(sides.aside.path / name),
+        passing_folder(sides.aside, name),
+        target_errors(sides.backup.path),
+    ):
+        seen = sides.backup.folder.look(name)
+    if seen is not None:
+        what = "`Backup` on the instrument and the folder of the backup are one folder"
+        raise refused(target, what, sides.backup.path)
 
 
 def _delete_one(sides: _Sides, name: str, proof: Proof, may_go_on: Callable[[], bool]) -> None:

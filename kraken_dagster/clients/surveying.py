@@ -61,8 +61,6 @@ def survey(target: Target) -> Survey:
         open_moved_aside(root) as aside,
         instrument_errors(aside.path / target.raw_file_id),
     ):
-        if aside.itself().device != root.itself().device:
-            raise refused(target, "`Backup` is on another disk", aside.path)
         for name in _names(target, aside):
             found = walk(aside, name)
             tree.files |= found.files

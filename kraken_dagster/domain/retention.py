@@ -148,6 +148,11 @@ def why_not_move(
     elif raw_file.status in _FAILED and not raw_file.file_info:
         if not failed_too:
             return f"it is {raw_file.status} and has no backup, and move_failed is off"
+        if raw_file.acquisition.get("ended_size") is None:
+            return (
+                f"it is {raw_file.status}, and neither a backup nor the size of its main file is "
+                "known, so nothing tells it from another acquisition of its name"
+            )
         since = raw_file.acquisition.get("ended_at") or raw_file.created_at_
     else:
         return f"it has no verified backup: it is {raw_file.status}"

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 
 class Trouble(BaseModel):
@@ -13,9 +13,9 @@ class Trouble(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     problem: str
-    at: datetime
+    at: AwareDatetime
     failures: int = 1
-    retry_at: datetime | None = None
+    retry_at: AwareDatetime | None = None
     backup_lacks: bool = False  # the instrument has members that the backup has not
 
     def is_over(self, now: datetime) -> bool:
@@ -32,7 +32,7 @@ class PurgeIntent(BaseModel):
     """That everything of a file was proven, and its deletion begun; sizes in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    began_at: datetime
+    began_at: AwareDatetime
     run_id: str
     files: int
     bytes: int

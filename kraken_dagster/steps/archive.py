@@ -9,21 +9,21 @@ from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import (
     CopyStalled,
     FolderError,
+    InstrumentBusy,
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    NowhereFound,
     StatusConflict,
     StoreError,
 )
-from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Step
+from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.right_disk import require_answer, require_right_disk
 from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
 from kraken_dagster.steps.world import World
-
-# What is wrong with the instrument as a whole, and not with one of its files.
-_AWAY = (FolderError, CopyStalled)
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,20 @@ def archive(
         except (LeaseHeld, LeaseLost, StatusConflict) as error:
             outcome = MoveOutcome(raw_file, False, str(error))
         outcomes.append(outcome)
-        if isinstance(outcome.problem, _AWAY):
-            away = outcome.problem
+        away = _whats_away(world, instrument_id, outcome.problem)
     return outcomes
+
+
+def _whats_away(
+    world: World, instrument_id: str, problem: KrakenError | None
+) -> KrakenError | None:
+    """The problem if it is the whole instrument's: one file alone can hang too."""
+    if isinstance(problem, CopyStalled):
+        try:
+            require_answer(world, instrument_id)
+        except (FolderError, CopyStalled, InstrumentBusy) as error:
+            return error
+    return problem if isinstance(problem, FolderError) else None
 
 
 def move_aside(
@@ -137,6 +148,7 @@ def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str |
 
 def _rename(world: World, held: Held) -> MoveResult:
     raw_file = held.raw_file
+    _refuse_taken_name(world, raw_file)
     instrument = world.instrument(raw_file.instrument_id)
     if raw_file.file_info:
         require_record(instrument.type, raw_file.id, raw_file.file_info)
@@ -148,12 +160,29 @@ def _rename(world: World, held: Held) -> MoveResult:
         sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
         main_size=raw_file.acquisition.get("ended_size"),
     )
-    return watched(
-        held,
-        lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
-        stall_s=instrument.copy_stall_s,
-        what=plan.instrument_folder / raw_file.original_name,
-    )
+    try:
+        return watched(
+            held,
+            lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
+            stall_s=instrument.copy_stall_s,
+            what=plan.instrument_folder / raw_file.original_name,
+        )
+    except NowhereFound:
+        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
+        raise
+
+
+def _refuse_taken_name(world: World, raw_file: RawFile) -> None:
+    """What stands there under the name may be another acquisition, which is written right now."""
+    name = raw_file.original_name
+    for other in world.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ()):
+        if other.created_at_ > raw_file.created_at_ and other.status not in FINAL:
+            raise InstrumentBusy(
+                "Another acquisition of this name is under way",
+                file=raw_file.id,
+                found=f"{other.id}, {other.status}",
+                next_step="nothing: tried again by itself once that one is over.",
+            )
 
 
 def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:

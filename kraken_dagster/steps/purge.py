@@ -26,6 +26,7 @@ from kraken_dagster.steps.purge_plan import (
     measured_free_bytes,
     require_backup_store,
 )
+from kraken_dagster.steps.right_disk import require_answer
 from kraken_dagster.steps.troubles import PURGE, in_own_words, note_trouble
 from kraken_dagster.steps.world import World
 
@@ -104,7 +105,7 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
                 if reason is not None:
                     kept.append(NotDeleted(raw_file.id, reason))
                     continue
-                found = _one(world, raw_file, run_id)
+                found = _one(world, raw_file, run_id, options)
                 if isinstance(found, NotDeleted):
                     kept.append(found)
                 else:
@@ -142,20 +143,24 @@ def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iter
             yield raw_file
 
 
-def _one(world: World, raw_file: RawFile, run_id: str) -> Purged | NotDeleted:
+def _one(
+    world: World, raw_file: RawFile, run_id: str, options: PurgeOptions
+) -> Purged | NotDeleted:
     """One file; what is wrong with it alone is noted, and the next one is taken."""
     try:
         with in_own_words(raw_file.id):
-            return purge_file(world, raw_file.id, run_id=run_id)
+            return purge_file(world, raw_file.id, run_id=run_id, options=options)
     except (LeaseHeld, LeaseLost, StatusConflict) as error:
         return NotDeleted(raw_file.id, str(error))
-    except (FolderError, CopyStalled, StoreError):
+    except (FolderError, StoreError):
         raise  # not this file's own trouble
     except BackupDamaged as error:  # it has the status `error` by now
         return NotDeleted(raw_file.id, str(error), damaged=True)
     except KrakenError as error:
-        if isinstance(error, BackupUnwritable):
+        if isinstance(error, BackupUnwritable | CopyStalled):  # or is it all of them?
             require_backup_store(world, raw_file.instrument_id)
+        if isinstance(error, CopyStalled):
+            require_answer(world, raw_file.instrument_id)
         trouble = note_trouble(world, raw_file, PURGE, error, run_id=run_id)
         return NotDeleted(raw_file.id, trouble.in_words())
 

@@ -1,21 +1,24 @@
 """Purging one raw file: everything proven, the intention recorded, then deleted, then recorded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.purging import Proof, delete, prove
 from kraken_dagster.clients.surveying import Survey, Target, survey
-from kraken_dagster.domain.errors import BackupDamaged, StatusConflict
+from kraken_dagster.domain.errors import BackupDamaged, PurgeRefused, StatusConflict, UnsafePath
 from kraken_dagster.domain.raw_file import (
     InstrumentFileStatus,
     RawFile,
     Step,
 )
+from kraken_dagster.domain.retention import why_not_purge
 from kraken_dagster.domain.trouble import PurgeIntent
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.purge_plan import require_backup_store, target_of
+from kraken_dagster.steps.purge_plan import PurgeOptions, require_backup_store, target_of
+from kraken_dagster.steps.right_disk import require_right_disk
 from kraken_dagster.steps.troubles import watched
 from kraken_dagster.steps.world import World
 
@@ -37,7 +40,9 @@ class Purged:
     reason: str
 
 
-def purge_file(world: World, raw_file_id: str, *, run_id: str) -> Purged:
+def purge_file(
+    world: World, raw_file_id: str, *, run_id: str, options: PurgeOptions | None = None
+) -> Purged:
     """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup.
 
     Raises:
@@ -49,38 +54,38 @@ def purge_file(world: World, raw_file_id: str, *, run_id: str) -> Purged:
     """
     with holding(world, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
         raw_file = held.raw_file
-        _refuse_changed(raw_file)
+        _refuse_changed(world, raw_file, options)
         target = target_of(world, raw_file)
-        stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-        found = bounded(lambda: survey(target), timeout_s=stall_s, what=raw_file_id)
+        found = bounded(
+            lambda: survey(target),
+            timeout_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            what=raw_file_id,
+        )
         if found.is_empty:
             return _nothing_left(world, held, run_id)
         proof = _prove(world, held, target, found, run_id)
         proven_at = world.now()
         held.require()
         intent = _intend(world, held, proof, run_id)
-        freed = watched(
-            held,
-            lambda _beat, may_go_on: delete(target, proof, may_go_on=may_go_on),
-            stall_s=stall_s,
-            what=target.instrument_folder / raw_file_id,
-        )
+        freed = _delete(world, held, target, proof)
         return _record(
             world, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
         )
 
 
-def _refuse_changed(raw_file: RawFile) -> None:
+def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions | None) -> None:
     """What it was chosen for may not hold any more, now that its lease is ours."""
-    if (
-        raw_file.instrument_file_status is not InstrumentFileStatus.MOVED
-        or not raw_file.is_backed_up
-    ):
+    options = options or PurgeOptions.of(world.instrument(raw_file.instrument_id))
+    reason = why_not_purge(
+        raw_file.model_copy(update={"lease": None}),
+        now=world.now(),
+        min_age_days=options.min_file_age_to_remove_in_days,
+    )
+    if reason is not None:
         raise StatusConflict(
-            "Somebody else has worked on the file meanwhile",
+            "The file is not to be purged now",
             file=raw_file.id,
-            expected="moved aside, with a recorded backup",
-            found=f"{raw_file.instrument_file_status}, backup {raw_file.backup_status}",
+            found=reason,
             next_step="nothing: what is due follows from what is recorded now.",
         )
 
@@ -113,6 +118,37 @@ def _intend(world: World, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
     return intent
 
 
+def _delete(world: World, held: Held, target: Target, proof: Proof) -> int:
+    raw_file, deleted = held.raw_file, 0
+
+    def work(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> int:
+        def on_deleted(size: int) -> None:
+            nonlocal deleted
+            deleted += 1
+            beat(size)
+
+        return delete(target, proof, may_go_on=may_go_on, on_deleted=on_deleted)
+
+    try:
+        return watched(
+            held,
+            work,
+            stall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            what=target.instrument_folder / raw_file.id,
+        )
+    except (PurgeRefused, UnsafePath):  # raised before a deletion, never in the middle of one
+        untouched = not deleted and (raw_file.purge_intent is None or not proof.gone)
+        if untouched and held.still_ours():
+            note = "nothing of it was deleted, so the purge was not begun"
+            world.store.raw_files.update(
+                world.store.raw_files.get(raw_file.id),
+                {"purge_intent": None},
+                now=world.now(),
+                note=note,
+            )
+        raise
+
+
 def _record(
     world: World,
     held: Held,
@@ -123,7 +159,14 @@ def _record(
     proven_at: datetime,
     run_id: str,
 ) -> Purged:
-    earlier = "" if intent.run_id == run_id else f", the purge that run {intent.run_id} began"
+    if intent.files == 0:
+        return _gone_by_hand(world, held, run_id, gone=len(proof.gone))
+    earlier = (
+        ""
+        if intent.run_id == run_id
+        else f", the purge of {intent.files} files, {intent.bytes} bytes that run {intent.run_id} "
+        "began, and of which it was the rest"
+    )
     gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
     reason = (
         f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
@@ -134,8 +177,8 @@ def _record(
         "purged": {
             "at": world.now(),
             "run_id": run_id,
-            "files": len(proof.files),
-            "bytes": freed,
+            "files": intent.files,
+            "bytes": intent.bytes,
             "gone": list(proof.gone),
             "digest": "MD5",
             "proven_at": proven_at,
@@ -165,17 +208,14 @@ def _record(
 def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
     """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
     raw_file, intent = held.raw_file, held.raw_file.purge_intent
-    if intent is None:
-        new = InstrumentFileStatus.NOT_APPLICABLE
-        reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
-        files = size = 0
-    else:
-        new = InstrumentFileStatus.PURGED
-        files, size = intent.files, intent.bytes
-        reason = (
-            f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
-            f"{files} files, {size} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+    if intent is None or intent.files == 0:
+        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=False)
+        return _gone_by_hand(world, held, run_id, gone=len(raw_file.file_info))
+    new = InstrumentFileStatus.PURGED
+    reason = (
+        f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
+        f"{intent.files} files, {intent.bytes} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
     world.store.retention.set_instrument_file(
         raw_file,
         new,
@@ -185,5 +225,20 @@ def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
         lease=held.lease,
         fields={"gone_at": world.now()},
     )
-    proven_at = None if intent is None else intent.began_at
-    return Purged(raw_file.id, new, files, 0, len(raw_file.file_info), proven_at, reason)
+    gone = len(raw_file.file_info)
+    return Purged(raw_file.id, new, intent.files, 0, gone, intent.began_at, reason)
+
+
+def _gone_by_hand(world: World, held: Held, run_id: str, *, gone: int) -> Purged:
+    reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
+    new = InstrumentFileStatus.NOT_APPLICABLE
+    world.store.retention.set_instrument_file(
+        held.raw_file,
+        new,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"gone_at": world.now()},
+    )
+    return Purged(held.raw_file.id, new, 0, 0, gone, None, reason)

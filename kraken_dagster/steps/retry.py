@@ -1,10 +1,20 @@
 """What a person can ask for again: `kraken retry`."""
 
-from kraken_dagster.domain.errors import StatusConflict
+from kraken_dagster.domain.errors import FileError, FolderError, StatusConflict
 from kraken_dagster.domain.quant import JobState
-from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Status
+from kraken_dagster.domain.raw_file import (
+    FINAL,
+    BackupStatus,
+    InstrumentFileStatus,
+    RawFile,
+    Status,
+    Step,
+)
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.attempts import JOBS_COUNTER, decided, latest_jobs
 from kraken_dagster.steps.deciding import as_fields, decision_on, settings_for
+from kraken_dagster.steps.leases import holding
+from kraken_dagster.steps.right_disk import names_in_backup
 from kraken_dagster.steps.world import World
 
 
@@ -13,7 +23,8 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
 
     A file in `error` goes on where it stopped, one that was `ignored` is watched after all. Of one
     that failed in processing what failed is done once more, with the settings that apply now;
-    results that are there stay. Where moving aside or purging was refused, that
+    results that are there stay. One that was gone from `Backup/` and stands there again is moved
+    aside again. Where moving aside or purging was refused, that
     refusal is forgotten, whatever the status.
 
     Raises:
@@ -22,6 +33,8 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
     """
     raw_file, now = world.store.raw_files.get(raw_file_id), world.now()
     note = f"asked for again by {asked_by}"
+    if _stands_in_backup_after_all(world, raw_file):
+        return _moved_after_all(world, raw_file, note, asked_by)
     if raw_file.archive is not None or raw_file.purge is not None:
         raw_file, told = _forget_refusal(world, raw_file, note)
         if raw_file.retry_at == now or not _failed(world, raw_file):
@@ -69,6 +82,39 @@ def _queue_again(world: World, raw_file: RawFile, note: str) -> RawFile:
     return world.store.raw_files.transition(
         current, Status.QUEUED_FOR_QUANTING, now=now, reason=note, fields=fields
     )
+
+
+def _stands_in_backup_after_all(world: World, raw_file: RawFile) -> bool:
+    return (
+        raw_file.instrument_file_status is InstrumentFileStatus.NOT_APPLICABLE
+        and raw_file.is_backed_up
+        and bool(raw_file.file_info)
+        and raw_file.id in _names_in_backup(world, raw_file.instrument_id)
+    )
+
+
+def _names_in_backup(world: World, instrument_id: str) -> set[str]:
+    try:
+        return names_in_backup(world, instrument_id)
+    except (FolderError, FileError):  # away; what else is to be retried doesn't wait for it
+        return set()
+
+
+def _moved_after_all(
+    world: World, raw_file: RawFile, note: str, asked_by: str
+) -> tuple[RawFile, str]:
+    with holding(world, raw_file.id, step=Step.ARCHIVE, run_id=asked_by) as held:
+        world.store.retention.set_instrument_file(
+            held.raw_file,
+            InstrumentFileStatus.MOVED,
+            now=world.now(),
+            reason=f"{note}: it stands in {BACKUP_FOLDER_NAME}/ after all",
+            run_id=None,
+            lease=held.lease,
+            fields={"gone_at": None},
+        )
+    after = world.store.raw_files.get(raw_file.id)
+    return after, "it counts as moved aside again, and is purged when that is due"
 
 
 def _forget_refusal(world: World, raw_file: RawFile, note: str) -> tuple[RawFile, str]:

@@ -21,7 +21,10 @@ T = TypeVar("T")
 def note_trouble(
     world: World, raw_file: RawFile, field: str, error: KrakenError, *, run_id: str
 ) -> Trouble:
-    """What time can cure gets a time for the next try; anything else waits for `kraken retry`."""
+    """What time can cure gets a time for the next try; anything else waits for `kraken retry`.
+
+    Nothing is noted of a file that another run has moved, or purged, meanwhile.
+    """
     now = world.now()
     before: Trouble | None = getattr(raw_file, field)
     failures = 1 if before is None else before.failures + 1
@@ -33,7 +36,9 @@ def note_trouble(
         retry_at=now + delay if error.transient else None,
         backup_lacks=isinstance(error, BackupIncomplete),
     )
-    world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
+    current = world.store.raw_files.get(raw_file.id)
+    if current.instrument_file_status is raw_file.instrument_file_status:
+        world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
     return trouble
 
 
