@@ -2,6 +2,7 @@
 
 import pytest
 
+from kraken_dagster.clients.handles import Folder
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move, move_aside
 from kraken_dagster.steps.backup import BackupOptions, back_up
@@ -132,6 +133,27 @@ def test_failed_and_ignored_acquisitions_are_moved_only_if_asked_for(world, inst
     assert outcome.moved, outcome.reason
     assert files_in(aside(world, instrument_id)) == before
     assert world.store.raw_files.get(name).instrument_file_status is InstrumentFileStatus.MOVED
+
+
+@pytest.mark.parametrize(("instrument_id", "name"), [("thermo1", "x.raw"), ("bruker1", "x.d")])
+def test_nothing_but_the_file_itself_is_looked_at(world, monkeypatch, instrument_id, name):
+    """A share with thousands of files answers each look in its own time."""
+    ignored(world, instrument_id, name)
+    aside(world, instrument_id).mkdir()
+    for number in range(5):
+        (aside(world, instrument_id) / f"{number}.old").write_bytes(b"")
+        (world.instrument_folder(instrument_id) / f"{number}.old").write_bytes(b"")
+    looked: list[str] = []
+    real = Folder.look
+
+    def look(folder: Folder, name: str):
+        looked.append(name)
+        return real(folder, name)
+
+    monkeypatch.setattr(Folder, "look", look)
+    (outcome,) = move_all(world, instrument_id, move_failed=True)
+    assert outcome.moved
+    assert not [item for item in looked if item.endswith(".old")]
 
 
 def test_a_failed_acquisition_of_which_nothing_is_left_is_recorded_as_such_once(world):

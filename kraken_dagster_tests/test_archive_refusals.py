@@ -319,6 +319,25 @@ def test_nothing_is_moved_while_a_newer_acquisition_of_the_name_is_under_way(wor
     os.truncate(folder / "x.raw", 50_000)
     (outcome,) = move_all(world, "thermo1")
     assert "Another acquisition of this name is under way" in outcome.reason
+    assert outcome.raw_file.id == "x.raw"
     assert newer.id in outcome.reason
     assert outcome.problem.transient
     assert "x.raw" in files_in(folder)
+
+
+def test_what_a_later_acquisition_left_is_not_moved_under_the_id_of_a_failed_one(world):
+    """Both are over, and as large; the later one's backup is not made yet."""
+    acquire(world, "thermo1", "x.raw")
+    finish(world, "thermo1")
+    raw_file = world.store.raw_files.get("x.raw")
+    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
+    (world.instrument_folder("thermo1") / "x.raw").unlink()
+    acquire(world, "thermo1", "x.raw", seed=9, size_bytes=60_000)
+    (later,) = look_at(world, "thermo1").registered
+    finish(world, "thermo1")
+    later = world.store.raw_files.get(later.id)
+    world.store.raw_files.transition(later, Status.ERROR, now=world.now())
+    os.truncate(world.instrument_folder("thermo1") / "x.raw", 50_000)
+    (outcome,) = move_all(world, "thermo1", move_failed=True)
+    assert "or stands there" in outcome.reason
+    assert "x.raw" in files_in(world.instrument_folder("thermo1"))

@@ -9,7 +9,7 @@ from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move, move_aside
 from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.troubles import ARCHIVE, note_trouble
-from kraken_dagster_tests.helpers import lease
+from kraken_dagster_tests.helpers import acquire, finish, lease
 from kraken_dagster_tests.retention_cases import aside, done, files_in, hanging_at, move_all, notes
 
 BUSY = InstrumentBusy("The instrument doesn't allow it", found="Text file busy")
@@ -86,6 +86,23 @@ def test_a_file_whose_reading_hangs_holds_up_no_other(world, monkeypatch):
     assert [item.moved for item in outcomes] == [False, True, True]
     assert isinstance(outcomes[0].problem, CopyStalled)
     assert waits(world, "a.raw") > 0
+
+
+def test_on_another_disk_a_failed_acquisition_is_not_recorded_as_gone(world):
+    done(world, "thermo1", "w.raw")
+    move_all(world, "thermo1")
+    acquire(world, "thermo1", "x.raw")
+    finish(world, "thermo1")
+    raw_file = world.store.raw_files.get("x.raw")
+    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("kept"))
+    folder.mkdir()
+    (folder / ".directory").write_bytes(b"1")
+    (outcome,) = move_all(world, "thermo1", move_failed=True)
+    assert isinstance(outcome.problem, FolderMissing)
+    after = world.store.raw_files.get("x.raw")
+    assert after.instrument_file_status is InstrumentFileStatus.INITIAL
 
 
 def test_waits_double_up_to_half_an_hour_and_the_history_has_it_once(world):

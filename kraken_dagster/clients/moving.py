@@ -34,6 +34,7 @@ from kraken_dagster.domain.errors import LeaseLost, MoveRefused, NowhereFound
 from kraken_dagster.domain.vendors import (
     BACKUP_FOLDER_NAME,
     RULES,
+    Vendor,
     members,
     move_mapping,
     target_name,
@@ -104,7 +105,7 @@ def _pairs(plan: MovePlan, root: Folder, backup: Folder | None) -> "list[Pair]":
     here, there = root.names(), [] if backup is None else backup.names()
     rules = RULES[plan.vendor]
     if not plan.sizes:
-        names = _names_without_record(plan, root, backup)
+        names = _names_without_record(plan, root, here, backup, there)
     elif rules.is_folder:
         names = {plan.original_name: plan.raw_file_id}
     else:
@@ -128,12 +129,17 @@ def _pairs(plan: MovePlan, root: Folder, backup: Folder | None) -> "list[Pair]":
     return pairs
 
 
-def _names_without_record(plan: MovePlan, root: Folder, backup: Folder | None) -> dict[str, str]:
+def _names_without_record(
+    plan: MovePlan, root: Folder, root_names: list[str], backup: Folder | None, moved: list[str]
+) -> dict[str, str]:
     """What stands there to be moved, and what stands in `Backup` because it was moved before.
 
     The main file is renamed last: companions without it are another acquisition's.
     """
-    here, there = _paths(root), [] if backup is None else _paths(backup)
+    if plan.vendor is not Vendor.SCIEX:  # nothing else is of interest, nor looked at
+        root_names = [name for name in root_names if name == plan.original_name]
+        moved = [name for name in moved if name == plan.raw_file_id]
+    here, there = _paths(root, root_names), [] if backup is None else _paths(backup, moved)
     to_move = move_mapping(plan.vendor, plan.raw_file_id, plan.original_name, here)
     if to_move and (plan.main_size is None or plan.original_name not in to_move):
         raise another(root.path / plan.original_name, plan.main_size, None)
@@ -142,9 +148,9 @@ def _names_without_record(plan: MovePlan, root: Folder, backup: Folder | None) -
     }
     if RULES[plan.vendor].is_folder:
         return names or _if_there(there, plan)
-    moved = members(plan.vendor, plan.raw_file_id, there)
     return names | {
-        target_name(plan.vendor, plan.original_name, plan.raw_file_id, key): key for key in moved
+        target_name(plan.vendor, plan.original_name, plan.raw_file_id, key): key
+        for key in members(plan.vendor, plan.raw_file_id, there)
     }
 
 
@@ -152,10 +158,10 @@ def _if_there(there: Sequence[str], plan: MovePlan) -> dict[str, str]:
     return {plan.original_name: plan.raw_file_id} if f"{plan.raw_file_id}/" in there else {}
 
 
-def _paths(root: Folder) -> list[str]:
+def _paths(root: Folder, names: list[str]) -> list[str]:
     """The plain files, and one path below each folder: what tells a mapping that it is there."""
     paths = []
-    for name in root.names():
+    for name in names:
         seen = root.look(name)
         if seen is not None and seen.kind in (Kind.FILE, Kind.FOLDER):
             paths.append(name if seen.kind is Kind.FILE else f"{name}/")

@@ -161,7 +161,7 @@ def _rename(world: World, held: Held) -> MoveResult:
         main_size=raw_file.acquisition.get("ended_size"),
     )
     try:
-        return watched(
+        result = watched(
             held,
             lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
             stall_s=instrument.copy_stall_s,
@@ -170,18 +170,27 @@ def _rename(world: World, held: Held) -> MoveResult:
     except NowhereFound:
         require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
         raise
+    if result == MoveResult():  # of a failed acquisition nothing is left
+        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
+    return result
 
 
 def _refuse_taken_name(world: World, raw_file: RawFile) -> None:
-    """What stands there under the name may be another acquisition, which is written right now."""
+    """What stands there under the name may be another acquisition, which is written right now.
+
+    Without a record it is a later one's also where that is over, until that was moved aside.
+    """
     name = raw_file.original_name
     for other in world.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ()):
-        if other.created_at_ > raw_file.created_at_ and other.status not in FINAL:
+        if other.created_at_ <= raw_file.created_at_:
+            continue
+        still_there = other.instrument_file_status is InstrumentFileStatus.INITIAL
+        if other.status not in FINAL or (still_there and not raw_file.file_info):
             raise InstrumentBusy(
-                "Another acquisition of this name is under way",
+                "Another acquisition of this name is under way, or stands there",
                 file=raw_file.id,
                 found=f"{other.id}, {other.status}",
-                next_step="nothing: tried again by itself once that one is over.",
+                next_step="nothing: tried again by itself once that one is over, or moved aside.",
             )
 
 
