@@ -386,3 +386,20 @@ def test_a_folder_that_a_killed_run_left_is_taken_and_what_is_in_it_is_kept(tmp_
         with pytest.raises(OSError, match="not empty"), passing_folder(folder, "left"):
             pass
     assert (tmp_path / "left" / "somebody's").exists()
+
+
+def test_another_disk_does_not_look_like_a_purge_that_was_ended(world):
+    for name in ("x.raw", "y.raw"):
+        moved(world, "thermo1", name)
+    intent = {"began_at": world.now(), "run_id": "dead", "files": 1, "bytes": 50_000}
+    world.store._database["raw_file"].update_one(
+        {"_id": "x.raw"}, {"$set": {"purge_intent": intent}}
+    )
+    folder = world.instrument_folder("thermo1")
+    folder.rename(folder.with_name("kept"))
+    (folder / "Backup").mkdir(parents=True)
+    with pytest.raises(FolderMissing, match="another disk"):
+        purge_all(world, "thermo1")
+    after = world.store.raw_files.get("x.raw")
+    assert after.instrument_file_status is InstrumentFileStatus.MOVED
+    assert after.purge_intent is not None

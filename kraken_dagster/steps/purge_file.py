@@ -208,8 +208,9 @@ def _record(
 def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
     """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
     raw_file, intent = held.raw_file, held.raw_file.purge_intent
-    if intent is None or intent.files == 0:
-        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=False)
+    ours = intent is not None and intent.files > 0
+    require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=ours)
+    if intent is None or not ours:
         return _gone_by_hand(world, held, run_id, gone=len(raw_file.file_info))
     new = InstrumentFileStatus.PURGED
     reason = (
