@@ -36,9 +36,7 @@ def note_trouble(
         retry_at=now + delay if error.transient else None,
         backup_lacks=isinstance(error, BackupIncomplete),
     )
-    current = world.store.raw_files.get(raw_file.id)
-    if current.instrument_file_status is raw_file.instrument_file_status:
-        world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
+    world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
     return trouble
 
 

@@ -149,14 +149,18 @@ class Retention:
     def note(
         self, raw_file: RawFile, field: str, trouble: Trouble, *, now: datetime, run_id: str | None
     ) -> None:
-        """Keeps what stands in the way of moving or purging; in the history if it is news."""
+        """Keeps what stands in the way of moving or purging; in the history if it is news.
+
+        Nothing is noted of a file that another run has moved, or purged, meanwhile.
+        """
         before: Trouble | None = getattr(raw_file, field)
         changes: Document = {"$set": {field: trouble.model_dump()}}
         if before is None or before.problem != trouble.problem:
             reason = short_details(trouble.in_words())
             event = event_of(now, raw_file.status, raw_file.status, reason, run_id=run_id)
             changes["$push"] = _history(event)
-        self._collection.update_one({"_id": raw_file.id}, changes)
+        query = {"_id": raw_file.id, "instrument_file_status": {"$in": _as_stored(raw_file)}}
+        self._collection.update_one(query, changes)
 
     def clear(self, raw_file: RawFile, *, now: datetime, note: str) -> RawFile:
         """Forgets what stood in the way, so that it is tried again."""
@@ -197,8 +201,6 @@ class Retention:
             StatusConflict: it is another one by now.
             LeaseLost: the lease has been taken over.
         """
-        old = raw_file.instrument_file_status
-        was = list(_INITIAL) if old is InstrumentFileStatus.INITIAL else [old]
         event = event_of(
             now, raw_file.status, raw_file.status, short_details(reason), run_id=run_id
         )
@@ -206,7 +208,7 @@ class Retention:
             {
                 "_id": raw_file.id,
                 "lease.token": lease.token,
-                "instrument_file_status": {"$in": was},
+                "instrument_file_status": {"$in": _as_stored(raw_file)},
             },
             {
                 "$set": {"instrument_file_status": new, "updated_at_": now, **(fields or {})},
@@ -271,6 +273,12 @@ class Retention:
 
 def _history(event: Document) -> Document:
     return {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}}
+
+
+def _as_stored(raw_file: RawFile) -> list[str | None]:
+    """What the document may say where the file is as it is here."""
+    status = raw_file.instrument_file_status
+    return list(_INITIAL) if status is InstrumentFileStatus.INITIAL else [status]
 
 
 def _times(raw_file: RawFile) -> list[datetime]:
