@@ -161,18 +161,7 @@ def _record(
 ) -> Purged:
     if intent.files == 0:
         return _gone_by_hand(world, held, run_id, gone=len(proof.gone))
-    earlier = (
-        ""
-        if intent.run_id == run_id
-        else f", the purge of {intent.files} files, {intent.bytes} bytes that run {intent.run_id} "
-        "began, and of which it was the rest"
-    )
-    gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
-    reason = (
-        f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
-        f"of the backup read until {proven_at:%Y-%m-%d %H:%M:%S} UTC, sizes and MD5 equal to each "
-        f"other and to the record{gone}"
-    )
+    reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=run_id)
     fields = {
         "purged": {
             "at": world.now(),
@@ -202,6 +191,23 @@ def _record(
         len(proof.gone),
         proven_at,
         reason,
+    )
+
+
+def _in_words(
+    proof: Proof, intent: PurgeIntent, *, freed: int, proven_at: datetime, run_id: str
+) -> str:
+    earlier = (
+        ""
+        if intent.run_id == run_id
+        else f", the purge of {intent.files} files, {intent.bytes} bytes that run {intent.run_id} "
+        "began, and of which it was the rest"
+    )
+    gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
+    return (
+        f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
+        f"of the backup read until {proven_at:%Y-%m-%d %H:%M:%S} UTC, sizes and MD5 equal to each "
+        f"other and to the record{gone}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kraken_dagster.clients.manifest import manifest_path
 from kraken_dagster.clients.store.jobs import current_results
+from kraken_dagster.domain.figures import RESERVED_NAMES
 from kraken_dagster.domain.quant import JobState, QuantJob
 from kraken_dagster.domain.raw_file import (
     OPEN_ACQUISITION,
@@ -22,19 +23,6 @@ from kraken_dagster.steps.partition_window import is_retired
 from kraken_dagster.steps.world import World
 
 _PUT_ASIDE = (InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED)
-# What a document of `metrics` has beside its figures.
-_NO_FIGURES = frozenset(
-    {
-        "_id",
-        "raw_file",
-        "settings_name",
-        "settings_version",
-        "type",
-        "output_path",
-        "created_at_",
-        "provenance",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -186,7 +174,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in result.items()
-        if name not in _NO_FIGURES and isinstance(value, bool | int | float | str)
+        if name not in RESERVED_NAMES and isinstance(value, bool | int | float | str)
     }
 
 

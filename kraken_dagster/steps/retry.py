@@ -23,9 +23,9 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
 
     A file in `error` goes on where it stopped, one that was `ignored` is watched after all. Of one
     that failed in processing what failed is done once more, with the settings that apply now;
-    results that are there stay. One that was gone from `Backup/` and stands there again is moved
-    aside again. Where moving aside or purging was refused, that
-    refusal is forgotten, whatever the status.
+    results that are there stay. One that was gone from `Backup/` and stands there again counts as
+    moved aside again. Where moving aside or purging was refused, that refusal is forgotten,
+    whatever the status.
 
     Raises:
         UnknownRawFile
@@ -47,24 +47,36 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
             raw_file, Status.QUEUED_FOR_MONITORING, now=now, reason=note
         )
         return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
+    if (queued := _retry_jobs(world, raw_file, note, asked_by)) is not None:
+        return queued, "cluster_jobs submits its jobs at its next tick"
+    raise _nothing_to_retry(raw_file)
+
+
+def _retry_jobs(world: World, raw_file: RawFile, note: str, asked_by: str) -> RawFile | None:
+    """The file queued again, if any of its jobs failed, was skipped or is lost."""
     if given_up := _give_up_lost_jobs(world, raw_file, asked_by):
         note = f"{note}; given up: {', '.join(given_up)}"
-    if given_up or raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file):
-        decision = decision_on(world, raw_file, has_settings=True)
-        if not decision.process:
-            raise StatusConflict(
-                "Nothing to retry: such a file is not processed",
-                file=raw_file_id,
-                found=decision.details,
-                next_step="change what keeps it from that, and ask again.",
-            )
-        return _queue_again(world, raw_file, note), "cluster_jobs submits its jobs at its next tick"
+    failed = raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file)
+    if not given_up and not failed:
+        return None
+    decision = decision_on(world, raw_file, has_settings=True)
+    if not decision.process:
+        raise StatusConflict(
+            "Nothing to retry: such a file is not processed",
+            file=raw_file.id,
+            found=decision.details,
+            next_step="change what keeps it from that, and ask again.",
+        )
+    return _queue_again(world, raw_file, note)
+
+
+def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
     waiting = "it has ended" if raw_file.status in FINAL else "it is on its way"
     if raw_file.status in (Status.DONE, Status.DONE_NOT_QUANTED):
         waiting = "it has ended well"
-    raise StatusConflict(
+    return StatusConflict(
         f"Nothing to retry: {waiting}",
-        file=raw_file_id,
+        file=raw_file.id,
         expected="status error, quanting_failed or ignored",
         found=raw_file.status,
         next_step="to do a step once more all the same, materialise its asset for this partition.",
