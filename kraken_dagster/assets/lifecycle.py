@@ -140,7 +140,10 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
                 wrong.append(f"{instrument_id}: {error}")
             except Exception as error:
                 context.log.exception(f"{instrument_id}: nobody expected this")
-                wrong.append(f"{instrument_id}: {type(error).__name__}: {error}")
+                wrong.append(
+                    f"{instrument_id}: {type(error).__name__}: {error}. Next: see in this run's "
+                    "log where; no other instrument is touched, and the schedule tries again."
+                )
         _fail(wrong)
 
     return purge_instruments
