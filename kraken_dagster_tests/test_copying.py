@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kraken_dagster.clients.files import part_path
 from kraken_dagster.clients.manifest import manifest_name, write_manifest
 from kraken_dagster.domain import errors
 from kraken_dagster.domain.raw_file import FileFact
@@ -198,4 +199,17 @@ def test_the_part_of_a_copy_that_was_killed_is_removed(tmp_path: Path) -> None:
     assert case.in_a_child(dying).returncode == -signal.SIGKILL
     assert len(parts(case.target)) == 1
     case.run()
+    assert content(case.target) == content(case.source)
+
+
+def test_what_is_left_leads_to_no_file_elsewhere(tmp_path: Path) -> None:
+    case = make(tmp_path, Vendor.THERMO)
+    folder = part_path(case.final).parent
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{folder.name}-1-1").write_bytes(b"not ours")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.symlink_to(elsewhere)
+    case.run()
+    assert content(elsewhere) == {f"{folder.name}-1-1": b"not ours"}
     assert content(case.target) == content(case.source)

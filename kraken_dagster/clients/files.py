@@ -36,6 +36,7 @@ from kraken_dagster.domain.vendors import MAX_NAME_BYTES
 # So that no single flush takes so long that the copy seems to stand still.
 _FLUSH_EVERY_BYTES = 256 * 1024 * 1024
 PART_PREFIX = ".kraken-part-"
+_TRIES = 10
 REPLACED_ENDING = "alphakraken.bkp"
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
@@ -94,8 +95,6 @@ def copy_file(
         BackupConflict (something came to stand at the target), DigestMismatch, Stopped
     """
     before = identity(source)
-    with target_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(target)
     try:
         written = _write_part(source, part, before, progress, may_go_on)
@@ -115,8 +114,8 @@ def copy_file(
         with target_errors(target):
             _rename_into_place(part, target)
     finally:
-        with suppress(OSError):  # gone, or its store is: the next copy removes it
-            part.unlink()
+        with suppress(OSError):  # its store is gone: the next copy removes it
+            remove_part(part)
     return written
 
 
@@ -134,18 +133,45 @@ def go_on_or_stop(
 
 
 def part_path(target: Path) -> Path:
-    """The temporary name beside `target`: short, so that a name of 255 bytes has one too."""
-    mark = hashlib.sha256(target.name.encode()).hexdigest()[:16]
-    return target.with_name(f"{PART_PREFIX}{mark}-{os.getpid()}-{threading.get_ident()}")
+    """The temporary file of a copy to `target`, in a folder beside it that is for it alone.
+
+    So what dead copies left is found without a look at the thousands of files beside it. Short,
+    so that a name of 255 bytes has one too.
+    """
+    folder = _part_folder(target)
+    return folder / f"{folder.name}-{os.getpid()}-{threading.get_ident()}"
 
 
-def remove_leftovers(target: Path) -> list[Path]:
+def open_part(part: Path) -> int:
+    """A descriptor to write to; its folder may be removed meanwhile by a copy that was given up."""
+    for _ in range(_TRIES):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", str(part))
+
+
+def remove_part(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    with suppress(OSError):  # it is gone already, or another copy's part is in it
+        part.parent.rmdir()
+
+
+def remove_leftovers(target: Path) -> None:
     """Removes what dead copies to `target` left; only for who holds the file's lease."""
+    folder = _part_folder(target)
+    with suppress(FileNotFoundError):
+        if folder.is_symlink():  # nobody's way to files elsewhere
+            folder.unlink()
+        for path in folder.glob(f"{folder.name}-*"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a copy that was given up has not ended yet
+            folder.rmdir()
+
+
+def _part_folder(target: Path) -> Path:
     mark = hashlib.sha256(target.name.encode()).hexdigest()[:16]
-    leftovers = sorted(target.parent.glob(f"{PART_PREFIX}{mark}-*"))
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return leftovers
+    return target.with_name(f"{PART_PREFIX}{mark}")
 
 
 def _write_part(
@@ -162,7 +188,7 @@ def _write_part(
         with source_errors(source):
             refuse_changed(source, before, identity_of(os.fstat(reader)))
         with target_errors(part):
-            writer = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            writer = open_part(part)
         try:
             while True:
                 if not may_go_on():

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from kraken_dagster.clients.files import (
     fsync_folder,
+    open_part,
     part_path,
     remove_leftovers,
+    remove_part,
     set_aside,
     write_all,
 )
@@ -37,7 +39,7 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
                 if path.is_file() and path.read_bytes() == text.encode():
                     return path
                 set_aside(path)
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            handle = open_part(part)
             try:
                 write_all(handle, text.encode())
                 os.fsync(handle)
@@ -46,8 +48,8 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
             part.replace(path)
             fsync_folder(folder)
     finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+        with suppress(OSError):  # its store is gone: the next manifest removes it
+            remove_part(part)
     return path
 
 
