@@ -1,6 +1,5 @@
 """What a backup refuses rather than guess: stores that are away, others' folders, doubtful ends."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,17 +154,18 @@ def test_a_lease_is_lost_by_its_holders_own_clock_too(world):
         assert not held.still_ours()
 
 
-def test_an_error_that_nobody_foresaw_is_in_mongodb_too(world):
+def test_an_error_that_nobody_foresaw_is_in_mongodb_too(world, monkeypatch):
     acquire(world, "bruker1", "x.d")
     finish(world, "bruker1")
 
-    def broken_lister(*_args, **_kwargs):
+    def broken(*_args, **_kwargs):
         raise ZeroDivisionError("a fault in a library")
 
     acquire(world, "sciex1", "s.wiff")
     finish(world, "sciex1")
+    monkeypatch.setattr("kraken_dagster.steps.source.names_of_files", broken)
     with pytest.raises(Unexpected, match="ZeroDivisionError"):
-        ask(replace(world, lister=broken_lister), "s.wiff")
+        ask(world, "s.wiff")
     raw_file = world.store.raw_files.get("s.wiff")
     assert raw_file.status is Status.ERROR
     assert "a fault in a library" in raw_file.status_details

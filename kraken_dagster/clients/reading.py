@@ -116,6 +116,20 @@ def walk_members(folder: Path, name: str) -> list[str]:
     return sorted(found)
 
 
+def names_of_files(folder: Path, beginning: str) -> list[str]:
+    """The plain files in `folder` whose names begin like this; no file is looked at.
+
+    Raises:
+        SourceMissing, SourceUnreadable
+    """
+    with source_errors(folder), os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.name.startswith(beginning) and entry.is_file(follow_symlinks=False)
+        ]
+
+
 def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
     """Size and MD5 of what the disk holds, read past the page cache where that can be done."""
     handle = open_uncached(path)

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
-from kraken_dagster.clients.reading import identity, walk_members
+from kraken_dagster.clients.reading import identity, names_of_files, walk_members
 from kraken_dagster.domain.config import InstrumentEntry
-from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import SourceChanged, SourceMissing
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile
-from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, Vendor, backup_mapping
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor, backup_mapping
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
 
@@ -59,8 +58,7 @@ def members_of(world: World, raw_file: RawFile, instrument: InstrumentEntry) -> 
     folder, name = source_of(world, raw_file)
     if instrument.type is not Vendor.SCIEX:
         return walk_members(folder, name)
-    listing = world.lister(str(folder), main_file=None, timeout_s=instrument.folder_timeout_s)
-    names = [entry.name for entry in listing.entries if entry.kind is Kind.FILE]
+    names = names_of_files(folder, RULES[instrument.type].stem(name))
     if name not in names:
         raise SourceMissing(
             "The file is not on the instrument (any more)",
