@@ -93,12 +93,11 @@ def test_an_answer_that_was_overtaken_by_a_newer_one_is_dropped(store):
     assert store.jobs.get("job-1").state is JobState.SUCCEEDED
 
 
-def test_a_files_jobs_come_oldest_first_and_by_attempt(store):
+def test_a_files_jobs_come_oldest_first(store):
     for name, attempt, created_at in (("b", 2, LATER), ("a", 1, NOW)):
         store.jobs.intend(job(name, attempt=attempt, created_at=created_at))
     store.jobs.intend(job("of another file", raw_file="y.raw"))
     assert [item.id for item in store.jobs.of("x.raw")] == ["a", "b"]
-    assert [item.id for item in store.jobs.of("x.raw", attempt=2)] == ["b"]
 
 
 def test_a_result_is_added_once_and_never_changed(store):

@@ -48,18 +48,22 @@ def _newest_attempt(item: DecidedSettings, jobs: Sequence[QuantJob], latest: int
 
 
 def decided(
-    world: World, raw_file: RawFile, settings: Sequence[Settings], attempt: int | None
+    world: World,
+    raw_file: RawFile,
+    settings: Sequence[Settings],
+    attempt: int | None,
+    jobs: Sequence[QuantJob],
 ) -> list[DecidedSettings]:
-    """What is to be processed: which settings, and in which attempt.
+    """What is to be processed: which settings, and in which attempt. `jobs` are all of the file's.
 
     A result that succeeded is not computed again where only another one failed, or where the
     backup had to be made anew, even if another version of its settings is assigned by now; nor is
     anything that an error cut short begun anew.
     """
-    jobs = latest_jobs(world, raw_file)
+    latest = latest_of(raw_file, jobs)
     found = []
     for item in settings:
-        kept = _kept_of(raw_file, item, jobs)
+        kept = _kept_of(raw_file, item, latest)
         found.append(
             DecidedSettings(
                 name=item.name,

@@ -19,7 +19,7 @@ from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.metrics.alphadia_errors import error_codes
 from kraken_dagster.metrics.registry import read_figures
-from kraken_dagster.steps.attempts import latest_jobs
+from kraken_dagster.steps.attempts import latest_jobs, latest_of
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.outputs import renew_folder
@@ -80,12 +80,14 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         holding(world, raw_file_id, step=Step.COLLECT, run_id=run_id) as held,
         failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
     ):
+        every = world.store.jobs.of(raw_file_id)
+        jobs = latest_of(held.raw_file, every)
         if held.raw_file.status is Status.QUANTING:
-            held.raw_file = _submitted_again(world, held, run_id)
-        jobs = latest_jobs(world, held.raw_file)
+            held.raw_file = _submitted_again(world, held, run_id, jobs)
         if not jobs and held.raw_file.status is Status.QUANTING:
             held.raw_file = _queued_anew(world, held, run_id)
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
+            jobs = latest_jobs(world, held.raw_file)
             return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
         taken = [_take(world, held.raw_file, job) for job in jobs if not job.is_open]
         still_open = open_jobs(jobs)
@@ -104,7 +106,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         elif jobs:
             outcome = _end(world, held, run_id, outcome)
         # Last, so that whoever dies before leaves something that is asked for again.
-        left = [_take(world, held.raw_file, job) for job in _left_by_earlier(world, held.raw_file)]
+        left = [_take(world, held.raw_file, job) for job in _left_by_earlier(every, jobs)]
         for item in (*taken, *left):
             if item.job.collected_at is None:
                 now = world.now()
@@ -112,7 +114,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         return outcome
 
 
-def _submitted_again(world: World, held: Held, run_id: str) -> RawFile:
+def _submitted_again(world: World, held: Held, run_id: str, jobs: Sequence[QuantJob]) -> RawFile:
     """Has jobs that a node's failure, preemption, or too little memory or time ended run again.
 
     The file is queued once more, and its next run submits them.
@@ -120,7 +122,7 @@ def _submitted_again(world: World, held: Held, run_id: str) -> RawFile:
     raw_file = held.raw_file
     superseded: list[QuantJob] = []
     again: list[QuantJob] = []
-    for job in latest_jobs(world, raw_file):
+    for job in jobs:
         resources = resources_for_another_try(job)
         if resources is not None:
             superseded.append(job)
@@ -161,10 +163,10 @@ def _intend_again(world: World, job: QuantJob, resources: Resources) -> QuantJob
     return world.store.jobs.intend(job.another_try(resources, now=world.now()))
 
 
-def _left_by_earlier(world: World, raw_file: RawFile) -> list[QuantJob]:
+def _left_by_earlier(every: Sequence[QuantJob], latest: Sequence[QuantJob]) -> list[QuantJob]:
     """Jobs of earlier attempts and tries that ended, and that a run which died left here."""
-    latest = {job.id for job in latest_jobs(world, raw_file)}
-    jobs = [job for job in world.store.jobs.of(raw_file.id) if job.id not in latest]
+    ids = {job.id for job in latest}
+    jobs = [job for job in every if job.id not in ids]
     return [job for job in jobs if not job.is_open and job.collected_at is None]
 
 

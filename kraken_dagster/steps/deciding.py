@@ -37,14 +37,14 @@ def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutc
     raw_file = held.raw_file
     settings = settings_for(world, raw_file)
     decision = decision_on(world, raw_file, has_settings=bool(settings))
-    _withdraw_dropped(world, raw_file, settings if decision.process else [])
+    jobs = _without_dropped(world, raw_file, settings if decision.process else [])
     if not decision.process:
         assert decision.status is not None
         if raw_file.status in (decision.status, *(FINAL - {Status.ERROR})):
             return QuantOutcome(raw_file, decision.details or "")
         ended = end(world, held, run_id, decision.status, decision.details)
         return QuantOutcome(ended, decision.details or "")
-    attempt = _attempt(world, raw_file)
+    attempt = _attempt(world, raw_file, jobs)
     raw_file = world.store.raw_files.get(raw_file.id)
     again = f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""
     held.raw_file = world.store.raw_files.transition(
@@ -56,7 +56,7 @@ def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutc
         lease=held.lease,
         fields={
             "retry_at": None,
-            "quant_settings": as_fields(decided(world, raw_file, settings, attempt)),
+            "quant_settings": as_fields(decided(world, raw_file, settings, attempt, jobs)),
         },
     )
     return None
@@ -65,11 +65,12 @@ def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutc
 def decide_late(world: World, raw_file: RawFile, run_id: str) -> RawFile:
     """The settings of a file that is queued without any: another program has queued it."""
     settings = settings_for(world, raw_file)
-    attempt = raw_file.attempts.get(JOBS_COUNTER) or _attempt(world, raw_file)
+    jobs = world.store.jobs.of(raw_file.id)
+    attempt = raw_file.attempts.get(JOBS_COUNTER) or _attempt(world, raw_file, jobs)
     raw_file = world.store.raw_files.get(raw_file.id)
     return world.store.raw_files.update(
         raw_file,
-        {"quant_settings": as_fields(decided(world, raw_file, settings, attempt))},
+        {"quant_settings": as_fields(decided(world, raw_file, settings, attempt, jobs))},
         now=world.now(),
         note=_applies(settings),
         run_id=run_id,
@@ -141,25 +142,34 @@ def _unfit_for_processing(raw_file_id: str) -> str | None:
     return None
 
 
-def _withdraw_dropped(world: World, raw_file: RawFile, settings: Sequence[Settings]) -> None:
-    """Takes back what an error left intended and is not decided on any more: it holds a slot."""
-    kept = {(item.name, item.version) for item in settings}
+def _without_dropped(
+    world: World, raw_file: RawFile, settings: Sequence[Settings]
+) -> list[QuantJob]:
+    """The file's jobs. What an error left intended, and is not decided on any more, is taken back:
+    it holds a slot."""
+    decided_on = {(item.name, item.version) for item in settings}
+    kept = []
     for job in world.store.jobs.of(raw_file.id):
-        dropped = (job.settings_name, job.settings_version) not in kept
-        if not dropped or job.state is not JobState.INTENDED:
-            continue
-        if trouble_with(world, job.engine, world.now()):
-            continue
-        try:
-            withdraw(world, job)
-        except ClusterError as error:  # it keeps its slot until the cluster can be asked
-            note_trouble(world, job.engine, error)
+        dropped = (job.settings_name, job.settings_version) not in decided_on
+        if not dropped or job.state is not JobState.INTENDED or not _is_withdrawn(world, job):
+            kept.append(job)
+    return kept
 
 
-def _attempt(world: World, raw_file: RawFile) -> int | None:
+def _is_withdrawn(world: World, job: QuantJob) -> bool:
+    if trouble_with(world, job.engine, world.now()):
+        return False
+    try:
+        return withdraw(world, job)
+    except ClusterError as error:  # it keeps its slot until the cluster can be asked
+        note_trouble(world, job.engine, error)
+        return False
+
+
+def _attempt(world: World, raw_file: RawFile, jobs: Sequence[QuantJob]) -> int | None:
     """The number of the file's set of jobs. A set that an error cut short is completed, so that
     what was perhaps submitted is asked for by the same name."""
     begun = raw_file.attempts.get(JOBS_COUNTER)
-    if raw_file.status is Status.ERROR and world.store.jobs.of(raw_file.id, attempt=begun):
+    if raw_file.status is Status.ERROR and any(job.attempt == begun for job in jobs):
         return begun
     return world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)

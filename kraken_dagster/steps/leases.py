@@ -42,16 +42,21 @@ class Held:
 
 
 @contextmanager
-def holding(world: World, raw_file_id: str, *, step: Step, run_id: str) -> Iterator[Held]:
+def holding(
+    world: World, raw_file_id: str, *, step: Step, run_id: str, known: RawFile | None = None
+) -> Iterator[Held]:
     """Takes the file's lease, renews it while the block runs, and gives it back.
 
     While MongoDB is away the lease can't be renewed; once it has lapsed by our own clock it counts
     as lost, because somebody else may hold it.
 
+    Args:
+        known: the record as it was read a moment ago, which saves reading it once more.
+
     Raises:
         LeaseHeld: another run works on the file.
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
+    raw_file = known or world.store.raw_files.get(raw_file_id)
     seconds = world.instrument(raw_file.instrument_id).lease_s
     now = world.now()
     lease = Lease(

@@ -184,7 +184,8 @@ def _hand_over(
         if why_not is not None:
             progress.waiting.append(why_not)
             return
-    progress.submitted.append(world.store.jobs.get(job.id))
+        job = world.store.jobs.get(job.id)
+    progress.submitted.append(job)
 
 
 def _engine_of(world: World, held: Held, item: DecidedSettings) -> str:

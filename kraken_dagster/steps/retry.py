@@ -86,7 +86,8 @@ def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
 def _queue_again(world: World, raw_file: RawFile, note: str) -> RawFile:
     """Has what did not succeed submitted once more, with the settings that apply now."""
     attempt = world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
-    again = decided(world, raw_file, settings_for(world, raw_file), attempt)
+    jobs = world.store.jobs.of(raw_file.id)
+    again = decided(world, raw_file, settings_for(world, raw_file), attempt, jobs)
     fields = {"quant_settings": as_fields(again)}
     current, now = world.store.raw_files.get(raw_file.id), world.now()
     if current.status is Status.QUEUED_FOR_QUANTING:

@@ -44,6 +44,7 @@ class World:
     engines: Mapping[str, Engine]
     lister: FolderLister = list_folder
     now: Callable[[], datetime] = field(default=utc_now)
+    _instruments: dict[str, InstrumentEntry] = field(default_factory=dict, init=False, repr=False)
 
     def instrument(self, instrument_id: str) -> InstrumentEntry:
         """
@@ -56,7 +57,9 @@ class World:
                 file=instrument_id,
                 next_step="add it there, with its `type`; its folder need not be there.",
             )
-        return self.config.instrument(instrument_id)
+        if instrument_id not in self._instruments:  # what it inherits is put together once
+            self._instruments[instrument_id] = self.config.instrument(instrument_id)
+        return self._instruments[instrument_id]
 
     def instrument_folder(self, instrument_id: str) -> Path:
         path = self.instrument(instrument_id).path

@@ -4,7 +4,7 @@ A version of settings is written once; all that ever changes of it is its status
 AlphaKraken's older versions lack fields; what they mean then stands in `_settings_of`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -129,8 +129,7 @@ class Catalog:
         Raises:
             UnknownSettings: there is none.
         """
-        documents = self._documents_of(name)
-        found, problems = _readable(documents)
+        found, problems = _readable(self._documents_of(name))
         if not found and problems:
             raise problems[0]
         if not found:
@@ -300,9 +299,10 @@ class Catalog:
         found = self._documents_of(name)
         return next((item for item in found if _version_of(item) == version), None)
 
-    def _documents_of(self, name: str) -> list[Document]:
-        old = self._settings.find({"_id": name})  # AlphaKraken's first had their name as their id
-        return [*self._settings.find({"name": name}), *old]
+    def _documents_of(self, name: str) -> Iterator[Document]:
+        yield from self._settings.find({"name": name})
+        # AlphaKraken's first had their name as their id.
+        yield from self._settings.find({"_id": name})
 
     def seed(self, *, now: datetime) -> None:
         """In a database without any settings: Kraken's own program for every Bruker file."""

@@ -115,14 +115,13 @@ class QuantJobs:
                 names.append(str(item["_id"]))
         return jobs, names
 
-    def of(self, raw_file_id: str, *, attempt: int | None = None) -> list[QuantJob]:
-        """A file's jobs, oldest first; only those of one attempt if it is given.
+    def of(self, raw_file_id: str) -> list[QuantJob]:
+        """A file's jobs, oldest first.
 
         A document that can't be read is left out: `unreadable` has it.
         """
         jobs, _ = self._readable({"raw_file": raw_file_id})
-        wanted = [job for job in jobs if attempt is None or job.attempt == attempt]
-        return sorted(wanted, key=lambda job: job.created_at)
+        return sorted(jobs, key=lambda job: job.created_at)
 
     def give_up(self, job: QuantJob, *, reason: str, now: datetime) -> None:
         """Ends an open job of which nobody will ever know what became."""
