@@ -1,10 +1,10 @@
 """What catching up costs a file whose backup and result are there: proven, and associated.
 
-Small files of three vendors. All five assets of every file are materialised, first by a run and a
-process for each of a few files, then by one run for all files of an instrument. Prints CPU-seconds
-a file (of the runs' processes; not the database servers'), files a minute, and the ratio of both
-ways. Dagster's storage is SQLite, which can't write events in batches, or the PostgreSQL that
-KRAKEN_BENCHMARK_POSTGRES names as a URL; that needs dagster-postgres.
+Small files of three vendors. All five assets of every file are materialised, first by a run for
+each of a few files, then by one run for all files of an instrument. Prints CPU-seconds a file (to
+create the run, and of its worker's process; not the database servers', nor what the daemon does
+between), files a minute, and the ratio of both ways. Dagster's storage is SQLite, or the
+PostgreSQL that KRAKEN_BENCHMARK_POSTGRES names as a URL; that needs dagster-postgres.
 
     python benchmarks/catchup.py [FILES]
 """
@@ -20,15 +20,18 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.origin import JobPythonOrigin
+from dagster._grpc.types import ExecuteRunArgs
 
-from kraken_dagster.clients.config_file import load_config
+from kraken_dagster.assets.catchup import CATCHUP_TAGS
+from kraken_dagster.clients.config_file import CONFIG_VARIABLE, load_config
 from kraken_dagster.clients.embedded import ensure_running
 from kraken_dagster.clients.store.connection import connect
-from kraken_dagster.definitions import build_defs
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.vendors import backup_mapping
-from kraken_dagster.partitions import ASSETS, CATCHUP, TAG_STEP, add_partitions, asset_key
+from kraken_dagster.partitions import ASSETS, add_partitions, asset_key
 from kraken_dagster.simulation import standin
 from kraken_dagster.steps.catchup import CatchupOptions, register_all
 from kraken_dagster.steps.outputs import planned_folder
@@ -41,6 +44,9 @@ MEMBERS = {
     "bruker1": ("{}.d/analysis.tdf_bin", "{}.d/analysis.tdf"),
     "sciex1": ("{}.wiff", "{}.wiff.scan"),
 }
+REPOSITORY = ReconstructableRepository.for_module("kraken_dagster.definitions", "defs")._replace(
+    executable_path=sys.executable, entry_point=[sys.executable, "-m", "dagster"]
+)
 SINGLE = 4  # files of each instrument that have a run each
 SEARCH = Settings(
     name="search",
@@ -109,45 +115,50 @@ def leave_backup_and_result(world: World, raw_file: RawFile, result: Path) -> No
         os.link(path, output / path.name)
 
 
-def run(config: Path, instrument: str, first: str, last: str) -> None:
-    """What a run's worker does: loads the definitions, and executes the run."""
-    repository = build_defs(load_config(config)).get_repository_def()
-    job = repository.get_job("__ASSET_JOB")
+def measured(
+    home: Path, job: dg.JobDefinition, instrument: str, keys: list[str]
+) -> tuple[float, float]:
+    """CPU-seconds and seconds of a run over these files, which follow on each other.
+
+    What the daemon does to create it, and its worker, started as the code server starts it.
+    """
+    before, began = cpu_seconds(), time.monotonic()
+    job_origin = JobPythonOrigin(job.name, repository_origin=REPOSITORY.get_python_origin())
     tags = {
-        "dagster/asset_partition_range_start": first,
-        "dagster/asset_partition_range_end": last,
-        TAG_STEP: CATCHUP,
+        "dagster/asset_partition_range_start": keys[0],
+        "dagster/asset_partition_range_end": keys[-1],
+        **CATCHUP_TAGS,
     }
     mode = {"config": {"output_exists_mode": "ASSOCIATE"}}
     with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=[asset_key(instrument, name) for name in ASSETS],
+        run = instance.create_run_for_job(
+            job,
+            asset_selection=frozenset(asset_key(instrument, name) for name in ASSETS),
             tags=tags,
             run_config={"ops": {f"{instrument}__quant_job": mode}},
-            raise_on_error=False,
+            job_code_origin=job_origin,
         )
-    sys.exit(0 if result.success else 1)
-
-
-def measured(home: Path, instrument: str, keys: list[str]) -> tuple[float, float]:
-    """CPU-seconds and seconds of a run over these files, which follow on each other."""
-    command = [sys.executable, __file__, "--run", str(home / "instruments.yaml"), instrument]
-    environment = {**os.environ, "DAGSTER_HOME": str(home / "dagster")}
-    environment.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        arguments = ExecuteRunArgs(
+            job_origin=job_origin,
+            run_id=run.run_id,
+            instance_ref=instance.get_ref(),
+            set_exit_code_on_failure=True,
+        ).get_command_args()
     with (home / "runs.log").open("ab") as log:
-        subprocess.run(
-            [*command, keys[0], keys[-1]], env=environment, stdout=log, stderr=log, check=True
-        )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu, time.monotonic() - began
+        subprocess.run(arguments, stdout=log, stderr=log, check=True)
+    return cpu_seconds() - before, time.monotonic() - began
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(item.ru_utime + item.ru_stime for item in used)
 
 
 def benchmark(home: Path, uri: str, count: int) -> None:
     write_files(home, count)
-    config = load_config(write_config(home, uri))
+    path = write_config(home, uri)
+    config = load_config(path)
     store = connect(uri)
     store.prepare()
     store.catalog.add_settings(SEARCH, now=utc_now())
@@ -164,7 +175,7 @@ def benchmark(home: Path, uri: str, count: int) -> None:
     for instrument in INSTRUMENTS:
         register_all(world, instrument, CatchupOptions())
     registering = time.process_time() - registering
-    os.environ["DAGSTER_HOME"] = str(home / "dagster")
+    os.environ |= {"DAGSTER_HOME": str(home / "dagster"), CONFIG_VARIABLE: str(path)}
     with dg.DagsterInstance.get() as instance:
         for instrument in INSTRUMENTS:
             files = store.raw_files.in_status(instrument, {Status.MONITORING_DONE})
@@ -173,13 +184,14 @@ def benchmark(home: Path, uri: str, count: int) -> None:
                 leave_backup_and_result(world, item, home / "result")
             keys[instrument] = [partition_key(item.id) for item in files]
             add_partitions(instance, instrument, keys[instrument])
-    singles = [measured(home, name, [key]) for name in keys for key in keys[name][:SINGLE]]
+    job = REPOSITORY.get_definition().get_job("__ASSET_JOB")
+    singles = [measured(home, job, name, [key]) for name in keys for key in keys[name][:SINGLE]]
     single = sum(cpu for cpu, _ in singles) / len(singles)
     pace = 60 * len(singles) / sum(seconds for _, seconds in singles)
     print(f"a run each:  {single:.3f} CPU-s a file, {pace:.0f} files a minute", flush=True)
     cpu = seconds = files_done = 0.0
     for name, some in keys.items():
-        used, took = measured(home, name, some[SINGLE:])
+        used, took = measured(home, job, name, some[SINGLE:])
         cpu, seconds = cpu + used, seconds + took
         files_done += len(some) - SINGLE
         print(f"  {name}: {used / (len(some) - SINGLE):.4f} CPU-s a file", flush=True)
@@ -191,8 +203,6 @@ def benchmark(home: Path, uri: str, count: int) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--run"]:
-        run(Path(sys.argv[2]), *sys.argv[3:6])
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as name:
         server = ensure_running(Path(name) / "mongodb")

@@ -1,4 +1,4 @@
-"""Tells Dagster of many things that have happened outside of a run, and asks what it knows."""
+"""Tells Dagster of many things that have happened, in a run or outside, and asks what it knows."""
 
 import logging
 import time
@@ -10,7 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.events import AssetObservationData, DagsterEventType, StepMaterializationData
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    AssetObservationData,
+    DagsterEventType,
+    StepMaterializationData,
+)
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
@@ -23,8 +28,30 @@ from sqlalchemy.pool import NullPool
 
 from kraken_dagster.partitions import ASSETS, BACKUP, DIGESTS_MATCH, RAW_FILE, asset_key
 
-Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 _IN_A_TRANSACTION = 250
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run means to materialise this partition: it counts as failed if the run fails before."""
+
+    asset_key: dg.AssetKey
+    partition: str
+
+
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation | Planned
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The step of a run in which something happened; the default is outside of any run."""
+
+    run_id: str = RUNLESS_RUN_ID
+    job_name: str = RUNLESS_JOB_NAME
+    step_key: str | None = None
+
+
+_NO_RUN = Origin()
 
 
 @dataclass(frozen=True)
@@ -64,20 +91,20 @@ def told(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -> To
     )
 
 
-def report(instance: dg.DagsterInstance, events: Sequence[Event]) -> None:
-    """Stores what happened outside of any run, as `report_runless_asset_event` does for one.
+def report(instance: dg.DagsterInstance, events: Sequence[Event], origin: Origin = _NO_RUN) -> None:
+    """Stores events as `report_runless_asset_event`, or a run's step, does for one.
 
     With SQLite each of those opens two files and flushes both; here many share one transaction,
     short enough that nobody else waits for it.
     """
     for start in range(0, len(events), _IN_A_TRANSACTION):
         some = events[start : start + _IN_A_TRANSACTION]
-        again = _checked_before(instance, some)
-        _store(instance, [event for event in some if id(event) not in again])
+        again = _checked_before(instance, some) if origin == _NO_RUN else {}
+        _store(instance, [event for event in some if id(event) not in again], origin)
         for event in again.values():
             # Dagster takes one check of a partition for each run, and for no run as well one.
-            run_id = str(uuid.uuid4())
-            instance.event_log_storage.store_event(_entry(event)._replace(run_id=run_id))
+            entry = _entry(event, Origin(str(uuid.uuid4())))
+            instance.event_log_storage.store_event(entry)
 
 
 def _checked_before(
@@ -100,34 +127,36 @@ def _checked_before(
     return again
 
 
-def _store(instance: dg.DagsterInstance, events: Sequence[Event]) -> None:
+def _store(instance: dg.DagsterInstance, events: Sequence[Event], origin: Origin) -> None:
     storage = instance.event_log_storage
     if isinstance(storage, SqliteEventLogStorage):
-        with _one_transaction(storage) as batch:
+        with _one_transaction(storage, origin.run_id) as batch:
             for event in events:
-                batch.store_event(_entry(event))
+                batch.store_event(_entry(event, origin))
         return
     for some in _by_asset_and_kind(events):
-        if isinstance(some[0], dg.AssetCheckEvaluation):  # which no storage takes in batches
-            for event in some:
-                instance.report_runless_asset_event(event)
-        else:
-            storage.store_event_batch([_entry(event) for event in some])
+        entries = [_entry(event, origin) for event in some]
+        if isinstance(some[0], dg.AssetMaterialization | dg.AssetObservation):
+            storage.store_event_batch(entries)
+            continue
+        for entry in entries:  # which no storage takes in batches
+            storage.store_event(entry)
 
 
 class _Batch(SqliteEventLogStorage):
     """Dagster's own storage on connections that stay open."""
 
-    def __init__(self, base_dir: str, index: Connection, runless: Connection) -> None:
+    def __init__(self, base_dir: str, run_id: str, index: Connection, own: Connection) -> None:
         super().__init__(base_dir)
-        self._connections = (index, runless)
+        self._run_id = run_id
+        self._connections = (index, own)
         self._latest: dict[object, tuple[Connection, dg.EventLogEntry, int]] = {}
 
     def index_connection(self) -> AbstractContextManager[Connection]:
         return nullcontext(self._connections[0])
 
     def run_connection(self, run_id: str | None = None) -> AbstractContextManager[Connection]:
-        assert run_id == RUNLESS_RUN_ID
+        assert run_id == self._run_id
         return nullcontext(self._connections[1])
 
     def _store_asset_event(self, conn: Connection, event: dg.EventLogEntry, event_id: int) -> None:
@@ -146,16 +175,16 @@ class _Batch(SqliteEventLogStorage):
 
 
 @contextmanager
-def _one_transaction(storage: SqliteEventLogStorage) -> Iterator[_Batch]:
+def _one_transaction(storage: SqliteEventLogStorage, run_id: str) -> Iterator[_Batch]:
     """What is stored in the block is stored as a whole, or not at all.
 
     The index, which is what Dagit reads, is committed last.
     """
-    with storage.run_connection(RUNLESS_RUN_ID):
+    with storage.run_connection(run_id):
         pass  # makes the file where there is none
     with ExitStack() as stack:
         connections = []
-        for shard in (INDEX_SHARD_NAME, RUNLESS_RUN_ID):
+        for shard in (INDEX_SHARD_NAME, run_id):
             engine = create_engine(
                 storage.conn_string_for_shard(shard),
                 poolclass=NullPool,
@@ -165,9 +194,9 @@ def _one_transaction(storage: SqliteEventLogStorage) -> Iterator[_Batch]:
             connection = stack.enter_context(engine.connect())
             stack.enter_context(connection.begin())
             connections.append(connection)
-        index, runless = connections
+        index, own = connections
         folder = str(Path(storage.path_for_shard(INDEX_SHARD_NAME)).parent)
-        batch = _Batch(folder, index, runless)
+        batch = _Batch(folder, run_id, index, own)
         yield batch
         batch.finish()
 
@@ -179,24 +208,37 @@ def _by_asset_and_kind(events: Sequence[Event]) -> Iterator[list[Event]]:
     yield from groups.values()
 
 
-def _entry(event: Event) -> dg.EventLogEntry:
-    """The entry that `report_runless_asset_event` makes."""
-    data: StepMaterializationData | AssetObservationData | dg.AssetCheckEvaluation
+def _entry(event: Event, origin: Origin) -> dg.EventLogEntry:
+    """The entry that Dagster itself makes."""
+    data: (
+        StepMaterializationData
+        | AssetObservationData
+        | AssetMaterializationPlannedData
+        | dg.AssetCheckEvaluation
+    )
     if isinstance(event, dg.AssetMaterialization):
         kind, data = DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event)
     elif isinstance(event, dg.AssetObservation):
         kind, data = DagsterEventType.ASSET_OBSERVATION, AssetObservationData(event)
+    elif isinstance(event, Planned):
+        kind = DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        data = AssetMaterializationPlannedData(event.asset_key, event.partition)
     else:
         kind, data = DagsterEventType.ASSET_CHECK_EVALUATION, event
+    message = None if origin == _NO_RUN else f"{event.partition}: {kind.value}"
     return dg.EventLogEntry(
         user_message="",
         level=logging.INFO,
-        job_name=RUNLESS_JOB_NAME,
-        run_id=RUNLESS_RUN_ID,
+        job_name=origin.job_name,
+        run_id=origin.run_id,
         error_info=None,
         timestamp=time.time(),
-        step_key=None,
+        step_key=origin.step_key,
         dagster_event=dg.DagsterEvent(
-            event_type_value=kind.value, event_specific_data=data, job_name=RUNLESS_JOB_NAME
+            event_type_value=kind.value,
+            event_specific_data=data,
+            job_name=origin.job_name,
+            step_key=origin.step_key,
+            message=message,
         ),
     )

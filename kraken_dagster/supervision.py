@@ -23,7 +23,6 @@ from kraken_dagster.domain.errors import ConfigError, KrakenError
 from resources.store import SUPERVISED_URI_VARIABLE
 
 DAGSTER_HOME = "DAGSTER_HOME"
-_EVENTS_AT_ONCE = "DAGSTER_EVENT_BATCH_SIZE"
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
@@ -123,8 +122,6 @@ class Supervisor:
             CONFIG_VARIABLE: str(self.config_path),
             **({} if self._server is None else {SUPERVISED_URI_VARIABLE: self._server.uri}),
             "PYTHONUNBUFFERED": "1",
-            # Events of runs over thousands of files; a storage that can't do it takes them singly.
-            _EVENTS_AT_ONCE: os.environ.get(_EVENTS_AT_ONCE, "500"),
         }
 
     def _start_server(self) -> str:

@@ -1,16 +1,22 @@
 """Runs over many partitions: each file has an event of its own, and none stops another."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
+from kraken_dagster.assets.catchup import CATCHUP_TAGS
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine
 from kraken_dagster.domain.raw_file import Status, partition_key
+from kraken_dagster.partitions import TAG_INSTRUMENT, asset_key, raw_files
 from kraken_dagster_tests.dagster_bench import Bench, hastened, install_search, raw_file
+from kraken_dagster_tests.rebuilding import new_instance
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
@@ -23,8 +29,12 @@ BAD = ("f03.raw", "f07.raw")
 @pytest.fixture
 def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
     with dg.DagsterInstance.ephemeral() as instance:
-        engines = {"engines": {"local": LocalEngine(type="local", slots=20)}}
-        yield Bench(hastened(config.model_copy(update=engines), copy_slots=3), store, instance)
+        yield _bench_on(config, store, instance)
+
+
+def _bench_on(config: KrakenConfig, store: Store, instance: dg.DagsterInstance) -> Bench:
+    engines = {"engines": {"local": LocalEngine(type="local", slots=20)}}
+    return Bench(hastened(config.model_copy(update=engines), copy_slots=3), store, instance)
 
 
 def _acquired(bench: Bench, names: list[str] = NAMES) -> None:
@@ -95,6 +105,46 @@ def test_a_file_that_fails_marks_its_own_partition_and_stops_no_other(bench: Ben
         Status.QUANTING,
         Status.QUEUED_FOR_QUANTING,
     }
+
+
+def test_a_catch_ups_run_plans_no_partition_and_shows_those_that_failed(
+    config: KrakenConfig, store: Store, tmp_path: Path
+) -> None:
+    """Dagster writes an event for each asset of each file when it creates a run; for thousands of
+    files that costs as much as all else. The tag of a catch-up's backfill keeps it from that."""
+    with new_instance(tmp_path / "dagster") as instance:
+        bench = _bench_on(config, store, instance)
+        install_search(bench.config, bench.store)
+        _acquired(bench)
+        _in_the_way(bench)
+        tags = {**CATCHUP_TAGS, TAG_INSTRUMENT: "thermo1"}
+        result = bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1], tags=tags)
+        planned = [
+            record.asset_materialization_planned_data.partition
+            for record in (
+                item.event_log_entry.get_dagster_event()
+                for item in instance.get_records_for_run(result.run_id).records
+                if item.event_log_entry.is_dagster_event
+            )
+            if record.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        ]
+        assert sorted(set(planned)) == [*BAD]
+        for asset in ("backup", "quant_job"):
+            assert _failed_in_dagit(bench, asset) == {*BAD}
+            assert sorted(bench.materialised("thermo1", asset)) == _good()
+        checked = bench.checks("thermo1", "backup", "digests_match")
+        assert [name for name, found in checked.items() if found] == _good()
+        assert all(check.passed for found in checked.values() for check in found)
+
+
+def _failed_in_dagit(bench: Bench, asset: str) -> set[str]:
+    partitions = raw_files("thermo1")
+    value = get_and_update_asset_status_cache_value(
+        bench.instance, asset_key("thermo1", asset), partitions
+    )
+    assert value is not None
+    with partition_loading_context(dynamic_partitions_store=bench.instance):
+        return set(value.deserialize_failed_partition_subsets(partitions).get_partition_keys())
 
 
 def test_the_failed_ones_succeed_once_the_cause_is_mended(bench: Bench) -> None:

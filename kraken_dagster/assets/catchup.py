@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
 from dagster._core.utils import make_new_backfill_id
 from pydantic import Field
 
@@ -45,6 +46,10 @@ from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
+
+# The second has Dagster write no event of its own for each asset of each file, neither when it
+# creates a run nor for an output: the steps write all that there is to be told.
+CATCHUP_TAGS = {TAG_STEP: CATCHUP, EXTERNALLY_MANAGED_ASSETS_TAG: "true"}
 
 
 def catchup_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
@@ -176,7 +181,7 @@ def _launch(
                 partition_names=keys,
                 asset_selection=[asset_key(instrument_id, item) for item in assets],
                 backfill_timestamp=time.time(),
-                tags={TAG_STEP: CATCHUP, TAG_INSTRUMENT: instrument_id},
+                tags={**CATCHUP_TAGS, TAG_INSTRUMENT: instrument_id},
                 dynamic_partitions_store=instance,
                 all_partitions=False,
                 title=f"{instrument_id}: catching up, {start + 1} to {last}",

@@ -10,28 +10,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.events import (
-    DagsterEvent,
-    DagsterEventBatchMetadata,
-    generate_event_batch_id,
-)
+from dagster._core.storage.dagster_run import assets_are_externally_managed
 
 from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.raw_file import partition_key, raw_file_id_of
 from kraken_dagster.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.partitions import ASSETS, asset_key
+from kraken_dagster.reporting import Event, Origin, Planned, report
 from kraken_dagster.steps.batches import giving_life_signs
 from kraken_dagster.steps.world import World
 
 Metadata = Mapping[str, dg.MetadataValue]
-Events = Iterator[dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation]
+Events = Iterator[dg.MaterializeResult]
 
-_AT_ONCE = 500  # events that are written together, where Dagster's storage can do that
+_AT_ONCE = 500  # events that are written together
 _LONGEST_WAIT_S = 10.0
 _TELL_EVERY = 500
 _SHOWN = 20
@@ -65,37 +63,38 @@ class _Batch:
     context: dg.AssetExecutionContext
     key: dg.AssetKey
     total: int
-    waiting: list[dg.AssetMaterialization] = field(default_factory=list)
+    waiting: list[Event] = field(default_factory=list)
     written_at: float = field(default_factory=time.monotonic)
     ended: int = 0
     materialised: int = 0
     idle: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, dg.Failure]] = field(default_factory=list)
 
-    def take(self, raw_file_id: str, done: Done) -> Iterator[dg.AssetCheckEvaluation]:
+    def take(self, raw_file_id: str, done: Done) -> None:
         self.ended += 1
         self._log(raw_file_id, done)
+        partition = partition_key(raw_file_id)
         if done.check is not None:
-            yield self._evaluation(raw_file_id, *done.check)
+            self.waiting.append(self._evaluation(partition, *done.check))
         if done.metadata is not None:
             self.materialised += 1
             self.waiting.append(
-                dg.AssetMaterialization(
-                    self.key, partition=partition_key(raw_file_id), metadata=dict(done.metadata)
-                )
+                dg.AssetMaterialization(self.key, partition=partition, metadata=dict(done.metadata))
             )
         if done.failure is not None:
             self.failed.append((raw_file_id, done.failure))
+            if assets_are_externally_managed(self.context.run):
+                self.waiting += [
+                    Planned(key, partition) for key in _from_here_on(self.context, self.key)
+                ]
         late = time.monotonic() - self.written_at > _LONGEST_WAIT_S
         if late or len(self.waiting) >= _AT_ONCE:
             self.write()
 
     def write(self) -> None:
-        """Writes what is waiting to Dagster's storage, in one batch if that is switched on."""
-        step, batch = self.context.get_step_execution_context(), generate_event_batch_id()
-        for number, item in enumerate(self.waiting, start=1):
-            mark = DagsterEventBatchMetadata(batch, number == len(self.waiting))
-            DagsterEvent.asset_materialization(step, item, mark)
+        """Writes what is waiting to Dagster's storage, in few transactions."""
+        run, step = self.context.run, self.context.get_step_execution_context().step
+        report(self.context.instance, self.waiting, Origin(run.run_id, run.job_name, step.key))
         self.waiting, self.written_at = [], time.monotonic()
 
     def _log(self, raw_file_id: str, done: Done) -> None:
@@ -120,13 +119,13 @@ class _Batch:
             self.context.log.info(f"{len(self.idle) - _SHOWN} more files had nothing to do")
 
     def _evaluation(
-        self, raw_file_id: str, name: str, passed: bool, metadata: Metadata
+        self, partition: str, name: str, passed: bool, metadata: Metadata
     ) -> dg.AssetCheckEvaluation:
         return dg.AssetCheckEvaluation(
             asset_key=self.key,
             check_name=name,
             passed=passed,
-            partition=partition_key(raw_file_id),
+            partition=partition,
             metadata=dict(metadata),
         )
 
@@ -159,7 +158,7 @@ def for_each_file(
                 signs = giving_life_signs(world, run_id=context.run.run_id, lease_s=lease_s)
                 stack.enter_context(signs)
         for raw_file_id, done in _all_done(names, work, threads):
-            yield from batch.take(raw_file_id, done)
+            batch.take(raw_file_id, done)
         batch.write()
     batch.tell_idle()
     yield from _go_on_or_fail(context, key, batch)
@@ -216,10 +215,15 @@ def _done(work: Work, raw_file_id: str) -> Done:
 
 def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     """Whether the run has the step that follows on this one."""
+    return len(_from_here_on(context, key)) > 1
+
+
+def _from_here_on(context: dg.AssetExecutionContext, key: dg.AssetKey) -> list[dg.AssetKey]:
+    """This step's asset, and those of the run's further steps, as far as they follow on it."""
     instrument_id, name = key.path
-    following = ASSETS[ASSETS.index(name) + 1 :][:1]
     inside = context.job_def.asset_layer.executable_asset_keys
-    return any(asset_key(instrument_id, item) in inside for item in following)
+    following = [asset_key(instrument_id, item) for item in ASSETS[ASSETS.index(name) :]]
+    return [*takewhile(lambda item: item in inside, following)]
 
 
 def _told_before(context: dg.AssetExecutionContext) -> list[tuple[str, str]]:
