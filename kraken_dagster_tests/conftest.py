@@ -7,9 +7,12 @@ names. Every test has a database of its own.
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import dagster as dg
 import pymongo
 import pytest
 
@@ -18,8 +21,11 @@ from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.steps.world import World
+from kraken_dagster_tests.postgres import postgres, postgres_instance
+from kraken_dagster_tests.rebuilding import new_instance
 from kraken_dagster_tests.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
 
+Opened = Callable[[Path], AbstractContextManager[dg.DagsterInstance]]
 URI_VARIABLE = "KRAKEN_TEST_MONGODB_URI"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -49,6 +55,20 @@ def store(mongodb_uri: str) -> Iterator[Store]:
     store.prepare()
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_socket() -> Iterator[Path]:
+    with postgres() as socket:
+        yield socket
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest) -> Opened:
+    """Makes Dagster anew in a folder: with SQLite, or the storage that the test asks for."""
+    if getattr(request, "param", "SQLite") == "SQLite":
+        return new_instance
+    return partial(postgres_instance, request.getfixturevalue("postgres_socket"))
 
 
 class Clock:

@@ -18,7 +18,7 @@ from kraken_dagster.partitions import ASSETS
 from kraken_dagster_tests import alphakraken
 from kraken_dagster_tests.dagster_bench import hastened, install_search
 from kraken_dagster_tests.helpers import HOSTILE_STEMS, NOW, record
-from kraken_dagster_tests.rebuilding import INSTRUMENT, Rebuilding, new_instance
+from kraken_dagster_tests.rebuilding import INSTRUMENT, Rebuilding
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
@@ -33,17 +33,17 @@ _OF_THE_RUN = {
 
 
 @pytest.fixture
-def before(config: KrakenConfig, store: Store, tmp_path: Path) -> Iterator[Rebuilding]:
+def before(config: KrakenConfig, store: Store, opened, tmp_path: Path) -> Iterator[Rebuilding]:
     made = hastened(config, copy_slots=20, file_move_delay_m=0)
     install_search(made, store)
-    with new_instance(tmp_path / "before") as instance:
+    with opened(tmp_path / "before") as instance:
         yield Rebuilding.on(made, store, instance)
 
 
 @pytest.fixture
-def after(before: Rebuilding, tmp_path: Path) -> Iterator[Rebuilding]:
+def after(before: Rebuilding, opened, tmp_path: Path) -> Iterator[Rebuilding]:
     """The same with a Dagster that knows nothing."""
-    with new_instance(tmp_path / "after") as instance:
+    with opened(tmp_path / "after") as instance:
         yield before.with_instance(instance)
 
 
@@ -53,6 +53,7 @@ def add(bench: Rebuilding, *names: str, **fields) -> None:
         assert bench.store.raw_files.register(record(name, **fields), reason="test")
 
 
+@pytest.mark.parametrize("opened", ["SQLite", "PostgreSQL"], indirect=True)
 def test_a_new_storage_shows_what_the_old_one_showed(before, after):
     before.process("a.raw")
     rebuilt = after.rebuild()

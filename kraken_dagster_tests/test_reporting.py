@@ -1,4 +1,7 @@
-"""Many events stored together: what Dagster has afterwards, and what when it fails."""
+"""Many events stored together: what Dagster has afterwards, and what when it fails.
+
+On a real PostgreSQL, too.
+"""
 
 from typing import Any, cast
 
@@ -6,10 +9,11 @@ import dagster as dg
 import pytest
 from dagster._check import CheckError
 
-from kraken_dagster.reporting import report
+from kraken_dagster.reporting import Origin, Planned, report
 from kraken_dagster_tests.rebuilding import INSTRUMENT, new_instance
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+both_storages = pytest.mark.parametrize("opened", ["SQLite", "PostgreSQL"], indirect=True)
 
 
 def _events(number: int) -> list:
@@ -50,16 +54,18 @@ def _content(instance: dg.DagsterInstance) -> list:
     return found
 
 
-def test_many_events_stored_together_are_those_that_dagster_stores_one_by_one(tmp_path):
+@both_storages
+def test_many_events_stored_together_are_those_that_dagster_stores_one_by_one(opened, tmp_path):
     events = [event for number in range(70) for event in _events(number)]
-    with new_instance(tmp_path / "one") as one, new_instance(tmp_path / "many") as many:
+    with opened(tmp_path / "one") as one, opened(tmp_path / "many") as many:
         for event in events:
             one.report_runless_asset_event(event)
         report(many, events)
         assert _content(many) == _content(one)
 
 
-def test_a_backup_is_checked_more_than_once(tmp_path):
+@both_storages
+def test_a_backup_is_checked_more_than_once(opened, tmp_path):
     key = dg.AssetKey([INSTRUMENT, "backup"])
     verdicts = [True, False, True]
     checks = [
@@ -69,7 +75,7 @@ def test_a_backup_is_checked_more_than_once(tmp_path):
         for passed in verdicts
     ]
     check = dg.AssetCheckKey(key, "digests_match")
-    with new_instance(tmp_path / "home") as instance:
+    with opened(tmp_path / "home") as instance:
         report(instance, checks)
         report(instance, checks[1:2])
         found = instance.event_log_storage.get_asset_check_execution_history(check, limit=10)
@@ -86,3 +92,32 @@ def test_of_events_that_can_not_be_stored_together_none_is_there(tmp_path):
         assert found.records == []
         report(instance, _events(1))
         assert "1" in instance.get_materialized_partitions(dg.AssetKey([INSTRUMENT, "raw_file"]))
+
+
+@both_storages
+def test_a_runs_events_are_those_of_the_run(opened, tmp_path):
+    key = dg.AssetKey([INSTRUMENT, "backup"])
+    run_id = "11111111-1111-4111-8111-111111111111"
+    events = [event for number in range(3) for event in _events(number)]
+    events += [Planned(key, "failed"), Planned(key, "failed as well")]
+    with opened(tmp_path / "home") as instance:
+        report(instance, events, Origin(run_id, "a_job", "a_step"))
+        entries = [
+            item.event_log_entry for item in instance.get_records_for_run(run_id, limit=100).records
+        ]
+        assert {(item.job_name, item.step_key, item.run_id) for item in entries} == {
+            ("a_job", "a_step", run_id)
+        }
+        assert len(entries) == len(events)
+        assert instance.get_materialized_partitions(key) == {"0", "1", "2"}
+        attempts = instance.event_log_storage
+        left = attempts.get_latest_asset_partition_materialization_attempts_without_materializations
+        assert {name: told[0] for name, told in left(key).items()} == {
+            "failed": run_id,
+            "failed as well": run_id,
+        }
+        check = dg.AssetCheckKey(key, "digests_match")
+        history = attempts.get_asset_check_execution_history(check, limit=10)
+        assert {(item.partition, item.run_id) for item in history} == {
+            (f"{number}", run_id) for number in range(3)
+        }
