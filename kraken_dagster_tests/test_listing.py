@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -191,7 +190,7 @@ def test_a_file_was_made_at_the_earlier_of_its_times(mtime: float, ctime: float)
 
 def test_a_folder_was_made_when_its_main_file_was() -> None:
     bare = entry("x.d", Kind.FOLDER)
-    main = replace(bare, main_size=70, main_mtime=260.0, main_ctime=250.0)
+    main = bare._replace(main_size=70, main_mtime=260.0, main_ctime=250.0)
     assert sort_out(Vendor.BRUKER, [bare])[0]["x.d"] == Standing("x.d", 200.0, None, 0, None)
     assert sort_out(Vendor.BRUKER, [main])[0]["x.d"] == Standing("x.d", 250.0, 70, 70, None)
 

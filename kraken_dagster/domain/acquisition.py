@@ -7,7 +7,7 @@ in the folder now, and says what follows. It never waits and never touches a dis
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from kraken_dagster.domain.vendors import RULES, Vendor, corrupted_name, is_corrupted_name
 
@@ -37,8 +37,7 @@ class Timing:
         )
 
 
-@dataclass(frozen=True)
-class SeenAcquisition:
+class SeenAcquisition(NamedTuple):
     """An acquisition as it stands in the folder.
 
     `main_size_bytes` is None while there is no main file; `first_seen` is when Kraken first saw

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, SeenAcquisition
-from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.raw_file import KnownFile
 from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
 
 _LATEST_EPOCH = 4102444800.0  # the year 2100
@@ -20,8 +21,7 @@ class Kind(StrEnum):
     DAMAGED = "damaged entry"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a folder as a look at it shows it. Sizes in bytes, times as UTC epoch seconds.
 
     The `main_` values are those of the main file within a Bruker folder, None without one.
@@ -54,8 +54,7 @@ class LeftAlone:
     reason: str
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """An acquisition that stands in the folder, before it is compared with MongoDB."""
 
     name: str
@@ -123,10 +122,13 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
         known = [time for time in times if time is not None]
         created = min(known) if known else min(entry.mtime, entry.ctime)
         return Standing(entry.name, created, entry.main_size, entry.main_size or 0, None)
+    created = min(entry.mtime, entry.ctime)
+    if not companions:
+        return Standing(entry.name, created, entry.size, entry.size, None)
     scan_name = entry.name + SCIEX_SCAN_ENDING
     scan = next((other.size for other in companions if other.name == scan_name), None)
-    total = sum(other.size for other in companions) if companions else entry.size
-    return Standing(entry.name, min(entry.mtime, entry.ctime), entry.size, total, scan)
+    total = sum(other.size for other in companions)
+    return Standing(entry.name, created, entry.size, total, scan)
 
 
 def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -158,7 +160,7 @@ def is_collision(
 
 
 def new_acquisitions(
-    vendor: Vendor, standing: Mapping[str, Standing], known: Mapping[str, Sequence[RawFile]]
+    vendor: Vendor, standing: Mapping[str, Standing], known: Mapping[str, Sequence[KnownFile]]
 ) -> list[tuple[Standing, bool]]:
     """What is to be registered, oldest first, each with whether its name is known already."""
     rules = RULES[vendor]

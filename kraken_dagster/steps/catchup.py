@@ -175,7 +175,7 @@ def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: st
     """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
     now = world.now()
     standing, _ = _standing(world, instrument_id, instrument, moved=True)
-    taken = world.store.raw_files.get_many(standing)
+    taken = world.store.raw_files.many(standing)
 
     def settle(raw_file: RawFile, found: Standing) -> RawFile:
         over = as_over(raw_file, found, now=now, reason=f"found in {BACKUP_FOLDER_NAME}/")

@@ -14,6 +14,7 @@ from kraken_dagster.domain.errors import FolderError, StatusConflict
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
     OPEN_ACQUISITION,
+    KnownFile,
     RawFile,
     Status,
 )
@@ -97,7 +98,7 @@ def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawF
 
 def first_seen_of(
     standing: dict[str, Standing],
-    known: dict[str, list[RawFile]],
+    known: dict[str, list[KnownFile]],
     registered: Sequence[RawFile],
     now: datetime,
 ) -> dict[str, datetime]:
