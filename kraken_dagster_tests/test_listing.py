@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.clients.listing import list_folder
-from kraken_dagster.domain.discovery import Entry, Kind, LeftAlone, Listing, Standing, sort_out
+from kraken_dagster.domain.acquisition import Standing
+from kraken_dagster.domain.discovery import Entry, Kind, LeftAlone, Listing, sort_out
 from kraken_dagster.domain.errors import FolderMissing, FolderUnreadable
 from kraken_dagster.domain.vendors import Vendor
 from kraken_dagster_tests.copying_cases import BY_RIGHTS, NAMES
@@ -184,8 +185,7 @@ def test_one_bad_entry_hides_no_other() -> None:
 def test_a_file_was_made_at_the_earlier_of_its_times(mtime: float, ctime: float) -> None:
     standing, _ = sort_out(Vendor.THERMO, [entry("x.raw", mtime=mtime, ctime=ctime)])
     assert standing["x.raw"] == Standing("x.raw", 200.0, 10, 10, None)
-    seen = standing["x.raw"].seen(datetime(2026, 1, 1, tzinfo=UTC))
-    assert seen.created_at == datetime(1970, 1, 1, 0, 3, 20, tzinfo=UTC)
+    assert standing["x.raw"].created_at == datetime(1970, 1, 1, 0, 3, 20, tzinfo=UTC)
 
 
 def test_a_folder_was_made_when_its_main_file_was() -> None:

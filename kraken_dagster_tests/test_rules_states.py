@@ -104,6 +104,7 @@ def replay(case: Mapping[str, Any], remember: Callable[[Watch], Watch]) -> Seque
             name,
             vendor=vendor,
             folder=folder,
+            first_seen=first_seen,
             now=now,
             timing=Timing(),
             consider_old=old,

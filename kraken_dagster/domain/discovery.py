@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, SeenAcquisition
+from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, Standing
 from kraken_dagster.domain.raw_file import KnownFile
 from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
-
-_LATEST_EPOCH = 4102444800.0  # the year 2100
 
 
 class Kind(StrEnum):
@@ -52,32 +49,6 @@ class LeftAlone:
 
     name: str
     reason: str
-
-
-class Standing(NamedTuple):
-    """An acquisition that stands in the folder, before it is compared with MongoDB."""
-
-    name: str
-    created_at_epoch: float
-    main_size_bytes: int | None
-    total_bytes: int
-    scan_size_bytes: int | None
-
-    @property
-    def created_at(self) -> datetime:
-        """UTC; a time that no calendar has, from a broken clock, becomes the nearest."""
-        epoch = min(max(self.created_at_epoch, 0.0), _LATEST_EPOCH)
-        return datetime.fromtimestamp(epoch, tz=UTC)
-
-    def seen(self, first_seen: datetime) -> SeenAcquisition:
-        return SeenAcquisition(
-            name=self.name,
-            first_seen=first_seen,
-            created_at=self.created_at,
-            main_size_bytes=self.main_size_bytes,
-            total_bytes=self.total_bytes,
-            scan_size_bytes=self.scan_size_bytes,
-        )
 
 
 def sort_out(
