@@ -28,7 +28,7 @@ from kraken_dagster.domain import (
     slurm,
     vendors,
 )
-from kraken_dagster.domain.acquisition import SeenAcquisition, Timing, Watch
+from kraken_dagster.domain.acquisition import Standing, Timing, Watch
 from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.vendors import Vendor
 from kraken_dagster.metrics import alphadia_errors
@@ -120,6 +120,7 @@ def _acquisition(case: Mapping[str, Any], _folder: Path) -> Any:
             name,
             vendor=vendor,
             folder=seen,
+            first_seen=first_seen,
             now=now,
             timing=Timing(),
             consider_old=case.get("consider_old", False),
@@ -136,7 +137,7 @@ def _folder_look(
     ctimes: Mapping[str, float],
     first_seen: dict[str, datetime],
     now: datetime,
-) -> dict[str, SeenAcquisition]:
+) -> dict[str, Standing]:
     rules = vendors.RULES[vendor]
     entries: dict[str, discovery.Entry] = {}
     for path, size in files.items():
@@ -156,7 +157,9 @@ def _folder_look(
                 main_ctime=created if is_main else None,
             )
     standing, _ = discovery.sort_out(vendor, list(entries.values()))
-    return {name: one.seen(first_seen.setdefault(name, now)) for name, one in standing.items()}
+    for name in standing:
+        first_seen.setdefault(name, now)
+    return standing
 
 
 def _file_mapping(case: Mapping[str, Any], _folder: Path) -> Any:

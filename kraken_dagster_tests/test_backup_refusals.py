@@ -188,7 +188,7 @@ def test_one_document_that_can_not_be_read_holds_up_no_other(world, mongodb_uri)
 
 
 def test_a_time_that_no_calendar_has_is_taken_for_the_nearest(world):
-    from kraken_dagster.domain.discovery import Standing
+    from kraken_dagster.domain.acquisition import Standing
 
     for epoch, year in ((-1e15, 1970), (1e15, 2100)):
         assert Standing("x.raw", epoch, 1, 1, None).created_at.year == year

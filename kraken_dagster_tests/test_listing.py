@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from kraken_dagster.clients.listing import list_folder
-from kraken_dagster.domain.discovery import Entry, Kind, LeftAlone, Listing, Standing, sort_out
+from kraken_dagster.domain.acquisition import Standing
+from kraken_dagster.domain.discovery import Entry, Kind, LeftAlone, Listing, sort_out
 from kraken_dagster.domain.errors import FolderMissing, FolderUnreadable
 from kraken_dagster.domain.vendors import Vendor
 from kraken_dagster_tests.copying_cases import BY_RIGHTS, NAMES
@@ -185,13 +185,12 @@ def test_one_bad_entry_hides_no_other() -> None:
 def test_a_file_was_made_at_the_earlier_of_its_times(mtime: float, ctime: float) -> None:
     standing, _ = sort_out(Vendor.THERMO, [entry("x.raw", mtime=mtime, ctime=ctime)])
     assert standing["x.raw"] == Standing("x.raw", 200.0, 10, 10, None)
-    seen = standing["x.raw"].seen(datetime(2026, 1, 1, tzinfo=UTC))
-    assert seen.created_at == datetime(1970, 1, 1, 0, 3, 20, tzinfo=UTC)
+    assert standing["x.raw"].created_at == datetime(1970, 1, 1, 0, 3, 20, tzinfo=UTC)
 
 
 def test_a_folder_was_made_when_its_main_file_was() -> None:
     bare = entry("x.d", Kind.FOLDER)
-    main = replace(bare, main_size=70, main_mtime=260.0, main_ctime=250.0)
+    main = bare._replace(main_size=70, main_mtime=260.0, main_ctime=250.0)
     assert sort_out(Vendor.BRUKER, [bare])[0]["x.d"] == Standing("x.d", 200.0, None, 0, None)
     assert sort_out(Vendor.BRUKER, [main])[0]["x.d"] == Standing("x.d", 250.0, 70, 70, None)
 

@@ -14,7 +14,7 @@ from kraken_dagster.domain.errors import (
     StatusConflict,
     StoreUnavailable,
 )
-from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status, Step
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, KnownFile, Status, Step
 from kraken_dagster.domain.trouble import Trouble
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_move
 from kraken_dagster.steps.leases import holding
@@ -81,7 +81,7 @@ def test_a_name_that_was_found_to_be_gone_is_free_for_another_acquisition(world)
     )
     rules = world.rules("thermo1")
     gone = raw_file.model_copy(update={"gone_at": NOW, "size": 5})
-    assert gone.main_file_size(rules) == -1
+    assert KnownFile.of(gone).main_file_size(rules) == -1
 
 
 def test_what_hung_has_no_leave_to_go_on_once_it_was_given_up(world):

@@ -23,6 +23,7 @@ from kraken_dagster.domain.raw_file import (
     FINAL,
     FileFact,
     InstrumentFileStatus,
+    KnownFile,
     Status,
     may_become,
     short_details,
@@ -103,6 +104,7 @@ def replay(case: Mapping[str, Any], remember: Callable[[Watch], Watch]) -> Seque
             name,
             vendor=vendor,
             folder=folder,
+            first_seen=first_seen,
             now=now,
             timing=Timing(),
             consider_old=old,
@@ -215,7 +217,8 @@ def test_the_size_by_which_a_file_is_known_again(
     vendor: Vendor, fields: dict[str, Any], expected: int | None
 ) -> None:
     name = f"x{RULES[vendor].extension}"
-    assert record(name, **fields).main_file_size(RULES[vendor]) == expected
+    known = KnownFile.of(record(name, **fields))
+    assert known.main_file_size(RULES[vendor]) == expected
 
 
 @pytest.mark.parametrize("status", InstrumentFileStatus)
@@ -224,4 +227,4 @@ def test_what_has_left_the_instrument_is_no_longer_known_by_its_size(
 ) -> None:
     stays = status in (InstrumentFileStatus.INITIAL, InstrumentFileStatus.NOT_APPLICABLE)
     raw_file = record("x.raw", file_info={"x.raw": FACT}, instrument_file_status=status)
-    assert raw_file.main_file_size(RULES[Vendor.THERMO]) == (70 if stays else -1)
+    assert KnownFile.of(raw_file).main_file_size(RULES[Vendor.THERMO]) == (70 if stays else -1)

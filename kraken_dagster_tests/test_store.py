@@ -12,8 +12,13 @@ import pytest
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.errors import StatusConflict, UnknownRawFile
-from kraken_dagster.domain.raw_file import BackupStatus, FileFact, InstrumentFileStatus, Status
-from kraken_dagster.domain.vendors import RULES, Vendor
+from kraken_dagster.domain.raw_file import (
+    BackupStatus,
+    FileFact,
+    InstrumentFileStatus,
+    KnownFile,
+    Status,
+)
 from kraken_dagster_tests.helpers import HOSTILE_STEMS, NOW, long_name, record
 
 HOSTILE_NAMES = [*(stem + ".raw" for stem in HOSTILE_STEMS), long_name(".raw")]
@@ -237,9 +242,46 @@ def test_known_finds_every_record_of_many_names_on_that_instrument_only(store):
 def test_what_is_known_tells_files_of_one_name_apart_as_the_whole_record_does(store, fields):
     whole = registered(store, "x.raw", **fields)
     (known,) = store.raw_files.known("thermo1", ["x.raw"])["x.raw"]
-    rules = RULES[Vendor.THERMO]
-    assert known.main_file_size(rules) == whole.main_file_size(rules)
-    assert known.created_at_ == whole.created_at_
+    assert known == KnownFile.of(whole)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": 3.0, "file_info": {"x.raw": [3.0, "a" * 32, "etag-1"], "y.raw": None}},
+        {"size": "3", "created_at_": "2026-03-01T12:00:00Z"},
+        {"created_at_": None},
+        {"instrument_file_status": "new"},
+        {"instrument_file_status": "elsewhere"},
+        {"status": "new_in_version_9"},
+        {"status": None},
+        {"size": "large"},
+        {"size": 3.5},
+        {"size": float("inf")},
+        {"file_info": {"x.raw": 7}},
+        {"file_info": {"x.raw": ["large", None]}},
+        {"file_info": ["x.raw"]},
+        {"gone_at": "yesterday"},
+        {"acquisition": [{"looked_at": NOW}]},
+    ],
+)
+def test_what_others_wrote_is_known_as_the_whole_record_has_it_and_hides_no_other(
+    store, database, fields
+):
+    registered(store, "x.raw", acquisition={"looked_at": NOW})
+    registered(store, "y.raw")
+    database["raw_file"].update_one({"_id": "x.raw"}, {"$set": fields})
+    found = store.raw_files.known("thermo1", ["x.raw", "y.raw"])
+    assert found["x.raw"] == [KnownFile.of(store.raw_files.get("x.raw"))]
+    assert [item.id for item in found["y.raw"]] == ["y.raw"]
+
+
+def test_a_name_is_known_whatever_its_documents_id_is(store, database):
+    database["raw_file"].insert_one(
+        {"_id": 7, "original_name": "x.raw", "instrument_id": "thermo1", "status": "done"}
+    )
+    (known,) = store.raw_files.known("thermo1", ["x.raw"])["x.raw"]
+    assert (known.id, known.status) == ("7", Status.ERROR)
 
 
 def test_due_again_are_failed_files_whose_time_has_come(store):

@@ -54,4 +54,5 @@ def _entry(item: "os.DirEntry[str]", main_file: str) -> dict[str, object] | None
 
 
 if __name__ == "__main__":
-    json.dump(scan(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""), sys.stdout)
+    found = scan(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "")
+    sys.stdout.write(json.dumps(found))  # `json.dump` would take the encoder written in Python

@@ -6,8 +6,8 @@ in the folder now, and says what follows. It never waits and never touches a dis
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from kraken_dagster.domain.vendors import RULES, Vendor, corrupted_name, is_corrupted_name
 
@@ -16,6 +16,7 @@ MAIN_FILE_VANISHED = "Main file vanished: "
 FILE_RENAMED = "File got renamed: "
 SCIEX_SCAN_ENDING = ".scan"
 SCIEX_SCAN_MIN_BYTES = 144
+_LATEST_EPOCH = 4102444800.0  # the year 2100
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,24 @@ class Timing:
         )
 
 
-@dataclass(frozen=True)
-class SeenAcquisition:
+class Standing(NamedTuple):
     """An acquisition as it stands in the folder.
 
-    `main_size_bytes` is None while there is no main file; `first_seen` is when Kraken first saw
-    the name; `scan_size_bytes` is that of a Sciex `.wiff.scan`; `total_bytes` of all members that
-    a look at the folder shows.
+    `main_size_bytes` is None while there is no main file; `total_bytes` is of all members that a
+    look at the folder shows; `scan_size_bytes` is that of a Sciex `.wiff.scan`.
     """
 
     name: str
-    first_seen: datetime
-    created_at: datetime
+    created_at_epoch: float
     main_size_bytes: int | None
-    total_bytes: int = 0
-    scan_size_bytes: int | None = None
+    total_bytes: int
+    scan_size_bytes: int | None
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC; a time that no calendar has, from a broken clock, becomes the nearest."""
+        epoch = min(max(self.created_at_epoch, 0.0), _LATEST_EPOCH)
+        return datetime.fromtimestamp(epoch, tz=UTC)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def look(
     name: str,
     *,
     vendor: Vendor,
-    folder: Mapping[str, SeenAcquisition],
+    folder: Mapping[str, Standing],
+    first_seen: Mapping[str, datetime],
     now: datetime,
     timing: Timing,
     consider_old: bool = False,
@@ -114,14 +119,15 @@ def look(
     Args:
         watch: what was remembered at the last look (`Watch.begin` when watching began).
         folder: every acquisition of the vendor that stands in the folder, by name.
+        first_seen: when Kraken first saw each of these names.
         consider_old: the option `consider_old_files_acquired`.
     """
     watch = replace(watch, looked_at=now)
     seen = folder.get(name)
-    new = _new_names(watch, name, vendor, folder)
+    new = _new_names(watch, name, vendor, folder, first_seen)
     if seen is None or seen.main_size_bytes is None:
         renamed = corrupted_name(vendor, name)
-        if renamed and renamed in folder and folder[renamed].first_seen > watch.baseline_at:
+        if renamed and renamed in folder and first_seen[renamed] > watch.baseline_at:
             return Verdict(watch, True, "renamed by the instrument", (f"{FILE_RENAMED}{renamed}",))
         return _main_file_missing(watch, name, vendor, now, timing)
     watch = replace(watch, main_file_seen=True, missing_since=None)
@@ -142,13 +148,17 @@ def look(
 
 
 def _new_names(
-    watch: Watch, name: str, vendor: Vendor, folder: Mapping[str, SeenAcquisition]
+    watch: Watch,
+    name: str,
+    vendor: Vendor,
+    folder: Mapping[str, Standing],
+    first_seen: Mapping[str, datetime],
 ) -> list[str]:
     return sorted(
         other
-        for other, seen in folder.items()
+        for other in folder
         if other != name
-        and seen.first_seen > watch.baseline_at
+        and first_seen[other] > watch.baseline_at
         and not is_corrupted_name(vendor, other)
     )
 
@@ -166,7 +176,7 @@ def _main_file_missing(
 
 
 def _check_size(
-    watch: Watch, seen: SeenAcquisition, *, ready: bool, now: datetime, timing: Timing
+    watch: Watch, seen: Standing, *, ready: bool, now: datetime, timing: Timing
 ) -> tuple[Watch, bool]:
     """Compares with the last check once it is old enough; an empty file is never done."""
     if now - watch.size_checked_at < timing.size_check:
@@ -179,6 +189,6 @@ def _check_size(
     return watch, size > 0 and long_enough
 
 
-def _is_old(seen: SeenAcquisition, folder: Mapping[str, SeenAcquisition], timing: Timing) -> bool:
-    youngest = max(other.created_at for other in folder.values())
-    return youngest - seen.created_at > timing.old_file
+def _is_old(seen: Standing, folder: Mapping[str, Standing], timing: Timing) -> bool:
+    youngest = max(folder.values(), key=lambda other: other.created_at_epoch)
+    return youngest.created_at - seen.created_at > timing.old_file

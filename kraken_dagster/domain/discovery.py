@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, SeenAcquisition
-from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, Standing
+from kraken_dagster.domain.raw_file import KnownFile
 from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
-
-_LATEST_EPOCH = 4102444800.0  # the year 2100
 
 
 class Kind(StrEnum):
@@ -20,8 +18,7 @@ class Kind(StrEnum):
     DAMAGED = "damaged entry"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a folder as a look at it shows it. Sizes in bytes, times as UTC epoch seconds.
 
     The `main_` values are those of the main file within a Bruker folder, None without one.
@@ -52,33 +49,6 @@ class LeftAlone:
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Standing:
-    """An acquisition that stands in the folder, before it is compared with MongoDB."""
-
-    name: str
-    created_at_epoch: float
-    main_size_bytes: int | None
-    total_bytes: int
-    scan_size_bytes: int | None
-
-    @property
-    def created_at(self) -> datetime:
-        """UTC; a time that no calendar has, from a broken clock, becomes the nearest."""
-        epoch = min(max(self.created_at_epoch, 0.0), _LATEST_EPOCH)
-        return datetime.fromtimestamp(epoch, tz=UTC)
-
-    def seen(self, first_seen: datetime) -> SeenAcquisition:
-        return SeenAcquisition(
-            name=self.name,
-            first_seen=first_seen,
-            created_at=self.created_at,
-            main_size_bytes=self.main_size_bytes,
-            total_bytes=self.total_bytes,
-            scan_size_bytes=self.scan_size_bytes,
-        )
 
 
 def sort_out(
@@ -123,10 +93,13 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
         known = [time for time in times if time is not None]
         created = min(known) if known else min(entry.mtime, entry.ctime)
         return Standing(entry.name, created, entry.main_size, entry.main_size or 0, None)
+    created = min(entry.mtime, entry.ctime)
+    if not companions:
+        return Standing(entry.name, created, entry.size, entry.size, None)
     scan_name = entry.name + SCIEX_SCAN_ENDING
     scan = next((other.size for other in companions if other.name == scan_name), None)
-    total = sum(other.size for other in companions) if companions else entry.size
-    return Standing(entry.name, min(entry.mtime, entry.ctime), entry.size, total, scan)
+    total = sum(other.size for other in companions)
+    return Standing(entry.name, created, entry.size, total, scan)
 
 
 def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -158,7 +131,7 @@ def is_collision(
 
 
 def new_acquisitions(
-    vendor: Vendor, standing: Mapping[str, Standing], known: Mapping[str, Sequence[RawFile]]
+    vendor: Vendor, standing: Mapping[str, Standing], known: Mapping[str, Sequence[KnownFile]]
 ) -> list[tuple[Standing, bool]]:
     """What is to be registered, oldest first, each with whether its name is known already."""
     rules = RULES[vendor]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -268,22 +268,52 @@ class RawFile(BaseModel):
     def leased(self, now: datetime) -> Lease | None:
         return self.lease if self.lease is not None and self.lease.is_live(now) else None
 
+
+class KnownFile(NamedTuple):
+    """What of a raw file's record tells it apart from another of its name.
+
+    As light as can be: a watcher makes one of every file in its folder at every tick.
+    """
+
+    id: str
+    status: Status
+    created_at_: datetime
+    instrument_file_status: InstrumentFileStatus | None
+    is_gone: bool
+    size: int | None
+    sizes: Mapping[str, int | None]  # of the members, by path
+    is_watched: bool  # the monitor's state, or how the acquisition ended, is recorded
+    ended_size: int | None
+
+    @classmethod
+    def of(cls, raw_file: RawFile) -> Self:
+        return cls(
+            raw_file.id,
+            raw_file.status,
+            raw_file.created_at_,
+            raw_file.instrument_file_status,
+            raw_file.gone_at is not None,
+            raw_file.size,
+            {path: fact.size for path, fact in raw_file.file_info.items()},
+            bool(raw_file.acquisition),
+            raw_file.acquisition.get("ended_size"),
+        )
+
     def main_file_size(self, rules: VendorRules) -> int | None:
         """Recorded size of the main file in bytes; -1 where there is none (any more).
 
         None while the file is being handled and nothing is known of its size yet.
         """
-        if self.instrument_file_status in _NO_LONGER_THERE or self.gone_at is not None:
+        if self.instrument_file_status in _NO_LONGER_THERE or self.is_gone:
             return -1
         main = rules.main_file(self.id)
-        for path, fact in self.file_info.items():
+        for path, size in self.sizes.items():
             if path == main or path.endswith(f"/{main}"):
-                return fact.size
-        if not self.acquisition:  # recorded by another program, which kept less
+                return size
+        if not self.is_watched:  # recorded by another program, which kept less
             return None if rules.is_folder else self.size
-        if self.status in FINAL - {Status.ERROR}:
-            ended_size: int | None = self.acquisition.get("ended_size")
-            return -1 if ended_size is None else ended_size
+        if self.status in FINAL and self.status is not Status.ERROR:
+            return -1 if self.ended_size is None else self.ended_size
         return None
 
 

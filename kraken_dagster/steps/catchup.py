@@ -10,9 +10,9 @@ from datetime import datetime
 from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.reading import exists
 from kraken_dagster.domain import acquisition
-from kraken_dagster.domain.acquisition import Watch
+from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry, OutputExistsMode
-from kraken_dagster.domain.discovery import LeftAlone, Standing, new_acquisitions, sort_out
+from kraken_dagster.domain.discovery import LeftAlone, new_acquisitions, sort_out
 from kraken_dagster.domain.errors import FolderMissing, LeaseHeld
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
@@ -145,14 +145,15 @@ def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: s
     now = world.now()
     standing, _ = _standing(world, instrument_id, instrument, moved=False)
     known = world.store.raw_files.known(instrument_id, standing)
-    folder = {name: found.seen(now) for name, found in standing.items()}
+    seen_now = dict.fromkeys(standing, now)
 
     def settle(raw_file: RawFile, found: Standing) -> RawFile:
         verdict = acquisition.look(
             Watch.begin(now, main_file_seen=found.main_size_bytes is not None),
             found.name,
             vendor=instrument.type,
-            folder=folder,
+            folder=standing,
+            first_seen=seen_now,
             now=now,
             timing=world.config.timing,
             consider_old=instrument.consider_old_files_acquired,
@@ -166,8 +167,9 @@ def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: s
         world, instrument, instrument_id, new, now=now, budget_s=_NO_LIMIT_S, settle=settle
     )
     first_seen = first_seen_of(standing, known, registered, now)
-    seen = {name: found.seen(first_seen[name]) for name, found in standing.items()}
-    still_open, _ = look_at_open(world, instrument, instrument_id, seen, now, budget_s=_NO_LIMIT_S)
+    still_open, _ = look_at_open(
+        world, instrument, instrument_id, standing, first_seen, now=now, budget_s=_NO_LIMIT_S
+    )
     return Found(len(standing), 0, tuple(registered), len(still_open))
 
 
@@ -175,7 +177,7 @@ def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: st
     """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
     now = world.now()
     standing, _ = _standing(world, instrument_id, instrument, moved=True)
-    taken = world.store.raw_files.get_many(standing)
+    taken = world.store.raw_files.many(standing)
 
     def settle(raw_file: RawFile, found: Standing) -> RawFile:
         over = as_over(raw_file, found, now=now, reason=f"found in {BACKUP_FOLDER_NAME}/")

@@ -7,13 +7,14 @@ from datetime import datetime
 
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain import acquisition
-from kraken_dagster.domain.acquisition import SeenAcquisition, Watch
+from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry
-from kraken_dagster.domain.discovery import LeftAlone, Standing, new_acquisitions, sort_out
+from kraken_dagster.domain.discovery import LeftAlone, new_acquisitions, sort_out
 from kraken_dagster.domain.errors import FolderError, StatusConflict
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
     OPEN_ACQUISITION,
+    KnownFile,
     RawFile,
     Status,
 )
@@ -71,8 +72,9 @@ def look_at(world: World, instrument_id: str) -> Look:
         world, instrument, instrument_id, new, now=now, budget_s=_LOOK_BUDGET_S
     )
     first_seen = first_seen_of(standing, known, registered, now)
-    folder = {name: found.seen(first_seen[name]) for name, found in standing.items()}
-    still_open, ended = look_at_open(world, instrument, instrument_id, folder, now)
+    still_open, ended = look_at_open(
+        world, instrument, instrument_id, standing, first_seen, now=now
+    )
     look = Look(len(standing), tuple(registered), tuple(ended), tuple(still_open), ())
     news = world.store.board.well(
         instrument_id,
@@ -97,7 +99,7 @@ def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawF
 
 def first_seen_of(
     standing: dict[str, Standing],
-    known: dict[str, list[RawFile]],
+    known: dict[str, list[KnownFile]],
     registered: Sequence[RawFile],
     now: datetime,
 ) -> dict[str, datetime]:
@@ -115,9 +117,10 @@ def look_at_open(
     world: World,
     instrument: InstrumentEntry,
     instrument_id: str,
-    folder: dict[str, SeenAcquisition],
-    now: datetime,
+    folder: dict[str, Standing],
+    first_seen: dict[str, datetime],
     *,
+    now: datetime,
     budget_s: float = _LOOK_BUDGET_S,
 ) -> tuple[list[RawFile], list[RawFile]]:
     """The acquisitions that are still open after a look at them, and those that are over."""
@@ -136,6 +139,7 @@ def look_at_open(
             raw_file.original_name,
             vendor=instrument.type,
             folder=folder,
+            first_seen=first_seen,
             now=now,
             timing=world.config.timing,
             consider_old=instrument.consider_old_files_acquired,
@@ -148,7 +152,7 @@ def look_at_open(
     return still_open, ended
 
 
-def _watch_of(raw_file: RawFile, folder: dict[str, SeenAcquisition], now: datetime) -> Watch:
+def _watch_of(raw_file: RawFile, folder: dict[str, Standing], now: datetime) -> Watch:
     """The monitor's state; begun anew where there is none: another program registered the file."""
     if "looked_at" in raw_file.acquisition:
         return Watch.from_record(raw_file.acquisition)
@@ -160,7 +164,7 @@ def _keep(
     world: World,
     raw_file: RawFile,
     verdict: acquisition.Verdict,
-    seen: SeenAcquisition | None,
+    seen: Standing | None,
     *,
     now: datetime,
 ) -> RawFile:

@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from kraken_dagster.domain.acquisition import Watch
+from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry
-from kraken_dagster.domain.discovery import Standing
 from kraken_dagster.domain.processing import meets_age_criterion, project_id_of
 from kraken_dagster.domain.raw_file import (
     FALLBACK_PROJECT,

@@ -20,6 +20,7 @@ from kraken_dagster.domain.errors import LeaseHeld, LeaseLost, StatusConflict, U
 from kraken_dagster.domain.raw_file import (
     FileFact,
     InstrumentFileStatus,
+    KnownFile,
     Lease,
     RawFile,
     Status,
@@ -41,7 +42,6 @@ _DUPLICATE = 11000
 _IDENTITY = dict.fromkeys(
     (
         "original_name",
-        "instrument_id",
         "status",
         "size",
         "file_info",
@@ -49,7 +49,6 @@ _IDENTITY = dict.fromkeys(
         "gone_at",
         "created_at",
         "created_at_",
-        "updated_at_",
         "acquisition.looked_at",
         "acquisition.ended_size",
     ),
@@ -83,15 +82,14 @@ class RawFiles:
                 found[str(document["_id"])] = parse(document)
         return found
 
-    def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[RawFile]]:
-        """What is known of these original names on an instrument: what tells them apart, and no
-        more, as a watcher reads this of every file in its folder at every tick."""
-        found: dict[str, list[RawFile]] = {}
+    def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[KnownFile]]:
+        """What is known of these original names on an instrument."""
+        found: dict[str, list[KnownFile]] = {}
         for some in _batches(list(names), _NAMES_AT_ONCE):
             query = {"instrument_id": instrument_id, "original_name": {"$in": some}}
             for document in self._collection.find(query, _IDENTITY):
-                record = parse(document)
-                found.setdefault(record.original_name, []).append(record)
+                name = str(document["original_name"])
+                found.setdefault(name, []).append(_known(document))
         return found
 
     def in_status(self, instrument_id: str, statuses: Collection[Status]) -> list[RawFile]:
@@ -133,14 +131,6 @@ class RawFiles:
             for status in Status
         }
         return {status: count for status, count in counts.items() if count}
-
-    def get_many(self, raw_file_ids: Iterable[str]) -> dict[str, RawFile]:
-        """Those of these that are known, by id; without their history."""
-        found: dict[str, RawFile] = {}
-        for some in _batches(list(raw_file_ids), _NAMES_AT_ONCE):
-            for document in self._collection.find({"_id": {"$in": some}}, {"history": 0}):
-                found[str(document["_id"])] = parse(document)
-        return found
 
     def register(self, raw_file: RawFile, *, reason: str) -> bool:
         """Adds a new raw file; False if its id is taken already."""
@@ -336,7 +326,7 @@ def parse(document: Document) -> RawFile:
     """
     try:
         return _parse(document)
-    except (ValidationError, TypeError, ValueError, OverflowError) as error:
+    except (ValidationError, AttributeError, TypeError, ValueError, OverflowError) as error:
         where, told = _what_is_unreadable(error)
         return RawFile(
             id=str(document["_id"]),
@@ -352,6 +342,45 @@ def parse(document: Document) -> RawFile:
             created_at_=_NO_DATE,
             updated_at_=_NO_DATE,
         )
+
+
+def _known(document: Document) -> KnownFile:
+    """What tells a file apart; `parse` reads a document that isn't as Kraken writes it."""
+    try:
+        return _as_written(document)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+        return KnownFile.of(parse(document))
+
+
+def _as_written(document: Document) -> KnownFile:
+    file_id, created_at, gone_at = document["_id"], document["created_at_"], document.get("gone_at")
+    if not (
+        isinstance(file_id, str)
+        and isinstance(created_at, datetime)
+        and isinstance(gone_at, datetime | None)
+    ):
+        raise TypeError
+    place = document.get("instrument_file_status")
+    acquisition = document.get("acquisition") or {}
+    return KnownFile(
+        file_id,
+        Status(document["status"]),
+        created_at,
+        None if place is None else InstrumentFileStatus(place),
+        gone_at is not None,
+        _bytes(document.get("size")),
+        {path: _bytes(fact[0]) for path, fact in (document.get("file_info") or {}).items()},
+        bool(acquisition),
+        acquisition.get("ended_size"),
+    )
+
+
+def _bytes(recorded: Any) -> int | None:
+    """A recorded size; members have theirs as a float."""
+    size = None if recorded is None else int(recorded)
+    if size != recorded:
+        raise ValueError
+    return size
 
 
 def _what_is_unreadable(error: Exception) -> tuple[str, str]:
