@@ -66,6 +66,8 @@ def changed(line: int, text: str) -> str:
         (11, "    type: [thermo]", 11, "instruments.thermo1.type", "found \\['thermo'\\]"),
         (11, "    copy_slots: 2", 10, "instruments.thermo1.type", "expected, and not there"),
         (11, "    watch_interval_s: 0", 11, "instruments.thermo1.watch_interval_s", "found 0"),
+        (13, "    type: bruker\n    lease_s: .nan", 14, "instruments.bruker1.lease_s", "found nan"),
+        (13, "    type: bruker\n    lease_s: .inf", 14, "instruments.bruker1.lease_s", "found inf"),
         (9, "other:", 1, "instruments", "expected, and not there"),
         (9, "instruments: []\nx:", 9, "instruments", "valid dictionary, found \\[\\]"),
         (10, "  Thermo1:", 10, "instruments.Thermo1", "match pattern"),

@@ -13,7 +13,7 @@ ENGINE_LOCAL = "local"
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class QueueOrder(StrEnum):
