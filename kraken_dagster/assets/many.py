@@ -30,7 +30,7 @@ Metadata = Mapping[str, dg.MetadataValue]
 Events = Iterator[dg.MaterializeResult]
 
 _AT_ONCE = 500  # events that are written together
-_LONGEST_WAIT_S = 10.0
+_LONGEST_WAIT_S = 3.0
 _TELL_EVERY = 500
 _SHOWN = 20
 _FAILED = "failed files"
