@@ -1,5 +1,6 @@
 """Runs over many partitions: each file has an event of its own, and none stops another."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from kraken_dagster.assets.catchup import CATCHUP_TAGS
+from kraken_dagster.assets.many import Done, _Batch
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine
+from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.raw_file import Status, partition_key
 from kraken_dagster.partitions import TAG_INSTRUMENT, asset_key, raw_files
+from kraken_dagster.steps.backup import back_up
+from kraken_dagster.steps.proof import BackupOutcome
 from kraken_dagster_tests.dagster_bench import Bench, hastened, install_search, raw_file
 from kraken_dagster_tests.rebuilding import new_instance
 
@@ -256,3 +261,66 @@ def test_hostile_names_are_found_in_ranges(bench: Bench) -> None:
     result = bench.execute_range("thermo1_ingest", keys[0], keys[-1], encoded=True)
     assert result.success
     assert sorted(bench.materialised("thermo1", "backup")) == sorted(keys)
+
+
+def test_once_mongodb_is_away_the_run_ends_and_what_was_done_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _acquired(bench)
+    real, calls = back_up, iter(range(100))
+
+    def stumbling(*args: Any, **options: Any) -> BackupOutcome:
+        if next(calls) >= 5:
+            time.sleep(0.5)  # as one waits for a server
+            raise StoreUnavailable("MongoDB gives no answer", next_step="see to it.")
+        return real(*args, **options)
+
+    monkeypatch.setattr("kraken_dagster.assets.raw_file.back_up", stumbling)
+    result = bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1])
+    assert not result.success
+    assert "not begun: MongoDB could not be reached" in str(_failures(result))
+    done = sorted(name for name in NAMES if bench.file(name).is_backed_up)
+    assert len(done) == 5
+    assert sorted(bench.materialised("thermo1", "backup")) == done
+
+
+def test_an_interrupted_run_tells_what_was_done(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _acquired(bench)
+    taken = iter(range(100))
+    real = _Batch.take
+
+    def interrupted(self: _Batch, *args: Any) -> None:
+        real(self, *args)
+        if self.key.path[-1] == "backup" and next(taken) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Batch, "take", interrupted)
+    assert not bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1]).success
+    assert len(bench.materialised("thermo1", "backup")) == 7
+    check = dg.AssetCheckKey(asset_key("thermo1", "backup"), "digests_match")
+    told = bench.instance.event_log_storage.get_asset_check_partition_info([check])
+    passed = [it for it in told if it.latest_execution_status.value == "SUCCEEDED"]
+    assert len(passed) == 7
+
+
+def test_a_file_of_which_some_results_are_there_counts_as_materialised(
+    config: KrakenConfig, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a file by hand: one of two settings failed, and the figures of the other are there."""
+    real = Done
+
+    def half(reason: str, **options: Any) -> Done:
+        failure = dg.Failure("one of two") if BAD[0] in reason else None
+        return real(reason, **{"failure": failure, **options})
+
+    monkeypatch.setattr("kraken_dagster.assets.raw_file.Done", half)
+    with new_instance(tmp_path / "dagster") as instance:
+        bench = _bench_on(config, store, instance)
+        install_search(bench.config, bench.store)
+        _acquired(bench)
+        tags = {**CATCHUP_TAGS, TAG_INSTRUMENT: "thermo1"}
+        bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1], tags=tags)
+        assert sorted(bench.materialised("thermo1", "backup")) == NAMES
+        assert _failed_in_dagit(bench, "backup") == set()

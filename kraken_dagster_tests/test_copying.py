@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.clients.files import part_path
+from kraken_dagster.clients.files import open_part, part_path
 from kraken_dagster.clients.manifest import manifest_name, write_manifest
 from kraken_dagster.domain import errors
 from kraken_dagster.domain.raw_file import FileFact
@@ -213,3 +213,38 @@ def test_what_is_left_leads_to_no_file_elsewhere(tmp_path: Path) -> None:
     case.run()
     assert content(elsewhere) == {f"{folder.name}-1-1": b"not ours"}
     assert content(case.target) == content(case.source)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_member_named_like_our_own_unfinished_copies_is_refused(
+    tmp_path: Path, inside: bool
+) -> None:
+    """It would be removed as what a dead copy left, after it was copied and proven."""
+    case = make(tmp_path, Vendor.BRUKER)
+    part = part_path(case.final / "analysis.tdf_bin")
+    hostile = (
+        case.source / case.name / part.parent.name / (f"{part.parent.name}-x" if inside else "")
+    )
+    hostile.parent.mkdir(parents=True, exist_ok=True)
+    hostile.write_bytes(b"somebody's")
+    with pytest.raises(errors.UnsafePath, match="unfinished copies"):
+        case.run()
+    assert not case.final.exists()
+    assert hostile.read_bytes() == b"somebody's"
+
+
+def test_a_part_is_written_through_no_link(tmp_path: Path) -> None:
+    part = part_path(tmp_path / "x.raw")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    part.parent.symlink_to(elsewhere)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+        open_part(part)
+    assert not [*elsewhere.iterdir()]
+
+
+def test_no_manifest_is_written_where_the_store_is_not_mounted(tmp_path: Path) -> None:
+    facts = {"x.raw": FileFact(size=1, md5="0" * 32)}
+    with pytest.raises(errors.BackupUnwritable):
+        write_manifest(tmp_path / "mount" / "thermo1", "x.raw", facts)
+    assert not [*tmp_path.iterdir()]

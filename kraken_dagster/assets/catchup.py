@@ -3,7 +3,6 @@
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
@@ -110,14 +109,10 @@ def _look(
     live: Collection[str],
 ) -> tuple[list[Wave], list[RawFile]]:
     found = register_all(world, instrument_id, options)
-    context.log.info(
-        f"{found.in_folder} acquisitions in the folder, {found.in_backup_folder} in Backup/; "
-        f"{len(found.registered)} registered, {found.still_open} still being acquired"
-    )
     for problem in found.problems:
         context.log.warning(problem)
     waves, to_decide = due(world, instrument_id, options, now=world.now(), live=live)
-    metadata: dict[str, Any] = {
+    metadata = {
         "in the folder": found.in_folder,
         "in Backup/": found.in_backup_folder,
         "registered": len(found.registered),
@@ -125,6 +120,7 @@ def _look(
         "due": sum(len(wave.files) for wave in waves),
         "to be decided on": len(to_decide),
     }
+    context.log.info(", ".join(f"{name}: {count}" for name, count in metadata.items()))
     context.add_output_metadata(metadata)
     return waves, to_decide
 

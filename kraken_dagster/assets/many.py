@@ -7,10 +7,11 @@ steps after this one go on with the others; the run fails at its end, with every
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import takewhile
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import dagster as dg
@@ -58,17 +59,25 @@ Work = Callable[[str], Done]
 
 @dataclass
 class _Batch:
-    """One step of a run on many files, or on one."""
+    """One step of a run on many files, or on one; `planned`: Dagster planned every partition."""
 
     context: dg.AssetExecutionContext
     key: dg.AssetKey
     total: int
+    origin: Origin
+    planned: bool
     waiting: list[Event] = field(default_factory=list)
     written_at: float = field(default_factory=time.monotonic)
     ended: int = 0
     materialised: int = 0
     idle: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, dg.Failure]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext, key: dg.AssetKey, total: int) -> "_Batch":
+        run, step = context.run, context.get_step_execution_context().step
+        origin = Origin(run.run_id, run.job_name, step.key)
+        return cls(context, key, total, origin, not assets_are_externally_managed(run))
 
     def take(self, raw_file_id: str, done: Done) -> None:
         self.ended += 1
@@ -83,19 +92,21 @@ class _Batch:
             )
         if done.failure is not None:
             self.failed.append((raw_file_id, done.failure))
-            if assets_are_externally_managed(self.context.run):
-                self.waiting += [
-                    Planned(key, partition) for key in _from_here_on(self.context, self.key)
-                ]
+            if not self.planned:
+                missing = [*_from_here_on(self.context, self.key)]
+                if done.metadata is not None:  # some of its results are there, and count
+                    missing.remove(self.key)
+                self.waiting += [Planned(key, partition) for key in missing]
+
+    def write_if_due(self) -> None:
         late = time.monotonic() - self.written_at > _LONGEST_WAIT_S
         if late or len(self.waiting) >= _AT_ONCE:
             self.write()
 
     def write(self) -> None:
         """Writes what is waiting to Dagster's storage, in few transactions."""
-        run, step = self.context.run, self.context.get_step_execution_context().step
-        report(self.context.instance, self.waiting, Origin(run.run_id, run.job_name, step.key))
-        self.waiting, self.written_at = [], time.monotonic()
+        events, self.waiting, self.written_at = self.waiting, [], time.monotonic()
+        report(self.context.instance, events, self.origin)
 
     def _log(self, raw_file_id: str, done: Done) -> None:
         log = self.context.log
@@ -150,16 +161,20 @@ def for_each_file(
             it, or there is nothing left for it to do.
     """
     names = [raw_file_id_of(item) for item in context.partition_keys]
-    batch = _Batch(context, key, total=len(names))
+    batch = _Batch.of(context, key, len(names))
     with ExitStack() as stack:
         if len(names) > 1:
             lease_s = world.instrument(key.path[0]).lease_s
             with dagster_errors():
                 signs = giving_life_signs(world, run_id=context.run.run_id, lease_s=lease_s)
                 stack.enter_context(signs)
-        for raw_file_id, done in _all_done(names, work, threads):
-            batch.take(raw_file_id, done)
-        batch.write()
+        try:
+            for ended in _all_done(names, work, threads):
+                if ended is not None:
+                    batch.take(*ended)
+                batch.write_if_due()
+        finally:
+            batch.write()
     batch.tell_idle()
     yield from _go_on_or_fail(context, key, batch)
 
@@ -180,25 +195,35 @@ def _go_on_or_fail(
         yield dg.MaterializeResult(asset_key=key, metadata={_NO_EVENT: True, **told})
 
 
-def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[str, Done]]:
-    """Every file with what became of it, as it ends. Once MongoDB is away no other is begun."""
+def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[str, Done] | None]:
+    """Every file with what became of it, as it ends; None now and then while none does.
+
+    Once MongoDB is away no other is begun.
+    """
     if len(names) == 1:
         yield names[0], _done(work, names[0])
         return
+    ended: SimpleQueue[str] = SimpleQueue()
     executor = ThreadPoolExecutor(max_workers=threads)
     try:
-        futures: dict[Future[Done], str] = {
-            executor.submit(_done, work, name): name for name in names
-        }
-        for future in as_completed(futures):
-            name = futures.pop(future)
+        futures = {name: executor.submit(_done, work, name) for name in names}
+        for name, future in futures.items():
+            future.add_done_callback(lambda _, name=name: ended.put(name))
+        while futures:
+            try:
+                name = ended.get(timeout=_LONGEST_WAIT_S)
+            except Empty:
+                yield None
+                continue
+            future = futures.pop(name)
             if future.cancelled():
                 yield name, Done("", failure=dg.Failure("not begun: MongoDB could not be reached"))
                 continue
             done = future.result()
             yield name, done
             if done.failure is not None and isinstance(done.failure.__cause__, StoreUnavailable):
-                executor.shutdown(wait=False, cancel_futures=True)
+                for other in futures.values():
+                    other.cancel()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
@@ -215,15 +240,15 @@ def _done(work: Work, raw_file_id: str) -> Done:
 
 def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     """Whether the run has the step that follows on this one."""
-    return len(_from_here_on(context, key)) > 1
+    return len([*_from_here_on(context, key)]) > 1
 
 
-def _from_here_on(context: dg.AssetExecutionContext, key: dg.AssetKey) -> list[dg.AssetKey]:
+def _from_here_on(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Iterator[dg.AssetKey]:
     """This step's asset, and those of the run's further steps, as far as they follow on it."""
     instrument_id, name = key.path
     inside = context.job_def.asset_layer.executable_asset_keys
     following = [asset_key(instrument_id, item) for item in ASSETS[ASSETS.index(name) :]]
-    return [*takewhile(lambda item: item in inside, following)]
+    return takewhile(lambda item: item in inside, following)
 
 
 def _told_before(context: dg.AssetExecutionContext) -> list[tuple[str, str]]:

@@ -36,7 +36,14 @@ from kraken_dagster.clients.reading import (
     source_errors,
     target_errors,
 )
-from kraken_dagster.domain.errors import CopyStalled, KrakenError, LeaseLost, SourceChanged
+from kraken_dagster.domain.errors import (
+    BackupUnwritable,
+    CopyStalled,
+    KrakenError,
+    LeaseLost,
+    SourceChanged,
+    UnsafePath,
+)
 from kraken_dagster.domain.raw_file import FileFact
 
 _PROGRESS_EVERY_S = 10.0
@@ -118,6 +125,7 @@ class _Copier:
         still_ours: Callable[[], bool],
         on_progress: Callable[[Progress], None],
     ) -> None:
+        _refuse_our_own_names(plan)
         self.plan = plan
         self.still_ours = still_ours
         self.on_progress = on_progress
@@ -327,6 +335,7 @@ class _Copier:
         assert self.staging is not None
         with target_errors(self.staging):
             self._clear_staging(self.staging)
+            self._refuse_incomplete()
         if not self.still_ours():
             raise LeaseLost("Another run has taken this file over", file=self.final_top)
         with target_errors(self.final_top):
@@ -334,6 +343,18 @@ class _Copier:
                 raise conflict(self.final_top, "nothing", "something that came to stand there")
             self.staging.rename(self.final_top)
             fsync_folder(self.final_top.parent)
+
+    def _refuse_incomplete(self) -> None:
+        missing = [
+            target for target in self.plan.members.values() if not exists(self._place(target))
+        ]
+        if missing:
+            raise BackupUnwritable(
+                "What was copied a moment ago is not there",
+                file=self.final_top,
+                found=f"no {missing[:5]}",
+                next_step="find out who removes files from the backup; copied again by itself.",
+            )
 
     def _clear_staging(self, staging: Path) -> None:
         expected = {self._place(target) for target in self.plan.members.values()}
@@ -345,6 +366,18 @@ class _Copier:
                     path.rmdir()
             else:
                 path.unlink()  # left by a copy that died, of a member that is gone
+
+
+def _refuse_our_own_names(plan: CopyPlan) -> None:
+    """A member that is named like a temporary file of ours would be removed as a dead copy's."""
+    for member in plan.members:
+        if any(part.startswith(PART_PREFIX) for part in Path(member).parts):
+            raise UnsafePath(
+                "A file in the raw file is named like Kraken's own unfinished copies",
+                file=plan.source_folder / member,
+                next_step="if a `kraken restore` died there, let it run again; else rename the "
+                "file on the instrument.",
+            )
 
 
 def _staging_folder(final_top: Path) -> Path:

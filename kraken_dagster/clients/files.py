@@ -36,10 +36,9 @@ from kraken_dagster.domain.vendors import MAX_NAME_BYTES
 # So that no single flush takes so long that the copy seems to stand still.
 _FLUSH_EVERY_BYTES = 256 * 1024 * 1024
 PART_PREFIX = ".kraken-part-"
-_TRIES = 10
 REPLACED_ENDING = "alphakraken.bkp"
 _NO_HARD_LINKS = frozenset(
-    {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+    {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
 )
 
 
@@ -95,6 +94,8 @@ def copy_file(
         BackupConflict (something came to stand at the target), DigestMismatch, Stopped
     """
     before = identity(source)
+    with target_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(target)
     try:
         written = _write_part(source, part, before, progress, may_go_on)
@@ -143,12 +144,24 @@ def part_path(target: Path) -> Path:
 
 
 def open_part(part: Path) -> int:
-    """A descriptor to write to; its folder may be removed meanwhile by a copy that was given up."""
-    for _ in range(_TRIES):
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", str(part))
+    """A descriptor to write to, in a folder that is no link.
+
+    Once more if a copy that was given up has removed that folder meanwhile.
+    """
+    try:
+        return _open_part(part)
+    except FileNotFoundError:
+        return _open_part(part)
+
+
+def _open_part(part: Path) -> int:
+    part.parent.mkdir(exist_ok=True)
+    folder = os.open(part.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        return os.open(part.name, flags, 0o644, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def remove_part(part: Path) -> None:
