@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# More than CI has processors, as tests that start the whole product wait for most of their time.
+# PYTEST_ARGS='-n0' has the tests in one process, as a debugger needs it.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 SLURM := kraken_dagster_tests/slurm
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
@@ -36,7 +40,7 @@ up: setup
 	$(BIN)/kraken up
 
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -44,7 +48,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	DAGSTER_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
-	$(BIN)/python -m pytest -m 'not lab and not slurm' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not lab and not slurm' $(PYTEST_ARGS)
 
 slurm:
 	$(SLURM)/install.sh

@@ -16,7 +16,7 @@ from kraken_dagster.cli_common import open_world, printable, told
 from kraken_dagster.domain.errors import StatusConflict, UnknownRawFile
 from kraken_dagster.steps.partition_window import ask_for_again
 from kraken_dagster.steps.world import World
-from kraken_dagster.supervision import dagster_home, prepare_dagster
+from kraken_dagster.supervision import dagster_home, open_dagster, prepare_dagster
 
 
 @click.command()
@@ -37,7 +37,7 @@ def rebuild(path: Path, instruments: tuple[str, ...], ids: tuple[str, ...]) -> N
         raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))}")
     home = dagster_home(world.config)
     prepare_dagster(home, world.config, path)
-    with DagsterInstance.from_config(str(home)) as instance:
+    with open_dagster(home) as instance:
         if ids:
             _rebuild_files(world, instance, ids)
             return

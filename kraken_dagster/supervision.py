@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,7 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from dagster import DagsterInstance
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.sql import get_alembic_config
+from sqlalchemy.exc import SQLAlchemyError
 
 from kraken_dagster.clients.config_file import CONFIG_VARIABLE
 from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
@@ -26,6 +32,11 @@ DAGSTER_HOME = "DAGSTER_HOME"
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
+_TRIES = 10
+_BETWEEN_TRIES_S = 0.5
+_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+_DELETE_OLDER = """DELETE FROM alembic_version WHERE version_num <> :newest
+  AND EXISTS (SELECT 1 FROM alembic_version WHERE version_num = :newest)"""
 
 
 @dataclass
@@ -189,10 +200,39 @@ def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None
     home.mkdir(parents=True, exist_ok=True)
     if home.is_relative_to(config.home) or not (home / "dagster.yaml").exists():
         shutil.copyfile(_beside(config_path, "dagster.yaml"), home / "dagster.yaml")
-    # Dagster's databases are made here, once: two programs that make them at the same time
-    # leave them with two versions, and nothing starts on them any more.
-    with DagsterInstance.from_config(str(home)):
+    # Dagster's databases are made here, before several programs do so at the same time.
+    with open_dagster(home):
         pass
+
+
+def open_dagster(home: Path) -> DagsterInstance:
+    """Dagster's storage, made if it is not there.
+
+    Deleted under programs that run, it is made by all of them at once: who comes second fails, or
+    leaves a database with two versions, which nobody can open any more. So the older version goes,
+    and there is another try.
+    """
+    for _ in range(_TRIES):
+        try:
+            return DagsterInstance.from_config(str(home))
+        except (CommandError, SQLAlchemyError):
+            _leave_one_version(home)
+            time.sleep(_BETWEEN_TRIES_S)
+    return DagsterInstance.from_config(str(home))
+
+
+def _leave_one_version(home: Path) -> None:
+    """Whichever program made a database, all of it is as the newest version has it."""
+    script = ScriptDirectory.from_config(get_alembic_config(sqlite_run_storage.__file__))
+    newest = script.get_current_head()
+    for path in (home / name for name in _DATABASES):
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(uri, uri=True)) as database,
+            database,
+        ):
+            database.execute(_DELETE_OLDER, {"newest": newest})
 
 
 def run_until_stopped(supervisor: Supervisor) -> None:

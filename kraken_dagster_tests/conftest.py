@@ -1,7 +1,7 @@
 """Fixtures: a real MongoDB wire server, real folders, and a world that puts them together.
 
-The server is the embedded one, started once per session, or whatever KRAKEN_TEST_MONGODB_URI
-names. Every test has a database of its own.
+The server is the embedded one, started once per session (each of several workers has one), or
+whatever KRAKEN_TEST_MONGODB_URI names. Every test has a database of its own.
 """
 
 import os
@@ -28,6 +28,12 @@ from kraken_dagster_tests.slurm_fixtures import cluster, cluster_folder, slurm_c
 Opened = Callable[[Path], AbstractContextManager[dg.DagsterInstance]]
 URI_VARIABLE = "KRAKEN_TEST_MONGODB_URI"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several workers begin with what takes longest, or one of them is left with it in the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("lab") is None)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "share1": "thermo"}
 KRAKEN = str(Path(sys.executable).with_name("kraken"))
 SHIPPED_DAGSTER_YAML = Path(__file__).resolve().parents[1] / "dagster.yaml"
 _OF_A_JOB = b"RAW_FILE_ID="  # stands in the environment of jobs, and of nothing else
-PATIENCE_S = 150
+PATIENCE_S = 300  # a guard against hanging: other tests may run beside this one
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 _BACKFILL = """mutation($params: LaunchBackfillParams!) {

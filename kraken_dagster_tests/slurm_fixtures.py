@@ -1,6 +1,7 @@
 """Fixtures: the real Slurm cluster, its state before and after a test, and a folder on it.
 
-A module of tests that need it says `pytestmark = NEEDS_SLURM`.
+A module of tests that need it says `pytestmark = NEEDS_SLURM`: however many workers run the tests,
+one of them runs all of these, since there is one cluster.
 """
 
 import fcntl
@@ -25,7 +26,11 @@ from kraken_dagster_tests.slurm_cluster import (
     stop,
 )
 
-NEEDS_SLURM = [pytest.mark.slurm, pytest.mark.timeout(600)]
+NEEDS_SLURM = [
+    pytest.mark.slurm,
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.timeout(600),
+]
 BASE_VARIABLE = "KRAKEN_SLURM_BASE"
 LOCK_PATIENCE_S = 300.0
 

@@ -151,7 +151,7 @@ def test_after_a_kill_the_port_is_the_same_and_every_acknowledged_write_is_there
         "[]",
         '{"port": null}',
         '{"port": 1, "pid": 999999999}',
-        f'{{"port": 1, "pid": {os.getpid()}}}',
+        pytest.param(f'{{"port": 1, "pid": {os.getpid()}}}', id="a process that runs"),
     ],
 )
 def test_what_an_earlier_server_left_is_no_obstacle(tmp_path, left):

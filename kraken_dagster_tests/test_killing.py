@@ -16,6 +16,7 @@ from kraken_dagster_tests.test_fuse import Share, start_share
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.xdist_group("killing"),  # in one worker, as they share a laboratory
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]

@@ -117,7 +117,9 @@ def test_whatever_is_kept_mongodb_holds(tmp_path, mongodb_uri):
         assert collection.find_one({"_id": 1}) == {"_id": 1, **figures}
 
 
-@pytest.mark.parametrize("name", ["", "$x", 7, None, "a\0", "\ud800", "x" * 256, *RESERVED_NAMES])
+@pytest.mark.parametrize(
+    "name", ["", "$x", 7, None, "a\0", "\ud800", "x" * 256, *sorted(RESERVED_NAMES)]
+)
 def test_a_name_that_can_not_be_stored_is_told_and_the_others_are_kept(tmp_path, name):
     reading = read(tmp_path, given={name: 1, "good": 2})
     assert reading.figures == {"good": 2}

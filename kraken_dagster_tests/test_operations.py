@@ -23,6 +23,7 @@ from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrume
 from kraken_dagster.supervision import prepare_dagster
 from kraken_dagster_tests.helpers import record
 
+pytestmark = pytest.mark.xdist_group("operations")  # in one worker, as they share a site
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "operations.md").read_text()
 LINES = [line.strip() for line in TEXT.splitlines() if line.startswith("    ")]

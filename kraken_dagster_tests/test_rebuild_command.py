@@ -1,5 +1,7 @@
 """`kraken rebuild` as people run it: a home that is gone, one file, one instrument."""
 
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click.testing
@@ -7,6 +9,7 @@ import dagster as dg
 import pymongo
 import pytest
 import yaml
+from alembic.util import CommandError
 
 from kraken_dagster.cli import main
 from kraken_dagster.clients.store.connection import Store
@@ -21,6 +24,13 @@ def add(store: Store, *names: str) -> None:
     """Documents, without any file."""
     for name in names:
         assert store.raw_files.register(record(name), reason="test")
+
+
+def versions(path: Path) -> list[str]:
+    """Of one of Dagster's databases; of its databases of single runs there are none."""
+    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
+        return [row[0] for row in database.execute("SELECT version_num FROM alembic_version")]
+    return []
 
 
 @pytest.fixture
@@ -45,6 +55,23 @@ def test_the_command_makes_a_home_that_is_gone(store, kraken, config, tmp_path):
     with dg.DagsterInstance.from_config(str(tmp_path / "dagster_home")) as instance:
         assert Rebuilding.on(config, store, instance).partitions() == ["a.raw", "b.raw"]
     assert "thermo1: 2 files: 0 partitions added" in kraken().stdout
+
+
+def test_databases_that_two_programs_made_at_once_are_mended(store, kraken, tmp_path):
+    """The one left a version beside that of the other; nothing of Dagster's opens it any more."""
+    add(store, "a.raw")
+    assert kraken().exit_code == 0
+    home = tmp_path / "dagster_home"
+    databases = [path for path in home.rglob("*.db") if versions(path)]
+    assert len(databases) == 3
+    before = [versions(path) for path in databases]
+    for path in databases:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("INSERT INTO alembic_version VALUES ('5771160a95ad')")
+    with pytest.raises(CommandError, match="more than one head"):
+        dg.DagsterInstance.from_config(str(home))
+    assert "thermo1: 1 files: 0 partitions added" in kraken().stdout
+    assert [versions(path) for path in databases] == before
 
 
 def test_the_command_takes_one_file_or_one_instrument(store, kraken):

@@ -21,6 +21,7 @@ from kraken_dagster_tests.retention_cases import (
     moved,
 )
 
+pytestmark = pytest.mark.xdist_group("disks")  # in one worker: a machine has few loop devices
 DISK_BYTES = 64 * 1024 * 1024
 FILE_BYTES = 4 * 1024 * 1024  # whole blocks, so that a file has on the disk what it has in bytes
 NAMES = [f"f{number}.raw" for number in range(8)]

@@ -632,7 +632,7 @@ def test_a_command_that_takes_too_long_harms_no_other_and_keeps_no_place(
     assert other.result() == Answer(0, "other\n", "")
 
 
-@pytest.mark.parametrize("stdin", [b"", b"x" * 8 * MB])
+@pytest.mark.parametrize("stdin", [b"", b"x" * 8 * MB], ids=["no input", "8 MB of input"])
 def test_a_server_that_freezes_under_a_command_costs_the_timeout_only(
     server: Sshd, make_ssh: Callable[[Login], Ssh], gate: Gate, stdin: bytes
 ) -> None:
