@@ -143,6 +143,14 @@ class Lab:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
 
+    def wait_until_ended(self) -> None:
+        """Waits until nothing runs any more; else says what still does."""
+        try:
+            wait_until(lambda: not self.processes(), "nothing runs any more")
+        except AssertionError as error:
+            error.add_note(f"These still run: {self.processes()}")
+            raise
+
     def _looked_at_since(self, epoch: float) -> bool:
         with suppress(StoreUnavailable, FileNotFoundError, ValueError):
             boards = [self.store.board.engine("local")]

@@ -17,7 +17,7 @@ from kraken_dagster_tests.test_fuse import Share, start_share
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.xdist_group("killing"),  # in one worker, as they share a laboratory
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]
 BIG_NAME, BIG_MB = "all_2.raw", 300
@@ -101,7 +101,7 @@ def test_files_are_done_once_although_dagsters_storage_is_deleted(lab: Lab) -> N
     names = [lab.add_thermo("storage_1.raw"), lab.add_bruker("storage_2.d")]
     _wait_for(lab, names[0], ACQUIRED)
     assert lab.stop() == 0
-    wait_until(lambda: not lab.processes(), "nothing runs any more")
+    lab.wait_until_ended()
     shutil.rmtree(lab.dagster_home)
     lab.up()
     lab.wait_until_done(names)

@@ -14,7 +14,7 @@ from kraken_dagster_tests.laboratory import KRAKEN, PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]
 
@@ -72,7 +72,7 @@ def test_every_file_ends_once_although_dagsters_home_is_deleted_in_the_middle_of
     told = _rebuild(lab)  # while everything that is left of Kraken goes on
     assert "thermo1: 5 files: " in told
     lab.stop()
-    wait_until(lambda: not lab.processes(), "nothing runs any more")
+    lab.wait_until_ended()
     _rebuild(lab)
     lab.up()
     lab.wait_until_done([*first, *second])

@@ -13,7 +13,7 @@ from kraken_dagster_tests.laboratory import PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.timeout(500),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]
 BIG_MB = 300
@@ -91,7 +91,7 @@ def test_a_second_instance_stands_in_and_hands_back(labs: tuple[Lab, Lab]) -> No
     assert [name for name in names if second.file(name).instrument_file_status is MOVED] == []
     assert _digests(thermo, names) | _digests(bruker, names) == written
     assert second.stop() == 0
-    wait_until(lambda: not second.processes(), "nothing of the second runs any more")
+    second.wait_until_ended()
     backup = _backed_up(first)
     assert _jobs(first, second) == 4
 
