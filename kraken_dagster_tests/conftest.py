@@ -6,6 +6,7 @@ whatever KRAKEN_TEST_MONGODB_URI names. Every test has a database of its own.
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -30,10 +31,18 @@ URI_VARIABLE = "KRAKEN_TEST_MONGODB_URI"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_configure() -> None:
+    """What a shell starts in its background ignores signals, and so would all that tests start."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several workers begin with what takes longest, or one of them is left with it in the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("lab") is None)
+        long = ("slurm", "lab")
+        items.sort(key=lambda item: not any(map(item.get_closest_marker, long)))
 
 
 @pytest.fixture(scope="session")

@@ -138,8 +138,13 @@ def hanging_at(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> Worl
         return real(handle, **options)
 
     monkeypatch.setattr(handles, "digest_of", digest_of)
+    return impatient(world, copy_stall_s=1.0)
+
+
+def impatient(world: World, *, copy_stall_s: float) -> World:
+    """The same, whose instruments wait so long for a share or a disk."""
+    update = {"copy_stall_s": copy_stall_s}
     instruments = world.config.instruments.items()
-    update = {"copy_stall_s": 1.0}
     changed = {key: value.model_copy(update=update) for key, value in instruments}
     return replace(world, config=world.config.model_copy(update={"instruments": changed}))
 

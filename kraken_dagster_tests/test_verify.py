@@ -25,6 +25,7 @@ from kraken_dagster_tests.retention_cases import (
     done,
     fields,
     flip_a_bit,
+    impatient,
     moved,
     purge_all,
 )
@@ -144,8 +145,7 @@ def test_a_backup_store_that_can_not_even_be_looked_at_is_away(world, monkeypatc
 @pytest.mark.parametrize("of_the_store", [False, True])
 def test_a_file_that_hangs_is_told_and_a_store_that_hangs_is_away(world, monkeypatch, of_the_store):
     done(world, "thermo1", "x.raw")
-    of = world.config.instruments["thermo1"]
-    world.config.instruments["thermo1"] = of.model_copy(update={"copy_stall_s": 0.2})
+    world = impatient(world, copy_stall_s=0.2)
     comes_back = Event()
     monkeypatch.setattr(handles, "digest_of", lambda *_args, **_options: comes_back.wait())
     if of_the_store:
@@ -169,8 +169,7 @@ def test_a_file_that_hangs_is_told_and_a_store_that_hangs_is_away(world, monkeyp
 
 def test_what_hung_and_comes_back_writes_no_manifest(world, monkeypatch):
     done(world, "thermo1", "x.raw")
-    of = world.config.instruments["thermo1"]
-    world.config.instruments["thermo1"] = of.model_copy(update={"copy_stall_s": 0.2})
+    world = impatient(world, copy_stall_s=0.2)
     manifest = backup_of(world, "x.raw").with_name("x.raw.md5")
     manifest.unlink()
     comes_back, has_ended, digest_of = Event(), Event(), handles.digest_of
