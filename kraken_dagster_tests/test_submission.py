@@ -760,7 +760,7 @@ def test_what_is_not_a_jobs_fault_is_run_again_three_times_at_most(world, engine
     assert f"[s] {state}" in (after.status_details or "")
     assert "it was submitted again in vain" in (after.status_details or "")
     assert engine.names == [first.id, *(f"{first.id}-r{number}" for number in (1, 2, 3))]
-    assert [event["to"] for event in after.history][-8:] == [
+    assert [event["to"] for event in stored(world).history][-8:] == [
         *["quanting", "queued_for_quanting"] * 3,
         *("quanting", "quanting_failed"),
     ]

@@ -57,7 +57,7 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
             world = make_world(config, store, cluster, storage)
 
         def acquired(raw_file_id: str) -> Done:
-            record = world.store.raw_files.get(raw_file_id)
+            record = world.store.raw_files.current(raw_file_id)
             if record.status in OPEN_ACQUISITION:
                 reason = f"The acquisition is not over yet: {record.status_details}"
                 return Done(reason, unusual=True)

@@ -117,17 +117,21 @@ def walk_members(folder: Path, name: str) -> list[str]:
 
 
 def names_of_files(folder: Path, beginning: str) -> list[str]:
-    """The plain files in `folder` whose names begin like this; no file is looked at.
+    """The plain files in `folder` whose names begin like this; no other is looked at.
 
     Raises:
         SourceMissing, SourceUnreadable
     """
-    with source_errors(folder), os.scandir(folder) as entries:
-        return [
-            entry.name
-            for entry in entries
-            if entry.name.startswith(beginning) and entry.is_file(follow_symlinks=False)
-        ]
+    with source_errors(folder):
+        names = [name for name in os.listdir(folder) if name.startswith(beginning)]
+        return [name for name in names if _is_plain(folder / name)]
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:  # it went while we looked
+        return False
 
 
 def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:

@@ -65,7 +65,7 @@ def back_up(
         LeaseHeld, LeaseLost: another run works on the file.
         StoreUnavailable
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
+    raw_file = world.store.raw_files.current(raw_file_id)
     if reason := _why_not(raw_file, by_hand=by_hand):
         return BackupOutcome(raw_file, False, reason)
     with holding(world, raw_file_id, step=Step.BACKUP, run_id=run_id, known=raw_file) as held:

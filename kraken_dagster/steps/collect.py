@@ -55,7 +55,7 @@ def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
 
     Empty while no job has ended. Nothing is changed.
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
+    raw_file = world.store.raw_files.current(raw_file_id)
     jobs = latest_jobs(world, raw_file)
     if not jobs:
         return [], "no job was submitted for this file yet"

@@ -45,7 +45,7 @@ def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutc
         ended = end(world, held, run_id, decision.status, decision.details)
         return QuantOutcome(ended, decision.details or "")
     attempt = _attempt(world, raw_file, jobs)
-    raw_file = world.store.raw_files.get(raw_file.id)
+    raw_file = world.store.raw_files.current(raw_file.id)
     again = f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""
     held.raw_file = world.store.raw_files.transition(
         raw_file,
@@ -67,7 +67,7 @@ def decide_late(world: World, raw_file: RawFile, run_id: str) -> RawFile:
     settings = settings_for(world, raw_file)
     jobs = world.store.jobs.of(raw_file.id)
     attempt = raw_file.attempts.get(JOBS_COUNTER) or _attempt(world, raw_file, jobs)
-    raw_file = world.store.raw_files.get(raw_file.id)
+    raw_file = world.store.raw_files.current(raw_file.id)
     return world.store.raw_files.update(
         raw_file,
         {"quant_settings": as_fields(decided(world, raw_file, settings, attempt, jobs))},

@@ -56,7 +56,7 @@ def holding(
     Raises:
         LeaseHeld: another run works on the file.
     """
-    raw_file = known or world.store.raw_files.get(raw_file_id)
+    raw_file = known or world.store.raw_files.current(raw_file_id)
     seconds = world.instrument(raw_file.instrument_id).lease_s
     now = world.now()
     lease = Lease(
