@@ -97,7 +97,8 @@ def test_a_sensors_request_for_what_is_backed_up_meanwhile_reads_nothing(world, 
 
 def test_a_sensors_stale_request_on_a_final_file_does_nothing(world, backup):
     raw_file = world.store.raw_files.get("x.raw")
-    final = world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=world.now())
+    world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=world.now())
+    final = world.store.raw_files.get("x.raw")
     outcome = again(world, by_hand=False)
     assert (outcome.done, outcome.reason) == (False, "nothing is due: the file is done_not_quanted")
     assert world.store.raw_files.get("x.raw") == final
