@@ -35,6 +35,9 @@ _LONGEST_WAIT_S = 3.0
 _TELL_EVERY = 500
 _SHOWN = 20
 _FAILED = "failed files"
+_NOT_BEGUN = (
+    "not begun: MongoDB could not be reached. Next: see that it runs; the file is taken up again."
+)
 # The one way to let the next step begin without an event for every partition of the run: Dagster
 # writes none for an output that carries this mark.
 _NO_EVENT = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
@@ -217,7 +220,7 @@ def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[
                 continue
             future = futures.pop(name)
             if future.cancelled():
-                yield name, Done("", failure=dg.Failure("not begun: MongoDB could not be reached"))
+                yield name, Done("", failure=dg.Failure(_NOT_BEGUN))
                 continue
             done = future.result()
             yield name, done

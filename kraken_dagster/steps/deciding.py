@@ -151,12 +151,13 @@ def _without_dropped(
     kept = []
     for job in world.store.jobs.of(raw_file.id):
         dropped = (job.settings_name, job.settings_version) not in decided_on
-        if not dropped or job.state is not JobState.INTENDED or not _is_withdrawn(world, job):
-            kept.append(job)
+        if dropped and job.state is JobState.INTENDED and _withdraw_if_possible(world, job):
+            continue
+        kept.append(job)
     return kept
 
 
-def _is_withdrawn(world: World, job: QuantJob) -> bool:
+def _withdraw_if_possible(world: World, job: QuantJob) -> bool:
     if trouble_with(world, job.engine, world.now()):
         return False
     try:
