@@ -6,7 +6,7 @@ import pytest
 
 from kraken_dagster.clients.copying import CopyPlan, copy_members
 from kraken_dagster.clients.manifest import write_manifest
-from kraken_dagster.domain.errors import BackupConflict, BackupUnwritable, Unexpected
+from kraken_dagster.domain.errors import BackupConflict, BackupUnwritable, Lasting, Unexpected
 from kraken_dagster.domain.raw_file import FileFact, Status, Step
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.leases import holding
@@ -192,3 +192,53 @@ def test_a_time_that_no_calendar_has_is_taken_for_the_nearest(world):
 
     for epoch, year in ((-1e15, 1970), (1e15, 2100)):
         assert Standing("x.raw", epoch, 1, 1, None).created_at.year == year
+
+
+def test_an_error_that_nobody_has_sorted_is_tried_a_few_times_and_then_waits(world, monkeypatch):
+    acquire(world, "sciex1", "s.wiff")
+    finish(world, "sciex1")
+
+    def broken(*_args, **_kwargs):
+        raise ZeroDivisionError("a fault in a library")
+
+    monkeypatch.setattr("kraken_dagster.steps.source.names_of_files", broken)
+    tries = 0
+    while due_for_backup(world.store, "sciex1", world.now()):
+        with pytest.raises(Unexpected):
+            ask(world, "s.wiff")
+        world.now.forward(minutes=31)
+        tries += 1
+    raw_file = world.store.raw_files.get("s.wiff")
+    assert (tries, raw_file.status, raw_file.retry_at) == (5, Status.ERROR, None)
+    assert "kraken retry" in raw_file.status_details
+
+
+def test_an_unsorted_error_between_others_does_not_count_with_earlier_ones(world, monkeypatch):
+    acquire(world, "sciex1", "s.wiff")
+    finish(world, "sciex1")
+    error: Exception = ZeroDivisionError("a fault in a library")
+
+    def broken(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr("kraken_dagster.steps.source.names_of_files", broken)
+    for number in range(12):
+        error = OSError(116, "Stale file handle") if number % 4 == 3 else ZeroDivisionError("odd")
+        with pytest.raises(Unexpected):
+            ask(world, "s.wiff")
+        assert world.store.raw_files.get("s.wiff").retry_at is not None
+
+
+def test_an_error_that_time_does_not_cure_waits_at_once(world, monkeypatch):
+    acquire(world, "sciex1", "s.wiff")
+    finish(world, "sciex1")
+
+    def broken(*_args, **_kwargs):
+        raise OverflowError("a number of more than 64 bits")
+
+    monkeypatch.setattr("kraken_dagster.steps.source.names_of_files", broken)
+    with pytest.raises(Lasting):
+        ask(world, "s.wiff")
+    raw_file = world.store.raw_files.get("s.wiff")
+    assert (raw_file.status, raw_file.retry_at) == (Status.ERROR, None)
+    assert "OverflowError" in raw_file.status_details

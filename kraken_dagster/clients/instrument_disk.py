@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Seen, one_name
+from kraken_dagster.clients.reading import refuse_limit
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import (
     FolderMissing,
@@ -43,6 +44,7 @@ def instrument_errors(path: Path) -> Iterator[None]:
                 found=error.strerror,
                 next_step="see what stands there, and who put it there; then `kraken retry`.",
             ) from error
+        refuse_limit(path, error)
         raise InstrumentBusy(
             "The instrument doesn't allow it",
             file=path,

@@ -15,9 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kraken_dagster.domain.error_kinds import Kind, kind_of_errno
 from kraken_dagster.domain.errors import (
     BackupFull,
     BackupUnwritable,
+    FileSystemLimit,
+    OutputUnreadable,
     SourceMissing,
     SourceUnreadable,
     UnsafePath,
@@ -220,6 +223,7 @@ def source_errors(path: Path) -> Iterator[None]:
             next_step="find out who moved or deleted it; if it comes back it is backed up.",
         ) from error
     except OSError as error:
+        refuse_limit(path, error)
         raise SourceUnreadable(
             "The file on the instrument can't be read",
             file=path,
@@ -234,7 +238,8 @@ def target_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        refuse_limit(path, error)
+        if kind_of_errno(error.errno) is Kind.FULL:
             raise BackupFull(
                 "No space left on the backup store",
                 file=path,
@@ -247,4 +252,32 @@ def target_errors(path: Path) -> Iterator[None]:
             found=error.strerror or error,
             next_step="check that it is mounted and that Kraken's user may write there; tried "
             "again by itself.",
+        ) from error
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """What goes wrong in the output folder says nothing of a result: it is looked for again."""
+    try:
+        yield
+    except OSError as error:
+        refuse_limit(path, error)
+        raise OutputUnreadable(
+            "The output folder gives an error, so nothing is known of the result",
+            file=path,
+            found=error.strerror or error,
+            next_step="check that it is mounted, and the rights of Kraken's user; tried again by "
+            "itself.",
+        ) from error
+
+
+def refuse_limit(path: Path, error: OSError) -> None:
+    """Raises FileSystemLimit where time doesn't cure it, as a file of 5 GB on FAT."""
+    kind = kind_of_errno(error.errno)
+    if not kind.transient:
+        raise FileSystemLimit(
+            "The file system can't take this, or can't do it",
+            file=path,
+            found=f"{error.strerror}: {kind.meaning.lower()}",
+            next_step=kind.next_step,
         ) from error

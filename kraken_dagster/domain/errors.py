@@ -5,9 +5,12 @@ The tree:
     KrakenError                 what, which file, expected and found, what to do next
       ConfigError               instruments.yaml can't be used as it stands
       Unexpected                somebody else's error, with its text                (transient)
+        Unsorted                one that `error_kinds` doesn't have         (a few times transient)
+        Lasting                 one that time doesn't cure
       StoreError
         StoreUnavailable        MongoDB can't be reached                          (transient)
-        StoreRefused            MongoDB answers with an error
+        StoreRefused            MongoDB answers with an error              (a few times transient)
+          RecordRefused         MongoDB can't hold what is to be recorded
         UnknownRawFile          no such document
         StatusConflict          a status was changed by somebody else meanwhile
         LeaseHeld               another run works on the file
@@ -25,6 +28,7 @@ The tree:
         BackupFull              no space left on the backup store                 (transient)
         BackupUnwritable        the backup store refuses                          (transient)
         BackupConflict          something else stands under that name             (transient)
+        FileSystemLimit         a file system can't hold it: its size, its name
         DigestMismatch          what was read back is not what was written
           BackupDamaged         a backup is not (any more) what was recorded of it
         NotRecorded             also a KeyError: MongoDB has no size or digest of the file
@@ -39,6 +43,7 @@ The tree:
         OutputExists            a result folder is there and the mode is `raise`
         UnknownSettings         a version of settings that MongoDB doesn't have
         InputMissing            a fasta, library or config that the settings name     (transient)
+        OutputUnreadable        the output store gives an error                       (transient)
         SettingsRefused         a value in the settings is not what the cluster takes
         ClusterError            the cluster can't be asked, or what it says is unclear (transient)
           SchedulerAway         the head node answers, the scheduler doesn't, or not clearly
@@ -60,7 +65,8 @@ The tree:
         OwnFunctionError      a site's own function is none, has failed, or gave no figures
 
 `transient` says that time or a mended disk cures it: such a step is tried again by itself. What
-is not transient waits for a person and `kraken retry`.
+is not transient waits for a person and `kraken retry`. What nobody has sorted is tried again a few
+times in a row, and waits then. Which foreign errors time cures: `domain/error_kinds.py`.
 """
 
 
@@ -75,6 +81,7 @@ class KrakenError(Exception):
     """
 
     transient = False
+    unsorted = False  # nobody knows whether time cures it, so it is tried a few times only
 
     def __init__(
         self,
@@ -118,6 +125,14 @@ class Unexpected(KrakenError):
     transient = True
 
 
+class Unsorted(Unexpected):
+    unsorted = True
+
+
+class Lasting(Unexpected):
+    transient = False
+
+
 class StoreError(KrakenError):
     pass
 
@@ -127,7 +142,13 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreError):
-    pass
+    transient = True
+    unsorted = True
+
+
+class RecordRefused(StoreRefused):
+    transient = False
+    unsorted = False
 
 
 class UnknownRawFile(StoreError):
@@ -206,6 +227,10 @@ class BackupConflict(FileError):
     transient = True
 
 
+class FileSystemLimit(FileError):
+    pass
+
+
 class DigestMismatch(FileError):
     transient = True
 
@@ -263,6 +288,10 @@ class SettingsRefused(JobError):
 
 
 class InputMissing(JobError):
+    transient = True
+
+
+class OutputUnreadable(JobError):
     transient = True
 
 

@@ -242,6 +242,7 @@ class RawFile(BaseModel):
     acquisition: dict[str, Any] = Field(default_factory=dict)
     attempts: dict[str, int] = Field(default_factory=dict)
     failures: int = 0
+    unsorted_failures: int = 0  # the last ones, of a kind of which nobody knows if time cures it
     retry_at: AwareDatetime | None = None
     lease: Lease | None = None
     quant_settings: list[DecidedSettings] = Field(default_factory=list)

@@ -15,6 +15,7 @@ class Trouble(BaseModel):
     problem: str
     at: AwareDatetime
     failures: int = 1
+    unsorted_failures: int = 0
     retry_at: AwareDatetime | None = None
     backup_lacks: bool = False  # the instrument has members that the backup has not
 

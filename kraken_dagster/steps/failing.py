@@ -1,14 +1,23 @@
 """Records a step's failure: what, why, and when it is tried again."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from kraken_dagster.domain.errors import KrakenError, StoreError, Unexpected
+from kraken_dagster.domain.error_kinds import kind_of
+from kraken_dagster.domain.errors import (
+    KrakenError,
+    Lasting,
+    StoreError,
+    StoreRefused,
+    Unexpected,
+    Unsorted,
+)
 from kraken_dagster.domain.raw_file import FINAL, BackupStatus, Lease, RawFile, Status
 from kraken_dagster.steps.world import World
 
 _LONGEST_WAIT_S = 30 * 60
+MOST_UNSORTED = 5  # tries in a row that ended in an error of which nobody knows whether time helps
 
 
 def wait(world: World, instrument_id: str, *, failures: int) -> timedelta:
@@ -28,10 +37,15 @@ def failure_recorded(
 ) -> Iterator[None]:
     """Whatever goes wrong in the block is in MongoDB before it goes on its way.
 
-    But for what is MongoDB's or another run's own trouble: StoreError.
+    But for what is MongoDB's or another run's own trouble: StoreError. What MongoDB refuses to
+    hold is the file's, and MongoDB may well hold that.
     """
     try:
         yield
+    except StoreRefused as error:
+        with suppress(StoreError):
+            record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
+        raise
     except StoreError:
         raise
     except KrakenError as error:
@@ -44,12 +58,28 @@ def failure_recorded(
 
 
 def unexpected_of(error: Exception, raw_file_id: str) -> Unexpected:
-    return Unexpected(
-        "Something went wrong that Kraken has no words for",
-        file=raw_file_id,
-        found=f"{type(error).__name__}: {error}",
-        next_step="the run's log has the whole story; tried again by itself.",
-    )
+    """Somebody else's error in words, and sorted by whether time cures it."""
+    kind = kind_of(error)
+    found = f"{type(error).__name__}: {error}"
+    if kind is None:
+        return Unsorted(
+            "An error that Kraken doesn't know",
+            file=raw_file_id,
+            found=found,
+            next_step=f"see the run's log, and report it. Tried {MOST_UNSORTED} times by itself, "
+            "and then after `kraken retry`.",
+        )
+    sort = Unexpected if kind.transient else Lasting
+    return sort(kind.meaning, file=raw_file_id, found=found, next_step=kind.next_step)
+
+
+def is_tried_again(error: KrakenError, unsorted: int) -> bool:
+    """Whether a step is tried again by itself after this error.
+
+    Args:
+        unsorted: how many in a row, with this one, were of a kind that nobody has sorted.
+    """
+    return error.transient and unsorted < MOST_UNSORTED
 
 
 def record_failure(
@@ -65,9 +95,12 @@ def record_failure(
     raw_file = world.store.raw_files.get(raw_file_id)
     now = world.now()
     failures = raw_file.failures + 1
+    # A success sets `failures` back, and this with it.
+    unsorted = min(raw_file.unsorted_failures, raw_file.failures) + 1 if error.unsorted else 0
     retry_at = None
-    if error.transient:
+    if is_tried_again(error, unsorted):
         retry_at = now + wait(world, raw_file.instrument_id, failures=failures)
+    counts = {"failures": failures, "unsorted_failures": unsorted, "retry_at": retry_at}
     world.store.raw_files.transition(
         raw_file,
         Status.ERROR,
@@ -75,7 +108,7 @@ def record_failure(
         reason=str(error),
         run_id=run_id,
         lease=lease,
-        fields={"failures": failures, "retry_at": retry_at, **(fields or {})},
+        fields={**counts, **(fields or {})},
     )
 
 

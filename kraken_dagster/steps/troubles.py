@@ -9,12 +9,13 @@ from kraken_dagster.clients.bounded import beating
 from kraken_dagster.domain.errors import BackupIncomplete, KrakenError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.trouble import Trouble
-from kraken_dagster.steps.failing import unexpected_of, wait
+from kraken_dagster.steps.failing import is_tried_again, unexpected_of, wait
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
 
 ARCHIVE = "archive"
 PURGE = "purge"
+_LONGEST_PROBLEM = 4_000  # characters; a document has room for few that are longer
 T = TypeVar("T")
 
 
@@ -29,11 +30,15 @@ def note_trouble(
     before: Trouble | None = getattr(raw_file, field)
     failures = 1 if before is None else before.failures + 1
     delay = wait(world, raw_file.instrument_id, failures=failures)
+    unsorted = 0
+    if error.unsorted:
+        unsorted = 1 if before is None else before.unsorted_failures + 1
     trouble = Trouble(
-        problem=str(error),
+        problem=str(error)[:_LONGEST_PROBLEM],
         at=now,
         failures=failures,
-        retry_at=now + delay if error.transient else None,
+        unsorted_failures=unsorted,
+        retry_at=now + delay if is_tried_again(error, unsorted) else None,
         backup_lacks=isinstance(error, BackupIncomplete),
     )
     world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
