@@ -21,6 +21,7 @@ import yaml
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.processes import die_with_parent
+from kraken_dagster.clients.read_only import lift
 from kraken_dagster.clients.store.catalog import RAWQC_SETTINGS
 from kraken_dagster.domain.catalog import Project
 from kraken_dagster.domain.config import KrakenConfig
@@ -196,6 +197,7 @@ class Demo:
         self._refuse_anything_else()
         for name in (*_ROOTS, "mongodb", "dagster", "jobs", "logs"):
             if (self.home / name).is_dir():
+                lift(self.home / name)  # backups can't be written to
                 shutil.rmtree(self.home / name)
 
     @contextlib.contextmanager

@@ -11,7 +11,8 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,7 @@ from kraken_dagster.clients.files import (
     remove_leftovers,
     set_aside,
 )
+from kraken_dagster.clients.read_only import folders_of, lift, protect
 from kraken_dagster.clients.reading import (
     digest,
     exists,
@@ -56,7 +58,8 @@ class CopyPlan:
     """What is copied: `members` maps paths below `source_folder` to paths below `target_folder`.
 
     `target_top` is the raw file's own name in the backup; for a folder all targets are below it.
-    `overwrite` moves aside what else stands there.
+    `overwrite` moves aside what else stands there. `read_only`: nobody has the right to write to
+    what is proven, nor to its folder where the raw file is one.
     """
 
     source_folder: Path
@@ -67,6 +70,7 @@ class CopyPlan:
     overwrite: bool = False
     threads: int = 4
     stall_s: float = 600.0
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class _Copier:
         self.final_top = plan.target_folder / plan.target_top
         staged = plan.is_folder and not self._bounded(lambda: exists(self.final_top))
         self.staging = _staging_folder(self.final_top) if staged else None
+        self.leftovers = False
 
     def run(self, list_members: Callable[[], list[str]]) -> CopyResult:
         self._bounded(self._refuse_other_kind)
@@ -150,10 +155,13 @@ class _Copier:
         # what turns out to be somebody else's.
         there = self._bounded(self._standing)
         missing = [pair for pair in self.plan.members.items() if pair not in there]
-        done = [*self._all(there), *self._all(missing)]
-        self._bounded(lambda: self._refuse_changed_members(list_members))
-        if self.staging is not None:
-            self._bounded(self._publish)
+        with self._writable(missing):
+            done = [*self._all(there), *self._all(missing)]
+            self._bounded(lambda: self._refuse_changed_members(list_members))
+            if self.staging is not None:
+                self._bounded(self._publish)
+        if self.plan.read_only and self.staging is None:
+            self._bounded(lambda: self._protect_in(self.final_top))
         facts = {target: fact for target, _, fact in done}
         copied = [fact for _, was_copied, fact in done if was_copied]
         return CopyResult(
@@ -164,6 +172,26 @@ class _Copier:
             seconds=time.monotonic() - self.progress.started_at,
         )
 
+    @contextmanager
+    def _writable(self, missing: Sequence[tuple[str, str]]) -> Iterator[None]:
+        """Members can be added to a folder that stands, and what dead copies left be removed."""
+        lifted: list[Path] = []
+        if self.plan.is_folder and (missing or self.staging is not None or self.leftovers):
+            lifted = self._bounded(lambda: lift(self.staging or self.final_top))
+        try:
+            yield
+        finally:
+            if lifted and self.staging is None:
+                with suppress(CopyStalled):  # the next copy puts it back
+                    self._bounded(lambda: protect(lifted))
+
+    def _protect_in(self, top: Path) -> None:
+        """`top` is the raw file's folder, or where there is none its main file."""
+        members = [self._place(target) for target in self.plan.members.values()]
+        protect(members)
+        if self.plan.is_folder:
+            protect(folders_of(top, members))
+
     def _standing(self) -> list[tuple[str, str]]:
         """The members whose place is taken.
 
@@ -172,7 +200,9 @@ class _Copier:
         if self.staging is None and self.plan.is_folder:
             expected = {self._place(target) for target in self.plan.members.values()}
             for path in sorted(self.final_top.rglob("*")):
-                ours = path in expected or path.name.startswith(PART_PREFIX)
+                left = path.name.startswith(PART_PREFIX)
+                self.leftovers |= left
+                ours = path in expected or left
                 if not ours and (path.is_symlink() or not path.is_dir()):
                     found = f"also {path.relative_to(self.final_top)}"
                     error = conflict(self.final_top, "the source's files only", found)
@@ -240,7 +270,13 @@ class _Copier:
         with target_errors(place):
             free = not exists(place)
         if free:
-            fact = copy_file(source, place, progress=self.progress, may_go_on=self._goes_on)
+            fact = copy_file(
+                source,
+                place,
+                progress=self.progress,
+                may_go_on=self._goes_on,
+                read_only=self.plan.read_only,
+            )
             return target, True, fact
         proven, difference = self._compare(source, place, self.before[member].size)
         if proven is not None:
@@ -341,6 +377,8 @@ class _Copier:
         with target_errors(self.final_top):
             if exists(self.final_top):
                 raise conflict(self.final_top, "nothing", "something that came to stand there")
+            if self.plan.read_only:  # before it has its name; it stays in its parent
+                self._protect_in(self.staging)
             self.staging.rename(self.final_top)
             fsync_folder(self.final_top.parent)
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kraken_dagster.clients.read_only import protect
 from kraken_dagster.clients.reading import (
     CHUNK_BYTES,
     Identity,
@@ -82,10 +83,12 @@ def copy_file(
     *,
     progress: Progress,
     may_go_on: Callable[[], bool] = lambda: True,
+    read_only: bool = False,
 ) -> FileFact:
     """Copies one file to a place where nothing stands, and proves it.
 
     Args:
+        read_only: nobody has the right to write to the copy once it has its name.
         may_go_on: asked before every chunk is read, from the source or back from the target, and
             before the final rename; False stops the copy.
 
@@ -99,6 +102,8 @@ def copy_file(
     part = part_path(target)
     try:
         written = _write_part(source, part, before, progress, may_go_on)
+        if read_only:
+            protect([part])
         with target_errors(part):
             read = digest(part, on_bytes=go_on_or_stop(progress.touch, may_go_on))
         if read != written:

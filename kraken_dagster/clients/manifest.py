@@ -15,6 +15,7 @@ from kraken_dagster.clients.files import (
     set_aside,
     write_all,
 )
+from kraken_dagster.clients.read_only import protect, take_writing
 from kraken_dagster.clients.reading import exists, target_errors
 from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES
@@ -37,12 +38,14 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
             remove_leftovers(path)
             if exists(path):
                 if path.is_file() and path.read_bytes() == text.encode():
+                    protect([path])
                     return path
                 set_aside(path)
             handle = open_part(part)
             try:
                 write_all(handle, text.encode())
                 os.fsync(handle)
+                take_writing(handle)
             finally:
                 os.close(handle)
             part.replace(path)

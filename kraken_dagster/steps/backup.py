@@ -216,6 +216,7 @@ def _plan(
         ),
         threads=instrument.copy_threads,
         stall_s=instrument.copy_stall_s,
+        read_only=True,
     )
 
 

@@ -1,6 +1,6 @@
 """What a backup is proven by: the outcome of a copy, and the reading of what is there."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.bruker import read_bruker_metadata
 from kraken_dagster.clients.copying import CopyResult
 from kraken_dagster.clients.proving import read_all
+from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 from kraken_dagster.domain.tdf import TDF_NAME
@@ -54,8 +55,15 @@ def verify(world: World, raw_file: RawFile) -> BackupOutcome:
         raise NotRecorded("MongoDB has no digests of this backup", file=raw_file.id)
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     folder = world.backup_folder(raw_file)
+    top = raw_file.id if world.rules(raw_file.instrument_id).is_folder else None
+
+    def read(beat: Callable[[int], None]) -> dict[str, FileFact]:
+        facts = read_all(folder, raw_file.file_info, on_bytes=beat)
+        protect_backup(folder, raw_file.file_info, top)
+        return facts
+
     found = beating(
-        lambda beat: read_all(folder, raw_file.file_info, on_bytes=beat),
+        read,
         stall_s=stall_s,
         what=folder / raw_file.id,
     )

@@ -11,6 +11,7 @@ from kraken_dagster.clients.handles import Folder, one_name, walk
 from kraken_dagster.clients.manifest import manifest_path, manifest_text, write_manifest
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.clients.proving import damaged, read_all
+from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.clients.reading import exists, target_errors
 from kraken_dagster.domain.errors import (
     BackupDamaged,
@@ -150,6 +151,8 @@ def _read(
     one_name(raw_file.id)
     require_record(vendor, raw_file.id, recorded)
     facts = read_all(folder, recorded, on_bytes=on_bytes)
+    if may_write():  # it was made by an earlier version, say, or by AlphaKraken
+        protect_backup(folder, recorded, raw_file.id if RULES[vendor].is_folder else None)
     written = _settle_manifest(folder, raw_file, may_write)
     extra = _extra(folder, raw_file, RULES[vendor])
     size = sum(fact.size or 0 for fact in facts.values())
