@@ -42,7 +42,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdo
 
 def open_world(path: Path) -> World:
     config = load_config(path)
-    store = StoreResource(uri=config.mongodb.uri, home=str(config.home)).create_store()
+    store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
     engines = make_engines(config.engines, config.home)
     return World(config=config, store=store, engines=engines)
 

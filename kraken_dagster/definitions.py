@@ -63,8 +63,8 @@ def build_defs(
             *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
         ],
         resources={
-            "store": StoreResource(uri=config.mongodb.uri, home=str(config.home)),
-            "cluster": ClusterResource.of(config),
+            "store": StoreResource(home=str(config.home)),
+            "cluster": ClusterResource(home=str(config.home)),
             "storage": StorageResource(),
             **(resource_overrides or {}),
         },

@@ -133,7 +133,7 @@ class Demo:
         }
 
     def _seeded_world(self, config: KrakenConfig) -> World:
-        store = StoreResource(uri=config.mongodb.uri, home=str(config.home)).create_store()
+        store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
         now, catalog = utc_now(), store.catalog
         project = Project(
             id=DEMO_PROJECT, name="Simulation", description="the simulated laboratory"

@@ -20,19 +20,25 @@ _prepared: dict[str, Store] = {}
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Connects to the MongoDB that the URI names; without one the embedded server is used."""
+    """Connects to MongoDB.
 
-    uri: str | None = Field(None, description="mongodb://..., or nothing")
+    The URI is no configuration of the resource: it may hold a password, and Dagster keeps and shows
+    what a resource is configured with.
+    """
+
     home: str = Field(description="The folder for the embedded server's data.")
 
-    def create_store(self) -> Store:
+    def create_store(self, named_uri: str | None) -> Store:
         """The store, with its indexes made once per process.
+
+        Args:
+            named_uri: `mongodb.uri` of instruments.yaml; without one the embedded server is used.
 
         Raises:
             StoreUnavailable, ConfigError
         """
         with _lock:
-            uri = self.uri or os.environ.get(SUPERVISED_URI_VARIABLE) or self._embedded_uri()
+            uri = named_uri or os.environ.get(SUPERVISED_URI_VARIABLE) or self._embedded_uri()
             if uri not in _prepared:
                 store = connect(uri)
                 store.prepare()

@@ -18,8 +18,8 @@ def make_world(
 ) -> World:
     return World(
         config=config,
-        store=store.create_store(),
-        engines=cluster.create_engines(),
+        store=store.create_store(config.mongodb.uri),
+        engines=cluster.create_engines(config.engines),
         lister=storage.create_lister(),
     )
 

@@ -101,7 +101,9 @@ def connect(uri: str, *, timeout_s: float = 5.0) -> Store:
         raise ConfigError(
             "`mongodb.uri` can't be understood",
             expected="mongodb://[user:password@]host[:port]/[database]",
-            found=error,
-            next_step="correct it in instruments.yaml.",
-        ) from error
+            # Not its text: pymongo quotes parts of the URI, and one of them may be the password.
+            found=type(error).__name__,
+            next_step="correct it in instruments.yaml; quote `:/?#[]@%` in user and password as "
+            "%-escapes.",
+        ) from None
     return Store(client)
