@@ -26,7 +26,7 @@ from kraken_dagster.domain.resources import (
     more_time,
 )
 from kraken_dagster.domain.settings import Settings
-from kraken_dagster.domain.slurm import parse_sacct, parse_squeue, submitted_id
+from kraken_dagster.domain.slurm import parse_sacct, parse_squeue, report_of, submitted_id
 from kraken_dagster_tests.helpers import NOW, job, wait_until
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -219,6 +219,65 @@ def test_tasks_of_an_array_are_jobs_of_their_own() -> None:
     assert list(squeue(*rows)) == ["564_[1-3%1]", "564_4", "565"]
 
 
+def test_a_job_of_several_parts_is_open_until_all_have_ended() -> None:
+    rows = [squeue_row("7_[3-9%2]", "PENDING"), squeue_row("7_1"), squeue_row("8+0")]
+    found = squeue(*rows, squeue_row("7_2", "EXPEDITING"), squeue_row("8+1", "FAILED", "256"))
+    waits, bad = report_of(found, "7"), report_of(found, "8")
+    assert waits is not None
+    assert bad is not None
+    assert (waits.state, bad.state, bad.exit_code) == (JobState.WAITING, JobState.FAILED, 1)
+    assert report_of(found, "77") is None
+    times = "2026-11-24T00:00:00|2026-11-24T01:00:00|node1"
+    rows = [f"7_1|COMPLETED|0:0|{times}|", f"7_1.batch|COMPLETED|0:0|{times}|10K"]
+    rows += [f"7_2|COMPLETED|0:0|{times}|", f"7_2.batch|COMPLETED|0:0|{times}|20K"]
+    done = report_of(sacct(*rows), "7")
+    assert done is not None
+    assert (done.state, done.exit_code, done.peak_memory_bytes) == (JobState.SUCCEEDED, 0, 20480)
+
+
+@pytest.mark.parametrize("state", ["EXPEDITING", "S", "RE+", "", "running"])
+def test_a_job_in_a_state_that_is_not_known_is_listed_and_open(state: str) -> None:
+    found = squeue(squeue_row("7", state, reason="Why"))["7"]
+    assert (found.state, found.listed, found.ended) == (JobState.UNKNOWN, True, False)
+    assert found.detail == f"{state or 'no state'} (Why)"
+    assert not found.is_missing
+    accounted = sacct(f"7|{state}|0:0|Unknown|Unknown|n1|")["7"]
+    assert (accounted.state, accounted.detail) == (JobState.UNKNOWN, state or "no state")
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("COMPLETED,COMPLETING", JobState.RUNNING),
+        ("CANCELLED+COMPLETING", JobState.RUNNING),
+        ("PENDING,REQUEUE_HOLD", JobState.WAITING),
+        ("FAILED,EXPEDITING", JobState.UNKNOWN),
+        ("RUNNING,EXPEDITING", JobState.RUNNING),
+        ("CANCELLED by 1000", JobState.CANCELLED),
+        ("COMPLETING+", JobState.RUNNING),
+        ("POWER_UP+", JobState.WAITING),
+    ],
+)
+def test_of_several_words_an_open_one_counts_before_one_that_has_ended(
+    state: str, expected: JobState
+) -> None:
+    assert squeue(squeue_row("7", state))["7"].state is expected
+
+
+def test_of_two_lines_about_a_job_the_one_that_is_open_counts() -> None:
+    rows = squeue_row("7", "REVOKED"), squeue_row("7", "RUNNING")
+    for order in (rows, rows[::-1]):
+        assert squeue(*order)["7"].state is JobState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("08:42", 522), ("00:00.123", 0), ("59:59", 3599), ("1:02:03.9", 3723), ("61:00:00", 219600)],
+)
+def test_a_time_may_have_no_hours(text: str, expected: int) -> None:
+    assert elapsed_seconds(text) == expected
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -257,17 +316,23 @@ def test_any_answer_is_read_or_refused(reply: str) -> None:
         "Welcome!\nYou have 3 new messages.\n4711\n",
         "1234\n4711;cluster\n\n",
         "Welcome!\r\n4711\r\n",
+        "4711\nGoodbye!",
+        "Project 12 has 3 hours left.\n 4711;cluster \n4711;cluster\nJob 13 was before it.\n",
     ],
 )
-def test_the_id_of_a_submitted_job_is_in_the_last_line(reply: str) -> None:
+def test_the_id_of_a_submitted_job_is_the_one_line_that_looks_like_it(reply: str) -> None:
     assert submitted_id(reply) == "4711"
 
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "\n", "Submitted batch job 4711", "4711\nGoodbye!", "-4711", "4711_1", "٤٧١١", ";x"],
+    [
+        *("", "\n", "Submitted batch job 4711", "-4711", "4711_1", "٤٧١١", ";x"),
+        "42\n4711\n",
+        "42;here\n4711;cluster\n",
+    ],
 )
-def test_an_answer_without_an_id_is_quoted(reply: str) -> None:
+def test_an_answer_without_an_id_or_with_several_is_quoted(reply: str) -> None:
     with pytest.raises(ClusterReplyUnreadable) as caught:
         submitted_id(reply)
     assert caught.value.found == repr(reply)

@@ -20,8 +20,10 @@ from kraken_dagster.domain.slurm import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     is_job_id,
+    job_number,
     parse_sacct,
     parse_squeue,
+    report_of,
     submitted_id,
 )
 
@@ -119,23 +121,13 @@ class Slurm:
         """
         answer = self._run(self._squeue(f"--name={name}"))
         self._good(answer, "squeue")
-        found = [
-            job_id
-            for job_id, report in parse_squeue(answer.stdout).items()
-            if not _was_refused(report)  # and is listed all the same
-        ]
-        if found:
-            return min(found, key=int)
+        if (found := _not_refused(parse_squeue(answer.stdout))) is not None:
+            return found
         answer = self._run(self._sacct("-X", f"--name={name}"))
         if _NO_ACCOUNTING in answer.stderr:
             return None
         self._good(answer, "sacct")
-        accounted = [
-            job_id
-            for job_id, report in parse_sacct(answer.stdout).items()
-            if not _was_refused(report)
-        ]
-        return min(accounted, key=int, default=None)
+        return _not_refused(parse_sacct(answer.stdout))
 
     def states(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         """One squeue for all, and one sacct for those that the controller has forgotten.
@@ -153,15 +145,15 @@ class Slurm:
         if not (answer.exit_code and _NO_SUCH_JOB in answer.stderr):
             self._good(answer, "squeue")
         known = parse_squeue(answer.stdout)
-        found = {job_id: known[job_id] for job_id in ids if job_id in known}
-        forgotten = [job_id for job_id in ids if job_id not in known]
+        found = _reports(known, ids)
+        forgotten = [job_id for job_id in ids if job_id not in found]
         if not forgotten:
             return found
         answer = self._run(self._sacct(f"--jobs={','.join(forgotten)}"))
         if answer.exit_code and _NO_ACCOUNTING not in answer.stderr:
             return found
         accounted = parse_sacct(answer.stdout)
-        return {**found, **{job_id: _forgotten(accounted.get(job_id)) for job_id in forgotten}}
+        return {**found, **{each: _forgotten(report_of(accounted, each)) for each in forgotten}}
 
     def usage(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         """What the accounting has of ended jobs; it lags, and may have nothing yet.
@@ -174,8 +166,7 @@ class Slurm:
         answer = self._run(self._sacct(f"--jobs={','.join(_plain(ids))}"))
         if answer.exit_code:
             return {}
-        known = parse_sacct(answer.stdout)
-        return {job_id: known[job_id] for job_id in ids if job_id in known}
+        return _reports(parse_sacct(answer.stdout), ids)
 
     def cancel(self, job_id: str) -> None:
         answer = self._run(["scancel", *_plain([job_id])])
@@ -275,6 +266,17 @@ def _plain(ids: Sequence[str]) -> list[str]:
     return [job_id for job_id in ids if is_job_id(job_id)]
 
 
+def _reports(known: Mapping[str, JobReport], ids: Sequence[str]) -> dict[str, JobReport]:
+    reports = {job_id: report_of(known, job_id) for job_id in ids}
+    return {job_id: report for job_id, report in reports.items() if report is not None}
+
+
+def _not_refused(known: Mapping[str, JobReport]) -> str | None:
+    """The oldest of the jobs that were found by a name."""
+    ids = {job_number(row_id) for row_id, report in known.items() if not _was_refused(report)}
+    return min(filter(None, ids), key=int, default=None)
+
+
 def _was_refused(report: JobReport) -> bool:
     """A job that sbatch refused is kept by the controller all the same, as one that failed."""
     return report.state is JobState.FAILED and (
@@ -288,8 +290,12 @@ def _forgotten(accounted: JobReport | None) -> JobReport:
         return JobReport(JobState.UNKNOWN, detail="neither squeue nor sacct know the job")
     if accounted.ended:
         return accounted
-    detail = f"squeue has forgotten the job, and sacct still says {accounted.state}"
-    return JobReport(JobState.UNKNOWN, detail=detail, started_at=accounted.started_at)
+    told = accounted.detail or accounted.state
+    detail = f"squeue has forgotten the job, and sacct still says {told}; if it has ended, "
+    detail += "`sacctmgr show runawayjobs` of the cluster's administrators has it mended"
+    return JobReport(
+        JobState.UNKNOWN, detail=detail, started_at=accounted.started_at, accounted=True
+    )
 
 
 def _as_pattern(path: str) -> str:

@@ -45,7 +45,11 @@ ENDED_STATES = frozenset(JobState) - OPEN_STATES
 
 @dataclass(frozen=True)
 class JobReport:
-    """What an engine says of one job. `detail` is in the engine's own words."""
+    """What an engine says of one job. `detail` is in the engine's own words.
+
+    One that is `unknown` may still be `listed` by the queue, in a state that isn't known here, or
+    be no more than `accounted` for, as one that has not ended.
+    """
 
     state: JobState
     exit_code: int | None = None
@@ -54,10 +58,17 @@ class JobReport:
     detail: str | None = None
     node: str | None = None
     peak_memory_bytes: int | None = None
+    listed: bool = False
+    accounted: bool = False
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED_STATES
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether nobody knows of the job; only such a one becomes a failed one by time."""
+        return self.state is JobState.UNKNOWN and not (self.listed or self.accounted)
 
     @property
     def elapsed_s(self) -> float | None:
@@ -176,6 +187,12 @@ class QuantJob(BaseModel):
     @property
     def is_open(self) -> bool:
         return self.state in OPEN_STATES
+
+    @property
+    def told_state(self) -> str:
+        """Its state; one that isn't known in the engine's own words."""
+        told = self.detail if self.state is JobState.UNKNOWN else None
+        return f"{self.state}: {told}" if told else str(self.state)
 
     def spec(self) -> JobSpec:
         return JobSpec(

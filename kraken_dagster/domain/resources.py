@@ -115,8 +115,9 @@ def more_time(asked: str | None, limit: str | None) -> str | None:
 
 
 def elapsed_seconds(text: str) -> int | None:
-    """Seconds of `[D-]HH:MM:SS`; None for whatever else stands in that column."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text.strip(), re.ASCII)
+    """Whole seconds of `[[D-]HH:]MM:SS[.mmm]`; None for whatever else stands in that column."""
+    pattern = r"(?:(?:(\d+)-)?(\d+):)?([0-5]?\d):([0-5]\d)(?:\.\d+)?"
+    found = re.fullmatch(pattern, text.strip(), re.ASCII)
     if found is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())

@@ -60,12 +60,16 @@ _BLOCKED = frozenset(
         "ReqNodeNotAvail",
     }
 )
+# What a job is of which several states are told; whatever is not here has ended.
+_BEFORE = {
+    state: n for n, state in enumerate((JobState.RUNNING, JobState.WAITING, JobState.UNKNOWN))
+}
 _NONE = frozenset({"", "Unknown", "N/A", "None", "NONE", "None assigned", "(null)"})
 _LARGEST_SIGNAL = 64
 SQUEUE_FORMAT = ",".join(
     f"{name}:{width}|"
     for name, width in (
-        ("JobID", 24),
+        ("JobArrayID", 96),
         ("State", 24),
         ("exit_code", 12),
         ("Reason", 64),
@@ -74,15 +78,26 @@ SQUEUE_FORMAT = ",".join(
         ("NodeList", 128),
     )
 )
-SACCT_FORMAT = "JobIDRaw,State,ExitCode,Start,End,NodeList,MaxRSS"
+SACCT_FORMAT = "JobID,State,ExitCode,Start,End,NodeList,MaxRSS"
 
 
 def job_state(text: str) -> JobState:
-    """Slurm's state in our words; a `+` at its end says that Slurm has cut it off."""
+    """Slurm's state in our words; a `+` at its end says that Slurm has cut it off.
+
+    Of several words, as in `COMPLETED,COMPLETING`, one that is open counts before one that has
+    ended, and before that one that isn't known.
+    """
     word = next(iter(text.split()), "")
-    if not word.endswith("+"):
+    cut = word.endswith("+")
+    *words, last = re.split("[,+]", word.rstrip("+"))
+    meant = [*(_STATES.get(item, JobState.UNKNOWN) for item in words), _state_of(last, cut=cut)]
+    return min(meant, key=lambda state: _BEFORE.get(state, len(_BEFORE)))
+
+
+def _state_of(word: str, *, cut: bool) -> JobState:
+    if not cut:
         return _STATES.get(word, JobState.UNKNOWN)
-    meant = {state for name, state in _STATES.items() if name.startswith(word.rstrip("+"))}
+    meant = {state for name, state in _STATES.items() if name.startswith(word)}
     return meant.pop() if len(meant) == 1 else JobState.UNKNOWN
 
 
@@ -96,25 +111,60 @@ def is_job_id(text: str) -> bool:
     return re.fullmatch(r"\d{1,12}", text, re.ASCII) is not None
 
 
+def job_number(row_id: str) -> str | None:
+    """The id that sbatch gave, of a job, a task of an array (`7_1`, `7_[2-9]`), a part of a
+    heterogeneous job (`7+0`), or a job of a named cluster (`7;name`)."""
+    found = re.fullmatch(r"(\d{1,12})(?:[_+;].*)?", row_id, re.ASCII | re.DOTALL)
+    return None if found is None else found[1]
+
+
+def report_of(known: Mapping[str, JobReport], job_id: str) -> JobReport | None:
+    """What an answer says of a job as a whole; a site's own script may make it one of many tasks.
+
+    It is open as long as any of them is, and has succeeded if all of them have.
+    """
+    if job_id in known:
+        return known[job_id]
+    parts = [report for row_id, report in known.items() if job_number(row_id) == job_id]
+    if not parts:
+        return None
+    ended = [part for part in parts if part.ended]
+    for state in _BEFORE:
+        if open_ones := [part for part in parts if part.state is state]:
+            return open_ones[0]
+    worst = next((part for part in ended if part.state is not JobState.SUCCEEDED), ended[0])
+    ends = [part.ended_at for part in ended if part.ended_at is not None]
+    peaks = [part.peak_memory_bytes for part in ended if part.peak_memory_bytes is not None]
+    return replace(
+        worst, ended_at=max(ends, default=None), peak_memory_bytes=max(peaks, default=None)
+    )
+
+
 def submitted_id(reply: str) -> str:
     """The job's id in the answer of `sbatch --parsable`: `ID` or `ID;CLUSTER`.
 
-    A site's own login scripts may write before it; the last line counts.
+    What a site has put in place of sbatch may write around it, but no number on a line of its own,
+    unless sbatch names the cluster.
     """
-    lines = reply.strip().splitlines()
-    word = lines[-1].partition(";")[0].strip() if lines else ""
-    if not is_job_id(word):
+    lines = [line.strip() for line in reply.splitlines()]
+    words = [line for line in lines if re.fullmatch(r"\d{1,12}(;\S+)?", line, re.ASCII)]
+    words = [word for word in words if ";" in word] or words
+    found = {word.partition(";")[0] for word in words}
+    if len(found) != 1:
         raise ClusterReplyUnreadable(
-            "sbatch gave an answer without a job id",
-            expected="a number",
+            "sbatch gave an answer without a job id" if not found else "sbatch named several jobs",
+            expected="one line with a number, or with a number, `;` and the cluster's name",
             found=repr(reply[:500]),
             next_step="the cluster is asked for the job by its name.",
         )
-    return word
+    return found.pop()
 
 
 def parse_squeue(reply: str) -> dict[str, JobReport]:
-    """The jobs in the answer of squeue in `SQUEUE_FORMAT`, by id; times are read as UTC."""
+    """The jobs in the answer of squeue in `SQUEUE_FORMAT`, by id; times are read as UTC.
+
+    One in a state that isn't known is listed all the same, so it hasn't ended.
+    """
     found: dict[str, JobReport] = {}
     for job_id, state, status, reason, start, end, node in _rows(reply, "squeue", columns=7):
         number = _number(status)
@@ -124,7 +174,11 @@ def parse_squeue(reply: str) -> dict[str, JobReport]:
             report = replace(report, detail=reason if blocked else None, node=None)
         elif report.ended and reason not in _NONE:
             report = replace(report, detail=f"{state} ({reason})")
-        found[job_id] = report
+        elif report.state is JobState.UNKNOWN:
+            why = "" if reason in _NONE else f" ({reason})"
+            report = replace(report, detail=f"{state or 'no state'}{why}", listed=True)
+        if job_id not in found or found[job_id].ended:  # clusters may list it together
+            found[job_id] = report
     return found
 
 
@@ -150,7 +204,7 @@ def _rows(reply: str, program: str, *, columns: int) -> Iterator[list[str]]:
         cells = [cell.strip() for cell in line.split("|")]
         if len(cells) == columns + 1 and not cells[-1]:
             del cells[-1]  # squeue ends every column, sacct separates them
-        if len(cells) != columns or not is_job_id(cells[0].partition(".")[0].partition("_")[0]):
+        if len(cells) != columns or job_number(cells[0].partition(".")[0]) is None:
             raise ClusterReplyUnreadable(
                 f"The answer of {program} can't be read",
                 expected=f"{columns} columns, the first one a job id",
@@ -175,7 +229,8 @@ def _report(state: str, status: tuple[int, int], times: tuple[str, str], node: s
         node=None if node in _NONE else node,
     )
     if not report.ended:
-        return report
+        told = (state or "no state") if ours is JobState.UNKNOWN else None
+        return replace(report, detail=told)
     return replace(report, exit_code=exit_code, ended_at=_time(end), detail=state)
 
 

@@ -65,7 +65,7 @@ def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
         for job in jobs
         if not job.is_open
     ]
-    running = [f"{job.id} is {job.state}" for job in open_jobs(jobs)]
+    running = [f"{job.id} is {job.told_state}" for job in open_jobs(jobs)]
     return results, "; ".join(running)
 
 
@@ -93,7 +93,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         still_open = open_jobs(jobs)
         outcome = CollectOutcome(
             held.raw_file,
-            "; ".join(f"{job.id} is {job.state}" for job in still_open) or "no jobs",
+            "; ".join(f"{job.id} is {job.told_state}" for job in still_open) or "no jobs",
             figures={item.job.settings_name: item.figures for item in taken},
             provenance={
                 item.job.settings_name: item.provenance for item in taken if item.provenance
@@ -236,7 +236,7 @@ def _tell_progress(
     if raw_file.status is not Status.QUANTING:
         return outcome
     each = "; ".join(
-        f"[{job.settings_name}] {failures.get(job.settings_name, job.state)}"
+        f"[{job.settings_name}] {failures.get(job.settings_name, job.told_state)}"
         for job in outcome.jobs
     )
     if raw_file.status_details == short_details(each):

@@ -145,7 +145,7 @@ def _ask(world: World, name: str, now: datetime) -> None:
         if settled.state is JobState.WAITING and settled.detail:
             blocked.append(f"{job.id} ({job_id}) waits for {settled.detail}")
         if settled.state is JobState.UNKNOWN:
-            blocked.append(f"{job.id} ({job_id}): {settled.detail}")
+            blocked.append(f"{job.id} ({job_id}) is unknown: {settled.detail}")
         if _is_news(job, settled):
             world.store.jobs.report(job, settled, now=now)
     if time.monotonic() - began < _PATIENCE_S:
@@ -183,9 +183,10 @@ def _is_abandoned(world: World, job: QuantJob, raw_file: RawFile | None, now: da
 def _is_news(job: QuantJob, report: JobReport) -> bool:
     if (report.state, report.started_at) != (job.state, job.started_at):
         return True
-    if report.state is JobState.UNKNOWN:
-        return job.unknown_since is None
-    return report.state is JobState.WAITING and report.detail != job.detail
+    if report.state is JobState.UNKNOWN and report.is_missing == (job.unknown_since is None):
+        return True
+    told = report.state is JobState.WAITING or report.listed or report.accounted
+    return told and report.detail != job.detail
 
 
 def _states(world: World, name: str, asked: Mapping[str, QuantJob]) -> Mapping[str, JobReport]:
@@ -236,10 +237,16 @@ class _ExitCodes:
 
 def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) -> JobReport:
     """A job that the engine doesn't know is not done: what it left in its output folder decides,
-    and if it left nothing it counts as failed, but only after a grace."""
+    and if it left nothing it counts as failed, but only after a grace.
+
+    One that is listed is open, whatever its state may mean, and what is in its folder may be of a
+    run before. One that the accounting has as open stays so, but for what it left.
+    """
     if report.state is not JobState.UNKNOWN:
         return report
     report = replace(report, started_at=job.started_at, node=job.node)
+    if report.listed:
+        return report
     exit_code, trouble = left.of(job)
     if trouble is not None:
         return replace(report, detail=f"{report.detail}; its output can't be read: {trouble}")
@@ -247,7 +254,7 @@ def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) 
         state = JobState.FAILED if exit_code else JobState.SUCCEEDED
         detail = f"by the exit code in its output folder: {report.detail}"
         return replace(report, state=state, exit_code=exit_code, ended_at=now, detail=detail)
-    if now - (job.unknown_since or now) < _UNKNOWN_GRACE:
+    if report.accounted or now - (job.unknown_since or now) < _UNKNOWN_GRACE:
         return report
     detail = f"{report.detail}, for {_UNKNOWN_GRACE}, and it left no exit code in its output folder"
     return replace(report, state=JobState.FAILED, ended_at=now, detail=detail)

@@ -147,9 +147,7 @@ class QuantJobs:
             "node": report.node,
             "peak_memory_bytes": report.peak_memory_bytes,
             "detail": report.detail,
-            "unknown_since": (job.unknown_since or now)
-            if report.state is JobState.UNKNOWN
-            else None,
+            "unknown_since": (job.unknown_since or now) if report.is_missing else None,
         }
         if report.ended:
             changes["unaccounted"] = True
