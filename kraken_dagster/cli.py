@@ -11,7 +11,7 @@ import click
 
 from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
-from kraken_dagster import doctor_stand_in, reports, watching
+from kraken_dagster import doctor_stand_in, reports, site_files, watching
 from kraken_dagster.cli_common import (
     json_option,
     open_world,
@@ -51,6 +51,23 @@ main.add_command(restore)
 main.add_command(purge)
 main.add_command(rebuild)
 main.add_command(settings)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@told
+def init(folder: Path) -> None:
+    """Write a commented instruments.yaml, Dagster's files and a unit of systemd into FOLDER."""
+    for path in site_files.init(folder):
+        click.echo(f"wrote {printable(path)}")
+    config = printable(shlex.quote(str(folder / "instruments.yaml")))
+    click.echo("Next: put your instruments and folders into instruments.yaml; then")
+    for command, what in (
+        ("doctor", "what is wrong, and how to mend it"),
+        ("init-store --empty", "makes new, empty folders the backup store and the output"),
+        ("up", "starts Kraken"),
+    ):
+        click.echo(f"  kraken --config {config} {command}    # {what}")
 
 
 @main.command()

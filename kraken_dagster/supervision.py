@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,10 +25,10 @@ from kraken_dagster.clients.processes import accepts, die_with_parent, is_free
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError, KrakenError
+from kraken_dagster.site_files import beside, shipped
 from resources.store import SUPERVISED_URI_VARIABLE
 
 DAGSTER_HOME = "DAGSTER_HOME"
-_CHECKOUT = Path(__file__).resolve().parents[1]
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
 _TRIES = 10
@@ -75,7 +74,7 @@ class Supervisor:
         """Starts everything.
 
         Raises:
-            ConfigError: the port is taken, or a file of Dagster's is not there.
+            ConfigError: the port is taken.
             StoreUnavailable
         """
         if self.port is not None and not is_free(self.port):
@@ -87,7 +86,7 @@ class Supervisor:
         uri = self.config.mongodb.uri or self._start_server()
         connect(uri).prepare()
         prepare_dagster(self.home, self.config, self.config_path)
-        workspace = ["-w", str(_beside(self.config_path, "workspace.yaml"))]
+        workspace = ["-w", str(beside(self.config_path, "workspace.yaml", spare_folder=self.home))]
         programs = Path(sys.executable).parent
         daemon = [str(programs / "dagster-daemon"), "run", *workspace]
         self._children = [Child("daemon", daemon)]
@@ -199,7 +198,9 @@ def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None
     """
     home.mkdir(parents=True, exist_ok=True)
     if home.is_relative_to(config.home) or not (home / "dagster.yaml").exists():
-        shutil.copyfile(_beside(config_path, "dagster.yaml"), home / "dagster.yaml")
+        own = config_path.parent / "dagster.yaml"
+        text = own.read_text(encoding="utf-8") if own.exists() else shipped("dagster.yaml")
+        (home / "dagster.yaml").write_text(text, encoding="utf-8")
     # Dagster's databases are made here, before several programs do so at the same time.
     with open_dagster(home):
         pass
@@ -248,15 +249,3 @@ def run_until_stopped(supervisor: Supervisor) -> None:
 
 def say(text: str) -> None:
     print(f"kraken: {text}", flush=True)
-
-
-def _beside(config_path: Path, name: str) -> Path:
-    """A file of Dagster's beside instruments.yaml, else that of this checkout."""
-    for folder in (config_path.parent, _CHECKOUT):
-        if (folder / name).exists():
-            return folder / name
-    raise ConfigError(
-        f"There is no {name}",
-        file=config_path.parent,
-        next_step=f"put the {name} of the project's repository beside instruments.yaml.",
-    )
