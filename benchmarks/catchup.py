@@ -37,6 +37,7 @@ from kraken_dagster.steps.catchup import CatchupOptions, register_all
 from kraken_dagster.steps.outputs import planned_folder
 from kraken_dagster.steps.source import members_of
 from kraken_dagster.steps.world import World, utc_now
+from kraken_dagster_tests.helpers import mark_stores
 
 INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "sciex1": "sciex"}
 MEMBERS = {
@@ -167,6 +168,7 @@ def benchmark(home: Path, uri: str, count: int) -> None:
     for vendor in INSTRUMENTS.values():
         store.catalog.assign(FALLBACK_PROJECT, SEARCH, scope=vendor, now=utc_now())
     world = World(config=config, store=store, engines={})
+    mark_stores(world)
     raw = home / "raw"
     raw.write_bytes(b"raw" * 1000)
     standin.main([str(raw), str(home / "result")])

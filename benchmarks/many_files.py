@@ -19,6 +19,7 @@ from kraken_dagster.domain.raw_file import (
     Status,
 )
 from kraken_dagster.steps.world import World
+from kraken_dagster_tests.helpers import mark_stores
 
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 INSTRUMENT = "thermo1"
@@ -49,7 +50,9 @@ def make_world(folder: Path, uri: str, **defaults: Any) -> World:
     )
     store = connect(uri)
     store.prepare()
-    return World(config=config, store=store, engines={})
+    world = World(config=config, store=store, engines={})
+    mark_stores(world)
+    return world
 
 
 def fill(uri: str, files: int, *, begin: int = 0) -> None:

@@ -23,6 +23,7 @@ from kraken_dagster.domain.quant import JobSpec, JobState, QuantJob
 from kraken_dagster.domain.resources import Resources
 from kraken_dagster.steps.poll import poll
 from kraken_dagster.steps.world import World, utc_now
+from kraken_dagster_tests.helpers import mark_stores
 from kraken_dagster_tests.slurm_cluster import DEFAULT_BASE, Cluster, cluster_in
 
 SUBMISSIONS, TURNS = 10, 5
@@ -92,7 +93,9 @@ def a_world(cluster: Cluster, slurm: Slurm, uri: str, folder: Path) -> World:
     )
     store = connect(f"{uri}benchmark_slurm")
     store.prepare()
-    return World(config=config, store=store, engines={"cluster": slurm})
+    world = World(config=config, store=store, engines={"cluster": slurm})
+    mark_stores(world)
+    return world
 
 
 def open_jobs(world: World, submitter: Submitter, count: int) -> None:

@@ -24,6 +24,7 @@ from kraken_dagster.cli_project import project
 from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
+from kraken_dagster.cli_store import init_store
 from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
@@ -51,6 +52,7 @@ main.add_command(restore)
 main.add_command(purge)
 main.add_command(rebuild)
 main.add_command(settings)
+main.add_command(init_store)
 
 
 @main.command()

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError
 from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
 from kraken_dagster.domain.settings import Settings
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes
+from kraken_dagster.steps.init_store import mark
 from kraken_dagster.steps.world import World, utc_now
 from kraken_dagster.supervision import Supervisor, run_until_stopped, say
 from resources.store import StoreResource
@@ -54,6 +56,7 @@ class Demo:
     home: Path
     files: int = 4
     speed: float = 400.0
+    made: list[Role] = field(default_factory=list)  # the stores that this demo has made
 
     @property
     def config_path(self) -> Path:
@@ -103,6 +106,7 @@ class Demo:
 
     def _set_up(self) -> KrakenConfig:
         self._refuse_anything_else()
+        self.made = [role for role in Role if not (self.home / role).exists()]
         for name in _ROOTS:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         for name in INSTRUMENTS:
@@ -147,7 +151,12 @@ class Demo:
             for scope in scopes:
                 catalog.assign(DEMO_PROJECT, settings, scope=scope, now=now)
         engines = make_engines(config.engines, config.home)
-        return World(config=config, store=store, engines=engines)
+        world = World(config=config, store=store, engines=engines)
+        for role in Role:
+            root = self.home / role
+            if role in self.made or not (os.path.ismount(root) or any(root.iterdir())):
+                mark(world, role, by="kraken demo")
+        return world
 
     def _expected(self, start: datetime) -> dict[str, list[ExpectedFile]]:
         laboratory = Laboratory(

@@ -9,20 +9,24 @@ from functools import partial
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.roots import away, read_marker
 from kraken_dagster.clients.slurm import Slurm
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
-from kraken_dagster.domain.errors import FolderError, KrakenError, OwnFunctionError
+from kraken_dagster.domain.errors import FolderError, KrakenError, OwnFunctionError, StoreAway
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
+from kraken_dagster.domain.stores import MARKER_NAME, Role
 from kraken_dagster.domain.vendors import safe_relative
 from kraken_dagster.metrics.own_function import load
 from kraken_dagster.steps.inputs import located
+from kraken_dagster.steps.stores import require
 from kraken_dagster.steps.world import World
 
 _TIMEOUT_S = 20.0
 _MOST_SKEW_S = 5.0
+_STORES = frozenset(role.value for role in Role)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Findi
     findings = [*_configuration(config), *_roots(config), *_metrics(config)]
     try:
         world = make_world()
+        findings = [_known(world, item) for item in findings]
         findings.extend(_mongodb(config, world))
         findings.extend(_settings(config, world))
         findings.extend(_engines(config, world))
@@ -70,8 +75,21 @@ def _roots(config: KrakenConfig) -> Iterator[Finding]:
         yield _writable(name, path)
 
 
+def _known(world: World, finding: Finding) -> Finding:
+    """What is well with a root only if its marker is recorded in this MongoDB."""
+    if finding.level != "ok" or finding.what not in _STORES:
+        return finding
+    try:
+        require(world, Role(finding.what), timeout_s=_TIMEOUT_S)
+    except StoreAway as error:
+        return Finding("error", finding.what, str(error))
+    return finding
+
+
 def _writable(name: str, path: Path) -> Finding:
     def probe() -> str:
+        if name in _STORES and Role(name) not in read_marker(path):
+            raise away(path, Role(name), f"no {MARKER_NAME} in it")
         with tempfile.NamedTemporaryFile(dir=path, prefix=".kraken-doctor-") as file:
             file.write(b"kraken")
             file.flush()
@@ -80,6 +98,8 @@ def _writable(name: str, path: Path) -> Finding:
 
     try:
         return Finding("ok", name, bounded(probe, timeout_s=_TIMEOUT_S, what=path))
+    except StoreAway as error:
+        return Finding("error", name, str(error))
     except (OSError, KrakenError) as error:
         advice = "mount it (or create the folder), or give Kraken's user the right to write there"
         return Finding("error", name, f"{path}: {error}; {advice}")

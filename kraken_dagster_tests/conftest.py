@@ -22,6 +22,7 @@ from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.steps.world import World
+from kraken_dagster_tests.helpers import mark_stores
 from kraken_dagster_tests.postgres import postgres, postgres_instance
 from kraken_dagster_tests.rebuilding import new_instance
 from kraken_dagster_tests.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
@@ -129,7 +130,9 @@ def config(tmp_path: Path, mongodb_uri: str) -> KrakenConfig:
 def make_world(store: Store, clock: Clock, tmp_path: Path) -> Callable[[KrakenConfig], World]:
     def make(config: KrakenConfig) -> World:
         engines = make_engines(config.engines, tmp_path)
-        return World(config=config, store=store, engines=engines, now=clock)
+        world = World(config=config, store=store, engines=engines, now=clock)
+        mark_stores(world)
+        return world
 
     return make
 

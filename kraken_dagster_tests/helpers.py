@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,10 @@ from typing import Any
 
 import yaml
 
+from kraken_dagster.clients.config_file import load_config
+from kraken_dagster.clients.roots import read_marker
 from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.quant import JobState, QuantJob
 from kraken_dagster.domain.raw_file import (
     InstrumentFileStatus,
@@ -22,13 +25,16 @@ from kraken_dagster.domain.raw_file import (
     RawFile,
     Status,
 )
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.collect import collect
+from kraken_dagster.steps.init_store import mark
 from kraken_dagster.steps.look import Look, due_for_backup, look_at
 from kraken_dagster.steps.poll import poll
 from kraken_dagster.steps.quant import submit_jobs
+from kraken_dagster.steps.stores import root_of
 from kraken_dagster.steps.world import World
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -92,6 +98,17 @@ def job(name: str = "job-1", **fields: Any) -> QuantJob:
         "created_at": NOW,
     }
     return QuantJob(**{**standard, **fields})
+
+
+def mark_stores(world: World) -> None:
+    """Initialises the stores whose folders are there; one that has a marker is adopted."""
+    for role in Role:
+        root = root_of(world, role)
+        if not root.is_dir():
+            continue
+        found = read_marker(root).get(role)
+        if found is None or found not in world.store.markers.ids(role):
+            mark(world, role, found, by="a test")
 
 
 def acquire(world: World, instrument_id: str, name: str, **changes: Any) -> None:
@@ -231,7 +248,16 @@ def write_config(folder: Path, uri: str, **changes: Any) -> Path:
     }
     path = folder / "instruments.yaml"
     path.write_text(yaml.safe_dump({**config, **changes}, sort_keys=False))
+    mark_stores_of(path)
     return path
+
+
+def mark_stores_of(path: Path) -> None:
+    """The same, of a configuration file whose MongoDB runs; of another one nothing is marked."""
+    config = load_config(path, environment=dict(os.environ))
+    if config.mongodb.uri:
+        with closing(connect(config.mongodb.uri)) as store, suppress(StoreUnavailable):
+            mark_stores(World(config=config, store=store, engines={}))
 
 
 def wait_until(

@@ -27,10 +27,12 @@ from kraken_dagster.clients.processes import free_port
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.errors import StoreUnavailable, UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Status
+from kraken_dagster.domain.stores import MARKER_NAME
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
+from kraken_dagster.steps.world import World
 from kraken_dagster_tests.dagster_bench import install_search
-from kraken_dagster_tests.helpers import wait_until
+from kraken_dagster_tests.helpers import mark_stores, wait_until
 
 INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "share1": "thermo"}
 KRAKEN = str(Path(sys.executable).with_name("kraken"))
@@ -135,7 +137,9 @@ class Lab:
             )
         what = "every instrument is looked at"
         wait_until(lambda: self._looked_at_since(began), what, timeout_s=PATIENCE_S)
-        install_search(load_config(self.config_path, environment={}), self.store)
+        config = load_config(self.config_path, environment={})
+        mark_stores(World(config=config, store=self.store, engines={}))
+        install_search(config, self.store)
 
     def stop(self) -> int:
         """Ends Kraken as Ctrl-C does; its exit code."""
@@ -352,7 +356,7 @@ class Lab:
         found = sorted(
             (str(Path(*path.relative_to(self.backup).parts[2:])), _sha256(path))
             for path in self.backup.rglob("*")
-            if path.is_file() and path not in manifests
+            if path.is_file() and path not in manifests and path.name != MARKER_NAME
         )
         if found != sorted(expected.items()):
             yield f"the backup holds {found}, expected {sorted(expected.items())}"

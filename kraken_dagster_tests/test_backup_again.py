@@ -4,6 +4,7 @@ import pytest
 
 from kraken_dagster.domain.errors import BackupDamaged, DigestMismatch, UnknownRawFile
 from kraken_dagster.domain.raw_file import Status
+from kraken_dagster.domain.stores import MARKER_NAME
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.proof import BackupOutcome
 from kraken_dagster_tests.helpers import Bench, backed_up, finish, md5sum
@@ -111,7 +112,7 @@ def test_nothing_is_copied_while_the_acquisition_goes_on(world, by_hand):
     outcome = again(world, by_hand=by_hand)
     assert not outcome.done
     assert "the acquisition is not over yet" in outcome.reason
-    assert list(world.config.locations.backup.path.iterdir()) == []
+    assert [it.name for it in world.config.locations.backup.path.iterdir()] == [MARKER_NAME]
 
 
 @pytest.mark.parametrize("by_hand", [True, False])

@@ -15,6 +15,7 @@ from kraken_dagster.domain.errors import (
     UnsafePath,
 )
 from kraken_dagster.domain.raw_file import Status
+from kraken_dagster.domain.stores import MARKER_NAME
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.look import due_for_backup
 from kraken_dagster.steps.proof import BackupOutcome
@@ -173,7 +174,7 @@ def test_a_file_that_the_instrument_renamed_is_not_copied_and_has_failed(world, 
         "File got renamed: x_CORRUPTED.raw",
     )
     assert (raw_file.backup_status, raw_file.instrument_file_status) == ("skipped", "renamed")
-    assert list(world.config.locations.backup.path.iterdir()) == []
+    assert [it.name for it in world.config.locations.backup.path.iterdir()] == [MARKER_NAME]
 
 
 def test_a_folder_without_any_file_is_not_copied_and_has_failed(world):

@@ -1,12 +1,13 @@
 """What a backup refuses rather than guess: stores that are away, others' folders, doubtful ends."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from kraken_dagster.clients.copying import CopyPlan, copy_members
 from kraken_dagster.clients.manifest import write_manifest
-from kraken_dagster.domain.errors import BackupConflict, BackupUnwritable, Lasting, Unexpected
+from kraken_dagster.domain.errors import BackupConflict, Lasting, StoreAway, Unexpected
 from kraken_dagster.domain.raw_file import FileFact, Status, Step
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.leases import holding
@@ -24,12 +25,12 @@ def test_a_backup_store_that_is_not_mounted_is_never_made_up(world):
     acquire(world, "thermo1", "x.raw")
     finish(world, "thermo1")
     root = world.config.locations.backup.path
-    root.rmdir()
-    with pytest.raises(BackupUnwritable, match="mount it"):
+    root.rename(root.with_name("unmounted"))
+    with pytest.raises(StoreAway, match="mount it"):
         ask(world, "x.raw")
     assert not root.exists()
-    assert world.store.raw_files.get("x.raw").retry_at is not None
-    root.mkdir()
+    assert world.store.raw_files.get("x.raw").status is Status.MONITORING_DONE
+    root.with_name("unmounted").rename(root)
     assert ask(world, "x.raw").raw_file.status is Status.COPYING_DONE
 
 
@@ -38,8 +39,8 @@ def test_an_output_that_is_not_mounted_is_never_made_up(world):
 
     backed_up(world, "bruker1", "x.d")
     root = world.config.locations.output.path
-    root.rmdir()
-    with pytest.raises(BackupUnwritable):
+    shutil.rmtree(root)
+    with pytest.raises(StoreAway):
         tick(world)
     assert not root.exists()
 

@@ -1,6 +1,7 @@
 """`kraken doctor` on things that are really wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -11,11 +12,13 @@ import click.testing
 import pymongo
 import pytest
 
+from kraken_dagster import doctor
 from kraken_dagster.cli import main
 from kraken_dagster.clients.processes import free_port
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.domain.settings import Settings
+from kraken_dagster.domain.stores import MARKER_NAME
 from kraken_dagster_tests.helpers import write_config
 
 Findings = dict[str, tuple[str, str]]
@@ -74,7 +77,7 @@ def test_an_instruments_folder_that_is_missing_is_found_and_the_other_one_is_fin
 
 @pytest.mark.parametrize("name", ["backup", "output"])
 def test_a_root_that_can_not_be_written_is_found(path, tmp_path, name):
-    (tmp_path / name).rmdir()
+    shutil.rmtree(tmp_path / name)
     (tmp_path / name).write_text("a file where the folder should be")
     code, found = examine(path)
     assert code == 1
@@ -84,8 +87,23 @@ def test_a_root_that_can_not_be_written_is_found(path, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["backup", "output"])
+@pytest.mark.parametrize("marker", [None, "kraken-store 1 {} 0123456789abcdef\n"])
+def test_a_root_that_is_not_this_kraken_s_store_is_never_said_to_be_well(
+    path, tmp_path, name, marker
+):
+    (tmp_path / name / MARKER_NAME).unlink()
+    if marker is not None:
+        (tmp_path / name / MARKER_NAME).write_text(marker.format(name))
+    code, found = examine(path)
+    assert code == 1
+    level, words = found[name]
+    assert (level, f"kraken init-store {name}" in words) == ("error", True)
+    assert doctor._writable(name, tmp_path / name).level == ("error" if marker is None else "ok")
+
+
+@pytest.mark.parametrize("name", ["backup", "output"])
 def test_a_root_that_is_not_mounted_is_found_and_not_created(path, tmp_path, name):
-    (tmp_path / name).rmdir()
+    shutil.rmtree(tmp_path / name)
     code, found = examine(path)
     assert code == 1
     level, words = found[name]
@@ -95,7 +113,7 @@ def test_a_root_that_is_not_mounted_is_found_and_not_created(path, tmp_path, nam
 
 def test_doctor_leaves_nothing_behind_where_it_tried_to_write(path, tmp_path):
     examine(path)
-    assert list((tmp_path / "backup").iterdir()) == []
+    assert [it.name for it in (tmp_path / "backup").iterdir()] == [MARKER_NAME]
 
 
 @pytest.fixture
@@ -167,7 +185,7 @@ def test_settings_that_nobody_assigned_are_told(path, mongodb_uri):
 
 def test_a_mongodb_that_is_away_is_found_after_what_can_be_found_without_it(tmp_path):
     path = write_config(tmp_path, f"mongodb://127.0.0.1:{free_port()}/")
-    (tmp_path / "backup").rmdir()
+    shutil.rmtree(tmp_path / "backup")
     code, found = examine(path)
     assert code == 1
     assert found["backup"][0] == "error"
@@ -186,6 +204,8 @@ def test_a_broken_configuration_is_told(path):
 def test_the_installed_command_warns_of_several_instruments_on_the_embedded_server(tmp_path):
     path = write_config(tmp_path, "", home=str(tmp_path / "home"))
     kraken = Path(sys.executable).with_name("kraken")
+    made = [kraken, "--config", path, "init-store", "--empty"]
+    subprocess.run(made, capture_output=True, text=True, check=True)
     command = [kraken, "--config", path, "doctor", "--json"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0

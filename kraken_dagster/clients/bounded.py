@@ -11,6 +11,22 @@ from typing import TypeVar
 from kraken_dagster.domain.errors import CopyStalled
 
 T = TypeVar("T")
+_left: set[threading.Thread] = set()
+_lock = threading.Lock()
+
+
+def leave_behind(thread: threading.Thread) -> None:
+    """Keeps in mind a thread that hangs, and that nobody waits for any more."""
+    if thread.is_alive():
+        with _lock:
+            _left.add(thread)
+
+
+def anybody_left() -> bool:
+    """Whether a thread that was left behind still lives, and may go on at any moment."""
+    with _lock:
+        _left.intersection_update([thread for thread in _left if thread.is_alive()])
+        return bool(_left)
 
 
 def bounded(function: Callable[[], T], *, timeout_s: float, what: object) -> T:
@@ -38,16 +54,19 @@ def beating(function: Callable[[Callable[[int], None]], T], *, stall_s: float, w
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(max(0.01, beaten[0] + stall_s - time.monotonic()))
-        if thread.is_alive() and time.monotonic() - beaten[0] >= stall_s:
-            raise CopyStalled(
-                "A share or the backup store gives no answer",
-                file=what,
-                expected=f"an answer within {stall_s:.0f} s",
-                next_step="check the mounts of the instrument and the backup; tried again by "
-                "itself.",
-            )
+    try:
+        while thread.is_alive():
+            thread.join(max(0.01, beaten[0] + stall_s - time.monotonic()))
+            if thread.is_alive() and time.monotonic() - beaten[0] >= stall_s:
+                raise CopyStalled(
+                    "A share or the backup store gives no answer",
+                    file=what,
+                    expected=f"an answer within {stall_s:.0f} s",
+                    next_step="check the mounts of the instrument and the backup; tried again by "
+                    "itself.",
+                )
+    finally:
+        leave_behind(thread)
     if errors:
         raise errors[0]
     return answers[0]

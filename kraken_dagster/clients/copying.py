@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.bounded import bounded, leave_behind
 from kraken_dagster.clients.files import (
     PART_PREFIX,
     Progress,
@@ -246,6 +246,7 @@ class _Copier:
         deadline = time.monotonic() + min(_WIND_UP_S, self.plan.stall_s)
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
+            leave_behind(worker)
 
     def _goes_on(self) -> bool:
         return not self.stop.is_set()

@@ -7,10 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from kraken_dagster.clients.handles import Folder, one_name
+
 
 @contextmanager
 def opened_below(folder: Path, path: Path) -> Iterator[BinaryIO]:
     """A plain file below the folder, which no link may lead out of.
+
+    It is opened step by step from the folder, which may be reached through an open root: a link is
+    resolved to tell where it leads, and what is opened is what stands there in that very folder.
 
     Raises:
         FileNotFoundError: there is none such.
@@ -18,11 +23,14 @@ def opened_below(folder: Path, path: Path) -> Iterator[BinaryIO]:
     """
     base = os.path.realpath(folder)
     plain = path.parent == folder and not path.is_symlink()
-    real = os.path.join(base, path.name) if plain else os.path.realpath(path)
-    if not Path(real).is_relative_to(base):
+    real = Path(base, path.name) if plain else Path(os.path.realpath(path))
+    if not real.is_relative_to(base) or real == Path(base):
         raise FileNotFoundError(path)
+    parent = real.parent.relative_to(base).as_posix()
     # a pipe without a writer would block
-    handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with Folder.open(folder) as root, root.below("" if parent == "." else parent) as opened:
+        handle = os.open(one_name(real.name), flags, dir_fd=opened.handle)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise FileNotFoundError(path)

@@ -15,6 +15,7 @@ The tree:
         StatusConflict          a status was changed by somebody else meanwhile
         LeaseHeld               another run works on the file
         LeaseLost               this run's lease was taken over; it must stop
+      InitRefused               a folder is not made known as a store: it may be another
       NameError_
         WrongExtension          also a ValueError: not a name of this vendor
         UnsafePath              a path that would lead out of its root
@@ -27,6 +28,8 @@ The tree:
         CopyStalled             no byte moved for too long                        (transient)
         BackupFull              no space left on the backup store                 (transient)
         BackupUnwritable        the backup store refuses                          (transient)
+          StoreAway             the backup or output store is not there, or not known: (transient)
+                                nothing changes, everything waits
         BackupConflict          something else stands under that name             (transient)
         FileSystemLimit         a file system can't hold it: its size, its name
         DigestMismatch          what was read back is not what was written
@@ -93,6 +96,7 @@ class KrakenError(Exception):
         next_step: str | None = None,
     ) -> None:
         self.what = what
+        file = getattr(file, "shown", file)  # a path through an open root is for this process only
         # A name that is no UTF-8 could be shown and kept nowhere.
         self.file = None if file is None else str(file).encode("utf-8", "backslashreplace").decode()
         self.expected = None if expected is None else str(expected)
@@ -167,6 +171,10 @@ class LeaseLost(StoreError):
     pass
 
 
+class InitRefused(KrakenError):
+    pass
+
+
 class NameError_(KrakenError):
     """A name from a disk or a database that can't be used as it is."""
 
@@ -221,6 +229,10 @@ class BackupFull(FileError):
 
 class BackupUnwritable(FileError):
     transient = True
+
+
+class StoreAway(BackupUnwritable):
+    pass
 
 
 class BackupConflict(FileError):

@@ -248,6 +248,7 @@ class RawFile(BaseModel):
     quant_settings: list[DecidedSettings] = Field(default_factory=list)
     history: list[dict[str, Any]] = Field(default_factory=list)
     backed_up_at: AwareDatetime | None = None
+    backup_store: str | None = None  # the id of the store that holds its backup
     verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
     gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it

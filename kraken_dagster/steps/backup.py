@@ -9,7 +9,8 @@ from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.copying import CopyPlan, CopyResult, copy_members
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.clients.manifest import write_manifest
-from kraken_dagster.clients.reading import exists, require_root
+from kraken_dagster.clients.reading import exists
+from kraken_dagster.clients.roots import OpenRoot, shown
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import DigestMismatch
@@ -31,6 +32,7 @@ from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, verify
 from kraken_dagster.steps.source import members_of, refuse_grown, source_of
+from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.world import World
 
 
@@ -160,9 +162,25 @@ def _make(
     options: BackupOptions,
     on_progress: Callable[[Progress], None],
 ) -> BackupOutcome:
+    """Nothing changes where the store is away; what has begun goes on from there once it is back.
+
+    Raises:
+        StoreAway
+    """
+    with opened_backup(world, held.raw_file.model_copy(update={"backup_store": None})) as root:
+        return _make_in(world, held, run_id, options, on_progress, root=root)
+
+
+def _make_in(
+    world: World,
+    held: Held,
+    run_id: str,
+    options: BackupOptions,
+    on_progress: Callable[[Progress], None],
+    *,
+    root: OpenRoot,
+) -> BackupOutcome:
     instrument = world.instrument(held.raw_file.instrument_id)
-    root = world.config.locations.backup.path
-    bounded(lambda: require_root(root), timeout_s=instrument.copy_stall_s, what=root)
     raw_file = world.store.raw_files.transition(
         held.raw_file,
         Status.COPYING,
@@ -182,7 +200,7 @@ def _make(
         problem = ";".join(raw_file.acquisition.get("errors", ())) or "No files found."
         return _nothing_to_copy(world, held, run_id, problem, InstrumentFileStatus.INITIAL)
     refuse_grown(world, held, found, run_id)
-    plan = _plan(world, raw_file, instrument, found, options)
+    plan = _plan(world, raw_file, instrument, found, options, root=root.path)
     result = copy_members(
         plan, list_members=members, still_ours=held.still_ours, on_progress=on_progress
     )
@@ -192,7 +210,8 @@ def _make(
         timeout_s=instrument.copy_stall_s,
         what=plan.target_folder,
     )
-    return _record_done(world, held, run_id, result, manifest)
+    require_unchanged(root)
+    return _record_done(world, held, run_id, result, manifest, root=root)
 
 
 def _plan(
@@ -201,11 +220,13 @@ def _plan(
     instrument: InstrumentEntry,
     members: list[str],
     options: BackupOptions,
+    *,
+    root: Path,
 ) -> CopyPlan:
     source_folder, name = source_of(world, raw_file)
     return CopyPlan(
         source_folder=source_folder,
-        target_folder=world.backup_folder(raw_file),
+        target_folder=world.backup_folder(raw_file, root),
         members=backup_mapping(instrument.type, raw_file.id, name, members),
         target_top=raw_file.id,
         is_folder=world.rules(raw_file.instrument_id).is_folder,
@@ -248,13 +269,21 @@ class _RecordedDigestDiffers(DigestMismatch):
 
 
 def _record_done(
-    world: World, held: Held, run_id: str, result: CopyResult, manifest: Path
+    world: World,
+    held: Held,
+    run_id: str,
+    result: CopyResult,
+    manifest: Path,
+    *,
+    root: OpenRoot,
 ) -> BackupOutcome:
     raw_file = held.raw_file
     size = sum(fact.size or 0 for fact in result.facts.values())
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     facts = bounded(
-        lambda: instrument_facts(world, raw_file, result), timeout_s=stall_s, what=raw_file.id
+        lambda: instrument_facts(world, raw_file, result, root.path),
+        timeout_s=stall_s,
+        what=raw_file.id,
     )
     verb = "copied and verified" if result.copied else "was there already, and proven identical"
     after = world.store.raw_files.transition(
@@ -267,6 +296,7 @@ def _record_done(
         fields={
             "backup_status": BackupStatus.COPYING_DONE,
             "backup_base_path": world.backup_base_path(raw_file),
+            "backup_store": root.store_id,
             "file_info": {name: fact.to_record() for name, fact in result.facts.items()},
             "size": size,
             "backed_up_at": world.now(),
@@ -283,8 +313,8 @@ def _record_done(
         copied_bytes=result.copied_bytes,
         proven=result.proven,
         seconds=result.seconds,
-        manifest=manifest,
-        set_aside=result.set_aside,
+        manifest=shown(manifest),
+        set_aside=tuple(map(shown, result.set_aside)),
         instrument_facts=facts,
     )
 

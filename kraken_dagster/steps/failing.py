@@ -8,6 +8,7 @@ from kraken_dagster.domain.error_kinds import kind_of
 from kraken_dagster.domain.errors import (
     KrakenError,
     Lasting,
+    StoreAway,
     StoreError,
     StoreRefused,
     Unexpected,
@@ -37,8 +38,9 @@ def failure_recorded(
 ) -> Iterator[None]:
     """Whatever goes wrong in the block is in MongoDB before it goes on its way.
 
-    But for what is MongoDB's or another run's own trouble: StoreError. What MongoDB refuses to
-    hold is the file's, and MongoDB may well hold that.
+    But for what is MongoDB's or another run's own trouble: StoreError; and a store that is away,
+    which says nothing of the file, and which the file waits for as it is: StoreAway. What MongoDB
+    refuses to hold is the file's, and MongoDB may well hold that.
     """
     try:
         yield
@@ -46,7 +48,7 @@ def failure_recorded(
         with suppress(StoreError):
             record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
         raise
-    except StoreError:
+    except (StoreError, StoreAway):
         raise
     except KrakenError as error:
         record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kraken_dagster.clients.files import set_aside
 from kraken_dagster.clients.job_script import EXIT_CODE_FILE, JOB_ID_FILE
-from kraken_dagster.clients.reading import exists, require_root
+from kraken_dagster.clients.reading import exists
 from kraken_dagster.clients.result_files import read_text
 from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.config import Location, OutputExistsMode
@@ -16,8 +16,10 @@ from kraken_dagster.domain.quant import QuantJob, next_run_folder
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.domain.vendors import Vendor, safe_relative
 from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
 _LOG_BYTES = 4 * 1024 * 1024
@@ -53,9 +55,21 @@ def output_folder(
 
     Raises:
         OutputExists: a result is there, and the mode says nothing that helps.
+        StoreAway: what stands there is not known.
     """
-    root = world.config.locations.output.path
-    require_root(root)
+    with opened(world, Role.OUTPUT) as root:
+        return _output_folder(world, raw_file, settings, engine, mode, root=root.path)
+
+
+def _output_folder(
+    world: World,
+    raw_file: RawFile,
+    settings: Settings,
+    engine: str,
+    mode: OutputExistsMode,
+    *,
+    root: Path,
+) -> OutputFolder:
     base = planned_folder(raw_file, settings)
     folder = root / base
     if not exists(folder) or (folder.is_dir() and not any(folder.iterdir())):

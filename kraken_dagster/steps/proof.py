@@ -12,6 +12,7 @@ from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 from kraken_dagster.domain.tdf import TDF_NAME
+from kraken_dagster.steps.stores import opened_backup
 from kraken_dagster.steps.world import World
 
 _BRUKER_FACTS = (
@@ -49,29 +50,28 @@ def verify(world: World, raw_file: RawFile) -> BackupOutcome:
     """Reads the whole backup again and compares it with what MongoDB has recorded.
 
     Raises:
-        NotRecorded, BackupDamaged
+        NotRecorded, BackupDamaged, StoreAway
     """
     if not raw_file.file_info:
         raise NotRecorded("MongoDB has no digests of this backup", file=raw_file.id)
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    folder = world.backup_folder(raw_file)
     top = raw_file.id if world.rules(raw_file.instrument_id).is_folder else None
+    with opened_backup(world, raw_file) as root:
+        folder = world.backup_folder(raw_file, root.path)
 
-    def read(beat: Callable[[int], None]) -> dict[str, FileFact]:
-        facts = read_all(folder, raw_file.file_info, on_bytes=beat)
-        protect_backup(folder, raw_file.file_info, top)
-        return facts
+        def read(beat: Callable[[int], None]) -> dict[str, FileFact]:
+            facts = read_all(folder, raw_file.file_info, on_bytes=beat)
+            protect_backup(folder, raw_file.file_info, top)
+            return facts
 
-    found = beating(
-        read,
-        stall_s=stall_s,
-        what=folder / raw_file.id,
-    )
+        found = beating(read, stall_s=stall_s, what=folder / raw_file.id)
     world.store.retention.proven(raw_file, now=world.now())
     return BackupOutcome(raw_file, True, "verified again", found, proven=len(found))
 
 
-def instrument_facts(world: World, raw_file: RawFile, result: CopyResult) -> dict[str, str]:
+def instrument_facts(
+    world: World, raw_file: RawFile, result: CopyResult, root: Path
+) -> dict[str, str]:
     """What Bruker's software says of the file, `ClosedProperly` first of all.
 
     Read from the backup, so that the source is read once only. A damaged analysis.tdf is recorded
@@ -80,7 +80,7 @@ def instrument_facts(world: World, raw_file: RawFile, result: CopyResult) -> dic
     if f"{raw_file.id}/{TDF_NAME}" not in result.facts:
         return {}
     try:
-        said = read_bruker_metadata(world.backup_folder(raw_file) / raw_file.id)
+        said = read_bruker_metadata(world.backup_folder(raw_file, root) / raw_file.id)
     except FileFormatError as error:
         return {"ClosedProperly": "unknown", "analysis.tdf": str(error)}
     return {name: said[name] for name in _BRUKER_FACTS if name in said}

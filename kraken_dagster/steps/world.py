@@ -69,9 +69,12 @@ class World:
     def rules(self, instrument_id: str) -> VendorRules:
         return RULES[self.instrument(instrument_id).type]
 
-    def backup_folder(self, raw_file: RawFile) -> Path:
-        """The folder here that holds the raw file's backup under its id."""
-        return self.config.locations.backup.path / self._backup_place(raw_file)
+    def backup_folder(self, raw_file: RawFile, root: Path | None = None) -> Path:
+        """The folder here that holds the raw file's backup under its id.
+
+        `root` is that of the open store, through which it is to be read and written.
+        """
+        return (root or self.config.locations.backup.path) / self._backup_place(raw_file)
 
     def backup_base_path(self, raw_file: RawFile) -> str:
         """The same folder as the cluster sees it."""
@@ -99,6 +102,6 @@ class World:
         locations = self.config.locations
         return (locations.settings or locations.output).path / safe_relative(settings.name)
 
-    def result_folder(self, job: QuantJob) -> Path:
-        """The job's output folder as it is seen here."""
-        return self.config.locations.output.path / safe_relative(job.relative_output_path)
+    def result_folder(self, job: QuantJob, root: Path | None = None) -> Path:
+        """The job's output folder as it is seen here; `root` is that of the open output."""
+        return (root or self.config.locations.output.path) / safe_relative(job.relative_output_path)

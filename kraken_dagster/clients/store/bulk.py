@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
-from pymongo import DESCENDING
+from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 
 from kraken_dagster.clients.store.raw_files import parse
 from kraken_dagster.clients.store.translation import translated
-from kraken_dagster.domain.quant import QuantJob
-from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile
+from kraken_dagster.domain.processing import output_path
+from kraken_dagster.domain.quant import JobState, QuantJob
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Status
+from kraken_dagster.domain.vendors import safe_relative
 
 PAGE = 100  # `$in` over more values costs the embedded server more than it saves
 _PUT_ASIDE = (
@@ -45,6 +48,45 @@ class Bulk:
             )
             for status in _PUT_ASIDE
         )
+
+    def some_backups(self, count: int) -> list[RawFile]:
+        """Some files with a recorded backup, half of them the oldest and half the newest."""
+        found: dict[str, RawFile] = {}
+        query: Document = {"file_info": {"$nin": [None, {}]}}
+        for order in (ASCENDING, DESCENDING):
+            newest = self._raw_files.find(query, {"history": 0}).sort("created_at", order)
+            for item in map(parse, newest.limit(count)):
+                if item.is_backed_up and item.file_info and len(found) < count:
+                    found[item.id] = item
+                if len(found) >= (count // 2 if order == ASCENDING else count):
+                    break
+        return list(found.values())
+
+    def some_results(self, count: int) -> list[PurePosixPath]:
+        """The folders of some results, relative to the output, the newest; also where
+        AlphaKraken has made them."""
+        jobs = self._jobs.find({"state": JobState.SUCCEEDED}, {"relative_output_path": 1})
+        found = [
+            str(item.get("relative_output_path"))
+            for item in jobs.sort("created_at", DESCENDING).limit(count)
+        ]
+        if not found:
+            done = self._raw_files.find({"status": Status.DONE}, {"history": 0})
+            found = [
+                output_path(
+                    item.id,
+                    project_id=item.project_id,
+                    created_at=item.created_at,
+                    software_type=None,
+                )
+                for item in map(parse, done.sort("created_at", DESCENDING).limit(count))
+            ]
+        return list(map(safe_relative, dict.fromkeys(found)))
+
+    def put_on_store(self, store_id: str) -> None:
+        """Records where the backups are of which that isn't recorded."""
+        query: Document = {"file_info": {"$nin": [None, {}]}, "backup_store": None}
+        self._raw_files.update_many(query, {"$set": {"backup_store": store_id}})
 
     def pages(self, ids: Sequence[str]) -> Iterator[list[RawFile]]:
         """These files with their history, some at a time and in this order.

@@ -13,6 +13,7 @@ from kraken_dagster.clients.store.catalog import Catalog
 from kraken_dagster.clients.store.errands import Errands
 from kraken_dagster.clients.store.inputs import Inputs
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
+from kraken_dagster.clients.store.markers import Markers
 from kraken_dagster.clients.store.raw_files import RawFiles
 from kraken_dagster.clients.store.retention import Retention
 from kraken_dagster.clients.store.translation import translated
@@ -45,6 +46,7 @@ class Store:
         self.errands = Errands(self._database["errand"])
         self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)
+        self.markers = Markers(self._database["store"])
         self.board = StatusBoard(self._database["kraken_status"])
 
     def prepare(self) -> None:

@@ -1,0 +1,227 @@
+"""Open roots: a store is known by its marker, and worked through under the handle that was asked.
+
+A mount can go at any moment, also between a look at it and the next use of its path, which then
+leads to the disk below the mount point. So a root is opened once, its marker is read through that
+handle, and everything else is reached through it too: paths begin with `/proc/self/fd/<number>`,
+which the kernel takes for that very folder, wherever the mount point leads by then.
+
+A thread that hangs in the file system is left behind, and may come back when the root has long been
+closed. Its number then must not lead to another folder: it stays taken, and leads nowhere, as long
+as any such thread lives.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PosixPath
+
+from kraken_dagster.clients.bounded import anybody_left, bounded
+from kraken_dagster.domain.errors import CopyStalled, StoreAway
+from kraken_dagster.domain.stores import MARKER_BYTES, MARKER_NAME, Role, parse_marker
+
+_HANDLES = "/proc/self/fd"
+_lock = threading.Lock()
+_shown: dict[str, Path] = {}  # by number, as text
+_taken: list[int] = []  # numbers that lead nowhere, and are kept for threads that were left behind
+
+
+class RootPath(PosixPath):
+    """A path through an open root; `shown` is the same for people, and for other processes."""
+
+    @property
+    def shown(self) -> Path:
+        parts = self.parts
+        if len(parts) < 5 or not str(self).startswith(f"{_HANDLES}/"):
+            return Path(self)
+        return _shown.get(parts[4], Path(*parts[:5])).joinpath(*parts[5:])
+
+
+def shown(path: Path) -> Path:
+    """A path as it means something outside of this block, and this process."""
+    return path.shown if isinstance(path, RootPath) else path
+
+
+@dataclass(frozen=True)
+class OpenRoot:
+    """A root that was found to be the store `store_id`."""
+
+    path: RootPath
+    role: Role
+    store_id: str
+    handle: int
+
+    def require_same(self) -> None:
+        """Whether it still has its marker, and its path still leads to it.
+
+        Raises:
+            StoreAway
+        """
+        nominal = shown(self.path)
+        try:
+            marker = _marker_of(self.handle).get(self.role)
+            now, held = os.stat(nominal), os.fstat(self.handle)
+        except OSError as error:
+            raise away(nominal, self.role, error.strerror or str(error)) from error
+        if marker != self.store_id:
+            raise away(nominal, self.role, "its marker is gone")
+        if (now.st_dev, now.st_ino) != (held.st_dev, held.st_ino):
+            raise away(nominal, self.role, "another disk, or an empty mount point, by now")
+
+
+@contextmanager
+def opened_root(
+    path: Path, role: Role, known: Collection[str], *, timeout_s: float
+) -> Iterator[OpenRoot]:
+    """The store at `path`, open while the block runs.
+
+    Args:
+        known: the ids that are recorded for this role.
+
+    Raises:
+        StoreAway: it is not there, is another one, or gives no answer.
+    """
+    opened: list[OpenRoot] = []
+
+    def open_it() -> None:
+        opened.append(open_root(path, role, known))
+
+    try:
+        bounded(open_it, timeout_s=timeout_s, what=path)
+    except CopyStalled as error:
+        raise away(path, role, f"no answer within {timeout_s:.0f} s") from error
+    try:
+        yield opened[0]
+    finally:
+        close_root(opened[0])
+
+
+def open_root(path: Path, role: Role, known: Collection[str]) -> OpenRoot:
+    """Opens a store's root and looks at its marker; `close_root` is for who calls this.
+
+    Raises:
+        StoreAway
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise away(path, role, error.strerror or str(error)) from error
+    try:
+        store_id = _known_id(handle, path, role, known)
+    except BaseException:
+        os.close(handle)
+        raise
+    with _lock:
+        _shown[str(handle)] = path
+    return OpenRoot(RootPath(f"{_HANDLES}/{handle}"), role, store_id, handle)
+
+
+def _known_id(handle: int, path: Path, role: Role, known: Collection[str]) -> str:
+    try:
+        found = _marker_of(handle).get(role)
+    except OSError as error:
+        raise away(path, role, error.strerror or str(error)) from error
+    if found is None or found not in known:
+        raise away(path, role, _whats_there(handle, found, known=bool(known)))
+    return found
+
+
+def close_root(root: OpenRoot) -> None:
+    """Lets go of the root's file system at once; its number leads nowhere from now on."""
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.dup2(nothing, root.handle, inheritable=False)
+    finally:
+        os.close(nothing)
+    with _lock:
+        _taken.append(root.handle)
+        if anybody_left():
+            return
+        for number in _taken:
+            _shown.pop(str(number), None)
+            os.close(number)
+        _taken.clear()
+
+
+def read_marker(path: Path) -> dict[Role, str]:
+    """The ids in the marker of the folder at `path`; none where there is none.
+
+    Raises:
+        OSError
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _marker_of(handle)
+    finally:
+        os.close(handle)
+
+
+def write_marker(path: Path, text: str) -> None:
+    """Puts a marker into a folder, whole or not at all; one that is there is replaced.
+
+    Raises:
+        OSError
+    """
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    part = f"{MARKER_NAME}.part"
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(part, dir_fd=folder)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+        try:
+            os.write(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(part, MARKER_NAME, src_dir_fd=folder, dst_dir_fd=folder)
+        with suppress(OSError):  # some network file systems can't, and have nothing to lose by it
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _marker_of(folder: int) -> dict[Role, str]:
+    """What the marker says that is reached through the handle of a folder.
+
+    A link, a pipe or a long file is no marker.
+
+    Raises:
+        OSError
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        facts = os.stat(MARKER_NAME, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MARKER_BYTES:
+            return {}
+        handle = os.open(MARKER_NAME, flags, dir_fd=folder)
+    except FileNotFoundError:
+        return {}
+    try:
+        return parse_marker(os.read(handle, MARKER_BYTES).decode("ascii", "replace"))
+    finally:
+        os.close(handle)
+
+
+def _whats_there(folder: int, found: str | None, *, known: bool) -> str:
+    if found is not None:
+        return f"the store {found}, which is not recorded in this MongoDB"
+    if not known:
+        return "no store was initialised yet"
+    with suppress(OSError), os.scandir(folder) as entries:
+        if next(entries, None) is None:
+            return "an empty folder: it is not mounted"
+    return f"no {MARKER_NAME}: another disk, or a mount point without its file system"
+
+
+def away(path: Path, role: Role, found: str) -> StoreAway:
+    return StoreAway(
+        f"The {role} store is away",
+        file=path,
+        expected=f"its marker {MARKER_NAME}",
+        found=found,
+        next_step=f"mount it, and all goes on by itself; a store that is new, or was moved without "
+        f"its marker, is made known by `kraken init-store {role}`. Nothing is written there until "
+        "then.",
+    )
