@@ -24,7 +24,8 @@ RESERVED_NAMES = frozenset(
 )
 MOST_FIGURES = 5_000
 LONGEST_NAME = 255  # characters
-LONGEST_TEXT = 1_000  # characters; all figures together must fit into one document
+LONGEST_TEXT = 1_000  # characters
+MOST_BYTES = 4_000_000  # of all names and texts together, which must fit into one document
 _TOLD, _TOLD_CHARACTERS = 10, 60
 _INTEGERS = range(-(2**63), 2**63)  # MongoDB's
 
@@ -70,12 +71,17 @@ def storable(figures: Mapping[object, object]) -> tuple[dict[str, Value], list[t
     """
     kept: dict[str, Value] = {}
     faults: list[tuple[str, str]] = []
+    size = 0
     for name, value in figures.items():
         fault = name_fault(name) or value_fault(value)
         if fault is None and field_name(str(name)) in kept:
             fault = "another figure has this name, with `:` for `.`"
         if fault is None and len(kept) == MOST_FIGURES:
             fault = f"only {MOST_FIGURES} figures are kept"
+        if fault is None:
+            size += sum(len(text.encode()) for text in (name, value) if isinstance(text, str))
+            if size > MOST_BYTES:
+                fault = f"only {MOST_BYTES} bytes of names and texts are kept"
         if fault is None:
             kept[field_name(str(name))] = _plain(value)
         else:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 
 from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
@@ -232,7 +232,8 @@ class RawFile(BaseModel):
     project_id: str | None = None
     status_details: str | None = None
     size: int | None = None
-    file_info: dict[str, FileFact] = Field(default_factory=dict)
+    # A long list stands beside the document, and is read when it is first asked for.
+    file_info: SkipValidation[Mapping[str, FileFact]] = Field(default_factory=dict)
     backup_base_path: str | None = None
     backup_status: BackupStatus | None = None
     instrument_file_status: InstrumentFileStatus | None = None

@@ -26,6 +26,8 @@ from kraken_dagster.steps.outputs import renew_folder
 from kraken_dagster.steps.provenance import printed_by, provenance_of
 from kraken_dagster.steps.world import World
 
+_LONGEST_PROBLEM = 10_000  # characters; a message may quote every column of a table
+
 
 @dataclass(frozen=True)
 class JobResult:
@@ -195,7 +197,7 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
         timeout_s=stall_s,
         what=job.output_path,
     )
-    problem = "; ".join(map(str, reading.problems)) or None
+    problem = "; ".join(map(str, reading.problems))[:_LONGEST_PROBLEM] or None
     if problem is not None and (kept := _kept_result(world, job)) is not None:
         return kept
     provenance = provenance_of(world, raw_file, job, problem=problem)

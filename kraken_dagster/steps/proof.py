@@ -24,6 +24,7 @@ _BRUKER_FACTS = (
     "MethodName",
     "SimulatedBy",
 )
+_LONGEST_FACT = 1_000  # characters
 
 
 @dataclass(frozen=True)
@@ -83,4 +84,4 @@ def instrument_facts(
         said = read_bruker_metadata(world.backup_folder(raw_file, root) / raw_file.id)
     except FileFormatError as error:
         return {"ClosedProperly": "unknown", "analysis.tdf": str(error)}
-    return {name: said[name] for name in _BRUKER_FACTS if name in said}
+    return {name: said[name][:_LONGEST_FACT] for name in _BRUKER_FACTS if name in said}

@@ -1,11 +1,13 @@
 """Where a result comes from: what ran, on which bytes, under which settings, and when."""
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.manifest import manifest_text
 from kraken_dagster.clients.result_files import read_text
 from kraken_dagster.domain.errors import ClusterError
 from kraken_dagster.domain.quant import QuantJob
@@ -18,6 +20,7 @@ from kraken_dagster.steps.world import World
 _LOGS = ("log.txt", "kraken.log", "report.log.txt")
 _LOG_BYTES = 64 * 1024
 _LOG_LINES = 10_000
+_MOST_MEMBERS = 2_000  # that are named in a result's document
 
 
 def provenance_of(
@@ -48,13 +51,29 @@ def provenance_of(
         "submitted_at": job.tried_at or job.created_at,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
-        "raw_file": [
-            {"path": path, "size": fact.size, "md5": fact.md5}
-            for path, fact in raw_file.file_info.items()
-        ],
+        "raw_file": _raw_file(raw_file),
         "inputs": _inputs(world, job),
         "problem": problem,
     }
+
+
+def _raw_file(raw_file: RawFile) -> list[dict[str, Any]]:
+    """The bytes that were processed: each member, or of a great many the digest of the manifest,
+    which names them all."""
+    if len(raw_file.file_info) <= _MOST_MEMBERS:
+        return [
+            {"path": path, "size": fact.size, "md5": fact.md5}
+            for path, fact in raw_file.file_info.items()
+        ]
+    manifest = manifest_text(raw_file.file_info).encode()
+    return [
+        {
+            "path": raw_file.id,
+            "size": raw_file.size,
+            "members": len(raw_file.file_info),
+            "manifest_md5": hashlib.md5(manifest, usedforsecurity=False).hexdigest(),
+        }
+    ]
 
 
 def _inputs(world: World, job: QuantJob) -> list[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ from kraken_dagster.domain.errors import (
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    RecordRefused,
     StatusConflict,
     StoreError,
 )
@@ -151,6 +152,8 @@ def _one(
         with in_own_words(raw_file.id):
             return purge_file(world, raw_file.id, run_id=run_id, options=options)
     except (LeaseHeld, LeaseLost, StatusConflict) as error:
+        return NotDeleted(raw_file.id, str(error))
+    except RecordRefused as error:
         return NotDeleted(raw_file.id, str(error))
     except (FolderError, StoreError):
         raise  # not this file's own trouble

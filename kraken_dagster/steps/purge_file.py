@@ -22,6 +22,8 @@ from kraken_dagster.steps.right_disk import require_right_disk
 from kraken_dagster.steps.troubles import watched
 from kraken_dagster.steps.world import World
 
+_GONE_KEPT = 1_000  # names; a document has no room for 40,000 long ones
+
 
 @dataclass(frozen=True)
 class Purged:
@@ -168,7 +170,8 @@ def _record(
             "run_id": run_id,
             "files": intent.files,
             "bytes": intent.bytes,
-            "gone": list(proof.gone),
+            "gone": list(proof.gone[:_GONE_KEPT]),
+            "gone_files": len(proof.gone),
             "digest": "MD5",
             "proven_at": proven_at,
             "began_at": intent.began_at,

@@ -9,7 +9,7 @@ from kraken_dagster.clients.instrument_disk import free_bytes, open_instrument
 from kraken_dagster.clients.proving import require_store
 from kraken_dagster.clients.surveying import Target, survey
 from kraken_dagster.domain.config import InstrumentEntry
-from kraken_dagster.domain.errors import CopyStalled, FolderError, KrakenError
+from kraken_dagster.domain.errors import CopyStalled, FolderError, KrakenError, StoreError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.retention import GB, Goal, Weighed, select, why_not_purge
 from kraken_dagster.steps.world import World
@@ -155,7 +155,7 @@ def _weigh(world: World, raw_file: RawFile, now: datetime, options: PurgeOptions
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     try:
         found = bounded(lambda: survey(target), timeout_s=stall_s, what=raw_file.id)
-    except (FolderError, CopyStalled):
+    except (FolderError, CopyStalled, StoreError):
         raise
     except KrakenError as error:
         return Weighed(raw_file.id, problem=str(error))

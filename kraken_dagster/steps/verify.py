@@ -22,6 +22,7 @@ from kraken_dagster.domain.errors import (
     LeaseHeld,
     LeaseLost,
     StatusConflict,
+    StoreError,
     UnknownRawFile,
 )
 from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Step
@@ -129,6 +130,8 @@ def _verify(
         if raw_file.is_backed_up:
             record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
         return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
+    except StoreError:
+        raise
     except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
         require_backup_store(world, raw_file.instrument_id)
         return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))

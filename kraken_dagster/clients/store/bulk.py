@@ -9,6 +9,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 
+from kraken_dagster.clients.store.members import MemberLists
 from kraken_dagster.clients.store.raw_files import parse
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.processing import output_path
@@ -29,7 +30,8 @@ Document = dict[str, Any]
 
 @translated
 class Bulk:
-    def __init__(self, database: "Database[Document]") -> None:
+    def __init__(self, database: "Database[Document]", members: MemberLists) -> None:
+        self._members = members
         self._raw_files: MongoCollection[Document] = database["raw_file"]
         self._jobs: MongoCollection[Document] = database["quant_job"]
         self._results: MongoCollection[Document] = database["metrics"]
@@ -97,11 +99,11 @@ class Bulk:
         for start in range(0, len(ids), PAGE):
             some = ids[start : start + PAGE]
             found = {str(item["_id"]): item for item in self._by_ids(some)}
-            yield [parse(found[item]) for item in some if item in found]
+            yield [parse(found[item], self._members) for item in some if item in found]
 
     def files(self, ids: Sequence[str]) -> list[RawFile]:
         """Those of at most `PAGE` files that there are; without their history."""
-        return [parse(item) for item in self._by_ids(ids, {"history": 0})]
+        return [parse(item, self._members) for item in self._by_ids(ids, {"history": 0})]
 
     def jobs(self, ids: Sequence[str]) -> dict[str, list[QuantJob]]:
         """The jobs of at most `PAGE` files by the file's id, oldest first."""

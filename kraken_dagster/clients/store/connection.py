@@ -14,6 +14,7 @@ from kraken_dagster.clients.store.errands import Errands
 from kraken_dagster.clients.store.inputs import Inputs
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
 from kraken_dagster.clients.store.markers import Markers
+from kraken_dagster.clients.store.members import MemberLists
 from kraken_dagster.clients.store.raw_files import RawFiles
 from kraken_dagster.clients.store.retention import Retention
 from kraken_dagster.clients.store.translation import translated
@@ -38,9 +39,12 @@ class Store:
     def __init__(self, client: "MongoClient[dict[str, Any]]") -> None:
         self._client = client
         self._database = client.get_default_database(DEFAULT_DATABASE)
-        self.raw_files = RawFiles(self._database["raw_file"])
-        self.retention = Retention(self._database["raw_file"], self._database["verification"])
-        self.bulk = Bulk(self._database)
+        members = MemberLists(self._database["raw_file_members"])
+        self.raw_files = RawFiles(self._database["raw_file"], members)
+        self.retention = Retention(
+            self._database["raw_file"], self._database["verification"], members
+        )
+        self.bulk = Bulk(self._database, members)
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.errands = Errands(self._database["errand"])

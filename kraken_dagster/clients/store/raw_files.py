@@ -14,6 +14,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from kraken_dagster.clients.store.members import MemberLists
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.errors import LeaseHeld, LeaseLost, StatusConflict, UnknownRawFile
@@ -60,8 +61,9 @@ Document = dict[str, Any]
 
 @translated
 class RawFiles:
-    def __init__(self, collection: "MongoCollection[Document]") -> None:
+    def __init__(self, collection: "MongoCollection[Document]", members: MemberLists) -> None:
         self._collection = collection
+        self._members = members
 
     def get(self, raw_file_id: str) -> RawFile:
         return self._one(raw_file_id, None)
@@ -79,14 +81,14 @@ class RawFiles:
                 next_step="`kraken files` lists the ids; a file is known once its instrument's "
                 "watcher has seen it.",
             )
-        return parse(document)
+        return parse(document, self._members)
 
     def many(self, raw_file_ids: Iterable[str]) -> dict[str, RawFile]:
         """Those of these files that MongoDB has, by id; without their history."""
         found: dict[str, RawFile] = {}
         for some in _batches(list(raw_file_ids), _NAMES_AT_ONCE):
             for document in self._collection.find({"_id": {"$in": some}}, {"history": 0}):
-                found[str(document["_id"])] = parse(document)
+                found[str(document["_id"])] = parse(document, self._members)
         return found
 
     def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[KnownFile]]:
@@ -101,7 +103,7 @@ class RawFiles:
 
     def in_status(self, instrument_id: str, statuses: Collection[Status]) -> list[RawFile]:
         query = {"instrument_id": instrument_id, "status": {"$in": sorted(statuses)}}
-        return readable(self._collection.find(query, {"history": 0}))
+        return readable(self._collection.find(query, {"history": 0}), self._members)
 
     def due_again(self, instrument_id: str, now: datetime) -> list[RawFile]:
         """Files in status `error` whose failed step is to be tried again by itself."""
@@ -110,7 +112,7 @@ class RawFiles:
             "status": Status.ERROR,
             "retry_at": {"$lte": now},
         }
-        return readable(self._collection.find(query, {"history": 0}))
+        return readable(self._collection.find(query, {"history": 0}), self._members)
 
     def latest(
         self,
@@ -127,7 +129,7 @@ class RawFiles:
                 query["status"] = {"$in": sorted(statuses)}
             documents = self._collection.find(query, {"history": 0})
             documents = documents.sort("created_at", DESCENDING).limit(limit)
-            found.extend(parse(document) for document in documents)
+            found.extend(parse(document, self._members) for document in documents)
         return sorted(found, key=lambda item: item.created_at, reverse=True)[:limit]
 
     def count_by_status(self, instrument_id: str) -> dict[Status, int]:
@@ -209,7 +211,8 @@ class RawFiles:
             query["lease.token"] = lease.token
         details = None if reason is None else short_details(reason)
         event = event_of(now, raw_file.status, new, details, run_id=run_id, options=options)
-        changes = {"status": new, "status_details": details, "updated_at_": now, **(fields or {})}
+        kept = self._members.kept(raw_file.id, fields or {})
+        changes = {"status": new, "status_details": details, "updated_at_": now, **kept}
         result = self._collection.update_one(
             query,
             {
@@ -235,7 +238,7 @@ class RawFiles:
         result = self._collection.update_one(
             {"_id": raw_file.id, "status": raw_file.status},
             {
-                "$set": {**fields, "updated_at_": now},
+                "$set": {**self._members.kept(raw_file.id, fields), "updated_at_": now},
                 "$push": {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}},
             },
         )
@@ -321,19 +324,30 @@ def _document_of(raw_file: RawFile, reason: str) -> Document:
     return document
 
 
-def readable(documents: Iterable[Document]) -> list[RawFile]:
+def readable(documents: Iterable[Document], members: MemberLists) -> list[RawFile]:
     """The documents that can be read; one that can't keeps nobody else's file from going on."""
-    return [item for item in map(parse, documents) if item.unreadable is None]
+    found = (parse(document, members) for document in documents)
+    return [item for item in found if item.unreadable is None]
 
 
-def parse(document: Document) -> RawFile:
+def parse(document: Document, members: MemberLists | None) -> RawFile:
     """A document as a model; also where other writers left fields out.
+
+    A list of members that the document doesn't hold is read when it is needed. Without `members`
+    those stand for all that the document has.
 
     One with a value that no Kraken writes comes back as an `error` that says so in `unreadable`.
     """
     try:
-        return _parse(document)
-    except (ValidationError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        return _parse(document, members)
+    except (
+        ValidationError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         where, told = _what_is_unreadable(error)
         return RawFile(
             id=str(document["_id"]),
@@ -356,7 +370,7 @@ def _known(document: Document) -> KnownFile:
     try:
         return _as_written(document)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
-        return KnownFile.of(parse(document))
+        return KnownFile.of(parse(document, None))
 
 
 def _as_written(document: Document) -> KnownFile:
@@ -399,7 +413,7 @@ def _what_is_unreadable(error: Exception) -> tuple[str, str]:
     return where, f"{first['msg']}, found {first['input']!r}"
 
 
-def _parse(document: Document) -> RawFile:
+def _parse(document: Document, members: MemberLists | None) -> RawFile:
     created = document.get("created_at") or document.get("created_at_") or _NO_DATE
     instrument_id = document.get("instrument_id") or "unknown"
     known = {key: value for key, value in document.items() if value is not None}
@@ -413,14 +427,21 @@ def _parse(document: Document) -> RawFile:
             "created_at_": document.get("created_at_") or created,
             "updated_at_": document.get("updated_at_") or created,
             "original_name": document.get("original_name") or document["_id"],
-            "file_info": {
-                _below_backup_folder(path, instrument_id): FileFact.from_record(
-                    fact or (None, None)
-                )
-                for path, fact in (document.get("file_info") or {}).items()
-            },
+            "file_info": _members_of(document, instrument_id, members),
         }
     )
+
+
+def _members_of(
+    document: Document, instrument_id: str, members: MemberLists | None
+) -> Mapping[str, FileFact]:
+    elsewhere = None if members is None else members.of(document)
+    if elsewhere is not None:
+        return elsewhere
+    return {
+        _below_backup_folder(path, instrument_id): FileFact.from_record(fact or (None, None))
+        for path, fact in (document.get("file_info") or {}).items()
+    }
 
 
 def _below_backup_folder(path: str, instrument_id: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
 
+from kraken_dagster.clients.store.members import MemberLists
 from kraken_dagster.clients.store.raw_files import (
     HISTORY_LENGTH,
     event_of,
@@ -68,8 +69,10 @@ class Retention:
         self,
         raw_files: "MongoCollection[Document]",
         verifications: "MongoCollection[Document]",
+        members: MemberLists,
     ) -> None:
         self._collection = raw_files
+        self._members = members
         self._verifications = verifications
 
     def to_move(
@@ -85,7 +88,8 @@ class Retention:
         for status, backup in product(_INITIAL, backups):
             query = {"instrument_id": instrument_id, "instrument_file_status": status, **backup}
             for trouble in ({"archive": None}, {"archive.retry_at": {"$lte": now}}):
-                found.extend(readable(self._collection.find({**query, **trouble}, {"history": 0})))
+                documents = self._collection.find({**query, **trouble}, {"history": 0})
+                found.extend(readable(documents, self._members))
         return sorted(found, key=lambda item: item.created_at)
 
     def moved(
@@ -107,19 +111,20 @@ class Retention:
         dates_of_all = [item.get("created_at") for item in found]
         for dates in _ranges([date for date in dates_of_all if isinstance(date, datetime)]):
             documents = self._collection.find({**query, "created_at": dates}, {"history": 0})
-            yield from readable(sorted(documents, key=_age))
+            yield from readable(sorted(documents, key=_age), self._members)
 
     def purge_begun(self, instrument_id: str) -> list[RawFile]:
         """Files whose purge was begun and not recorded as done."""
         query = {"instrument_id": instrument_id, "purge_intent.began_at": {"$gte": _EVER}}
-        return readable(self._collection.find(query, {"history": 0}))
+        return readable(self._collection.find(query, {"history": 0}), self._members)
 
     def troubled(self, instrument_id: str) -> list[RawFile]:
         """Files that can't be moved aside or purged, the longest first; without their history."""
         found: dict[str, RawFile] = {}
         for field in _TROUBLES:
             query = {"instrument_id": instrument_id, f"{field}.at": {"$gte": _EVER}}
-            for item in readable(self._collection.find(query, {"history": 0})):
+            documents = self._collection.find(query, {"history": 0})
+            for item in readable(documents, self._members):
                 found[item.id] = item
         return sorted(found.values(), key=lambda item: min(_times(item)))
 
@@ -128,7 +133,7 @@ class Retention:
         query = {"instrument_id": instrument_id, "archive.at": {"$gte": _EVER}}
         count = self._collection.count_documents(query)
         one = self._collection.find_one(query, {"history": 0}) if count else None
-        return count, None if one is None else parse(one)
+        return count, None if one is None else parse(one, self._members)
 
     def proofs(self, instrument_id: str, *, before: datetime | None = None) -> list[ProofAge]:
         """All files of an instrument by the age of their proof, those without any first.
@@ -252,7 +257,7 @@ class Retention:
         document = self._collection.find_one({"_id": raw_file_id})
         if document is None:
             raise StatusConflict("The document is gone from MongoDB", file=raw_file_id)
-        return parse(document)
+        return parse(document, self._members)
 
     def _explain(self, raw_file: RawFile, lease: Lease) -> None:
         current = self._get(raw_file.id)
