@@ -36,6 +36,9 @@ class Bulk:
         self._jobs: MongoCollection[Document] = database["quant_job"]
         self._results: MongoCollection[Document] = database["metrics"]
 
+    def _parsed(self, document: Document) -> RawFile:
+        return parse(document, self._members)
+
     def ids(self, instrument_id: str) -> list[str]:
         """Of every file of an instrument, oldest first."""
         found = self._raw_files.find({"instrument_id": instrument_id}, {"created_at": 1})
@@ -57,7 +60,7 @@ class Bulk:
         query: Document = {"file_info": {"$nin": [None, {}]}}
         for order in (ASCENDING, DESCENDING):
             newest = self._raw_files.find(query, {"history": 0}).sort("created_at", order)
-            for item in map(parse, newest.limit(count)):
+            for item in map(self._parsed, newest.limit(count)):
                 if item.is_backed_up and item.file_info and len(found) < count:
                     found[item.id] = item
                 if len(found) >= (count // 2 if order == ASCENDING else count):
@@ -81,7 +84,7 @@ class Bulk:
                     created_at=item.created_at,
                     software_type=None,
                 )
-                for item in map(parse, done.sort("created_at", DESCENDING).limit(count))
+                for item in map(self._parsed, done.sort("created_at", DESCENDING).limit(count))
             ]
         return list(map(safe_relative, dict.fromkeys(found)))
 
@@ -99,11 +102,11 @@ class Bulk:
         for start in range(0, len(ids), PAGE):
             some = ids[start : start + PAGE]
             found = {str(item["_id"]): item for item in self._by_ids(some)}
-            yield [parse(found[item], self._members) for item in some if item in found]
+            yield [self._parsed(found[item]) for item in some if item in found]
 
     def files(self, ids: Sequence[str]) -> list[RawFile]:
         """Those of at most `PAGE` files that there are; without their history."""
-        return [parse(item, self._members) for item in self._by_ids(ids, {"history": 0})]
+        return [self._parsed(item) for item in self._by_ids(ids, {"history": 0})]
 
     def jobs(self, ids: Sequence[str]) -> dict[str, list[QuantJob]]:
         """The jobs of at most `PAGE` files by the file's id, oldest first."""
