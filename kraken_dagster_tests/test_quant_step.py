@@ -206,12 +206,14 @@ def test_hostile_parameters_arrive_as_the_arguments_that_they_are(world):
     script = 'for each in "$@"; do printf "%s\\n" "$each"; done > "$OUTPUT_PATH/arguments"'
     custom_settings(world, "s", script, config_params=HOSTILE_PARAMS, num_threads=3)
     name = "x_NUM_THREADS.raw"
-    raw_file = backed_up(world, "thermo1", name)
+    backed_up(world, "thermo1", name)
     (found,) = submitted(world, name).submitted
     wait_for_jobs(world)
-    path = world.backup_folder(raw_file) / name
     output = Path(found.output_path)
-    assert (output / "arguments").read_text().splitlines() == [
+    arguments = (output / "arguments").read_text().splitlines()
+    path = Path(arguments[8].removeprefix("--raw="))  # in the job's working folder
+    assert (path.name, path.is_relative_to(world.config.locations.backup.path)) == (name, False)
+    assert arguments == [
         *("--plain", "a b", "c d", "$(touch", "pwned)", ";rm", "`id`", "", f"--raw={path}"),
         *("--id", name, "--threads", "3", f"quoted {name}", "*", "~", "%s", "{0}"),
     ]

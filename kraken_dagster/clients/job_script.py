@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kraken_dagster.domain.quant import JobSpec
@@ -10,6 +10,8 @@ from kraken_dagster.domain.quant import JobSpec
 _FOLDER = Path(__file__).parent
 EXIT_CODE_FILE = "kraken.exit_code"
 JOB_ID_FILE = "kraken.job_id"
+_OWN_SCRIPT = "KRAKEN_OWN_SCRIPT"
+_RAW_FILE = "RAW_FILE_PATH"
 
 
 def rendered(spec: JobSpec, *, setup: str = "") -> bytes:
@@ -37,16 +39,25 @@ def with_exports(site_script: str, spec: JobSpec) -> bytes:
     name = shlex.quote(spec.name)
     begun = f'printf "%s %s\\n" "${{SLURM_JOB_ID:-}}" {name} > "$OUTPUT_PATH/{JOB_ID_FILE}"'
     exports = [_exports(spec.environment), "export SLURM_EXPORT_ENV=ALL", begun]
+    if (command := full_command(spec)) != list(spec.command):
+        # The script runs once more, as it is, once the variables lead to what it may write to.
+        guard = [f'export {_OWN_SCRIPT}="$0"', f"exec {' '.join(map(_quoted, command))}"]
+        exports = [f'if [ -z "${{{_OWN_SCRIPT}-}}" ]; then', *exports, *guard, "fi"]
+        exports.append(f"unset {_OWN_SCRIPT}")
     return _encoded("\n".join([*lines[:head], *exports, *lines[head:]]) + "\n")
 
 
 def full_command(spec: JobSpec) -> list[str]:
-    """The job's command, with what makes its working copy before it if it needs one."""
-    if not spec.working_copy:
+    """The job's command, behind what keeps it from altering its raw file."""
+    files: Sequence[str] = spec.working_copy
+    when = "always" if files else "needed"
+    if not files:
+        files = [spec.environment[_RAW_FILE]] if _RAW_FILE in spec.environment else []
+    if not files:
         return list(spec.command)
-    script = (_FOLDER / "working_copy.sh").read_text()
-    files = [str(len(spec.working_copy)), *spec.working_copy]
-    return ["/bin/bash", "-c", script, "kraken-working-copy", *files, *spec.command]
+    script = f"when={when}\n" + (_FOLDER / "working_copy.sh").read_text()
+    before = ["/bin/bash", "-c", script, "kraken-working-copy", str(len(files)), *files]
+    return [*before, *spec.command]
 
 
 def _exports(environment: Mapping[str, str]) -> str:
