@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from kraken_dagster.clients.attributes import flush_folder
 from kraken_dagster.clients.bounded import bounded, leave_behind
 from kraken_dagster.clients.files import (
     PART_PREFIX,
@@ -24,7 +25,6 @@ from kraken_dagster.clients.files import (
     Stopped,
     conflict,
     copy_file,
-    fsync_folder,
     go_on_or_stop,
     refuse_changed,
     remove_leftovers,
@@ -75,7 +75,10 @@ class CopyPlan:
 
 @dataclass(frozen=True)
 class CopyResult:
-    """`facts` by path below the target folder; how many members were copied, how many proven."""
+    """`facts` by path below the target folder; how many members were copied, how many proven.
+
+    `refused` is what the target's file system refused and the proof doesn't need, in words.
+    """
 
     facts: Mapping[str, FileFact]
     copied: int
@@ -83,6 +86,7 @@ class CopyResult:
     copied_bytes: int
     seconds: float
     set_aside: tuple[Path, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def copy_members(
@@ -170,6 +174,7 @@ class _Copier:
             proven=len(done) - len(copied),
             copied_bytes=sum(fact.size or 0 for fact in copied),
             seconds=time.monotonic() - self.progress.started_at,
+            refused=self.progress.refusals.in_words(),
         )
 
     @contextmanager
@@ -381,7 +386,7 @@ class _Copier:
             if self.plan.read_only:  # before it has its name; it stays in its parent
                 self._protect_in(self.staging)
             self.staging.rename(self.final_top)
-            fsync_folder(self.final_top.parent)
+            flush_folder(self.final_top.parent)
 
     def _refuse_incomplete(self) -> None:
         missing = [

@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kraken_dagster.clients.attributes import Refusals, flush, flush_folder, set_times
+from kraken_dagster.clients.instrument_disk import NO_SUCH_FLAG, renameat2
 from kraken_dagster.clients.read_only import protect
 from kraken_dagster.clients.reading import (
     CHUNK_BYTES,
@@ -38,9 +40,7 @@ from kraken_dagster.domain.vendors import MAX_NAME_BYTES
 _FLUSH_EVERY_BYTES = 256 * 1024 * 1024
 PART_PREFIX = ".kraken-part-"
 REPLACED_ENDING = "alphakraken.bkp"
-_NO_HARD_LINKS = frozenset(
-    {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
-)
+_AT_FDCWD = -100  # the folder that a relative path is taken from
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Progress:
     done_bytes: int = 0
     started_at: float = field(default_factory=time.monotonic)
     moved_at: float = field(default_factory=time.monotonic)
+    refusals: Refusals = field(default_factory=Refusals)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, count: int) -> None:
@@ -118,7 +119,7 @@ def copy_file(
         if not may_go_on():
             raise Stopped
         with target_errors(target):
-            _rename_into_place(part, target)
+            rename_into_place(part, target)
     finally:
         with suppress(OSError):  # its store is gone: the next copy removes it
             remove_part(part)
@@ -220,11 +221,11 @@ def _write_part(
                 with target_errors(part):
                     write_all(writer, chunk)
                     if size // _FLUSH_EVERY_BYTES > (size - len(chunk)) // _FLUSH_EVERY_BYTES:
-                        os.fdatasync(writer)
+                        flush(writer, progress.refusals)
                 progress.add(len(chunk))
             with target_errors(part):
-                os.utime(writer, ns=(before.mtime_ns, before.mtime_ns))
-                os.fsync(writer)
+                set_times(writer, before.mtime_ns, progress.refusals)
+                flush(writer, progress.refusals)
         finally:
             with target_errors(part):
                 os.close(writer)
@@ -245,32 +246,35 @@ def write_all(writer: int, chunk: bytes) -> None:
         view = view[os.write(writer, view) :]
 
 
-def _rename_into_place(part: Path, target: Path) -> None:
+def rename_into_place(part: Path, target: Path) -> None:
     """Gives the part its final name if nothing has that name; never replaces anything."""
     try:
         os.link(part, target, follow_symlinks=False)
     except FileExistsError:
         raise conflict(target, "nothing", "something that came to stand there") from None
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        # No hard links on this store: look first, then rename. The file's lease keeps other
-        # Krakens away; a stranger could still slip into this gap.
-        if exists(target):
-            raise conflict(target, "nothing", "something that came to stand there") from None
-        part.rename(target)
+    except OSError:  # no hard links on this store, whatever it says to that
+        _rename_if_free(part, target)
     else:
         part.unlink()
-    fsync_folder(target.parent)
+    flush_folder(target.parent)
 
 
-def fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems can't, and have nothing to lose by it
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+def _rename_if_free(part: Path, target: Path) -> None:
+    """Looks first, then renames by the kernel's rename that replaces nothing, if there is one.
+
+    Where there is none, the file's lease keeps other Krakens away; a stranger could still slip
+    into this gap.
+    """
+    number = errno.EEXIST
+    if not exists(target):
+        here, there = os.fsencode(part), os.fsencode(target)
+        number = renameat2(_AT_FDCWD, here, _AT_FDCWD, there)
+    if number in NO_SUCH_FLAG:
+        part.rename(target)
+    elif number == errno.EEXIST:
+        raise conflict(target, "nothing", "something that came to stand there")
+    elif number != 0:
+        raise OSError(number, os.strerror(number), str(target))
 
 
 def set_aside(path: Path) -> Path:
@@ -280,7 +284,7 @@ def set_aside(path: Path) -> Path:
         while exists(aside := path.with_name(_aside_name(path.name, number))):
             number += 1
         path.rename(aside)
-        fsync_folder(path.parent)
+        flush_folder(path.parent)
     return aside
 
 

@@ -23,7 +23,7 @@ from kraken_dagster.domain.errors import (
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, deleteme_name
 
 _RENAME_NOREPLACE = 1
-_NO_SUCH_FLAG = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+NO_SUCH_FLAG = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WHAT_IT_WAS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
@@ -166,7 +166,7 @@ def rename(
     """
     old, new = os.fsencode(one_name(name)), os.fsencode(one_name(target_name))
     number = kernel(folder.handle, old, target.handle, new)
-    if number in _NO_SUCH_FLAG:
+    if number in NO_SUCH_FLAG:
         if target.look(target_name) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target_name)
         os.rename(old, new, src_dir_fd=folder.handle, dst_dir_fd=target.handle)
@@ -193,7 +193,8 @@ def make_writable(folder: Folder) -> None:
     """So that what is in it can be deleted; Bruker's software makes method folders read-only."""
     seen = folder.itself()
     if not seen.mode & stat.S_IWUSR:
-        os.fchmod(folder.handle, seen.mode | stat.S_IWUSR)
+        with suppress(OSError):  # the deletion itself shows whether it can be done without
+            os.fchmod(folder.handle, seen.mode | stat.S_IWUSR)
 
 
 def unlink(folder: Folder, name: str) -> None:

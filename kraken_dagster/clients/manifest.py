@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from kraken_dagster.clients.attributes import Refusals, flush
 from kraken_dagster.clients.files import (
-    fsync_folder,
     open_part,
     part_path,
     remove_leftovers,
     remove_part,
+    rename_into_place,
     set_aside,
     write_all,
 )
@@ -44,12 +45,11 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
             handle = open_part(part)
             try:
                 write_all(handle, text.encode())
-                os.fsync(handle)
+                flush(handle, Refusals())
                 take_writing(handle)
             finally:
                 os.close(handle)
-            part.replace(path)
-            fsync_folder(folder)
+            rename_into_place(part, path)
     finally:
         with suppress(OSError):  # its store is gone: the next manifest removes it
             remove_part(part)
