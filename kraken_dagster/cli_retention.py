@@ -170,6 +170,8 @@ def restore(path: Path, raw_file_id: str, folder: Path) -> None:
         f"{printable(target)}: {len(result.facts)} files, {result.copied} copied, "
         f"{result.proven} there already; every byte as recorded"
     )
+    for refusal in result.refused:
+        click.echo(f"Refused there, and no part of the proof: {printable(refusal)}")
 
 
 @click.command()

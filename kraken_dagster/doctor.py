@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.roots import away, read_marker
 from kraken_dagster.clients.slurm import Slurm
+from kraken_dagster.clients.store_probe import Shortcoming, probe
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
@@ -77,7 +77,7 @@ def _roots(config: KrakenConfig) -> Iterator[Finding]:
 
 def _known(world: World, finding: Finding) -> Finding:
     """What is well with a root only if its marker is recorded in this MongoDB."""
-    if finding.level != "ok" or finding.what not in _STORES:
+    if finding.level == "error" or finding.what not in _STORES:
         return finding
     try:
         require(world, Role(finding.what), timeout_s=_TIMEOUT_S)
@@ -87,22 +87,27 @@ def _known(world: World, finding: Finding) -> Finding:
 
 
 def _writable(name: str, path: Path) -> Finding:
-    def probe() -> str:
+    """Does all that a copy and a move do, and names what fails and what follows from it."""
+
+    def tried() -> tuple[list[Shortcoming], int]:
         if name in _STORES and Role(name) not in read_marker(path):
             raise away(path, Role(name), f"no {MARKER_NAME} in it")
-        with tempfile.NamedTemporaryFile(dir=path, prefix=".kraken-doctor-") as file:
-            file.write(b"kraken")
-            file.flush()
-            os.fsync(file.fileno())
-        return f"{path}: writable, {shutil.disk_usage(path).free / 1024**3:.1f} GB free"
+        return probe(path), shutil.disk_usage(path).free
 
     try:
-        return Finding("ok", name, bounded(probe, timeout_s=_TIMEOUT_S, what=path))
+        short, free = bounded(tried, timeout_s=_TIMEOUT_S, what=path)
     except StoreAway as error:
         return Finding("error", name, str(error))
     except (OSError, KrakenError) as error:
         advice = "mount it (or create the folder), or give Kraken's user the right to write there"
         return Finding("error", name, f"{path}: {error}; {advice}")
+    told = ". ".join(item.in_words() for item in short)
+    if any(item.fatal for item in short):
+        return Finding("error", name, f"{path}: {told}. Mend the mount or the user's rights there")
+    writable = f"{path}: writable, {free / 1024**3:.1f} GB free"
+    if short:
+        return Finding("warning", name, f"{writable}. {told}")
+    return Finding("ok", name, writable)
 
 
 def _metrics(config: KrakenConfig) -> Iterator[Finding]:

@@ -286,6 +286,8 @@ def _record_done(
         what=raw_file.id,
     )
     verb = "copied and verified" if result.copied else "was there already, and proven identical"
+    if result.refused:
+        verb += f"; the store refuses, which is no part of the proof: {', '.join(result.refused)}"
     after = world.store.raw_files.transition(
         raw_file,
         Status.COPYING_DONE,
