@@ -1,20 +1,23 @@
 """Quality figures of raw data from its frames, without a vendor's library.
 
-Only Bruker's `analysis.tdf` so far, whose table `Frames` has a row per frame. Spectra are not
-looked at. The program around it is `rawqc`.
+Only Bruker's `analysis.tdf` and `analysis.tsf` so far, whose table `Frames` has a row per frame.
+Spectra are not looked at. The program around it is `rawqc`.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from kraken_dagster.domain.errors import FileFormatError, UnsupportedRawFile
-from kraken_dagster.domain.tdf import TDF_NAME, read_table
+from kraken_dagster.domain.tdf import TSF_NAME, index_path, read_table
 
 _VENDORS = {".raw": "Thermo", ".wiff": "Sciex", ".wiff2": "Sciex"}
 _MS1 = 0  # Frames.MsMsType; 8 is dda-PASEF, 9 dia-PASEF
-_FRAME_COLUMNS = ("MsMsType", "Time", "SummedIntensities", "AccumulationTime")
+_FRAME_COLUMNS = ("MsMsType", "Time", "SummedIntensities")
+_ACCUMULATION = "AccumulationTime"  # of what was trapped: a tsf has none
+_BAF_NAME = "analysis.baf"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Figures:
     """The columns of msqc_results.tsv, in their order.
 
     TICs are Bruker's `SummedIntensities` (arbitrary units), injection times its
-    `AccumulationTime` (ms); a median is None if there is no frame of that level.
+    `AccumulationTime` (ms); a median is None if there is no such number at that level.
     `gradient_length` is in minutes, the last frame's `Time` minus the first one's.
     """
 
@@ -38,12 +41,12 @@ class Figures:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A row of `Frames`, in the order of `_FRAME_COLUMNS`."""
+    """A row of `Frames`, in the order of `_FRAME_COLUMNS`, and `_ACCUMULATION`."""
 
     ms_type: float
     time_s: float
     tic: float
-    accumulation_ms: float
+    accumulation_ms: float | None
 
 
 def read_figures(raw: Path) -> Figures:
@@ -51,10 +54,11 @@ def read_figures(raw: Path) -> Figures:
 
     Raises:
         UnsupportedRawFile: another vendor's, or no folder.
-        FileFormatError: analysis.tdf is missing or damaged, or has no frames.
+        FileFormatError: the frames' database is missing, damaged, incomplete or has none, or its
+            data are incomplete.
     """
     _refuse_other_vendors(raw)
-    frames = _read_frames(raw / TDF_NAME)
+    frames = _read_frames(index_path(raw))
     ms1 = [frame for frame in frames if frame.ms_type == _MS1]
     ms2 = [frame for frame in frames if frame.ms_type != _MS1]
     times = [frame.time_s for frame in frames]
@@ -62,39 +66,61 @@ def read_figures(raw: Path) -> Figures:
         raw_file=raw.absolute().name,
         ms1_scans=len(ms1),
         ms1_median_tic=_median([frame.tic for frame in ms1]),
-        ms1_median_injection_time=_median([frame.accumulation_ms for frame in ms1]),
+        ms1_median_injection_time=_median(_accumulations(ms1)),
         ms2_scans=len(ms2),
         ms2_median_tic=_median([frame.tic for frame in ms2]),
-        ms2_median_injection_time=_median([frame.accumulation_ms for frame in ms2]),
+        ms2_median_injection_time=_median(_accumulations(ms2)),
         gradient_length=(max(times) - min(times)) / 60,
     )
 
 
 def _refuse_other_vendors(raw: Path) -> None:
     vendor = _VENDORS.get(raw.suffix.lower())
-    if vendor is None and not raw.is_file():
+    is_baf = not os.path.lexists(index_path(raw)) and os.path.lexists(raw / _BAF_NAME)
+    if vendor is None and not raw.is_file() and not is_baf:
         return
     raise UnsupportedRawFile(
-        f"{vendor or 'This vendor'}'s files can't be read yet",
+        f"{_BAF_NAME} can't be read yet"
+        if is_baf
+        else f"{vendor or 'This vendor'}'s files can't be read yet",
         file=raw,
-        expected="a Bruker .d folder",
+        expected="a Bruker .d folder with analysis.tdf or analysis.tsf",
     )
 
 
 def _read_frames(path: Path) -> list[_Frame]:
-    rows = read_table(path, "Frames", _FRAME_COLUMNS)
+    required, optional = (*_FRAME_COLUMNS, _ACCUMULATION), ()
+    if path.name == TSF_NAME:
+        required, optional = _FRAME_COLUMNS, (_ACCUMULATION,)
+    rows = read_table(path, "Frames", required, optional=optional, all_data=True)
     if not rows:
-        raise FileFormatError(f"Table Frames of {TDF_NAME} has no frames", file=path)
-    return [_Frame(*(_number(path, value) for value in row)) for row in rows]
+        raise FileFormatError(f"Table Frames of {path.name} has no frames", file=path)
+    return [_frame(path, *row) for row in rows]
+
+
+def _frame(path: Path, ms_type: object, time: object, tic: object, trapped: object) -> _Frame:
+    missing = trapped is None and path.name == TSF_NAME
+    return _Frame(
+        _number(path, ms_type),
+        _number(path, time),
+        _number(path, tic),
+        None if missing else _number(path, trapped),
+    )
+
+
+def _accumulations(frames: Sequence[_Frame]) -> list[float]:
+    """Those that were measured: nothing is trapped in no time."""
+    times = (frame.accumulation_ms for frame in frames)
+    return [time for time in times if time is not None and time > 0]
 
 
 def _number(path: Path, value: object) -> float:
     if isinstance(value, int | float):
         return value
     raise FileFormatError(
-        f"Table Frames of {TDF_NAME} has a cell that is no number",
+        f"Table Frames of {path.name} has a cell that is no number",
         file=path,
-        expected=f"numbers in {', '.join(_FRAME_COLUMNS)}",
+        expected=f"numbers in {', '.join((*_FRAME_COLUMNS, _ACCUMULATION))}",
         found=repr(value),
     )
 

@@ -11,7 +11,7 @@ from kraken_dagster.clients.proving import read_all
 from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
-from kraken_dagster.domain.tdf import TDF_NAME
+from kraken_dagster.domain.tdf import INDEX_NAMES
 from kraken_dagster.steps.stores import opened_backup
 from kraken_dagster.steps.world import World
 
@@ -75,13 +75,14 @@ def instrument_facts(
 ) -> dict[str, str]:
     """What Bruker's software says of the file, `ClosedProperly` first of all.
 
-    Read from the backup, so that the source is read once only. A damaged analysis.tdf is recorded
+    Read from the backup, so that the source is read once only. A damaged database is recorded
     and is no reason to refuse the backup: it is the instrument's file as it is.
     """
-    if f"{raw_file.id}/{TDF_NAME}" not in result.facts:
+    index = next((name for name in INDEX_NAMES if f"{raw_file.id}/{name}" in result.facts), None)
+    if index is None:
         return {}
     try:
         said = read_bruker_metadata(world.backup_folder(raw_file, root) / raw_file.id)
     except FileFormatError as error:
-        return {"ClosedProperly": "unknown", "analysis.tdf": str(error)}
+        return {"ClosedProperly": "unknown", index: str(error)}
     return {name: said[name][:_LONGEST_FACT] for name in _BRUKER_FACTS if name in said}
