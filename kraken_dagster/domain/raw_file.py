@@ -252,6 +252,7 @@ class RawFile(BaseModel):
     backup_store: str | None = None  # the id of the store that holds its backup
     verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
+    ended_details: str | None = None  # its status_details then
     gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it
     archive: Trouble | None = None
     purge: Trouble | None = None

@@ -30,7 +30,7 @@ from kraken_dagster.steps.again import end_as_before, prove_in_place
 from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, verify
+from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
 from kraken_dagster.steps.source import members_of, refuse_grown, source_of
 from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.world import World
@@ -299,7 +299,7 @@ def _record_done(
             "backup_status": BackupStatus.COPYING_DONE,
             "backup_base_path": world.backup_base_path(raw_file),
             "backup_store": root.store_id,
-            "file_info": {name: fact.to_record() for name, fact in result.facts.items()},
+            "file_info": to_record(raw_file, result.facts),
             "size": size,
             "backed_up_at": world.now(),
             "verified_at": world.now(),

@@ -117,10 +117,8 @@ def record_failure(
 def damage_fields(raw_file: RawFile) -> dict[str, object]:
     """How the file had ended is kept, so that it ends like that again once its backup is whole."""
     ended = raw_file.is_backed_up and raw_file.status in FINAL - {Status.ERROR}
-    return {
-        "backup_status": BackupStatus.COPYING_FAILED,
-        **({"ended_as": raw_file.status} if ended else {}),
-    }
+    how = {"ended_as": raw_file.status, "ended_details": raw_file.status_details}
+    return {"backup_status": BackupStatus.COPYING_FAILED, **(how if ended else {})}
 
 
 def record_damage(

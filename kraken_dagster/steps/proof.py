@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kraken_dagster.clients.bounded import beating
 from kraken_dagster.clients.bruker import read_bruker_metadata
@@ -86,3 +87,13 @@ def instrument_facts(
     except FileFormatError as error:
         return {"ClosedProperly": "unknown", index: str(error)}
     return {name: said[name][:_LONGEST_FACT] for name in _BRUKER_FACTS if name in said}
+
+
+def to_record(raw_file: RawFile, facts: Mapping[str, FileFact]) -> dict[str, list[Any]]:
+    """With the ETag that another program has recorded of the same bytes."""
+    known = {name: (fact.md5, fact.etag) for name, fact in raw_file.file_info.items()}
+    return {
+        name: fact.model_copy(update={"etag": etag if md5 == fact.md5 else None}).to_record()
+        for name, fact in facts.items()
+        for md5, etag in [known.get(name, (None, None))]
+    }
