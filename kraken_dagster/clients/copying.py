@@ -33,8 +33,10 @@ from kraken_dagster.clients.files import (
 from kraken_dagster.clients.read_only import folders_of, lift, protect
 from kraken_dagster.clients.reading import (
     digest,
+    entries_below,
     exists,
     identity,
+    is_empty,
     source_errors,
     target_errors,
 )
@@ -149,7 +151,7 @@ class _Copier:
         )
         self.progress = Progress(sum(item.size for item in self.before.values()))
         self.final_top = plan.target_folder / plan.target_top
-        staged = plan.is_folder and not self._bounded(lambda: exists(self.final_top))
+        staged = plan.is_folder and not self._bounded(lambda: self._stands(self.final_top))
         self.staging = _staging_folder(self.final_top) if staged else None
         self.leftovers = False
 
@@ -204,16 +206,22 @@ class _Copier:
         """
         if self.staging is None and self.plan.is_folder:
             expected = {self._place(target) for target in self.plan.members.values()}
-            for path in sorted(self.final_top.rglob("*")):
+            with target_errors(self.final_top):
+                there = sorted(entries_below(self.final_top), key=lambda entry: entry[0])
+            for path, facts in there:
                 left = path.name.startswith(PART_PREFIX)
                 self.leftovers |= left
                 ours = path in expected or left
-                if not ours and (path.is_symlink() or not path.is_dir()):
+                if not ours and not stat.S_ISDIR(facts.st_mode):
                     found = f"also {path.relative_to(self.final_top)}"
                     error = conflict(self.final_top, "the source's files only", found)
                     raise _Different(self.plan.target_top, error)
         pairs = self.plan.members.items()
-        return [pair for pair in pairs if exists(self._place(pair[1]))]
+        return [pair for pair in pairs if self._stands(self._place(pair[1]))]
+
+    def _stands(self, path: Path) -> bool:
+        with target_errors(path):
+            return exists(path)
 
     def _all(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, bool, FileFact]]:
         """Each pair copied or proven, several at once."""
@@ -402,11 +410,11 @@ class _Copier:
 
     def _clear_staging(self, staging: Path) -> None:
         expected = {self._place(target) for target in self.plan.members.values()}
-        for path in sorted(staging.rglob("*"), reverse=True):
+        for path, facts in reversed([*entries_below(staging)]):
             if path in expected:
                 continue
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
+            if stat.S_ISDIR(facts.st_mode):
+                if is_empty(path):
                     path.rmdir()
             else:
                 path.unlink()  # left by a copy that died, of a member that is gone

@@ -127,12 +127,13 @@ class Folder:
         return Seen.of(facts)
 
     def look_below(self, relative: str) -> Seen | None:
-        """The same for a path below this folder; None also where one of its folders is missing."""
+        """The same for a path below this folder; None also where one of its folders is missing,
+        or is none."""
         parent, _, name = relative.rpartition("/")
         try:
             with self.below(parent) as folder:
                 return folder.look(name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def read(

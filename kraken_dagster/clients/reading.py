@@ -84,6 +84,53 @@ def exists(path: Path) -> bool:
     return True
 
 
+def on_instrument(path: Path) -> bool:
+    """Whether anything has this name on an instrument.
+
+    Raises:
+        SourceUnreadable: the share doesn't say.
+    """
+    with source_errors(path):
+        return exists(path)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether it is a folder with nothing in it. What can't be known is an error.
+
+    Raises:
+        OSError
+    """
+    try:
+        with os.scandir(folder) as items:
+            return next(items, None) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def entries_below(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Everything below a folder, each folder before what is in it; no link is followed. Nothing
+    where there is none, but a folder that can't be listed is an error, and not empty.
+
+    Raises:
+        OSError
+    """
+    left = [top]
+    while left:
+        folder = left.pop()
+        try:
+            names = sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):  # none, or it went while we looked
+            continue
+        for name in names:
+            try:
+                facts = os.lstat(folder / name)
+            except FileNotFoundError:
+                continue
+            yield folder / name, facts
+            if stat.S_ISDIR(facts.st_mode):
+                left.append(folder / name)
+
+
 def require_root(root: Path) -> None:
     """Raises BackupUnwritable unless the folder is there: what isn't mounted is never made up."""
     with target_errors(root):  # the mount of a server that is gone is neither there nor not there
@@ -263,11 +310,11 @@ def output_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         refuse_limit(path, error)
         raise OutputUnreadable(
-            "The output folder gives an error, so nothing is known of the result",
+            "The output store gives an error, so nothing is known of what is there",
             file=path,
             found=error.strerror or error,
-            next_step="check that it is mounted, and the rights of Kraken's user; tried again by "
-            "itself.",
+            next_step="check that it is mounted, its disk, and the rights of Kraken's user; tried "
+            "again by itself.",
         ) from error
 
 

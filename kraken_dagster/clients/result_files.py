@@ -1,5 +1,6 @@
 """Reads what programs left in a result folder, which may be anything: pipes, links, huge files."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -8,6 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kraken_dagster.clients.handles import Folder, one_name
+from kraken_dagster.domain.error_kinds import Kind, kind_of_errno
+from kraken_dagster.domain.errors import OutputUnreadable
+
+_TROUBLE = (Kind.AWAY, Kind.BUSY, Kind.ACCESS, Kind.DEVICE, Kind.SHORT)
 
 
 @contextmanager
@@ -39,12 +44,43 @@ def opened_below(folder: Path, path: Path) -> Iterator[BinaryIO]:
 
 
 def read_text(folder: Path, name: str, *, limit: int) -> str:
-    """The first `limit` bytes of a file in a result folder; empty if there is no such file."""
+    """The first `limit` bytes of a file in a result folder; empty if there is no such file.
+
+    Raises:
+        OutputUnreadable: nothing is known of it.
+    """
     try:
         with opened_below(folder, folder / name) as file:
             return file.read(limit).decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if not is_share_trouble(error):
+            return ""
+        raise unreadable(folder / name, error) from error
+
+
+def is_share_trouble(error: OSError) -> bool:
+    """Whether nothing is known of a result, as its share or disk gives an error.
+
+    Not where what stands there is no plain file, and not what a library says of its content.
+    """
+    return error.errno not in (None, errno.ENXIO) and kind_of_errno(error.errno) in _TROUBLE
+
+
+def is_away(error: OSError) -> bool:
+    """The same, without a missing right, which may be the program's own doing."""
+    return is_share_trouble(error) and kind_of_errno(error.errno) in (Kind.AWAY, Kind.DEVICE)
+
+
+def unreadable(path: Path, error: OSError) -> OutputUnreadable:
+    return OutputUnreadable(
+        "The output store gives an error, so nothing is known of the result",
+        file=path,
+        found=error.strerror or error,
+        next_step="check that it is mounted, its disk, and the rights of Kraken's user; tried "
+        "again by itself.",
+    )
 
 
 def is_below(folder: Path, path: Path) -> bool:

@@ -5,7 +5,6 @@ versions 1.x did, which had other names for the same columns. The names of the f
 of version 2, without `search.` and `raw.` and with `:` for `.`.
 """
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from kraken_dagster.metrics.columns import Series, Summary, column_names, summarise
 from kraken_dagster.metrics.reading import Draft, Reading
 from kraken_dagster.metrics.summaries import Spread, Total
-from kraken_dagster.metrics.tables import Table, read_table, require_columns
+from kraken_dagster.metrics.tables import Table, read_table, require_columns, stands
 
 STAT_NAME = "stat.tsv"
 INTERNAL_NAME = "internal.tsv"
@@ -90,7 +89,7 @@ def read(folder: Path) -> Reading:
 def _precursor_file(folder: Path) -> Path:
     """The precursor table, which AlphaDIA 1.x wrote as text by default."""
     parquet, text = folder / PRECURSORS_NAME, folder / PRECURSORS_NAME_V1
-    return text if os.path.lexists(text) and not os.path.lexists(parquet) else parquet
+    return text if stands(text) and not stands(parquet) else parquet
 
 
 def _add_stat_figures(draft: Draft, stat: Table) -> None:

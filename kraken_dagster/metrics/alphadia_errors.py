@@ -11,7 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from kraken_dagster.clients.result_files import is_below, opened_below
+from kraken_dagster.clients.result_files import (
+    is_away,
+    is_below,
+    opened_below,
+    unreadable,
+)
 
 NO_LOG_FILE = "__NO_LOG_FILE"
 UNKNOWN_ERROR = "__UNKNOWN_ERROR"
@@ -106,8 +111,15 @@ def _code_of_log(folder: Path) -> str:
             return log_error(log.read(LOG_BYTES).decode(errors="replace"))
     except (FileNotFoundError, NotADirectoryError):
         return NO_LOG_FILE
-    except OSError:
+    except OSError as error:
+        _refuse_trouble(folder, error)
         return COULD_NOT_DETERMINE_ERROR
+
+
+def _refuse_trouble(path: Path, error: OSError) -> None:
+    """A share that gives an error says nothing of why a search failed: it is looked for again."""
+    if is_away(error):
+        raise unreadable(path, error) from error
 
 
 def _event_codes(folder: Path) -> Iterator[str]:
@@ -117,7 +129,8 @@ def _event_codes(folder: Path) -> Iterator[str]:
                 for line in _last_lines(events):
                     if (code := _code_of_event(line)) is not None:
                         yield code
-        except OSError:
+        except OSError as error:
+            _refuse_trouble(stem, error)
             continue
 
 
@@ -127,7 +140,8 @@ def _stems(folder: Path) -> list[Path]:
         return []
     try:
         return sorted(parent.iterdir())[:MAX_STEMS]
-    except OSError:
+    except OSError as error:
+        _refuse_trouble(parent, error)
         return []
 
 

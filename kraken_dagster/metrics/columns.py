@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from kraken_dagster.clients.result_files import is_share_trouble, unreadable
 from kraken_dagster.domain.errors import FileFormatError
 from kraken_dagster.metrics.tables import opened
 
@@ -194,6 +195,8 @@ def _readable(path: Path, wanted: Sequence[Series] = ()) -> Iterator[None]:
     except MemoryError:  # one of pyarrow's is an ArrowException too, and no fault of the file
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
+        if isinstance(error, OSError) and is_share_trouble(error):
+            raise unreadable(path, error) from error
         raise _unreadable(path, wanted, error) from error
 
 

@@ -4,13 +4,12 @@ From `report.stats.tsv`, which has a row for each run, and the retention times o
 `report.parquet`, or `report.tsv` of versions before 2.
 """
 
-import os
 from pathlib import Path
 
 from kraken_dagster.metrics.columns import Series, column_names, summarise
 from kraken_dagster.metrics.reading import Draft, Reading
 from kraken_dagster.metrics.summaries import Spread
-from kraken_dagster.metrics.tables import Table, read_table, require_columns
+from kraken_dagster.metrics.tables import Table, read_table, require_columns, stands
 
 STATS_NAME = "report.stats.tsv"
 REPORT_NAME = "report.parquet"
@@ -66,7 +65,7 @@ def _add_statistics(draft: Draft, stats: Table) -> None:
 
 def _add_median_rt(draft: Draft, folder: Path) -> None:
     reports = (folder / REPORT_NAME, folder / REPORT_NAME_V1)
-    path = next((path for path in reports if os.path.lexists(path)), None)
+    path = next((path for path in reports if stands(path)), None)
     if path is None:
         return
     require_columns(path, column_names(path), (RT,))

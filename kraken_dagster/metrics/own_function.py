@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kraken_dagster.clients.result_files import is_away, unreadable
 from kraken_dagster.domain.errors import OwnFunctionError
 from kraken_dagster.domain.figures import faults_in_words, storable
 from kraken_dagster.metrics.reading import Reading
@@ -77,7 +78,9 @@ def _called(
         result = function(folder)
         if isinstance(result, Mapping):
             return {key: _unwrapped(value) for key, value in result.items()}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it may raise whatever it likes
+    except (Exception, SystemExit) as error:  # it may raise whatever it likes
+        if isinstance(error, OSError) and is_away(error):
+            raise unreadable(folder, error) from error
         _fail(
             "has failed",
             metrics_type,

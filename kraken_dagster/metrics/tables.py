@@ -6,15 +6,15 @@ Tables with a row per precursor, which may have millions, are `columns`'s.
 import csv
 import io
 import math
-import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kraken_dagster.clients.result_files import opened_below
-from kraken_dagster.domain.errors import FileFormatError, MissingOutputError
+from kraken_dagster.clients.reading import exists, output_errors
+from kraken_dagster.clients.result_files import is_share_trouble, opened_below, unreadable
+from kraken_dagster.domain.errors import FileFormatError, MissingOutputError, OutputUnreadable
 
 LARGEST_BYTES = 64 * 1024 * 1024  # a table of this module is held in memory as a whole
 # what pandas, R and Skyline write for a missing number
@@ -109,7 +109,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         MissingOutputError: nothing is there.
-        FileFormatError: what is there is no plain file, or can't be opened.
+        FileFormatError: what is there is no plain file.
+        OutputUnreadable: nothing is known of it, as its share gives an error.
     """
     with ExitStack() as stack:
         try:
@@ -117,12 +118,29 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _missing(path) from error
         except OSError as error:
-            raise FileFormatError("A result file can't be read", file=path, found=error) from error
+            raise cant_read("A result file can't be read", path, error) from error
         yield file
 
 
+def stands(path: Path) -> bool:
+    """Whether anything has this name in a result folder.
+
+    Raises:
+        OutputUnreadable: nothing is known of it.
+    """
+    with output_errors(path):
+        return exists(path)
+
+
+def cant_read(what: str, path: Path, error: OSError) -> FileFormatError | OutputUnreadable:
+    """What is wrong with the file, or that its share gives an error, which says nothing of it."""
+    if is_share_trouble(error):
+        return unreadable(path, error)
+    return FileFormatError(what, file=path, found=error)
+
+
 def _missing(path: Path) -> MissingOutputError | FileFormatError:
-    if os.path.lexists(path):
+    if stands(path):
         return FileFormatError(
             f"This is no result file: {path.name}",
             file=path,
@@ -141,7 +159,7 @@ def _text(path: Path) -> str:
         try:
             content = file.read(LARGEST_BYTES + 1)
         except OSError as error:
-            raise FileFormatError("A result table can't be read", file=path, found=error) from error
+            raise cant_read("A result table can't be read", path, error) from error
     if len(content) > LARGEST_BYTES:
         raise FileFormatError(
             "A result table is too big", file=path, expected=f"at most {LARGEST_BYTES} bytes"

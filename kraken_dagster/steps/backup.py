@@ -9,7 +9,7 @@ from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.copying import CopyPlan, CopyResult, copy_members
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.clients.manifest import write_manifest
-from kraken_dagster.clients.reading import exists
+from kraken_dagster.clients.reading import on_instrument
 from kraken_dagster.clients.roots import OpenRoot, shown
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.config import InstrumentEntry
@@ -31,6 +31,7 @@ from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
+from kraken_dagster.steps.right_disk import require_answer
 from kraken_dagster.steps.source import members_of, refuse_grown, source_of
 from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.world import World
@@ -92,7 +93,11 @@ def back_up(
 
 
 def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome | None:
-    """The outcome where there is nothing to copy (yet): renamed, vanished, or back again."""
+    """The outcome where there is nothing to copy (yet): renamed, vanished, or back again.
+
+    Raises:
+        FolderError, SourceUnreadable, CopyStalled: the instrument doesn't say what is there.
+    """
     raw_file, errors = held.raw_file, held.raw_file.acquisition.get("errors", ())
     if renamed := was_renamed(errors):
         return _nothing_to_copy(world, held, run_id, renamed, InstrumentFileStatus.RENAMED)
@@ -103,7 +108,7 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
         return None
 
     def there(path: Path) -> bool:
-        return bounded(lambda: exists(path), timeout_s=instrument.copy_stall_s, what=path)
+        return bounded(lambda: on_instrument(path), timeout_s=instrument.copy_stall_s, what=path)
 
     if there(main):
         now = world.now()
@@ -123,6 +128,7 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
         return BackupOutcome(after, False, reason)
     if there(folder / name):
         return None  # a Bruker folder without its main file: what there is is kept
+    require_answer(world, raw_file.instrument_id)  # of a share that is away nothing is there
     return _nothing_to_copy(world, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)
 
 

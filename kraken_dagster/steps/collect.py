@@ -1,11 +1,13 @@
 """Takes the results of a raw file's jobs into MongoDB, and ends the file."""
 
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.reading import entries_below, output_errors
 from kraken_dagster.clients.store.jobs import open_jobs
 from kraken_dagster.domain.figures import RESERVED_NAMES
 from kraken_dagster.domain.quant import (
@@ -173,9 +175,10 @@ def _left_by_earlier(every: Sequence[QuantJob], latest: Sequence[QuantJob]) -> l
 
 
 def _result(world: World, job: QuantJob) -> JobResult:
-    files = [path for path in world.result_folder(job).rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
-    return JobResult(job, len(files), size, job.failure)
+    folder = world.result_folder(job)
+    with output_errors(folder):
+        found = [facts for _, facts in entries_below(folder) if stat.S_ISREG(facts.st_mode)]
+    return JobResult(job, len(found), sum(facts.st_size for facts in found), job.failure)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from kraken_dagster.clients.bounded import beating, bounded
 from kraken_dagster.clients.reading import digest
 from kraken_dagster.clients.result_files import is_below
 from kraken_dagster.clients.store.inputs import KnownInput
+from kraken_dagster.domain.error_kinds import Kind, kind_of_errno
 from kraken_dagster.domain.errors import InputMissing, UnsafePath
 from kraken_dagster.domain.quant import InputFile, QuantJob
 from kraken_dagster.domain.settings import Settings
@@ -21,6 +22,7 @@ from kraken_dagster.domain.vendors import safe_relative
 from kraken_dagster.steps.world import World
 
 _PARAMETER = "parameter"
+_CANT_KNOW = (Kind.AWAY, Kind.BUSY, Kind.ACCESS, Kind.DEVICE, Kind.SHORT)
 
 
 def inputs_of(world: World, settings: Settings, job: QuantJob) -> list[InputFile]:
@@ -71,14 +73,17 @@ def _missing(file: Path, role: str, found: str) -> InputMissing:
     )
 
 
-def changed_since(world: World, settings_name: str, item: InputFile) -> bool:
-    """Whether an input is not what it was when its job was submitted."""
+def changed_since(world: World, settings_name: str, item: InputFile) -> bool | None:
+    """Whether an input is not what it was when its job was submitted; None where its share doesn't
+    say."""
     root = world.config.locations.settings or world.config.locations.output
     path = root.path / safe_relative(settings_name) / safe_relative(item.path)
     try:
         facts = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
+    except OSError:
+        return None
     return (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns)
 
 
@@ -99,9 +104,17 @@ def _named(settings: Settings, job: QuantJob, folder: Path) -> Iterator[tuple[st
             path = str(safe_relative(rest))
         except UnsafePath:
             continue
-        if (folder / path).is_file():
+        if _may_be_file(folder / path):
             named[path] = _PARAMETER
             yield _PARAMETER, path
+
+
+def _may_be_file(path: Path) -> bool:
+    """Also where its share gives an error: what can't be looked at now is asked for once more."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        return kind_of_errno(error.errno) in _CANT_KNOW
 
 
 def _digested(world: World, file: Path, *, role: str, path: str, stall_s: float) -> InputFile:

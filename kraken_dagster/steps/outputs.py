@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kraken_dagster.clients.files import set_aside
 from kraken_dagster.clients.job_script import EXIT_CODE_FILE, JOB_ID_FILE
-from kraken_dagster.clients.reading import exists
+from kraken_dagster.clients.reading import exists, is_empty, output_errors
 from kraken_dagster.clients.result_files import read_text
 from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.config import Location, OutputExistsMode
@@ -55,7 +55,7 @@ def output_folder(
 
     Raises:
         OutputExists: a result is there, and the mode says nothing that helps.
-        StoreAway: what stands there is not known.
+        StoreAway, OutputUnreadable: what stands there is not known.
     """
     with opened(world, Role.OUTPUT) as root:
         return _output_folder(world, raw_file, settings, engine, mode, root=root.path)
@@ -72,7 +72,9 @@ def _output_folder(
 ) -> OutputFolder:
     base = planned_folder(raw_file, settings)
     folder = root / base
-    if not exists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+    with output_errors(folder):
+        free = not exists(folder) or is_empty(folder)
+    if free:
         return OutputFolder(base)
     if mode is OutputExistsMode.ASSOCIATE:
         if done := complete_by(world, settings, folder):
@@ -80,7 +82,8 @@ def _output_folder(
         return OutputFolder(base, follow=_job_to_follow(world, engine, folder))
     if mode is OutputExistsMode.ADD:
         parent = base.rpartition("/")[0]
-        names = {f"{parent}/{item.name}" for item in folder.parent.iterdir()}
+        with output_errors(folder.parent):
+            names = {f"{parent}/{item.name}" for item in folder.parent.iterdir()}
         return OutputFolder(next_run_folder(base, names))
     if mode is OutputExistsMode.OVERWRITE or _is_our_failure(world, raw_file, base):
         set_aside(folder)
@@ -136,7 +139,9 @@ def _job_to_follow(world: World, engine: str, folder: Path) -> str:
 def renew_folder(world: World, job: QuantJob) -> None:
     """Moves aside what a job that is submitted again has left."""
     folder = world.result_folder(job)
-    if exists(folder) and any(folder.iterdir()):
+    with output_errors(folder):
+        in_the_way = exists(folder) and not is_empty(folder)
+    if in_the_way:
         set_aside(folder)
 
 

@@ -1,5 +1,7 @@
 """Copying a backup out, verified."""
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,8 +62,7 @@ def restore(
     instrument = world.instrument(raw_file.instrument_id)
     one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
     require_record(instrument.type, raw_file.id, raw_file.file_info)
-    if not target.is_dir():
-        raise _refused(target, "not a folder", "create it; what isn't mounted is never made up.")
+    _require_folder(target)
     require_backup_store(world, raw_file.instrument_id)
     folder = world.backup_folder(raw_file)
     beating(
@@ -77,6 +78,17 @@ def restore(
                 folder / name, f"MD5 {recorded.md5}", f"MD5 {fact.md5} in what was copied out"
             )
     return result
+
+
+def _require_folder(target: Path) -> None:
+    try:
+        found = None if stat.S_ISDIR(os.stat(target).st_mode) else "not a folder"
+    except (FileNotFoundError, NotADirectoryError):
+        found = "not a folder"
+    except OSError as error:
+        found = error.strerror or str(error)
+    if found is not None:
+        raise _refused(target, found, "create it; what isn't mounted is never made up.")
 
 
 def _copy(
