@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Seen
-from kraken_dagster.clients.reading import require_root, target_errors
+from kraken_dagster.clients.reading import target_errors
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import BackupDamaged, BackupUnwritable
 from kraken_dagster.domain.raw_file import FileFact
@@ -14,11 +14,10 @@ from kraken_dagster.domain.vendors import safe_relative
 
 
 def require_store(root: Path, instrument_id: str) -> None:
-    """Raises BackupUnwritable where the backup store is away: then nothing is known of a backup.
+    """Raises BackupUnwritable where a part of the store is away: then nothing is known of a backup.
 
-    A store that is mounted has the instrument's folder, with something in it.
+    A store has the instrument's folder, with something in it; that may be a mount of its own.
     """
-    require_root(root)
     folder = root / instrument_id
     with target_errors(folder):
         if not folder.is_dir() or next(folder.iterdir(), None) is None:

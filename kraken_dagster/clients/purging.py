@@ -31,6 +31,7 @@ from kraken_dagster.clients.instrument_disk import (
 )
 from kraken_dagster.clients.proving import Backup, read_backup
 from kraken_dagster.clients.reading import target_errors
+from kraken_dagster.clients.roots import shown
 from kraken_dagster.clients.surveying import Survey, Target, refused
 from kraken_dagster.domain.errors import LeaseLost
 from kraken_dagster.domain.raw_file import FileFact
@@ -174,7 +175,7 @@ def _refuse_one_folder(sides: _Sides, may_go_on: Callable[[], bool]) -> None:
         seen = sides.backup.folder.look(name)
     if seen is not None:
         what = "`Backup` on the instrument and the folder of the backup are one folder"
-        raise refused(target, what, sides.backup.path)
+        raise refused(target, what, shown(sides.backup.path))
 
 
 def _delete_one(sides: _Sides, name: str, proof: Proof, may_go_on: Callable[[], bool]) -> None:

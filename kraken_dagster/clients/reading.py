@@ -131,19 +131,6 @@ def entries_below(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 left.append(folder / name)
 
 
-def require_root(root: Path) -> None:
-    """Raises BackupUnwritable unless the folder is there: what isn't mounted is never made up."""
-    with target_errors(root):  # the mount of a server that is gone is neither there nor not there
-        there = root.is_dir()
-    if not there:
-        raise BackupUnwritable(
-            "The backup store is not there",
-            file=root,
-            next_step="mount it (or create the folder, if this is where it shall be); tried again "
-            "by itself.",
-        )
-
-
 def walk_members(folder: Path, name: str) -> list[str]:
     """Every file below `folder/name`, relative to `folder`, sorted; `name` may be a file.
 

@@ -30,6 +30,7 @@ The tree:
         BackupUnwritable        the backup store refuses                          (transient)
           StoreAway             the backup or output store is not there, or not known: (transient)
                                 nothing changes, everything waits
+            OnAnotherStore      the backup is on a store that is not the mounted one
         BackupConflict          something else stands under that name             (transient)
         FileSystemLimit         a file system can't hold it: its size, its name
         DigestMismatch          what was read back is not what was written
@@ -232,6 +233,10 @@ class BackupUnwritable(FileError):
 
 
 class StoreAway(BackupUnwritable):
+    pass
+
+
+class OnAnotherStore(StoreAway):
     pass
 
 

@@ -14,8 +14,10 @@ from kraken_dagster.domain.errors import (
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    OnAnotherStore,
     RecordRefused,
     StatusConflict,
+    StoreAway,
     StoreError,
 )
 from kraken_dagster.domain.raw_file import RawFile
@@ -151,11 +153,11 @@ def _one(
     try:
         with in_own_words(raw_file.id):
             return purge_file(world, raw_file.id, run_id=run_id, options=options)
-    except (LeaseHeld, LeaseLost, StatusConflict) as error:
+    except (LeaseHeld, LeaseLost, StatusConflict, OnAnotherStore) as error:
         return NotDeleted(raw_file.id, str(error))
     except RecordRefused as error:
         return NotDeleted(raw_file.id, str(error))
-    except (FolderError, StoreError):
+    except (StoreAway, FolderError, StoreError):
         raise  # not this file's own trouble
     except BackupDamaged as error:  # it has the status `error` by now
         return NotDeleted(raw_file.id, str(error), damaged=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.purging import Proof, delete, prove
+from kraken_dagster.clients.roots import OpenRoot
 from kraken_dagster.clients.surveying import Survey, Target, survey
 from kraken_dagster.domain.errors import BackupDamaged, PurgeRefused, StatusConflict, UnsafePath
 from kraken_dagster.domain.raw_file import (
@@ -17,8 +18,14 @@ from kraken_dagster.domain.retention import why_not_purge
 from kraken_dagster.domain.trouble import PurgeIntent
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.purge_plan import PurgeOptions, require_backup_store, target_of
+from kraken_dagster.steps.purge_plan import (
+    PurgeOptions,
+    measured_free_bytes,
+    require_backup_store,
+    target_of,
+)
 from kraken_dagster.steps.right_disk import require_right_disk
+from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.troubles import watched
 from kraken_dagster.steps.world import World
 
@@ -51,33 +58,63 @@ def purge_file(
         PurgeRefused, NotRecorded, UnsafePath: nothing (more) is deleted until somebody looked.
         BackupDamaged: the same, and the file has status `error` by now.
         BackupUnwritable, InstrumentBusy: it can't be proven or deleted now.
+        StoreAway: the backup store is away, or another one than that of the file's backup.
         FolderError, CopyStalled: the instrument or the backup store is away.
         LeaseHeld, LeaseLost, StatusConflict, StoreUnavailable
     """
     with holding(world, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
-        raw_file = held.raw_file
-        _refuse_changed(world, raw_file, options)
-        target = target_of(world, raw_file)
-        found = bounded(
-            lambda: survey(target),
-            timeout_s=world.instrument(raw_file.instrument_id).copy_stall_s,
-            what=raw_file_id,
-        )
-        if found.is_empty:
-            return _nothing_left(world, held, run_id)
-        proof = _prove(world, held, target, found, run_id)
-        proven_at = world.now()
-        held.require()
-        intent = _intend(world, held, proof, run_id)
-        freed = _delete(world, held, target, proof)
-        return _record(
-            world, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
+        options = options or PurgeOptions.of(world.instrument(held.raw_file.instrument_id))
+        _refuse_changed(world, held.raw_file, options)
+        with opened_backup(world, held.raw_file) as root:
+            return _purge_in(world, held, run_id, options, root=root)
+
+
+def _purge_in(
+    world: World, held: Held, run_id: str, options: PurgeOptions, *, root: OpenRoot
+) -> Purged:
+    raw_file = held.raw_file
+    target = target_of(world, raw_file, root.path)
+    found = bounded(
+        lambda: survey(target),
+        timeout_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+        what=raw_file.id,
+    )
+    if found.is_empty:
+        return _nothing_left(world, held, run_id)
+    proof = _prove(world, held, target, found, run_id, root=root)
+    proven_at = world.now()
+    held.require()
+    _look_again(world, held, options, root)
+    intent = _intend(world, held, proof, run_id)
+    freed = _delete(world, held, target, proof, root=root)
+    return _record(
+        world, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
+    )
+
+
+def _look_again(world: World, held: Held, options: PurgeOptions, root: OpenRoot) -> None:
+    """A proof takes its time: whether the store is still there, and the space still needed.
+
+    Raises:
+        StoreAway
+        StatusConflict: as much is free as shall be, and nothing of the file was deleted yet.
+    """
+    raw_file = held.raw_file
+    require_unchanged(root)
+    if options.off or raw_file.purge_intent is not None:
+        return
+    free = measured_free_bytes(world, raw_file.instrument_id)
+    if free >= options.wanted_bytes:
+        raise StatusConflict(
+            "The file need not be deleted any more",
+            file=raw_file.id,
+            found=f"{free} bytes are free, {options.wanted_bytes} shall be",
+            next_step="nothing: it is purged when space is short.",
         )
 
 
-def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions | None) -> None:
+def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions) -> None:
     """What it was chosen for may not hold any more, now that its lease is ours."""
-    options = options or PurgeOptions.of(world.instrument(raw_file.instrument_id))
     reason = why_not_purge(
         raw_file.model_copy(update={"lease": None}),
         now=world.now(),
@@ -92,7 +129,9 @@ def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions | Non
         )
 
 
-def _prove(world: World, held: Held, target: Target, found: Survey, run_id: str) -> Proof:
+def _prove(
+    world: World, held: Held, target: Target, found: Survey, run_id: str, *, root: OpenRoot
+) -> Proof:
     raw_file = held.raw_file
     try:
         proof = watched(
@@ -102,6 +141,7 @@ def _prove(world: World, held: Held, target: Target, found: Survey, run_id: str)
             what=target.instrument_folder / raw_file.id,
         )
     except BackupDamaged as error:
+        require_unchanged(root)
         require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
         record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
         raise
@@ -120,7 +160,8 @@ def _intend(world: World, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
     return intent
 
 
-def _delete(world: World, held: Held, target: Target, proof: Proof) -> int:
+def _delete(world: World, held: Held, target: Target, proof: Proof, *, root: OpenRoot) -> int:
+    """Before each deletion the store is looked at once more, not only what of it was proven."""
     raw_file, deleted = held.raw_file, 0
 
     def work(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> int:
@@ -129,7 +170,11 @@ def _delete(world: World, held: Held, target: Target, proof: Proof) -> int:
             deleted += 1
             beat(size)
 
-        return delete(target, proof, may_go_on=may_go_on, on_deleted=on_deleted)
+        def may_delete() -> bool:
+            root.require_same()
+            return may_go_on()
+
+        return delete(target, proof, may_go_on=may_delete, on_deleted=on_deleted)
 
     try:
         return watched(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.instrument_disk import free_bytes, open_instrument
@@ -12,6 +13,8 @@ from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import CopyStalled, FolderError, KrakenError, StoreError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.retention import GB, Goal, Weighed, select, why_not_purge
+from kraken_dagster.domain.stores import Role
+from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
 
@@ -80,13 +83,14 @@ class PurgePlan:
         return self.free_bytes + self.freed_bytes >= self.wanted_bytes
 
 
-def target_of(world: World, raw_file: RawFile) -> Target:
+def target_of(world: World, raw_file: RawFile, root: Path | None = None) -> Target:
+    """`root` is that of the open backup store, where the backup is to be read."""
     return Target(
         raw_file_id=raw_file.id,
         vendor=world.instrument(raw_file.instrument_id).type,
         recorded=raw_file.file_info,
         instrument_folder=world.instrument_folder(raw_file.instrument_id),
-        backup_folder=world.backup_folder(raw_file),
+        backup_folder=world.backup_folder(raw_file, root),
     )
 
 
@@ -107,10 +111,11 @@ def measured_free_bytes(world: World, instrument_id: str) -> int:
 
 
 def require_backup_store(world: World, instrument_id: str) -> None:
-    """Raises BackupUnwritable where the store is away, CopyStalled where it hangs."""
-    root = world.config.locations.backup.path
+    """Raises StoreAway or BackupUnwritable where the store is away, CopyStalled where it hangs."""
     stall_s = world.instrument(instrument_id).copy_stall_s
-    bounded(lambda: require_store(root, instrument_id), timeout_s=stall_s, what=root)
+    with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
+        path = root.path
+        bounded(lambda: require_store(path, instrument_id), timeout_s=stall_s, what=path)
 
 
 def plan(

@@ -23,6 +23,7 @@ from kraken_dagster.domain.errors import (
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.retention import require_record
 from kraken_dagster.steps.purge_plan import require_backup_store
+from kraken_dagster.steps.stores import opened_backup
 from kraken_dagster.steps.world import World
 
 _COPYING = (
@@ -64,13 +65,28 @@ def restore(
     require_record(instrument.type, raw_file.id, raw_file.file_info)
     _require_folder(target)
     require_backup_store(world, raw_file.instrument_id)
-    folder = world.backup_folder(raw_file)
+    with opened_backup(world, raw_file) as root:
+        return _restore(world, raw_file, target, on_progress, root=root.path)
+
+
+def _restore(
+    world: World,
+    raw_file: RawFile,
+    target: Path,
+    on_progress: Callable[[Progress], None],
+    *,
+    root: Path,
+) -> CopyResult:
+    instrument, folder = (
+        world.instrument(raw_file.instrument_id),
+        world.backup_folder(raw_file, root),
+    )
     beating(
         lambda beat: read_all(folder, raw_file.file_info, on_bytes=beat),
         stall_s=instrument.copy_stall_s,
         what=folder / raw_file.id,
     )
-    result = _copy(world, raw_file, target, on_progress)
+    result = _copy(world, raw_file, target, on_progress, root=root)
     for name, recorded in raw_file.file_info.items():
         fact = result.facts[name]
         if (fact.size, fact.md5) != (recorded.size, recorded.md5):
@@ -92,12 +108,17 @@ def _require_folder(target: Path) -> None:
 
 
 def _copy(
-    world: World, raw_file: RawFile, target: Path, on_progress: Callable[[Progress], None]
+    world: World,
+    raw_file: RawFile,
+    target: Path,
+    on_progress: Callable[[Progress], None],
+    *,
+    root: Path,
 ) -> CopyResult:
     instrument = world.instrument(raw_file.instrument_id)
     names = sorted(raw_file.file_info)
     plan = CopyPlan(
-        source_folder=world.backup_folder(raw_file),
+        source_folder=world.backup_folder(raw_file, root),
         target_folder=target,
         members={name: name for name in names},
         target_top=raw_file.id,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.roots import OpenRoot, away, opened_root
-from kraken_dagster.domain.errors import CopyStalled, FileError, StoreAway
+from kraken_dagster.domain.errors import CopyStalled, FileError, OnAnotherStore, StoreAway
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.world import World
@@ -95,7 +95,7 @@ def _require_its_store(world: World, raw_file: RawFile, root: OpenRoot) -> None:
     if wanted is None or wanted == root.store_id:
         return
     stores = {item.id: item.path for item in world.store.markers.of(Role.BACKUP)}
-    raise StoreAway(
+    raise OnAnotherStore(
         "The backup of this file is on another store than the one that is mounted",
         file=raw_file.id,
         expected=f"the store {wanted}, last seen at {stores.get(wanted, 'an unknown place')}",

@@ -13,6 +13,7 @@ from kraken_dagster.clients.pace import Pace
 from kraken_dagster.clients.proving import damaged, read_all
 from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.clients.reading import exists, target_errors
+from kraken_dagster.clients.roots import OpenRoot
 from kraken_dagster.domain.errors import (
     BackupDamaged,
     BackupFull,
@@ -21,6 +22,7 @@ from kraken_dagster.domain.errors import (
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    OnAnotherStore,
     StatusConflict,
     StoreError,
     UnknownRawFile,
@@ -31,6 +33,7 @@ from kraken_dagster.domain.vendors import RULES, VendorRules
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.purge_plan import require_backup_store
+from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.troubles import in_own_words, watched
 from kraken_dagster.steps.world import World
 
@@ -86,7 +89,7 @@ def verify_backup(
             if reason := _why_not(held.raw_file):
                 return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
             return _verify(world, held, run_id, pace, on_bytes)
-    except (ConfigError, LeaseHeld, LeaseLost, StatusConflict) as error:
+    except (ConfigError, LeaseHeld, LeaseLost, OnAnotherStore, StatusConflict) as error:
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, str(error))
 
 
@@ -109,8 +112,21 @@ def _was_damaged(raw_file: RawFile) -> bool:
 def _verify(
     world: World, held: Held, run_id: str, pace: Pace, on_bytes: Callable[[int], None]
 ) -> VerifyOutcome:
+    require_backup_store(world, held.raw_file.instrument_id)
+    with opened_backup(world, held.raw_file) as root:
+        return _verify_in(world, held, run_id, pace, on_bytes, root=root)
+
+
+def _verify_in(
+    world: World,
+    held: Held,
+    run_id: str,
+    pace: Pace,
+    on_bytes: Callable[[int], None],
+    *,
+    root: OpenRoot,
+) -> VerifyOutcome:
     raw_file = held.raw_file
-    require_backup_store(world, raw_file.instrument_id)
 
     def read(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> VerifyOutcome:
         def took(count: int) -> None:
@@ -118,14 +134,15 @@ def _verify(
             on_bytes(count)
             pace.took(count, beat)
 
-        return _read(world, raw_file, took, may_go_on)
+        return _read(world, raw_file, took, may_go_on, root=root.path)
 
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     try:
         with in_own_words(raw_file.id):
-            path = world.backup_folder(raw_file) / raw_file.id
+            path = world.backup_folder(raw_file, root.path) / raw_file.id
             outcome = watched(held, read, stall_s=stall_s, what=path)
     except BackupDamaged as error:
+        require_unchanged(root)
         require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
         if raw_file.is_backed_up:
             record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
@@ -133,6 +150,7 @@ def _verify(
     except StoreError:
         raise
     except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
+        require_unchanged(root)
         require_backup_store(world, raw_file.instrument_id)
         return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
     held.require()
@@ -148,8 +166,10 @@ def _read(
     raw_file: RawFile,
     on_bytes: Callable[[int], None],
     may_write: Callable[[], bool],
+    *,
+    root: Path,
 ) -> VerifyOutcome:
-    folder, recorded = world.backup_folder(raw_file), raw_file.file_info
+    folder, recorded = world.backup_folder(raw_file, root), raw_file.file_info
     vendor = world.instrument(raw_file.instrument_id).type
     one_name(raw_file.id)
     require_record(vendor, raw_file.id, recorded)
