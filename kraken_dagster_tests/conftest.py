@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -107,13 +107,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def config(tmp_path: Path, mongodb_uri: str) -> KrakenConfig:
-    """Three instruments, one of each vendor, with their folders made."""
+    """Three instruments, one of each vendor, with their folders made and the stores initialised."""
     instruments = {"thermo1": "thermo", "bruker1": "bruker", "sciex1": "sciex"}
     for name in instruments:
         (tmp_path / "instruments" / name).mkdir(parents=True)
     for name in ("backup", "output"):
         (tmp_path / name).mkdir()
-    return KrakenConfig.model_validate(
+    made = KrakenConfig.model_validate(
         {
             "mongodb": {"uri": mongodb_uri},
             "home": tmp_path / "home",
@@ -124,6 +124,9 @@ def config(tmp_path: Path, mongodb_uri: str) -> KrakenConfig:
             "instruments": {name: {"type": vendor} for name, vendor in instruments.items()},
         }
     )
+    with closing(connect(mongodb_uri)) as store:
+        mark_stores(World(config=made, store=store, engines={}))
+    return made
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, St
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.leases import holding
 from kraken_dagster.steps.world import World, utc_now
-from kraken_dagster_tests.helpers import wait_until
+from kraken_dagster_tests.helpers import mark_stores, wait_until
 
 SPEED = 1e6  # so that an hour of the monitor's patience is over between two ticks
 SEARCH = Settings(
@@ -48,6 +48,7 @@ class Bench:
         self.repository = build_defs(
             self.config, resource_overrides=self.overrides
         ).get_repository_def()
+        mark_stores(self.world)
 
     @property
     def world(self) -> World:

@@ -11,7 +11,7 @@ from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.world import World
-from kraken_dagster_tests.helpers import NOW
+from kraken_dagster_tests.helpers import NOW, mark_stores
 
 
 class Stumbling:
@@ -96,7 +96,11 @@ class MemoryEngine:
 
 
 def custom_settings(world: World, name: str, script: str = "", **fields: Any) -> Settings:
-    """Settings for every file of the fallback project, and the shell script that they run."""
+    """Settings for every file of the fallback project, and the shell script that they run.
+
+    The stores of a world that was put together by a test are initialised too.
+    """
+    mark_stores(world)
     software = world.config.locations.software
     assert software is not None
     software.path.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import Status, partition_key, raw_file_id_of
+from kraken_dagster.domain.stores import MARKER_NAME
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster_tests.dagster_bench import Bench, hastened, install_search, raw_file
@@ -254,7 +255,7 @@ def test_asking_for_a_file_that_is_being_acquired_materialises_nothing(bench: Be
     assert "The acquisition is not over yet" in bench.log_of(result)
     assert bench.materialised("thermo1", "raw_file") == {}
     assert bench.materialised("thermo1", "backup") == {}
-    assert list(bench.config.locations.backup.path.iterdir()) == []
+    assert [it.name for it in bench.config.locations.backup.path.iterdir()] == [MARKER_NAME]
 
 
 def test_a_stale_run_on_a_file_that_is_done_submits_nothing_again(bench: Bench) -> None:

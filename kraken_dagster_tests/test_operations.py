@@ -21,7 +21,7 @@ from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.supervision import prepare_dagster
-from kraken_dagster_tests.helpers import record
+from kraken_dagster_tests.helpers import mark_stores_of, record
 
 pytestmark = pytest.mark.xdist_group("operations")  # in one worker, as they share a site
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
     ):
         assert store.raw_files.register(record(name, status=status), reason="test")
     store.close()
+    mark_stores_of(folder / "instruments.yaml")
     (folder / ".kraken" / "mongodb").mkdir(parents=True)
     path = folder / "instruments.yaml"
     prepare_dagster(folder / ".kraken" / "dagster", load_config(path, environment={}), path)

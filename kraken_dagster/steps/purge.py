@@ -150,9 +150,15 @@ def _one(
     world: World, raw_file: RawFile, run_id: str, options: PurgeOptions
 ) -> Purged | NotDeleted:
     """One file; what is wrong with it alone is noted, and the next one is taken."""
+
+    def still_short() -> bool:
+        return measured_free_bytes(world, raw_file.instrument_id) < options.wanted_bytes
+
     try:
         with in_own_words(raw_file.id):
-            return purge_file(world, raw_file.id, run_id=run_id, options=options)
+            return purge_file(
+                world, raw_file.id, run_id=run_id, options=options, still_short=still_short
+            )
     except (LeaseHeld, LeaseLost, StatusConflict, OnAnotherStore) as error:
         return NotDeleted(raw_file.id, str(error))
     except RecordRefused as error:

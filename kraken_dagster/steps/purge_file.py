@@ -20,7 +20,6 @@ from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.purge_plan import (
     PurgeOptions,
-    measured_free_bytes,
     require_backup_store,
     target_of,
 )
@@ -50,9 +49,17 @@ class Purged:
 
 
 def purge_file(
-    world: World, raw_file_id: str, *, run_id: str, options: PurgeOptions | None = None
+    world: World,
+    raw_file_id: str,
+    *,
+    run_id: str,
+    options: PurgeOptions | None = None,
+    still_short: Callable[[], bool] = lambda: True,
 ) -> Purged:
     """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup.
+
+    Args:
+        still_short: whether the space is still needed; asked once more when all is proven.
 
     Raises:
         PurgeRefused, NotRecorded, UnsafePath: nothing (more) is deleted until somebody looked.
@@ -66,11 +73,11 @@ def purge_file(
         options = options or PurgeOptions.of(world.instrument(held.raw_file.instrument_id))
         _refuse_changed(world, held.raw_file, options)
         with opened_backup(world, held.raw_file) as root:
-            return _purge_in(world, held, run_id, options, root=root)
+            return _purge_in(world, held, run_id, still_short, root=root)
 
 
 def _purge_in(
-    world: World, held: Held, run_id: str, options: PurgeOptions, *, root: OpenRoot
+    world: World, held: Held, run_id: str, still_short: Callable[[], bool], *, root: OpenRoot
 ) -> Purged:
     raw_file = held.raw_file
     target = target_of(world, raw_file, root.path)
@@ -84,7 +91,7 @@ def _purge_in(
     proof = _prove(world, held, target, found, run_id, root=root)
     proven_at = world.now()
     held.require()
-    _look_again(world, held, options, root)
+    _look_again(held, still_short, root)
     intent = _intend(world, held, proof, run_id)
     freed = _delete(world, held, target, proof, root=root)
     return _record(
@@ -92,7 +99,7 @@ def _purge_in(
     )
 
 
-def _look_again(world: World, held: Held, options: PurgeOptions, root: OpenRoot) -> None:
+def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> None:
     """A proof takes its time: whether the store is still there, and the space still needed.
 
     Raises:
@@ -101,14 +108,11 @@ def _look_again(world: World, held: Held, options: PurgeOptions, root: OpenRoot)
     """
     raw_file = held.raw_file
     require_unchanged(root)
-    if options.off or raw_file.purge_intent is not None:
-        return
-    free = measured_free_bytes(world, raw_file.instrument_id)
-    if free >= options.wanted_bytes:
+    if raw_file.purge_intent is None and not still_short():
         raise StatusConflict(
             "The file need not be deleted any more",
             file=raw_file.id,
-            found=f"{free} bytes are free, {options.wanted_bytes} shall be",
+            found="as much is free by now as shall be",
             next_step="nothing: it is purged when space is short.",
         )
 
