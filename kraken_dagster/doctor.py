@@ -14,8 +14,17 @@ from kraken_dagster.clients.store_probe import Shortcoming, probe
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
-from kraken_dagster.domain.errors import FolderError, KrakenError, OwnFunctionError, StoreAway
+from kraken_dagster.domain.errors import (
+    FolderError,
+    KrakenError,
+    OwnFunctionError,
+    SettingsRefused,
+    StoreAway,
+    SubmitFailed,
+)
+from kraken_dagster.domain.quant import JobSpec
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
 from kraken_dagster.domain.stores import MARKER_NAME, Role
 from kraken_dagster.domain.vendors import safe_relative
@@ -202,20 +211,16 @@ def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> I
     what = f"engine {name}"
     engine.check()
     version = engine.run(["sbatch", "--version"]).stdout.strip()
-    yield Finding("ok", what, f"the head node and the controller answer: {version}")
+    told = f"the head node and the controller answer: {version}"
+    if greeting := engine.greeting():
+        told += f"; what a login there prints is no part of any answer: {greeting[:200]!r}"
     entry = config.engines[name]
     partition = entry.partition if isinstance(entry, SlurmEngine) else None
     if partition is not None and engine.run(["scontrol", "show", "partition", partition]).exit_code:
+        yield Finding("ok", what, told)
         yield Finding("error", what, f"there is no partition {partition!r}; `sinfo` lists them")
-    greeting = engine.run(["true"]).stdout
-    if greeting:
-        yield Finding(
-            "error",
-            what,
-            f"a login there prints {greeting[:200]!r} before a command's own answer; silence it "
-            "for shells that are not interactive",
-        )
-        return
+    else:
+        yield from _trial(config, name, engine, told)
     skew = float(engine.run(["date", "+%s"]).stdout) - now
     if abs(skew) > _MOST_SKEW_S:
         yield Finding("warning", what, f"its clock differs by {skew:.0f} s: use NTP on both")
@@ -233,6 +238,31 @@ def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> I
                 f"its user can't {can} locations.{root} there: {location.cluster_path!r}; mount "
                 "it, give the right, or set `cluster` to its path there",
             )
+
+
+def _trial(config: KrakenConfig, name: str, engine: Slurm, told: str) -> Iterator[Finding]:
+    """Whether sbatch would take a job that is sent as all are, and what it says."""
+    what, entry = f"engine {name}", config.engines[name]
+    resources = entry.resources if isinstance(entry, SlurmEngine) else Resources()
+    output = config.locations.output.cluster_path
+    spec = JobSpec("kraken-doctor", ("true",), {"OUTPUT_PATH": output}, output, resources)
+    try:
+        answer = engine.try_submission(spec)
+    except (SubmitFailed, SettingsRefused) as error:
+        yield Finding("ok", what, told)
+        yield Finding("error", what, str(error))
+        return
+    words = f"{answer.stdout} {answer.stderr}".strip()[-1000:]
+    if not answer.exit_code:
+        yield Finding("ok", what, f"{told}; sbatch would take a job: {words!r}")
+        return
+    yield Finding("ok", what, told)
+    yield Finding(
+        "error",
+        what,
+        f"sbatch would refuse a job: {words!r}; mend what it complains of: the engine in "
+        "instruments.yaml, or what the user's login there sets for sbatch",
+    )
 
 
 def _instrument(world: World, instrument_id: str) -> Finding:

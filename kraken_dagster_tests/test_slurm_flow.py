@@ -186,6 +186,10 @@ def _with_engine(config: KrakenConfig, **changes: Any) -> KrakenConfig:
 def test_the_doctor_looks_at_the_cluster(bench: Bench, cluster: Cluster) -> None:
     assert [level for level, _ in _findings(bench)] == ["ok"]
     assert "the controller answer: slurm" in _findings(bench)[0][1]
+    assert "sbatch would take a job: 'sbatch: Job" in _findings(bench)[0][1]
+    refused = _with_engine(bench.config, directives=["--constraint=none"])
+    [_, (level, told)] = _findings(bench, refused)
+    assert (level, "Invalid feature specification" in told) == ("error", True)
 
     [_, (level, told)] = _findings(bench, _with_engine(bench.config, partition="nowhere"))
     assert (level, "'nowhere'" in told) == ("error", True)

@@ -1,25 +1,30 @@
 """Runs jobs on a Slurm cluster that is reached by SSH.
 
-What the cluster is asked and told are single commands over one held connection. Nothing that
-comes from a file's name or from MongoDB is ever part of a command but quoted, and a job's values
-are in its script, which sbatch reads from its stdin.
+What the cluster is asked and told are single commands over one held connection; `slurm_commands`
+has their words, and `head_node` how they get there.
 """
 
 import math
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from kraken_dagster.clients.job_script import JOB_ID_FILE, rendered, with_exports
+from kraken_dagster.clients.head_node import LOGIN_LINE, request, unusable
+from kraken_dagster.clients.job_script import rendered, with_exports
+from kraken_dagster.clients.slurm_commands import (
+    NO_FOLDER,
+    TOO_LATE,
+    plain,
+    sacct,
+    sbatch,
+    squeue,
+    submission,
+)
 from kraken_dagster.clients.ssh import Answer, HeadNode, Login, Ssh
 from kraken_dagster.clients.ssh import shared as shared_connection
 from kraken_dagster.domain.engines import SlurmEngine
 from kraken_dagster.domain.errors import SchedulerAway, SubmitFailed
 from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.slurm import (
-    SACCT_FORMAT,
-    SQUEUE_FORMAT,
-    is_job_id,
     job_number,
     parse_sacct,
     parse_squeue,
@@ -27,30 +32,11 @@ from kraken_dagster.domain.slurm import (
     submitted_id,
 )
 
-# sacct looks no further back than midnight unless told so.
-_ACCOUNTED_SINCE = "now-60days"
 _KILLED_AFTER_S = 5
 _BEGUN_WITHIN_S = 10
 _TAKEN_UP_WITHIN_S = 10
-_NO_FOLDER, _TOO_LATE = 73, 75
 # By `timeout`, by a signal; and what was begun too late, which the next try finds missing.
-_ENDED_FROM_OUTSIDE = (124, 128, 137, _TOO_LATE)
-_WHOLE = "# Whole: a script that was cut off on its way lacks this line."
-# Its arguments are the latest time to begin, the output folder, the job's name, and the command of
-# sbatch; on its stdin is the job script. As soon as there is a job its folder says which, so that
-# nobody who finds the folder takes it for free; the job itself writes the same when it starts.
-_SUBMIT = f"""
-refuse() {{ echo "not begun: $1" >&2; exit "$2"; }}
-script=$(cat)
-case $script in *{shlex.quote(_WHOLE)}) ;; *) refuse 'the script was cut off' {_TOO_LATE} ;; esac
-mkdir -p -- "$2" || refuse 'no output folder' {_NO_FOLDER}
-[ "$(date +%s)" -le "$1" ] || refuse 'it was held up' {_TOO_LATE}
-folder=$2 name=$3
-shift 3
-id=$(printf '%s\\n' "$script" | "$@") || exit
-printf '%s\\n' "$id"
-printf '%s %s\\n' "${{id%%;*}}" "$name" 2>/dev/null > "$folder/{JOB_ID_FILE}" || :
-"""
+_ENDED_FROM_OUTSIDE = (124, 128, 137, TOO_LATE)
 _SSH_STEP_S = 10.0
 _LOG_BYTES = 64 * 1024
 # What sbatch says after it did ask the controller and got no clear answer, or could not ask.
@@ -87,23 +73,16 @@ class Slurm:
             SettingsRefused: what the job asks for can't be told to sbatch.
             ClusterError: nobody knows whether it was submitted; it is to be found by its name.
         """
-        options, script = spec.resources.options(), self._script(spec)
-        log = _as_pattern(f"{spec.output_path}/{spec.log_name}")
-        sbatch = [
-            *("sbatch", "--parsable", "--export=NONE", "--no-requeue", "--open-mode=append"),
-            *(f"--job-name={spec.name}", f"--output={log}", f"--chdir={spec.output_path}"),
-            *options,
-        ]
-        latest = str(self._time_there() + _BEGUN_WITHIN_S)
+        command, script = sbatch(spec), self._script(spec)
+        latest = self._time_there() + _BEGUN_WITHIN_S
         may_start()
-        begin = ["sh", "-c", _SUBMIT, "kraken", latest, spec.output_path, spec.name]
-        answer = self._run([*begin, *sbatch], script + f"\n{_WHOLE}\n".encode())
+        answer = self._run(submission(command, spec, latest=latest), script)
         if answer.exit_code == 0:
             return submitted_id(answer.stdout)
         words = _words(answer)
         said = "\n".join(line for line in words.splitlines() if line.startswith("sbatch: error:"))
         unclear = answer.exit_code in _ENDED_FROM_OUTSIDE or _UNCLEAR.search(said)
-        if answer.exit_code != _NO_FOLDER and unclear:
+        if answer.exit_code != NO_FOLDER and unclear:
             raise self._away("sbatch", words or "no answer in time")
         raise SubmitFailed(
             "The cluster refused the job",
@@ -119,11 +98,11 @@ class Slurm:
         Raises:
             ClusterError: one of them can't be asked.
         """
-        answer = self._run(self._squeue(f"--name={name}"))
+        answer = self._run(squeue(f"--name={name}"))
         self._good(answer, "squeue")
         if (found := _not_refused(parse_squeue(answer.stdout))) is not None:
             return found
-        answer = self._run(self._sacct("-X", f"--name={name}"))
+        answer = self._run(sacct("-X", f"--name={name}"))
         if _NO_ACCOUNTING in answer.stderr:
             return None
         self._good(answer, "sacct")
@@ -138,10 +117,10 @@ class Slurm:
         Raises:
             ClusterError: the cluster can't be asked; that says nothing of the jobs.
         """
-        ids = _plain(ids)
+        ids = plain(ids)
         if not ids:
             return {}
-        answer = self._run(self._squeue(f"--jobs={','.join(ids)}"))
+        answer = self._run(squeue(f"--jobs={','.join(ids)}"))
         if not (answer.exit_code and _NO_SUCH_JOB in answer.stderr):
             self._good(answer, "squeue")
         known = parse_squeue(answer.stdout)
@@ -149,7 +128,7 @@ class Slurm:
         forgotten = [job_id for job_id in ids if job_id not in found]
         if not forgotten:
             return found
-        answer = self._run(self._sacct(f"--jobs={','.join(forgotten)}"))
+        answer = self._run(sacct(f"--jobs={','.join(forgotten)}"))
         if answer.exit_code and _NO_ACCOUNTING not in answer.stderr:
             return found
         accounted = parse_sacct(answer.stdout)
@@ -163,13 +142,13 @@ class Slurm:
         """
         if not ids:
             return {}
-        answer = self._run(self._sacct(f"--jobs={','.join(_plain(ids))}"))
+        answer = self._run(sacct(f"--jobs={','.join(plain(ids))}"))
         if answer.exit_code:
             return {}
         return _reports(parse_sacct(answer.stdout), ids)
 
     def cancel(self, job_id: str) -> None:
-        answer = self._run(["scancel", *_plain([job_id])])
+        answer = self._run(["scancel", *plain([job_id])])
         if _NO_SUCH_JOB not in answer.stderr:
             self._good(answer, "scancel")
 
@@ -194,6 +173,24 @@ class Slurm:
         """
         return self._run(command)
 
+    def greeting(self) -> str:
+        """What a login there prints of its own.
+
+        Raises:
+            ClusterError
+        """
+        asked = request(["true"])
+        said = self._ssh.run(LOGIN_LINE, stdin=asked.script, timeout_s=self._engine.timeout_s)
+        return asked.around(said)
+
+    def try_submission(self, spec: JobSpec) -> Answer:
+        """What sbatch would say to a job, which it doesn't take.
+
+        Raises:
+            SubmitFailed, SettingsRefused, ClusterError
+        """
+        return self._run([*sbatch(spec), "--test-only"], self._script(spec))
+
     def _script(self, spec: JobSpec) -> bytes:
         if self._engine.job_script is None:
             return rendered(spec, setup=self._engine.setup)
@@ -208,14 +205,6 @@ class Slurm:
             )
         return with_exports(answer.stdout, spec)
 
-    def _squeue(self, which: str) -> list[str]:
-        words = ["env", "TZ=UTC", "squeue", "--me", "--noheader", "--states=all"]
-        return [*words, f"--Format={SQUEUE_FORMAT}", which]
-
-    def _sacct(self, *which: str) -> list[str]:
-        words = ["env", "TZ=UTC", "sacct", "--noheader", "--parsable2"]
-        return [*words, f"--starttime={_ACCOUNTED_SINCE}", f"--format={SACCT_FORMAT}", *which]
-
     def _time_there(self) -> int:
         answer = self._run(["date", "+%s"])
         if not answer.stdout.strip().isdecimal():
@@ -227,7 +216,12 @@ class Slurm:
         seconds = math.ceil(self._engine.timeout_s)
         bounded = ["timeout", "-k", str(_KILLED_AFTER_S), str(seconds), *command]
         patience = seconds + _KILLED_AFTER_S + 1
-        return self._ssh.run(shlex.join(bounded), stdin=stdin, timeout_s=patience)
+        asked = request(bounded, stdin)
+        said = self._ssh.run(LOGIN_LINE, stdin=asked.script, timeout_s=patience)
+        answer = asked.answer(said)
+        if answer is None:
+            raise unusable(said, user=self._engine.user, hosts=self._engine.hosts)
+        return answer
 
     def _good(self, answer: Answer, program: str) -> None:
         if answer.exit_code:
@@ -259,11 +253,6 @@ def slurm(engine: SlurmEngine) -> Slurm:
 def _host_and_port(host: str, port: int) -> tuple[str, int]:
     name, colon, own = host.rpartition(":")
     return (name, int(own)) if colon and own.isdecimal() and ":" not in name else (host, port)
-
-
-def _plain(ids: Sequence[str]) -> list[str]:
-    """Job ids that came from a database or a log are only ever numbers."""
-    return [job_id for job_id in ids if is_job_id(job_id)]
 
 
 def _reports(known: Mapping[str, JobReport], ids: Sequence[str]) -> dict[str, JobReport]:
@@ -298,11 +287,6 @@ def _forgotten(accounted: JobReport | None) -> JobReport:
     )
 
 
-def _as_pattern(path: str) -> str:
-    """A path where sbatch takes a pattern of names: `%` is special unless there is a backslash."""
-    return path.replace("\\", "\\\\") if "\\" in path else path.replace("%", "%%")
-
-
 def _words(answer: Answer) -> str:
-    """What a program said: its errors, without the parts of a login script's greeting."""
+    """What a program said: its errors, if there are any."""
     return (answer.stderr.strip() or answer.stdout.strip())[-4000:]

@@ -54,6 +54,7 @@ The tree:
           ClusterReplyUnreadable  an answer that can't be read; it is quoted
           ClusterUnreachable      no head node answers; the command was not started
           AnswerLost              the command was started, perhaps; its end is not known
+          LoginUnusable           its user's login shell or profile doesn't run what is sent to it
           HostKeyRefused          a head node's host key is unknown, or another than before
           LoginRefused            it doesn't let the user in, or the key can't be used
       CatalogError              projects, settings, and what runs on which file
@@ -329,6 +330,10 @@ class ClusterUnreachable(ClusterError):
 
 
 class AnswerLost(ClusterError):
+    pass
+
+
+class LoginUnusable(ClusterError):
     pass
 
 
