@@ -270,7 +270,6 @@ def _instrument(world: World, instrument_id: str) -> Finding:
     try:
         listing = world.lister(
             str(world.instrument_folder(instrument_id)),
-            main_file=None,
             timeout_s=instrument.folder_timeout_s,
         )
     except FolderError as error:

@@ -157,7 +157,7 @@ def _done_already(world: World, instrument_id: str) -> tuple[set[str], set[str],
     instrument, locations = world.instrument(instrument_id), world.config.locations
     listing = world.lister(
         str(world.instrument_folder(instrument_id)),
-        main_file=world.rules(instrument_id).main_file_in_folder,
+        main_files=world.rules(instrument_id).main_files,
         timeout_s=instrument.folder_timeout_s,
     )
     backups = bounded(

@@ -34,7 +34,8 @@ from kraken_dagster.domain.vendors import Vendor
 from kraken_dagster.metrics import alphadia_errors
 from kraken_dagster.metrics.registry import read_metrics
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)  # when watching begins, and all files are there
+_ORIGIN = _LAST_WRITTEN - timedelta(days=30)  # from which a case counts when a file was made
 _MONTH = "1970_01"
 _RELATIVE_TOLERANCE = 1e-12  # sums of floats differ in the last digit with their order
 
@@ -109,11 +110,12 @@ def _acquisition(case: Mapping[str, Any], _folder: Path) -> Any:
     first_seen: dict[str, datetime] = {}
     watch: Watch | None = None
     for step in case["steps"]:
-        now = _EPOCH + timedelta(minutes=step["t_min"])
+        now = _LAST_WRITTEN + timedelta(minutes=step["t_min"])
         seen = _folder_look(vendor, step["files"], case.get("ctimes", {}), first_seen, now)
         if watch is None:
-            there = name in seen and seen[name].main_size_bytes is not None
-            watch = Watch.begin(now, main_file_seen=there)
+            found = seen.get(name)
+            there = found is not None and found.main_size_bytes is not None
+            watch = Watch.begin(now, main_file_seen=there, seen=found)
             continue
         verdict = acquisition.look(
             watch,
@@ -143,8 +145,8 @@ def _folder_look(
     for path, size in files.items():
         top, _, below = path.partition("/")
         kind = discovery.Kind.FOLDER if below else discovery.Kind.FILE
-        created = ctimes.get(top, 0.0)
-        is_main = below == rules.main_file_in_folder
+        created = _ORIGIN.timestamp() + ctimes.get(top, 0.0)
+        is_main = below in rules.main_files
         if not below or top not in entries or is_main:
             entries[top] = discovery.Entry(
                 name=top,

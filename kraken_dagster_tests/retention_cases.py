@@ -49,7 +49,10 @@ def created(world: World, raw_file_id: str, *, days_ago: float) -> None:
     when = world.now().replace(microsecond=0)
     when = when.fromtimestamp(when.timestamp() - days_ago * 86_400, tz=when.tzinfo)
     after = world.store.raw_files.update(
-        raw_file, {"created_at": when}, now=world.now(), note="made older by a test"
+        raw_file,
+        {"created_at": when, "created_at_": when},
+        now=world.now(),
+        note="made older by a test",
     )
     if world.backup_folder(after) != before:
         world.backup_folder(after).mkdir(exist_ok=True)

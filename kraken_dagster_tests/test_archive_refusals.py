@@ -254,6 +254,7 @@ def test_a_record_without_sizes_proves_nothing_and_is_refused(world):
 def vanished(world, instrument_id: str, name: str) -> None:
     """An acquisition of which nothing was left before its size was known."""
     acquire(world, instrument_id, name)
+    acquire(world, instrument_id, f"other{name[1:]}")  # an empty folder would tell nothing
     look_at(world, instrument_id)
     path = world.instrument_folder(instrument_id) / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -121,7 +121,7 @@ def lookers(folder: Path) -> list[int]:
 
 
 def look(folder: Path, timeout_s: float = LONG_S) -> list[str]:
-    listing = list_folder(str(folder), main_file="analysis.tdf_bin", timeout_s=timeout_s)
+    listing = list_folder(str(folder), main_files=["analysis.tdf_bin"], timeout_s=timeout_s)
     return [entry.name for entry in listing.entries]
 
 

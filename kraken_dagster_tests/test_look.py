@@ -150,6 +150,7 @@ def test_a_main_file_that_comes_in_time_is_watched_as_any_other(bench):
 def test_a_file_that_vanishes_is_waited_for_from_when_it_was_missed(bench):
     thermo = bench("thermo1")
     path = thermo.write("a.raw", 0)
+    thermo.write("other.raw", 0)  # an empty folder would tell nothing
     thermo.look()
     thermo.look(minutes=300)
     path.unlink()

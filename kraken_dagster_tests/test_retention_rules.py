@@ -34,6 +34,7 @@ MOVED = {
     **BACKED_UP,
     "instrument_file_status": InstrumentFileStatus.MOVED,
     "created_at": NOW - timedelta(days=15),
+    "created_at_": NOW - timedelta(days=15),
 }
 
 
@@ -88,7 +89,7 @@ def test_what_failed_is_moved_if_asked_for_and_never_purged(status):
     assert move(failed_too=True, acquisition={"ended_size": 7}, **failed) is None
     ended = {"ended_size": 7, "ended_at": NOW - timedelta(minutes=4)}
     assert "not due before" in move(failed_too=True, acquisition=ended, **failed)
-    assert "no backup of it" in purge(**failed)
+    assert "no backup of it" in purge(**{**failed, "created_at_": MOVED["created_at_"]})
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - FINAL))
@@ -97,9 +98,19 @@ def test_what_is_not_over_is_not_purged(status):
 
 
 def test_there_is_no_age_at_which_a_file_is_too_old():
-    assert purge(created_at=NOW - timedelta(days=20_000)) is None
-    assert purge(created_at=NOW - timedelta(days=14)) is None
-    assert "younger than 14 days" in purge(created_at=NOW - timedelta(days=13.9))
+    def aged(days: float) -> str | None:
+        return purge(created_at_=NOW - timedelta(days=days))
+
+    assert aged(20_000) is None
+    assert aged(14) is None
+    assert "younger than 14 days" in aged(13.9)
+
+
+def test_a_file_is_as_old_as_it_is_known_whatever_its_own_date_says():
+    for year in (1601, 1970, 2003, 2099):
+        date = NOW.replace(year=year)
+        assert "younger" in purge(created_at=date, created_at_=NOW - timedelta(days=13))
+        assert purge(created_at=date) is None
 
 
 def test_limits_of_any_size_are_understood():

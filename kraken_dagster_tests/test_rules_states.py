@@ -97,7 +97,9 @@ def replay(case: Mapping[str, Any], remember: Callable[[Watch], Watch]) -> Seque
             vendor, step["files"], case.get("ctimes", {}), first_seen, now
         )
         there = name in folder and folder[name].main_size_bytes is not None
-        last = verdicts[-1].watch if verdicts else Watch.begin(now, main_file_seen=there)
+        seen = folder.get(name)
+        begun = Watch.begin(now, main_file_seen=there, seen=seen)
+        last = verdicts[-1].watch if verdicts else begun
         old = case.get("consider_old", False)
         verdict = look(
             remember(last),

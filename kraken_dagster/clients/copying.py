@@ -40,6 +40,7 @@ from kraken_dagster.clients.reading import (
     source_errors,
     target_errors,
 )
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import (
     BackupUnwritable,
     CopyStalled,
@@ -212,7 +213,7 @@ class _Copier:
                 left = path.name.startswith(PART_PREFIX)
                 self.leftovers |= left
                 ours = path in expected or left
-                if not ours and not stat.S_ISDIR(facts.st_mode):
+                if not (ours or is_debris(path.name)) and not stat.S_ISDIR(facts.st_mode):
                     found = f"also {path.relative_to(self.final_top)}"
                     error = conflict(self.final_top, "the source's files only", found)
                     raise _Different(self.plan.target_top, error)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from kraken_dagster.domain.discovery import Entry, Kind, Listing
@@ -20,15 +21,18 @@ _hanging: dict[str, tuple[float, "subprocess.Popen[bytes]"]] = {}
 _lock = threading.Lock()
 
 
-def list_folder(folder: str, *, main_file: str | None, timeout_s: float) -> Listing:
-    """The entries of `folder` and, for each folder in it, what is known of its `main_file`.
+def list_folder(folder: str, *, main_files: Sequence[str] = (), timeout_s: float) -> Listing:
+    """The entries of `folder` and, for each folder in it, what is known of its main file.
+
+    Args:
+        main_files: what that may be called; without any no folder is looked into.
 
     Raises:
         FolderMissing, FolderUnreadable: the folder can't be listed.
         FolderHangs: it gave no answer within `timeout_s`.
     """
     _refuse_while_hanging(folder)
-    command = [sys.executable, "-I", "-S", str(_SCRIPT), folder, main_file or ""]
+    command = [sys.executable, "-I", "-S", str(_SCRIPT), folder, *main_files]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         output, errors = child.communicate(timeout=timeout_s)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Tree
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import BackupIncomplete, MoveRefused
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
@@ -62,8 +63,8 @@ def judge(
         _refuse_other_source(plan, source, pair)
     if backup is None or not stands(pair.there):
         return Action.MOVE
-    sizes = {key: seen.size for key, seen in pair.there.files.items()}
     wanted = _wanted(plan, pair)
+    sizes = _clean(plan, {key: seen.size for key, seen in pair.there.files.items()}, wanted)
     if wanted and sizes != wanted:
         raise MoveRefused(
             "What stands in `Backup` under this raw file id is incomplete, or something else",
@@ -82,11 +83,19 @@ def _wanted(plan: MovePlan, pair: Pair) -> dict[str, int]:
     """The recorded sizes of what the pair stands for; without a record those of the source."""
     if not plan.sizes:
         return _by_key(pair.here, pair.source, pair.target)
+    found = _by_key(pair.here, pair.source, pair.target).keys() | pair.there.files.keys()
     return {
         key: size
         for key, size in plan.sizes.items()
-        if key == pair.target or key.startswith(f"{pair.target}/")
+        if (key == pair.target or key.startswith(f"{pair.target}/"))
+        and (key in found or not is_debris(key))  # debris that was once recorded may go
     }
+
+
+def _clean(plan: MovePlan, found: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
+    """Without debris, which goes along with its folder and is no reason for or against anything."""
+    kept = wanted if plan.sizes else ()
+    return {key: size for key, size in found.items() if key in kept or not is_debris(key)}
 
 
 def _by_key(tree: Tree, source: str, target: str) -> dict[str, int]:
@@ -97,12 +106,15 @@ def _by_key(tree: Tree, source: str, target: str) -> dict[str, int]:
 def _refuse_other_source(plan: MovePlan, source: Path, pair: Pair) -> None:
     """The main file's size first: it tells another acquisition from a changed one."""
     found = _by_key(pair.here, pair.source, pair.target)
-    main = RULES[plan.vendor].main_file(plan.raw_file_id)
-    main_size = plan.sizes.get(main, plan.main_size)
+    found = _clean(plan, found, plan.sizes)
+    rules = RULES[plan.vendor]
+    recorded = rules.main_file_among(plan.raw_file_id, plan.sizes)
+    main = recorded or rules.main_file_among(plan.raw_file_id, found)
+    main_size = plan.main_size if recorded is None else plan.sizes[recorded]
     if main in found and main_size is not None and found[main] != main_size:
         raise another(source, main_size, found[main])
     if not plan.sizes:
-        if main not in found and RULES[plan.vendor].is_folder:
+        if main is None and rules.is_folder:
             raise another(source, main_size, None)
         return
     if unknown := [key for key in found if key not in plan.sizes]:
@@ -122,6 +134,8 @@ def _refuse_unequal(
     root: Folder, backup: Folder, pair: Pair, on_bytes: Callable[[int], None]
 ) -> None:
     for path in pair.here.files:
+        if is_debris(path):
+            continue
         target = pair.target + path[len(pair.source) :]
         differs = target not in pair.there.files
         if not differs:

@@ -29,6 +29,7 @@ from kraken_dagster.clients.move_checks import (
     judge,
     stands,
 )
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import LeaseLost, MoveRefused, NowhereFound
 from kraken_dagster.domain.vendors import (
@@ -124,9 +125,10 @@ def _pairs(plan: MovePlan, root: Folder, backup: Folder | None) -> "list[Pair]":
         )
         for source, target in ordered
     ]
-    if any(not stands(pair.here) and not stands(pair.there) for pair in pairs):
+    gone = [pair for pair in pairs if not stands(pair.here) and not stands(pair.there)]
+    if any(not is_debris(pair.target) for pair in gone):
         raise _nowhere(plan, root)
-    return pairs
+    return [pair for pair in pairs if pair not in gone]
 
 
 def _names_without_record(
@@ -229,8 +231,10 @@ def _require(may_go_on: Callable[[], bool], source: str) -> None:
 def _refuse_changed(root: Folder, pair: Pair) -> None:
     """Nothing has been written to it, or come to stand in its place, since it was looked at."""
     now = walk(root, pair.source)
-    same_files = now.files.keys() == pair.here.files.keys() and all(
-        seen.is_unchanged(now.files[path]) for path, seen in pair.here.files.items()
+    before = {path: seen for path, seen in pair.here.files.items() if not is_debris(path)}
+    there = {path: seen for path, seen in now.files.items() if not is_debris(path)}
+    same_files = there.keys() == before.keys() and all(
+        seen.is_unchanged(there[path]) for path, seen in before.items()
     )
     if not same_files or now.odd or now.folders.keys() != pair.here.folders.keys():
         raise MoveRefused(

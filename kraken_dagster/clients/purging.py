@@ -7,7 +7,8 @@ Three steps, which are read in this order:
 2. `prove` reads every byte on the instrument and in the backup, and compares both with each other
    and with the record. One file that differs: refused, all of it.
 3. `delete` deletes the files of that proof one by one, each looked at once more right before, and
-   then the folders, as far as they are empty.
+   then the folders, as far as they are empty. What systems and programs leave there
+   (`domain/debris.py`) is never deleted, and its folder stays.
 
 What is not promised: a file that is replaced between that last look and its deletion, a few
 microseconds, is deleted in place of the proven one.
@@ -54,6 +55,7 @@ class Proof:
     files: Mapping[str, Proven]
     folders: Mapping[str, Seen]
     gone: tuple[str, ...]
+    stay: tuple[str, ...] = ()  # folders with debris in them
 
     @property
     def size_bytes(self) -> int:
@@ -80,7 +82,8 @@ def prove(
         }
         for name in found.gone:  # of these too the backup must be whole
             read_backup(sides.backup, name, target.recorded[name], on_bytes=on_bytes)
-    return Proof(files, found.folders, found.gone)
+    stay = tuple(path for path in found.folders if found.stays(path))
+    return Proof(files, found.folders, found.gone, stay)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def delete(
             freed += item.on_instrument.size
             on_deleted(item.on_instrument.size)
         with instrument_errors(sides.aside.path / target.raw_file_id):
-            for path in sorted(proof.folders, key=lambda path: (-path.count("/"), path)):
+            empty = proof.folders.keys() - set(proof.stay)
+            for path in sorted(empty, key=lambda path: (-path.count("/"), path)):
                 _delete_folder(sides, path, proof, may_go_on)
                 on_deleted(0)
             fsync(sides.aside)

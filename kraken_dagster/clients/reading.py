@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.error_kinds import Kind, kind_of_errno
 from kraken_dagster.domain.errors import (
     BackupFull,
@@ -134,6 +135,8 @@ def entries_below(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
 def walk_members(folder: Path, name: str) -> list[str]:
     """Every file below `folder/name`, relative to `folder`, sorted; `name` may be a file.
 
+    Debris is none: it comes and goes, and may be gone before it was looked at.
+
     Raises:
         SourceMissing, SourceUnreadable, UnsafePath (a link or a special file among them)
     """
@@ -144,7 +147,7 @@ def walk_members(folder: Path, name: str) -> list[str]:
             return [name]
         found: list[str] = []
         for parent, folders, files in os.walk(top, onerror=_reraise):
-            for item in (*folders, *files):
+            for item in (*folders, *(file for file in files if not is_debris(file))):
                 path = Path(parent) / item
                 mode = os.lstat(path).st_mode
                 if not stat.S_ISDIR(mode):

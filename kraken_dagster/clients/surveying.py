@@ -10,6 +10,7 @@ from kraken_dagster.clients.instrument_disk import (
     open_instrument,
     open_moved_aside,
 )
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import PurgeRefused
 from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.retention import require_record
@@ -31,11 +32,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Survey:
-    """What stands on the instrument, all of it in the record; `gone` are recorded and not there."""
+    """What stands on the instrument, all of it in the record; `gone` are recorded and not there.
+
+    `debris` is in the record neither: it stays, with the folders that hold it.
+    """
 
     files: Mapping[str, Seen]
     folders: Mapping[str, Seen]
     gone: tuple[str, ...]
+    debris: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -43,7 +48,11 @@ class Survey:
 
     @property
     def is_empty(self) -> bool:
-        return not self.files and not self.folders
+        """Whether nothing of it is left but what will stay for ever."""
+        return not self.files and all(map(self.stays, self.folders))
+
+    def stays(self, folder: str) -> bool:
+        return any(name.startswith(f"{folder}/") for name in self.debris)
 
 
 def survey(target: Target) -> Survey:
@@ -66,9 +75,12 @@ def survey(target: Target) -> Survey:
             tree.files |= found.files
             tree.folders |= found.folders
             tree.odd |= found.odd
+    debris = {name for name in tree.files if is_debris(name)} - target.recorded.keys()
+    for name in debris:
+        del tree.files[name]
     _refuse_unknown(target, tree)
     gone = tuple(sorted(target.recorded.keys() - tree.files.keys()))
-    return Survey(tree.files, tree.folders, gone)
+    return Survey(tree.files, tree.folders, gone, tuple(sorted(debris)))
 
 
 def _names(target: Target, aside: Folder) -> list[str]:
@@ -83,7 +95,7 @@ def _names(target: Target, aside: Folder) -> list[str]:
     if target.vendor is not Vendor.SCIEX:
         return [name for name in names if folded[name] == wanted]
     ours = set(members(target.vendor, wanted, folded.values()))
-    return [name for name in names if folded[name] in ours]
+    return [name for name in names if folded[name] in ours or name in target.recorded]
 
 
 def _refuse_unknown(target: Target, tree: Tree) -> None:

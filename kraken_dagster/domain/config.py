@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.domain.acquisition import Timing
 from kraken_dagster.domain.engines import (
@@ -21,6 +21,8 @@ from kraken_dagster.domain.engines import (
 )
 from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.figures import BUILT_IN_TYPES, TYPE_CUSTOM
+from kraken_dagster.domain.patterns import why_not_pattern
+from kraken_dagster.domain.processing import DEFAULT_SKIP_PATTERN
 from kraken_dagster.domain.vendors import Vendor
 
 InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
@@ -93,6 +95,11 @@ class Defaults(Strict):
     )
     skip_processing: bool = Field(False, description="Back up only; process nothing.")
     skip_quanting: bool = Field(False, description="An older name of `skip_processing`.")
+    skip_processing_pattern: str = Field(
+        DEFAULT_SKIP_PATTERN,
+        description="A regular expression: files in whose names it is found are backed up only. "
+        "Empty: none is left out.",
+    )
     file_move_delay_m: float = Field(
         5, description="Minutes from the backup to the move aside. -1: never."
     )
@@ -130,6 +137,13 @@ class Defaults(Strict):
         description="Files that are final, and to which nothing happened for so many days, are "
         "taken out of Dagit; MongoDB keeps them. 0: never.",
     )
+
+    @field_validator("skip_processing_pattern")
+    @classmethod
+    def _usable_pattern(cls, value: str) -> str:
+        if problem := why_not_pattern(value):
+            raise ValueError(problem)
+        return value
 
 
 class InstrumentEntry(Defaults, Options):

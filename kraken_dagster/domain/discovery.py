@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, Standing
+from kraken_dagster.domain.dates import plausible
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.raw_file import KnownFile
 from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
 
@@ -22,6 +25,8 @@ class Entry(NamedTuple):
     """One entry of a folder as a look at it shows it. Sizes in bytes, times as UTC epoch seconds.
 
     The `main_` values are those of the main file within a Bruker folder, None without one.
+    `trouble` is what the system said in place of a look at the entry, or at its main file: then
+    nothing is known of it but its name.
     """
 
     name: str
@@ -32,6 +37,13 @@ class Entry(NamedTuple):
     main_size: int | None = None
     main_mtime: float | None = None
     main_ctime: float | None = None
+    trouble: str | None = None
+
+    @property
+    def changed_at(self) -> float:
+        """The latest of its times."""
+        times = (self.mtime, self.ctime, self.main_mtime, self.main_ctime)
+        return max(time for time in times if time is not None)
 
 
 @dataclass(frozen=True)
@@ -56,20 +68,48 @@ def sort_out(
 ) -> tuple[dict[str, Standing], list[LeftAlone]]:
     """The acquisitions among the entries, by name, and what is left alone and why.
 
-    Entries with another extension are none of our business and in neither.
+    Entries with another extension, and debris, are none of our business and in neither; nor is
+    one that couldn't be looked at, unless it is known to be a folder.
     """
     rules = RULES[vendor]
     standing, left_alone = {}, []
     companions = _companions(entries) if vendor is Vendor.SCIEX else {}
+    elder = _elder(rules, entries)
     for entry in entries:
-        if not rules.matches(entry.name):
+        if not rules.matches(entry.name) or _cant_know(entry):
             continue
         if reason := _why_leave(rules, entry):
             left_alone.append(LeftAlone(entry.name, reason))
-        else:
-            of_its_own = companions.get(rules.stem(entry.name), ())
-            standing[entry.name] = _standing(rules, entry, of_its_own)
+        elif elder.get(stem := rules.stem(entry.name), entry.name) == entry.name:
+            standing[entry.name] = _standing(rules, entry, companions.get(stem, ()))
     return standing, left_alone
+
+
+def cant_know(vendor: Vendor, entries: Sequence[Entry]) -> dict[str, str]:
+    """The acquisitions of which the folder has the name, and of which no more can be known."""
+    rules = RULES[vendor]
+    return {
+        entry.name: entry.trouble
+        for entry in entries
+        if entry.trouble is not None and rules.matches(entry.name)
+    }
+
+
+def _cant_know(entry: Entry) -> bool:
+    return entry.kind is Kind.DAMAGED and entry.trouble is not None
+
+
+def _elder(rules: VendorRules, entries: Sequence[Entry]) -> dict[str, str]:
+    """By stem, the name under which an acquisition goes, where it may go under several."""
+    if len(rules.extensions) == 1:
+        return {}
+    found: dict[str, str] = {}
+    for extension in reversed(rules.extensions):
+        for entry in entries:
+            may_be_one = entry.kind is Kind.FILE or _cant_know(entry)
+            if may_be_one and rules.matches(entry.name) and entry.name.lower().endswith(extension):
+                found[rules.stem(entry.name)] = entry.name
+    return found
 
 
 def _why_leave(rules: VendorRules, entry: Entry) -> str | None:
@@ -92,20 +132,20 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
         times = [entry.main_mtime, entry.main_ctime]
         known = [time for time in times if time is not None]
         created = min(known) if known else min(entry.mtime, entry.ctime)
-        return Standing(entry.name, created, entry.main_size, entry.main_size or 0, None)
+        size = entry.main_size
+        return Standing(entry.name, created, size, size or 0, None, entry.trouble)
     created = min(entry.mtime, entry.ctime)
     if not companions:
         return Standing(entry.name, created, entry.size, entry.size, None)
-    scan_name = entry.name + SCIEX_SCAN_ENDING
-    scan = next((other.size for other in companions if other.name == scan_name), None)
+    scans = [item.size for item in companions if item.name.lower().endswith(SCIEX_SCAN_ENDING)]
     total = sum(other.size for other in companions)
-    return Standing(entry.name, created, entry.size, total, scan)
+    return Standing(entry.name, created, entry.size, total, max(scans, default=None))
 
 
 def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     """The files of a Sciex folder by the stem of the acquisition that they belong to."""
     rules = RULES[Vendor.SCIEX]
-    files = [entry for entry in entries if entry.kind is Kind.FILE]
+    files = [entry for entry in entries if entry.kind is Kind.FILE and not is_debris(entry.name)]
     stems = {rules.stem(entry.name) for entry in files if rules.matches(entry.name)}
     owned: dict[str, list[Entry]] = {}
     for entry in files:
@@ -131,7 +171,11 @@ def is_collision(
 
 
 def new_acquisitions(
-    vendor: Vendor, standing: Mapping[str, Standing], known: Mapping[str, Sequence[KnownFile]]
+    vendor: Vendor,
+    standing: Mapping[str, Standing],
+    known: Mapping[str, Sequence[KnownFile]],
+    *,
+    now: datetime,
 ) -> list[tuple[Standing, bool]]:
     """What is to be registered, oldest first, each with whether its name is known already."""
     rules = RULES[vendor]
@@ -146,4 +190,15 @@ def new_acquisitions(
             sizes_in_db=[record.main_file_size(rules) for record in records],
         ):
             new.append((found, True))
-    return sorted(new, key=lambda item: (item[0].created_at_epoch, item[0].name))
+    return oldest_first(new, now=now)
+
+
+def oldest_first(
+    found: Sequence[tuple[Standing, bool]], *, now: datetime
+) -> list[tuple[Standing, bool]]:
+    """In the order of their dates, where a date that can't be comes last."""
+
+    def place(item: tuple[Standing, bool]) -> tuple[datetime, str]:
+        return plausible(item[0].created_at_epoch, first_seen=now), item[0].name
+
+    return sorted(found, key=place)

@@ -71,7 +71,7 @@ class Engine(Protocol):
 class FolderLister(Protocol):
     """Looks at an instrument's folder within a bound of time."""
 
-    def __call__(self, folder: str, *, main_file: str | None, timeout_s: float) -> Listing:
+    def __call__(self, folder: str, *, main_files: Sequence[str] = (), timeout_s: float) -> Listing:
         """One look.
 
         Raises:

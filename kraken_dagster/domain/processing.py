@@ -13,6 +13,7 @@ from kraken_dagster.domain.acquisition import FILE_RENAMED, MAIN_FILE_MISSING, M
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, Status, year_month
 from kraken_dagster.domain.vendors import Vendor, is_corrupted_name
 
+DEFAULT_SKIP_PATTERN = "(?i)_dda_"  # AlphaKraken's rule
 _SPECIAL_CHARACTER = re.compile(r"[^a-zA-Z0-9\-_+.]")
 _INSTRUMENT_PREFIX = "INSTRUMENT_"
 ANY_SCOPE = "*"
@@ -68,6 +69,7 @@ def decide_processing(
     size_bytes: int | None,
     acquisition_errors: Sequence[str] = (),
     skip_processing: bool = False,
+    skip_pattern: str = DEFAULT_SKIP_PATTERN,
     has_settings: bool = True,
 ) -> Decision:
     """Whether a backed up file is processed, and with which status it ends if not."""
@@ -75,8 +77,10 @@ def decide_processing(
         return Decision(False, Status.ACQUISITION_FAILED, ";".join(acquisition_errors))
     if skip_processing:
         return _not_quanted("Processing disabled for this instrument.")
-    if "dda" in raw_file_id.lower():
-        return _not_quanted("Filename contains 'dda'.")
+    if skip_pattern and re.search(skip_pattern, raw_file_id):
+        if skip_pattern == DEFAULT_SKIP_PATTERN:
+            return _not_quanted("Filename contains 'dda'.")
+        return _not_quanted(f"Filename matches skip_processing_pattern {skip_pattern!r}.")
     if count_special_characters(raw_file_id):
         return _not_quanted("Filename contains special characters.")
     if size_bytes == 0:

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 
+from kraken_dagster.domain.dates import dated
 from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
 
@@ -238,8 +239,10 @@ class RawFile(BaseModel):
     backup_status: BackupStatus | None = None
     instrument_file_status: InstrumentFileStatus | None = None
     created_at: AwareDatetime
-    created_at_: AwareDatetime
+    created_at_: AwareDatetime  # when it was first seen, by this machine's clock
     updated_at_: AwareDatetime
+    # What the instrument's disk says (UTC epoch seconds) where the file can't be that old or young.
+    created_at_on_disk: float | None = None
     acquisition: dict[str, Any] = Field(default_factory=dict)
     attempts: dict[str, int] = Field(default_factory=dict)
     failures: int = 0
@@ -266,8 +269,19 @@ class RawFile(BaseModel):
         return self.backup_status in BACKED_UP
 
     @property
+    def dated_at(self) -> datetime:
+        """When it was made, as far as that can be: what decides by a file's age goes by this."""
+        return dated(self.created_at, first_seen=self.created_at_)
+
+    @property
+    def filed_under(self) -> datetime:
+        """The date of its month's folder: as recorded, if another program filed it by that."""
+        by_another = bool(self.file_info) and self.backed_up_at is None
+        return self.created_at if by_another else self.dated_at
+
+    @property
     def year_month(self) -> str:
-        return year_month(self.created_at)
+        return year_month(self.filed_under)
 
     def leased(self, now: datetime) -> Lease | None:
         return self.lease if self.lease is not None and self.lease.is_live(now) else None
@@ -311,14 +325,22 @@ class KnownFile(NamedTuple):
         if self.instrument_file_status in _NO_LONGER_THERE or self.is_gone:
             return -1
         main = rules.main_file(self.id)
-        for path, size in self.sizes.items():
-            if path == main or path.endswith(f"/{main}"):
-                return size
+        if main in self.sizes:
+            return self.sizes[main]
+        below = {_from(self.id, path): path for path in self.sizes}
+        if (found := rules.main_file_among(self.id, below)) is not None:
+            return self.sizes[below[found]]
         if not self.is_watched:  # recorded by another program, which kept less
             return None if rules.is_folder else self.size
         if self.status in FINAL and self.status is not Status.ERROR:
             return -1 if self.ended_size is None else self.ended_size
         return None
+
+
+def _from(raw_file_id: str, path: str) -> str:
+    """A member's path without the folders that other programs put in front of the raw file."""
+    cut = path.find(f"/{raw_file_id}")
+    return path if cut < 0 or path.startswith(raw_file_id) else path[cut + 1 :]
 
 
 _NO_LONGER_THERE = frozenset(

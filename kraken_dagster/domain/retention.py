@@ -16,7 +16,7 @@ from kraken_dagster.domain.raw_file import (
     Status,
 )
 from kraken_dagster.domain.trouble import Trouble
-from kraken_dagster.domain.vendors import Vendor, members, safe_relative
+from kraken_dagster.domain.vendors import Vendor, recorded_members, safe_relative
 
 GB = 1024**3
 _CENTURY_DAYS = 36_500
@@ -60,7 +60,7 @@ def require_record(vendor: Vendor, raw_file_id: str, recorded: Mapping[str, File
     keys = sorted(recorded)
     for key in keys:
         safe_relative(key)
-    if not keys or members(vendor, raw_file_id, keys) != keys:
+    if not keys or recorded_members(vendor, raw_file_id, keys) != keys:
         raise NotRecorded(
             "What is recorded is not the members of this raw file, so nothing can be proven",
             file=raw_file_id,
@@ -166,7 +166,8 @@ def why_not_purge(raw_file: RawFile, *, now: datetime, min_age_days: float) -> s
     """Why a file is not to be purged, by what MongoDB knows of it; None if it may be."""
     if raw_file.instrument_file_status is not InstrumentFileStatus.MOVED:
         return f"its file on the instrument is {raw_file.instrument_file_status or 'not recorded'}"
-    if raw_file.created_at > now - span(days=min_age_days):
+    # Its own date may be of a clock that was wrong; it is at least as old as we know it.
+    if max(raw_file.dated_at, raw_file.created_at_) > now - span(days=min_age_days):
         return f"it is younger than {min_age_days:g} days"
     if raw_file.status not in FINAL:
         return f"it is still worked on: {raw_file.status}"

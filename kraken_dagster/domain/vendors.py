@@ -2,8 +2,8 @@
 
 The *raw file* is what the instrument's software names: `x.raw`, the folder `x.d`, `x.wiff`. The
 *main file* is the one physical file whose growth tells that the instrument is still writing. The
-*members* are all physical files of the raw file. Extensions are compared without case, because
-the instruments' own file systems are.
+*members* are all physical files of the raw file. Names of the vendors' are compared without case,
+because the instruments' own file systems are.
 """
 
 import re
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import UnsafePath, WrongExtension
 
 BACKUP_FOLDER_NAME = "Backup"
@@ -19,7 +20,7 @@ CORRUPTED_SUFFIX = "_CORRUPTED"
 DELETEME_ENDING = ".deleteme"
 MAX_NAME_BYTES = 255
 
-_SCIEX_COMPANIONS = (".wiff.scan", ".timeseries.data", ".wiff2", ".wiff")
+_SCIEX_COMPANIONS = (".wiff2.scan", ".wiff.scan", ".timeseries.data", ".wiff2", ".wiff")
 
 
 class Vendor(StrEnum):
@@ -32,46 +33,91 @@ class Vendor(StrEnum):
 class VendorRules:
     """How one vendor's software lays its files out.
 
-    `main_file_in_folder` is the main file's name where the raw file is a folder, else None.
+    Args:
+        extensions: of the raw file, the usual one first. Where two raw files differ in nothing
+            else, that with the earlier one is the acquisition, and the other a member of it.
+        main_files: where the raw file is a folder, what its main file may be called; the usual
+            name first, and the first of those that are there is it.
     """
 
     vendor: Vendor
-    extension: str
-    main_file_in_folder: str | None = None
+    extensions: tuple[str, ...]
+    main_files: tuple[str, ...] = ()
+
+    @property
+    def extension(self) -> str:
+        return self.extensions[0]
+
+    @property
+    def main_file_in_folder(self) -> str | None:
+        return self.main_files[0] if self.main_files else None
 
     @property
     def is_folder(self) -> bool:
-        return self.main_file_in_folder is not None
+        return bool(self.main_files)
 
     def matches(self, name: str) -> bool:
-        return name.lower().endswith(self.extension)
+        """Whether it ends like a raw file of this vendor; debris never does."""
+        return name.lower().endswith(self.extensions) and not is_debris(name)
 
     def stem(self, name: str) -> str:
         """`name` without its extension; WrongExtension if it isn't a name of this vendor."""
-        if not self.matches(name):
+        lower = name.lower()
+        found = next((item for item in self.extensions if lower.endswith(item)), None)
+        if found is None:
             raise WrongExtension(
                 f"Not a raw file of a {self.vendor} instrument",
                 file=name,
-                expected=f"a name that ends in {self.extension}",
+                expected=f"a name that ends in {' or '.join(self.extensions)}",
                 next_step="check the instrument's `type` in instruments.yaml.",
             )
-        return name[: -len(self.extension)]
+        return name[: -len(found)]
 
     def main_file(self, original_name: str) -> str:
-        """The main file's path relative to the instrument's folder."""
+        """The usual path of the main file, relative to the instrument's folder."""
         if self.main_file_in_folder is None:
             return original_name
         return f"{original_name}/{self.main_file_in_folder}"
+
+    def main_file_among(self, original_name: str, paths: Iterable[str]) -> str | None:
+        """The path of the main file among those of a raw file's members; None if it isn't there."""
+        if not self.is_folder:
+            return original_name if original_name in paths else None
+        below = {path.lower(): path for path in paths if path.startswith(f"{original_name}/")}
+        lower = (f"{original_name}/{name}".lower() for name in self.main_files)
+        return next((below[name] for name in lower if name in below), None)
 
     def main_file_display_name(self, original_name: str) -> str:
         return self.main_file_in_folder or original_name
 
 
 RULES: Mapping[Vendor, VendorRules] = {
-    Vendor.THERMO: VendorRules(Vendor.THERMO, ".raw"),
-    Vendor.BRUKER: VendorRules(Vendor.BRUKER, ".d", "analysis.tdf_bin"),
-    Vendor.SCIEX: VendorRules(Vendor.SCIEX, ".wiff"),
+    Vendor.THERMO: VendorRules(Vendor.THERMO, (".raw",)),
+    Vendor.BRUKER: VendorRules(
+        Vendor.BRUKER, (".d",), ("analysis.tdf_bin", "analysis.tsf_bin", "analysis.baf")
+    ),
+    Vendor.SCIEX: VendorRules(Vendor.SCIEX, (".wiff", ".wiff2")),
 }
+
+
+def elder_names(vendor: Vendor, name: str) -> list[str]:
+    """What an acquisition of which `name` is but a member may be called: `x.wiff` for `x.wiff2`.
+
+    In either case of its letters, because only a look at the folder tells which it is.
+    """
+    extensions, lower = RULES[vendor].extensions, name.lower()
+    mine = next((item for item in extensions if lower.endswith(item)), extensions[0])
+    elder = extensions[: extensions.index(mine)]
+    stem = RULES[vendor].stem(name)
+    return [stem + spelt for item in elder for spelt in (item, item.upper())]
+
+
+def younger_names(vendor: Vendor, name: str) -> list[str]:
+    """The other way round: `x.wiff2` for `x.wiff`."""
+    extensions, stem = RULES[vendor].extensions, RULES[vendor].stem(name)
+    mine = next((item for item in extensions if name.lower().endswith(item)), extensions[0])
+    younger = extensions[extensions.index(mine) + 1 :]
+    return [stem + spelt for item in younger for spelt in (item, item.upper())]
 
 
 def corrupted_name(vendor: Vendor, original_name: str) -> str | None:
@@ -129,6 +175,12 @@ def members(vendor: Vendor, original_name: str, paths: Iterable[str]) -> list[st
     Raises:
         WrongExtension: `original_name` isn't a name of this vendor.
     """
+    clean = (path for path in paths if not is_debris(path))
+    return recorded_members(vendor, original_name, clean)
+
+
+def recorded_members(vendor: Vendor, original_name: str, paths: Iterable[str]) -> list[str]:
+    """The same among what was recorded: earlier versions took debris for members, and proved it."""
     rules = RULES[vendor]
     stem = rules.stem(original_name)
     paths = list(paths)

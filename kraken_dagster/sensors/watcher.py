@@ -46,9 +46,9 @@ def watcher_sensor(
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             world = make_world(config, store, cluster, storage)
-            look, problem = _look(world, instrument_id)
+            look = _look(world, instrument_id)
             due = due_for_backup(world.store, instrument_id, world.now())
-            if problem is not None:  # nothing can be copied, but what is in the backup goes on
+            if look.blind:  # nothing can be copied, but what is in the backup goes on
                 due = [item for item in due if item.is_backed_up]
             shown = [*look.registered, *look.open, *look.ended, *due]
             handled = [item for item in shown if item.status is not Status.IGNORED]
@@ -63,17 +63,17 @@ def watcher_sensor(
         waiting = (
             f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
         )
-        return dg.SkipReason(problem or f"{look.summary()}; {waiting}")
+        return dg.SkipReason(look.problem or f"{look.summary()}; {waiting}")
 
     return watcher
 
 
-def _look(world: World, instrument_id: str) -> tuple[Look, str | None]:
+def _look(world: World, instrument_id: str) -> Look:
     """The look, or an empty one and why. What is known is gone on with either way."""
     try:
-        return look_at(world, instrument_id), None
+        return look_at(world, instrument_id)
     except FolderError as error:
-        return Look(0, (), (), (), ()), str(error)
+        return Look(0, (), (), (), (), problem=str(error), blind=True)
 
 
 def _requests(

@@ -130,6 +130,6 @@ def _expected(acquisition: Acquisition) -> list[ExpectedFile]:
         ]
     if acquisition.outcome == "no_main_file":
         return [ExpectedFile(name, "acquisition_failed", "Main file was not created")]
-    if "dda" in name.lower():
+    if "_dda_" in name.lower():
         return [ExpectedFile(name, "done_not_quanted", "Filename contains 'dda'.")]
     return [ExpectedFile(name, "done")]

@@ -32,7 +32,7 @@ from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
 from kraken_dagster.steps.right_disk import require_answer
-from kraken_dagster.steps.source import members_of, refuse_grown, source_of
+from kraken_dagster.steps.source import main_file_stands, members_of, refuse_grown, source_of
 from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.world import World
 
@@ -103,14 +103,14 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
         return _nothing_to_copy(world, held, run_id, renamed, InstrumentFileStatus.RENAMED)
     instrument = world.instrument(raw_file.instrument_id)
     folder, name = source_of(world, raw_file)
-    main = folder / world.rules(raw_file.instrument_id).main_file(name)
     if not main_file_is_missing(errors):
         return None
-
-    def there(path: Path) -> bool:
-        return bounded(lambda: on_instrument(path), timeout_s=instrument.copy_stall_s, what=path)
-
-    if there(main):
+    rules, path, stall_s = (
+        world.rules(raw_file.instrument_id),
+        folder / name,
+        instrument.copy_stall_s,
+    )
+    if bounded(lambda: main_file_stands(folder, name, rules), timeout_s=stall_s, what=path):
         now = world.now()
         reason = "the main file is there after all, so the acquisition is watched again"
         after = world.store.raw_files.transition(
@@ -126,7 +126,7 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
             },
         )
         return BackupOutcome(after, False, reason)
-    if there(folder / name):
+    if bounded(lambda: on_instrument(path), timeout_s=stall_s, what=path):
         return None  # a Bruker folder without its main file: what there is is kept
     require_answer(world, raw_file.instrument_id)  # of a share that is away nothing is there
     return _nothing_to_copy(world, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)

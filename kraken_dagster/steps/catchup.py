@@ -12,10 +12,11 @@ from kraken_dagster.clients.reading import exists
 from kraken_dagster.domain import acquisition
 from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry, OutputExistsMode
-from kraken_dagster.domain.discovery import LeftAlone, new_acquisitions, sort_out
+from kraken_dagster.domain.discovery import oldest_first, sort_out
 from kraken_dagster.domain.errors import FolderMissing, LeaseHeld
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
+    OPEN_ACQUISITION,
     InstrumentFileStatus,
     RawFile,
     Status,
@@ -23,16 +24,19 @@ from kraken_dagster.domain.raw_file import (
     flag_of,
 )
 from kraken_dagster.domain.settings import AssignedSettings
-from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
+from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, elder_names
 from kraken_dagster.steps.deciding import decide, decision_on, in_scope
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import holding
-from kraken_dagster.steps.look import first_seen_of, look_at_open
+from kraken_dagster.steps.look import look_at_open
 from kraken_dagster.steps.outputs import planned_folder
 from kraken_dagster.steps.registering import as_over, register_new
+from kraken_dagster.steps.scene import look_around
+from kraken_dagster.steps.share import partly_unknown, why_blind
 from kraken_dagster.steps.world import World
 
 _NO_LIMIT_S = 24 * 3600.0
+_PATIENCE = 10  # thousands of folders are looked into
 _DUE = BACKUP_UNDER_WAY | {Status.MONITORING_DONE, Status.COPYING_DONE, Status.COMPUTING_MSQC}
 
 
@@ -88,6 +92,7 @@ def register_all(world: World, instrument_id: str, options: CatchupOptions) -> F
         in_folder=found.in_folder,
         registered=(*moved.registered, *found.registered),
         still_open=found.still_open,
+        problems=(*moved.problems, *found.problems),
     )
 
 
@@ -109,7 +114,7 @@ def due(
         statuses.add(Status.QUEUED_FOR_QUANTING)
     found = [*store.in_status(instrument_id, statuses), *store.due_again(instrument_id, now)]
     free = [item for item in found if item.leased(now) is None and item.id not in live]
-    free.sort(key=lambda item: (item.created_at, item.id), reverse=options.newest_first)
+    free.sort(key=lambda item: (item.dated_at, item.id), reverse=options.newest_first)
     chosen = free[: options.limit] if options.limit > 0 else free
     have_result = _with_result(world, instrument_id, chosen, options)
     waves: dict[tuple[bool, bool], Wave] = {}
@@ -142,17 +147,15 @@ def decide_on(world: World, raw_file_id: str, *, run_id: str) -> str | None:
 
 
 def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
-    now = world.now()
-    standing, _ = _standing(world, instrument_id, instrument, moved=False)
-    known = world.store.raw_files.known(instrument_id, standing)
-    seen_now = dict.fromkeys(standing, now)
+    scene = look_around(world, instrument, instrument_id, patience=_PATIENCE)
+    now, seen_now = scene.at, dict.fromkeys(scene.standing, scene.at)
 
     def settle(raw_file: RawFile, found: Standing) -> RawFile:
         verdict = acquisition.look(
-            Watch.begin(now, main_file_seen=found.main_size_bytes is not None),
+            Watch.begin(now, main_file_seen=found.main_size_bytes is not None, seen=found),
             found.name,
             vendor=instrument.type,
-            folder=standing,
+            folder=scene.standing,
             first_seen=seen_now,
             now=now,
             timing=world.config.timing,
@@ -162,22 +165,34 @@ def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: s
             as_over(raw_file, found, now=now, reason=verdict.reason) if verdict.over else raw_file
         )
 
-    new = new_acquisitions(instrument.type, standing, known)
+    watched = world.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
+    blind = why_blind(world, instrument, instrument_id, scene, watched)
     registered = register_new(
-        world, instrument, instrument_id, new, now=now, budget_s=_NO_LIMIT_S, settle=settle
+        world, instrument, instrument_id, scene.new, now=now, budget_s=_NO_LIMIT_S, settle=settle
     )
-    first_seen = first_seen_of(standing, known, registered, now)
     still_open, _ = look_at_open(
-        world, instrument, instrument_id, standing, first_seen, now=now, budget_s=_NO_LIMIT_S
+        world,
+        instrument,
+        instrument_id,
+        scene,
+        registered,
+        blind=blind is not None,
+        budget_s=_NO_LIMIT_S,
     )
-    return Found(len(standing), 0, tuple(registered), len(still_open))
+    told = tuple(filter(None, [blind or partly_unknown(scene)]))
+    return Found(len(scene.standing), 0, tuple(registered), len(still_open), told)
 
 
 def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
     """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
     now = world.now()
-    standing, _ = _standing(world, instrument_id, instrument, moved=True)
-    taken = world.store.raw_files.many(standing)
+    standing = _moved_aside(world, instrument_id, instrument)
+    elders = [name for item in standing for name in elder_names(instrument.type, item)]
+    taken = world.store.raw_files.many([*standing, *elders])
+
+    def is_new(name: str) -> bool:
+        """A member of what is known is none, though the rest of it was purged or is on its way."""
+        return not taken.keys() & {name, *elder_names(instrument.type, name)}
 
     def settle(raw_file: RawFile, found: Standing) -> RawFile:
         over = as_over(raw_file, found, now=now, reason=f"found in {BACKUP_FOLDER_NAME}/")
@@ -190,14 +205,17 @@ def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: st
         }
         return over.model_copy(update=changes)
 
-    new = sorted(
-        ((found, False) for name, found in standing.items() if name not in taken),
-        key=lambda item: (item[0].created_at_epoch, item[0].name),
-    )
+    new = [(found, False) for name, found in standing.items() if is_new(name)]
     registered = register_new(
-        world, instrument, instrument_id, new, now=now, budget_s=_NO_LIMIT_S, settle=settle
+        world,
+        instrument,
+        instrument_id,
+        oldest_first(new, now=now),
+        now=now,
+        budget_s=_NO_LIMIT_S,
+        settle=settle,
     )
-    problems = [_odd(item, instrument_id) for item in taken.values()]
+    problems = [_odd(taken[item], instrument_id) for item in standing if item in taken]
     return Found(0, len(standing), tuple(registered), 0, tuple(filter(None, problems)))
 
 
@@ -205,28 +223,25 @@ def _odd(raw_file: RawFile, instrument_id: str) -> str | None:
     """What is wrong with a file in `Backup/` that MongoDB has under this id."""
     if raw_file.instrument_id != instrument_id:
         told = f"that id is a file's of {raw_file.instrument_id!r}"
-    elif raw_file.instrument_file_status is InstrumentFileStatus.INITIAL:
+    elif raw_file.instrument_file_status is InstrumentFileStatus.INITIAL and not raw_file.lease:
         told = "MongoDB has it as not moved aside"
     else:
         return None
     return f"{raw_file.id!r} in {BACKUP_FOLDER_NAME}/ is left alone: {told}"
 
 
-def _standing(
-    world: World, instrument_id: str, instrument: InstrumentEntry, *, moved: bool
-) -> tuple[dict[str, Standing], list[LeftAlone]]:
-    folder = world.instrument_folder(instrument_id)
+def _moved_aside(
+    world: World, instrument_id: str, instrument: InstrumentEntry
+) -> dict[str, Standing]:
     try:
         listing = world.lister(
-            str(folder / BACKUP_FOLDER_NAME if moved else folder),
-            main_file=world.rules(instrument_id).main_file_in_folder,
-            timeout_s=instrument.folder_timeout_s * 10,  # thousands of folders are looked into
+            str(world.instrument_folder(instrument_id) / BACKUP_FOLDER_NAME),
+            main_files=world.rules(instrument_id).main_files,
+            timeout_s=instrument.folder_timeout_s * _PATIENCE,
         )
     except FolderMissing:
-        if moved:
-            return {}, []
-        raise
-    return sort_out(instrument.type, listing.entries)
+        return {}
+    return sort_out(instrument.type, listing.entries)[0]
 
 
 def _with_result(

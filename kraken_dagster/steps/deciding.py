@@ -87,6 +87,7 @@ def decision_on(world: World, raw_file: RawFile, *, has_settings: bool) -> Decis
         size_bytes=raw_file.size,
         acquisition_errors=raw_file.acquisition.get("errors", ()),
         skip_processing=instrument.skip_processing or instrument.skip_quanting,
+        skip_pattern=instrument.skip_processing_pattern,
         has_settings=has_settings,
     )
     if decision.process and (reason := _unfit_for_processing(raw_file.id)):

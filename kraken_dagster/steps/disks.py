@@ -36,7 +36,7 @@ def look_at_file_systems(world: World) -> list[str]:
             continue
         root: Path = getattr(world.config.locations, name).path
         try:
-            found = world.lister(str(root), main_file=None, timeout_s=_TIMEOUT_S)
+            found = world.lister(str(root), timeout_s=_TIMEOUT_S)
         except FolderError as error:
             wrong.append(f"locations.{name}: {error}")
             world.store.board.file_system_unwell(name, details=str(error), now=now)

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain import acquisition
 from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry
-from kraken_dagster.domain.discovery import LeftAlone, new_acquisitions, sort_out
+from kraken_dagster.domain.dates import in_words
+from kraken_dagster.domain.discovery import LeftAlone
 from kraken_dagster.domain.errors import FolderError, StatusConflict
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
@@ -19,10 +20,13 @@ from kraken_dagster.domain.raw_file import (
     Status,
 )
 from kraken_dagster.steps.registering import register_new
+from kraken_dagster.steps.scene import Scene, look_around
+from kraken_dagster.steps.share import clock_differs, partly_unknown, why_blind
 from kraken_dagster.steps.world import World
 
 # Dagster gives a sensor 60 s; what thousands of open acquisitions take goes on at the next look.
 _LOOK_BUDGET_S = 25.0
+_UNKNOWN = "it can't be known now whether it is there"
 _DUE_FOR_BACKUP = BACKUP_UNDER_WAY | {
     Status.MONITORING_DONE,
     Status.COPYING_DONE,
@@ -32,13 +36,19 @@ _DUE_FOR_BACKUP = BACKUP_UNDER_WAY | {
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found and did. `open` are the acquisitions that are still watched."""
+    """What a look found and did. `open` are the acquisitions that are still watched.
+
+    `problem` is what is wrong with the share, in words; `blind`: so much so that nothing of it
+    can be gone by.
+    """
 
     standing: int
     registered: tuple[RawFile, ...]
     ended: tuple[RawFile, ...]
     open: tuple[RawFile, ...]
     newly_left_alone: tuple[LeftAlone, ...]
+    problem: str | None = None
+    blind: bool = False
 
     def summary(self) -> str:
         return (
@@ -55,36 +65,81 @@ def look_at(world: World, instrument_id: str) -> Look:
         StoreUnavailable
     """
     now, instrument = world.now(), world.instrument(instrument_id)
-    rules = world.rules(instrument_id)
     try:
-        listing = world.lister(
-            str(world.instrument_folder(instrument_id)),
-            main_file=rules.main_file_in_folder,
-            timeout_s=instrument.folder_timeout_s,
-        )
+        scene = look_around(world, instrument, instrument_id)
     except FolderError as error:
         world.store.board.unwell(instrument_id, details=str(error), now=now)
+        _wait_blindly(world, instrument_id, now)
         raise
-    standing, left_alone = sort_out(instrument.type, listing.entries)
-    known = world.store.raw_files.known(instrument_id, standing)
-    new = new_acquisitions(instrument.type, standing, known)
+    watched = _watched(world, instrument_id)
+    blind = why_blind(world, instrument, instrument_id, scene, watched)
     registered = register_new(
-        world, instrument, instrument_id, new, now=now, budget_s=_LOOK_BUDGET_S
+        world, instrument, instrument_id, scene.new, now=scene.at, budget_s=_LOOK_BUDGET_S
     )
-    first_seen = first_seen_of(standing, known, registered, now)
     still_open, ended = look_at_open(
-        world, instrument, instrument_id, standing, first_seen, now=now
+        world, instrument, instrument_id, scene, registered, blind=blind is not None
     )
-    look = Look(len(standing), tuple(registered), tuple(ended), tuple(still_open), ())
+    look = Look(
+        len(scene.standing),
+        tuple(registered),
+        tuple(ended),
+        tuple(still_open),
+        (),
+        blind or partly_unknown(scene),
+        blind is not None,
+    )
+    return _tell(world, instrument_id, scene, look, clock_differs(scene, watched))
+
+
+def _tell(
+    world: World, instrument_id: str, scene: Scene, look: Look, difference: float | None
+) -> Look:
+    """Shows how the instrument is; the look with what is left alone for the first time."""
+    board = world.store.board.get(instrument_id) or {}
+    left_alone = [*scene.left_alone, *_without_main_file(world, instrument_id, scene, look)]
+    details = look.summary() + _clock_summary(difference) + _left_alone_summary(left_alone)
     news = world.store.board.well(
         instrument_id,
-        details=look.summary() + _left_alone_summary(left_alone),
-        free_bytes=listing.free_bytes,
-        total_bytes=listing.total_bytes,
+        details=details,
+        free_bytes=scene.listing.free_bytes,
+        total_bytes=scene.listing.total_bytes,
         left_alone=left_alone,
-        now=now,
+        problem=look.problem,
+        blind_since=(board.get("blind_since") or scene.at) if look.blind else None,
+        had_entries=bool(scene.listing.entries) or (look.blind and bool(board.get("had_entries"))),
+        clock_difference_s=difference,
+        now=scene.at,
     )
-    return Look(look.standing, look.registered, look.ended, look.open, tuple(news))
+    return replace(look, newly_left_alone=tuple(news))
+
+
+def _without_main_file(
+    world: World, instrument_id: str, scene: Scene, look: Look
+) -> list[LeftAlone]:
+    """Folders that were waited for in vain: a layout that isn't known."""
+    watched = {item.original_name for item in (*look.registered, *look.open)}
+    rules = world.rules(instrument_id)
+    return [
+        LeftAlone(name, f"it has none of {', '.join(rules.main_files)}, so it can't be followed")
+        for name, found in scene.standing.items()
+        if rules.is_folder
+        and found.main_size_bytes is None
+        and found.problem is None
+        and name not in watched
+        and name in scene.known
+    ]
+
+
+def _watched(world: World, instrument_id: str) -> list[RawFile]:
+    return world.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
+
+
+def _wait_blindly(world: World, instrument_id: str, now: datetime) -> None:
+    """The time in which a folder can't be looked at is none in which a main file is missing."""
+    for raw_file in _watched(world, instrument_id):
+        watch = Watch.from_record(raw_file.acquisition) if _is_begun(raw_file) else None
+        if watch is not None and (watch.missing_since or not watch.main_file_seen):
+            world.store.raw_files.save_watch(raw_file, watch.blindfold(now))
 
 
 def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawFile]:
@@ -94,7 +149,7 @@ def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawF
         *store.raw_files.due_again(instrument_id, now),
     ]
     free = [item for item in found if item.leased(now) is None]
-    return sorted(free, key=lambda item: item.created_at)
+    return sorted(free, key=lambda item: item.dated_at)
 
 
 def first_seen_of(
@@ -117,47 +172,63 @@ def look_at_open(
     world: World,
     instrument: InstrumentEntry,
     instrument_id: str,
-    folder: dict[str, Standing],
-    first_seen: dict[str, datetime],
+    scene: Scene,
+    registered: Sequence[RawFile],
     *,
-    now: datetime,
+    blind: bool,
     budget_s: float = _LOOK_BUDGET_S,
 ) -> tuple[list[RawFile], list[RawFile]]:
-    """The acquisitions that are still open after a look at them, and those that are over."""
+    """The acquisitions that are still open after a look at them, and those that are over.
+
+    Args:
+        registered: what this look has registered.
+        blind: what isn't there may be there all the same.
+    """
     still_open: list[RawFile] = []
     ended: list[RawFile] = []
-    watched = world.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
+    now, first_seen = scene.at, first_seen_of(scene.standing, scene.known, registered, scene.at)
     deadline = time.monotonic() + budget_s
+    watched = _watched(world, instrument_id)
     for raw_file in sorted(watched, key=lambda item: str(item.acquisition.get("looked_at"))):
         if time.monotonic() > deadline:
             break  # those that were looked at longest ago come first the next time
-        if raw_file.acquisition.get("looked_at") == now:
-            still_open.append(raw_file)  # registered by this very look
+        if _is_begun(raw_file) and raw_file.acquisition["looked_at"] >= now:
+            still_open.append(raw_file)  # registered, or looked at, by this very look or after it
             continue
-        verdict = acquisition.look(
-            _watch_of(raw_file, folder, now),
-            raw_file.original_name,
-            vendor=instrument.type,
-            folder=folder,
-            first_seen=first_seen,
-            now=now,
-            timing=world.config.timing,
-            consider_old=instrument.consider_old_files_acquired,
-        )
+        name = raw_file.original_name
+        watch = _watch_of(raw_file, scene.standing, now)
+        if name in scene.unknown or (blind and name not in scene.standing):
+            verdict = acquisition.Verdict(watch.blindfold(now), False, _UNKNOWN)
+        else:
+            verdict = acquisition.look(
+                watch,
+                name,
+                vendor=instrument.type,
+                folder=scene.standing,
+                first_seen=first_seen,
+                now=now,
+                timing=world.config.timing,
+                consider_old=instrument.consider_old_files_acquired,
+            )
         try:
-            after = _keep(world, raw_file, verdict, folder.get(raw_file.original_name), now=now)
+            after = _keep(world, raw_file, verdict, scene.standing.get(name), now=now)
         except StatusConflict:
             continue  # another watcher was quicker; what is due follows from what it wrote
         (ended if verdict.over else still_open).append(after)
     return still_open, ended
 
 
+def _is_begun(raw_file: RawFile) -> bool:
+    return isinstance(raw_file.acquisition.get("looked_at"), datetime)
+
+
 def _watch_of(raw_file: RawFile, folder: dict[str, Standing], now: datetime) -> Watch:
     """The monitor's state; begun anew where there is none: another program registered the file."""
-    if "looked_at" in raw_file.acquisition:
+    if _is_begun(raw_file):
         return Watch.from_record(raw_file.acquisition)
     seen = folder.get(raw_file.original_name)
-    return Watch.begin(now, main_file_seen=seen is not None and seen.main_size_bytes is not None)
+    there = seen is not None and seen.main_size_bytes is not None
+    return Watch.begin(now, main_file_seen=there, seen=seen)
 
 
 def _keep(
@@ -188,6 +259,12 @@ def _keep(
             "acquisition.ended_total": None if seen is None else seen.total_bytes,
         },
     )
+
+
+def _clock_summary(difference: float | None) -> str:
+    if difference is None:
+        return ""
+    return f"; its clock is {in_words(difference)} this machine's: no date of its files counts"
 
 
 def _left_alone_summary(left_alone: Sequence[LeftAlone]) -> str:

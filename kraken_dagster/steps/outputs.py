@@ -43,7 +43,7 @@ def planned_folder(raw_file: RawFile, settings: Settings) -> str:
     return output_path(
         raw_file.id,
         project_id=raw_file.project_id,
-        created_at=raw_file.created_at,
+        created_at=raw_file.filed_under,
         software_type=settings.software_type,
     )
 

@@ -27,7 +27,7 @@ def to_retire(world: World, instrument_id: str, raw_file_ids: Sequence[str]) -> 
         perhaps = [
             item
             for item in world.store.bulk.files(raw_file_ids[start : start + PAGE])
-            if item.created_at < long_ago and item.status in FINAL - {Status.ERROR}
+            if item.dated_at < long_ago and item.status in FINAL - {Status.ERROR}
         ]
         jobs = world.store.bulk.jobs([item.id for item in perhaps])
         yield [

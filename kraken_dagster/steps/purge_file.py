@@ -256,6 +256,9 @@ def _in_words(
         "began, and of which it was the rest"
     )
     gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
+    gone += (
+        f"; {len(proof.stay)} folders stay, for what a system left in them" if proof.stay else ""
+    )
     return (
         f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
         f"of the backup read until {proven_at:%Y-%m-%d %H:%M:%S} UTC, sizes and MD5 equal to each "

@@ -138,7 +138,7 @@ def plan(
     def weighed() -> Iterator[Weighed]:
         for raw_file in moved:
             candidate = _weigh(world, raw_file, now, options)
-            created[raw_file.id] = raw_file.created_at
+            created[raw_file.id] = raw_file.dated_at
             if candidate.problem is not None:
                 kept.append(NotDeleted(raw_file.id, candidate.problem))
             yield candidate

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry
+from kraken_dagster.domain.dates import is_plausible, plausible
 from kraken_dagster.domain.processing import meets_age_criterion, project_id_of
 from kraken_dagster.domain.raw_file import (
     FALLBACK_PROJECT,
@@ -97,12 +98,13 @@ def _record(
     projects: Sequence[str],
     now: datetime,
 ) -> RawFile:
-    created_at = found.created_at
+    epoch = found.created_at_epoch
+    created_at = plausible(epoch, first_seen=now)
     young = meets_age_criterion(
         now - created_at, max_age_hours=instrument.debug_max_file_age_in_hours
     )
     limit = f"{instrument.debug_max_file_age_in_hours:g} h"
-    watch = Watch.begin(now, main_file_seen=found.main_size_bytes is not None)
+    watch = Watch.begin(now, main_file_seen=found.main_size_bytes is not None, seen=found)
     return RawFile(
         id=raw_file_id(world.rules(instrument_id), found.name, flag),
         original_name=found.name,
@@ -115,6 +117,7 @@ def _record(
         created_at=created_at,
         created_at_=now,
         updated_at_=now,
+        created_at_on_disk=None if is_plausible(epoch, now=now) else epoch,
         acquisition={
             **watch.to_record(),
             **({} if young else {"ended_size": found.main_size_bytes}),

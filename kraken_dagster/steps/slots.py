@@ -32,7 +32,7 @@ def room(
 def free(files: Collection[RawFile], now: datetime) -> list[RawFile]:
     """What no run holds, oldest acquisition first."""
     unheld = [item for item in files if item.leased(now) is None]
-    return sorted(unheld, key=lambda item: item.created_at)
+    return sorted(unheld, key=lambda item: item.dated_at)
 
 
 def next_to_submit(

@@ -1,13 +1,27 @@
 """The source of a backup: its members as they stand, and whether it still changes."""
 
+import os
+import stat
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
-from kraken_dagster.clients.reading import identity, names_of_files, walk_members
+from kraken_dagster.clients.reading import (
+    exists,
+    identity,
+    names_of_files,
+    source_errors,
+    walk_members,
+)
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import SourceChanged, SourceMissing
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile
-from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor, backup_mapping
+from kraken_dagster.domain.vendors import (
+    BACKUP_FOLDER_NAME,
+    RULES,
+    Vendor,
+    VendorRules,
+    backup_mapping,
+)
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
 
@@ -24,13 +38,14 @@ def refuse_grown(world: World, held: Held, members: list[str], run_id: str) -> N
     """What changed since its acquisition was judged over must stand still until the next try."""
     raw_file = held.raw_file
     folder, own_name = source_of(world, raw_file)
-    main = world.rules(raw_file.instrument_id).main_file(own_name)
+    main = world.rules(raw_file.instrument_id).main_file_among(own_name, members)
     # Of a Sciex acquisition the look saw all files, of a Bruker folder the main file.
     companions = world.instrument(raw_file.instrument_id).type is Vendor.SCIEX
-    key, watched = ("ended_total", members) if companions else ("ended_size", [main])
+    key = "ended_total" if companions else "ended_size"
     expected = raw_file.acquisition.get(key)
-    if expected is None or main not in members:
+    if expected is None or main is None:
         return
+    watched = members if companions else [main]
     path = folder / main
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     size = bounded(
@@ -51,6 +66,18 @@ def refuse_grown(world: World, held: Held, members: list[str], run_id: str) -> N
             found=f"{size} bytes",
             next_step="nothing: it is copied as soon as it stands still between two tries.",
         )
+
+
+def main_file_stands(folder: Path, name: str, rules: VendorRules) -> bool:
+    """Whether the raw file `name` has its main file; SourceUnreadable where that can't be known."""
+    top = folder / name
+    with source_errors(top):
+        if not rules.is_folder or not exists(top):
+            return exists(top)
+        if not stat.S_ISDIR(os.lstat(top).st_mode):
+            return False
+        main = rules.main_file_among(name, [f"{name}/{item}" for item in os.listdir(top)])
+        return main is not None and stat.S_ISREG(os.lstat(folder / main).st_mode)
 
 
 def members_of(world: World, raw_file: RawFile, instrument: InstrumentEntry) -> list[str]:

@@ -14,6 +14,7 @@ from kraken_dagster.clients.proving import damaged, read_all
 from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.clients.reading import exists, target_errors
 from kraken_dagster.clients.roots import OpenRoot
+from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import (
     BackupDamaged,
     BackupFull,
@@ -215,4 +216,4 @@ def _extra(folder: Path, raw_file: RawFile, rules: VendorRules) -> tuple[str, ..
     with target_errors(folder / raw_file.id), Folder.open(folder) as opened:
         tree = walk(opened, raw_file.id)
     found = {*tree.files, *tree.odd} - raw_file.file_info.keys()
-    return tuple(sorted(name for name in found if PART_PREFIX not in name))
+    return tuple(sorted(name for name in found if PART_PREFIX not in name and not is_debris(name)))

@@ -37,19 +37,35 @@ class StatusBoard:
         free_bytes: int,
         total_bytes: int = 0,
         left_alone: Sequence[LeftAlone],
+        problem: str | None = None,
+        blind_since: datetime | None = None,
+        had_entries: bool = True,
+        clock_difference_s: float | None = None,
         now: datetime,
     ) -> list[LeftAlone]:
-        """Records a look that worked; returns what was left alone for the first time."""
+        """Records a look that worked; returns what was left alone for the first time.
+
+        Args:
+            problem: of the share, of which the look could see a part only, or nothing.
+            blind_since: when it began to show nothing that is known.
+            had_entries: whether anything stood there when it last showed something.
+            clock_difference_s: of the instrument's clock from ours, where it is known to differ.
+        """
         before = {item["name"] for item in (self.get(instrument_id) or {}).get("left_alone", ())}
         left_alone = left_alone[:_LEFT_ALONE_AT_MOST]
         kept = [{"name": _printable(item.name), "reason": item.reason} for item in left_alone]
+        fields: Document = {} if problem is None else {"last_error_occurred_at": now}
         self._set(
             instrument_id,
-            status=OK,
-            status_details=short_details(details),
+            status=OK if problem is None else ERROR,
+            status_details=short_details(problem or details),
             **_space(free_bytes, total_bytes),
             left_alone=kept,
+            blind_since=blind_since,
+            had_entries=had_entries,
+            clock_difference_s=clock_difference_s,
             updated_at_=now,
+            **fields,
         )
         return [item for item in left_alone if _printable(item.name) not in before]
 

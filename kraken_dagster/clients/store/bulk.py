@@ -1,7 +1,6 @@
 """Reads all that is known of many raw files, page by page: for rebuilding and retiring."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,7 +9,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 
 from kraken_dagster.clients.store.members import MemberLists
-from kraken_dagster.clients.store.raw_files import parse
+from kraken_dagster.clients.store.raw_files import DATES, dated_id, parse
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.processing import output_path
 from kraken_dagster.domain.quant import JobState, QuantJob
@@ -18,12 +17,13 @@ from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Status
 from kraken_dagster.domain.vendors import safe_relative
 
 PAGE = 100  # `$in` over more values costs the embedded server more than it saves
+# AlphaKraken writes `new` where Kraken writes `initial`.
+_ON_THE_INSTRUMENT = (InstrumentFileStatus.INITIAL.value, "new", InstrumentFileStatus.MOVED.value)
 _PUT_ASIDE = (
     InstrumentFileStatus.MOVED,
     InstrumentFileStatus.RENAMED,
     InstrumentFileStatus.PURGED,
 )
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Document = dict[str, Any]
 
@@ -41,9 +41,8 @@ class Bulk:
 
     def ids(self, instrument_id: str) -> list[str]:
         """Of every file of an instrument, oldest first."""
-        found = self._raw_files.find({"instrument_id": instrument_id}, {"created_at": 1})
-        dated = sorted((item.get("created_at") or _EVER, str(item["_id"])) for item in found)
-        return [raw_file_id for _, raw_file_id in dated]
+        found = self._raw_files.find({"instrument_id": instrument_id}, DATES)
+        return [raw_file_id for _, raw_file_id in sorted(map(dated_id, found))]
 
     def count_put_aside(self, instrument_id: str) -> int:
         """How many files an instance of Kraken has moved aside, renamed or purged."""
@@ -92,6 +91,35 @@ class Bulk:
         """Records where the backups are of which that isn't recorded."""
         query: Document = {"file_info": {"$nin": [None, {}]}, "backup_store": None}
         self._raw_files.update_many(query, {"$set": {"backup_store": store_id}})
+
+    def knows_any(self, instrument_id: str, names: Sequence[str]) -> bool:
+        """Whether one of these names is a raw file's id on the instrument, or its original name."""
+        return any(
+            self._raw_files.find_one(
+                {
+                    "instrument_id": instrument_id,
+                    field: {"$in": list(names[start : start + PAGE])},
+                },
+                {"_id": 1},
+            )
+            for start in range(0, len(names), PAGE)
+            for field in ("_id", "original_name")
+        )
+
+    def expects_any(self, instrument_id: str) -> bool:
+        """Whether anything is recorded to stand in the instrument's folder or in its `Backup/`."""
+        return any(
+            self._raw_files.find_one(
+                {
+                    "instrument_id": instrument_id,
+                    "instrument_file_status": place,
+                    "gone_at": None,
+                    "status": {"$nin": [Status.ACQUISITION_FAILED, Status.IGNORED]},
+                },
+                {"_id": 1},
+            )
+            for place in _ON_THE_INSTRUMENT
+        )
 
     def pages(self, ids: Sequence[str]) -> Iterator[list[RawFile]]:
         """These files with their history, some at a time and in this order.

@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from kraken_dagster.clients.store.members import MemberLists
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.acquisition import Watch
+from kraken_dagster.domain.dates import dated
 from kraken_dagster.domain.errors import LeaseHeld, LeaseLost, StatusConflict, UnknownRawFile
 from kraken_dagster.domain.raw_file import (
     FileFact,
@@ -37,6 +38,7 @@ INDEXES = (
 )
 HISTORY_LENGTH = 100
 _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+DATES = {"created_at": 1, "created_at_": 1}
 # `$in` over more values than this costs the embedded server more than it saves.
 _NAMES_AT_ONCE = 100
 _DUPLICATE = 11000
@@ -363,6 +365,16 @@ def parse(document: Document, members: MemberLists | None) -> RawFile:
             created_at_=_NO_DATE,
             updated_at_=_NO_DATE,
         )
+
+
+def dated_id(document: Document) -> tuple[datetime, str]:
+    """What files are sorted by, of a document with its `DATES`; what is no date is the oldest."""
+    made, seen = document.get("created_at"), document.get("created_at_")
+    first_seen = seen if isinstance(seen, datetime) else made
+    if not isinstance(first_seen, datetime):
+        return _NO_DATE, str(document["_id"])
+    created_at = made if isinstance(made, datetime) else first_seen
+    return dated(created_at, first_seen=first_seen), str(document["_id"])
 
 
 def _known(document: Document) -> KnownFile:

@@ -11,7 +11,9 @@ from pymongo.collection import Collection as MongoCollection
 
 from kraken_dagster.clients.store.members import MemberLists
 from kraken_dagster.clients.store.raw_files import (
+    DATES,
     HISTORY_LENGTH,
+    dated_id,
     event_of,
     parse,
     readable,
@@ -48,7 +50,7 @@ _MAY_HAVE_BACKUP: tuple[dict[str, Any], ...] = (
     {"backup_status": {"$in": sorted(BACKED_UP)}},
     {"backup_status": None, "status": {"$in": sorted(AFTER_BACKUP)}},
 )
-_AT_ONCE = 200
+_AT_ONCE = 100  # `$in` over more values costs the embedded server more than it saves
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _TROUBLES = ("archive", "purge")
 
@@ -90,28 +92,34 @@ class Retention:
             for trouble in ({"archive": None}, {"archive.retry_at": {"$lte": now}}):
                 documents = self._collection.find({**query, **trouble}, {"history": 0})
                 found.extend(readable(documents, self._members))
-        return sorted(found, key=lambda item: item.created_at)
+        return sorted(found, key=lambda item: item.dated_at)
 
     def moved(
         self, instrument_id: str, *, created_before: datetime | None = None
     ) -> Iterator[RawFile]:
         """Files that were moved aside, oldest first; without their history.
 
+        Args:
+            created_before: only those made, and first seen, before this.
+
         First their ids and dates, which are sorted here: the embedded server takes as long for a
-        sorted page as for all of them. The documents then are read by narrow ranges of dates, as
-        they are needed.
+        sorted page as for all of them, and a date may be one that can't be. The documents then are
+        read some at a time, as they are needed.
         """
         query: Document = {
             "instrument_id": instrument_id,
             "instrument_file_status": InstrumentFileStatus.MOVED,
         }
-        if created_before is not None:
-            query["created_at"] = {"$lte": created_before}
-        found = sorted(self._collection.find(query, {"created_at": 1}), key=_age)
-        dates_of_all = [item.get("created_at") for item in found]
-        for dates in _ranges([date for date in dates_of_all if isinstance(date, datetime)]):
-            documents = self._collection.find({**query, "created_at": dates}, {"history": 0})
-            yield from readable(sorted(documents, key=_age), self._members)
+        found = sorted(map(dated_id, self._collection.find(query, DATES)))
+        ids = [
+            raw_file_id
+            for date, raw_file_id in found
+            if created_before is None or date <= created_before
+        ]
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            documents = self._collection.find({**query, "_id": {"$in": some}}, {"history": 0})
+            yield from readable(sorted(documents, key=dated_id), self._members)
 
     def purge_begun(self, instrument_id: str) -> list[RawFile]:
         """Files whose purge was begun and not recorded as done."""
@@ -147,7 +155,7 @@ class Retention:
             wanted[1]["verified_at"]["$lt"] = before
         found = []
         for one in wanted:
-            documents = self._collection.find(one, {"verified_at": 1, "created_at": 1})
+            documents = self._collection.find(one, {"verified_at": 1, **DATES})
             found.extend(sorted(documents, key=_age_of_proof))
         return [ProofAge(str(item["_id"]), item.get("verified_at")) for item in found]
 
@@ -290,25 +298,6 @@ def _times(raw_file: RawFile) -> list[datetime]:
     return [item.at for item in (raw_file.archive, raw_file.purge) if item is not None]
 
 
-def _ranges(dates: Sequence[datetime]) -> Iterator[Document]:
-    """Ranges of sorted dates with at least so many in each, and every date in one of them only."""
-    start = 0
-    while start < len(dates):
-        end = min(start + _AT_ONCE, len(dates)) - 1
-        while end + 1 < len(dates) and dates[end + 1] == dates[end]:
-            end += 1
-        yield {"$gte": dates[start], "$lte": dates[end]}
-        start = end + 1
-
-
-def _age(document: Document) -> tuple[datetime, str]:
-    return _date(document.get("created_at")), str(document["_id"])
-
-
 def _age_of_proof(document: Document) -> datetime:
-    return _date(document.get("verified_at") or document.get("created_at"))
-
-
-def _date(value: object) -> datetime:
-    """What is no date counts as the oldest."""
-    return value if isinstance(value, datetime) else _EVER
+    proven = document.get("verified_at")
+    return proven if isinstance(proven, datetime) else dated_id(document)[0]
