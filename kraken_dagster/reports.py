@@ -1,9 +1,10 @@
 """What `kraken status`, `files` and `show` tell, as plain data; printing it is the CLI's."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from kraken_dagster.clients.store.instances import Instance
 from kraken_dagster.clients.store.jobs import current_results
 from kraken_dagster.domain.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.steps.disks import FILE_SYSTEMS
@@ -23,6 +24,9 @@ def status(world: World) -> dict[str, Any]:
     file_systems = [_file_system(world, name) for name in FILE_SYSTEMS]
     told = (*instruments, *engines, *file_systems)
     wrong = [problem for item in told for problem in item["wrong"]]
+    if not_running := _not_running(world, instruments):
+        unseen = {item["unseen"] for item in (*instruments, *engines)}
+        wrong = [not_running, *(problem for problem in wrong if problem not in unseen)]
     wrong += [
         f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"
         for name in world.store.jobs.engines_in_use()
@@ -37,6 +41,23 @@ def status(world: World) -> dict[str, Any]:
     }
 
 
+def _not_running(world: World, instruments: Sequence[Mapping[str, Any]]) -> str | None:
+    """That nothing runs, said once in place of a line for each instrument."""
+    if any(item["unseen"] is None for item in instruments):
+        return None
+    served, now = list(world.config.instruments), world.now()
+    if world.store.instances.living(serving=served, now=now):
+        return None
+    known = world.store.instances.last(serving=served)
+    since = "it was never started" if known is None else f"last seen {_ago(known)}"
+    return f"Kraken is not running ({since}): start it with `kraken up`"
+
+
+def _ago(known: Instance) -> str:
+    how = "ended" if known.ended_at is not None else "it died"
+    return f"{known.seen_at:%Y-%m-%d %H:%M} UTC on {known.host}, {how}"
+
+
 def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
     board = world.store.board.get(instrument_id) or {}
     counts = world.store.raw_files.count_by_status(instrument_id)
@@ -49,6 +70,7 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
         condition = "not looked at"
         details = f"no look since {looked_at:%Y-%m-%d %H:%M} UTC: is {instrument_id}_watcher on?"
     wrong = [] if condition == "ok" else [f"{instrument_id}: {details}"]
+    unseen = wrong[0] if condition in ("never looked at", "not looked at") else None
     if failed := counts.get(Status.ERROR, 0):
         wrong.append(f"{instrument_id}: {failed} files in error; `kraken files --status error`")
     wrong += _standing_still(world, instrument_id)
@@ -64,6 +86,7 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
         "total_space_gb": board.get("total_space_gb"),
         "last_purge": (world.store.board.disk(instrument_id) or {}).get("status_details"),
         "left_alone": board.get("left_alone", []),
+        "unseen": unseen,
         "files": counts,
         "wrong": wrong,
     }
@@ -77,6 +100,7 @@ def _engine(world: World, name: str) -> dict[str, Any]:
         condition = "not asked"
         details = f"no poll since {asked_at:%Y-%m-%d %H:%M} UTC: is the sensor cluster_jobs on?"
     wrong = [] if condition in ("ok", "never asked") else [f"engine {name!r}: {details}"]
+    unseen = wrong[0] if condition == "not asked" else None
     wrong += [f"the quant_job {item!r} can't be read" for item in world.store.jobs.unreadable(name)]
     return {
         "id": name,
@@ -84,6 +108,7 @@ def _engine(world: World, name: str) -> dict[str, Any]:
         "status": condition,
         "details": details,
         "asked_at": asked_at,
+        "unseen": unseen,
         "open_jobs": sum(job.is_open for job in world.store.jobs.uncollected(name)),
         "wrong": wrong,
     }

@@ -24,13 +24,16 @@ from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
 from kraken_dagster.clients.processes import accepts, die_with_parent, is_free
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.errors import ConfigError, KrakenError
+from kraken_dagster.domain.errors import ConfigError, KrakenError, StoreError
+from kraken_dagster.presence import HOME_VARIABLE, HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.site_files import beside, shipped
+from kraken_dagster.steps.world import utc_now
 from resources.store import SUPERVISED_URI_VARIABLE
 
 DAGSTER_HOME = "DAGSTER_HOME"
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
+_BEAT_EVERY_S = 10.0
 _TRIES = 10
 _BETWEEN_TRIES_S = 0.5
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
@@ -65,6 +68,9 @@ class Supervisor:
     started: threading.Event = field(default_factory=threading.Event)
     _server: EmbeddedServer | None = None
     _children: list[Child] = field(default_factory=list)
+    _lock: HomeLock | None = None
+    _presence: Presence | None = None
+    _beat_at: float = 0.0
 
     @property
     def home(self) -> Path:
@@ -74,17 +80,26 @@ class Supervisor:
         """Starts everything.
 
         Raises:
-            ConfigError: the port is taken.
+            ConfigError: the port is taken, or another Kraken works for this home or for one of
+                its instruments.
             StoreUnavailable
         """
+        refuse_second(self.config.home)  # before its port is found to be taken
         if self.port is not None and not is_free(self.port):
             raise ConfigError(
                 "Dagit's port is taken",
                 found=f"something that listens on port {self.port}",
                 next_step="end it, or choose another port with --port.",
             )
+        lock = HomeLock(self.config.home)
+        lock.take()
+        self._lock = lock
         uri = self.config.mongodb.uri or self._start_server()
-        connect(uri).prepare()
+        store = connect(uri)
+        store.prepare()
+        presence = Presence.of(store, self.config, now=utc_now())
+        presence.begin()
+        self._presence = presence
         prepare_dagster(self.home, self.config, self.config_path)
         workspace = ["-w", str(beside(self.config_path, "workspace.yaml", spare_folder=self.home))]
         programs = Path(sys.executable).parent
@@ -102,6 +117,7 @@ class Supervisor:
         announced = self.port is None
         while not self.stopping.wait(0.5):
             self._look_after_server()
+            self._give_a_sign_of_life()
             for child in self._children:
                 self._look_after(child)
             if not announced and self.port is not None and accepts(self.port):
@@ -122,14 +138,29 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if self._lock is not None:
+            end_all_of(self.config.home)
+        if self._presence is not None:
+            with contextlib.suppress(StoreError):
+                self._presence.end(now=utc_now())
         if self._server is not None:
             self._server.stop()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _give_a_sign_of_life(self) -> None:
+        if self._presence is None or time.monotonic() - self._beat_at < _BEAT_EVERY_S:
+            return
+        self._beat_at = time.monotonic()
+        with contextlib.suppress(StoreError):  # it is away: told by whoever needs it
+            self._presence.beat(now=utc_now())
 
     def environment(self) -> Mapping[str, str]:
         return {
             **os.environ,
             DAGSTER_HOME: str(self.home),
             CONFIG_VARIABLE: str(self.config_path),
+            HOME_VARIABLE: str(self.config.home),
             **({} if self._server is None else {SUPERVISED_URI_VARIABLE: self._server.uri}),
             "PYTHONUNBUFFERED": "1",
         }
@@ -151,6 +182,8 @@ class Supervisor:
             say(str(error))
             return
         if uri != before.uri:  # its port was taken meanwhile: the children must be told
+            if self._presence is not None:
+                self._presence.store = connect(uri)
             for child in self._children:
                 if child.process is not None:
                     child.process.terminate()

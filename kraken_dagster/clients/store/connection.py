@@ -12,6 +12,7 @@ from kraken_dagster.clients.store.bulk import Bulk
 from kraken_dagster.clients.store.catalog import Catalog
 from kraken_dagster.clients.store.errands import Errands
 from kraken_dagster.clients.store.inputs import Inputs
+from kraken_dagster.clients.store.instances import Instances
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
 from kraken_dagster.clients.store.markers import Markers
 from kraken_dagster.clients.store.members import MemberLists
@@ -48,6 +49,7 @@ class Store:
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.errands = Errands(self._database["errand"])
+        self.instances = Instances(self._database["instance"])
         self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)
         self.markers = Markers(self._database["store"])
