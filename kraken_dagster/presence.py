@@ -99,7 +99,7 @@ def runs_here(home: Path) -> str | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _holder(file)
-    except (FileNotFoundError, PermissionError):  # never started, or nobody's whom we may ask
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # nobody whom we may ask
         return None
     return None
 
