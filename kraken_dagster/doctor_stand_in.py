@@ -169,13 +169,26 @@ def _done_already(world: World, instrument_id: str) -> tuple[set[str], set[str],
 
 def _backups(world: World, instrument_id: str) -> set[str]:
     root = world.config.locations.backup.path / instrument_id
-    return {item.name for item in root.glob("*/*")}
+    return {item.name for month in _listed(root) for item in _listed(month)}
 
 
 def _results(world: World) -> set[str]:
     root = world.config.locations.output.path
-    found = [*root.glob(f"*/{_RESULT}*"), *root.glob(f"{FALLBACK_PROJECT}/*/{_RESULT}*")]
-    return {item.name.removeprefix(_RESULT) for item in found}
+    folders = [*_listed(root), *_listed(root / FALLBACK_PROJECT)]
+    found = [item.name for folder in folders for item in _listed(folder)]
+    return {name.removeprefix(_RESULT) for name in found if name.startswith(_RESULT)}
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, nothing where there is none; one that can't be listed is an error.
+
+    Raises:
+        OSError
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _sensors(config: KrakenConfig) -> Iterator[Finding]:
