@@ -115,6 +115,7 @@ def vanished(world, instrument_id, name) -> Path:
     """A file whose main file was away so long that its acquisition is over, and that is back."""
     bench = Bench(world, instrument_id)
     path = bench.write(name)
+    bench.write(f"another.{name.rpartition('.')[2]}")
     bench.look()
     hidden = path.rename(world.config.locations.output.path.parent / "hidden")
     for minutes in (5, 61, 61):
@@ -138,20 +139,27 @@ def test_a_main_file_that_is_said_to_be_missing_is_not_given_up_while_nobody_can
                 ask(world, name)
             waits(world, name)
         share.is_well()
-        assert due(world, instrument_id) == [name]
+        assert name in due(world, instrument_id)
         ask(world, name)
         assert world.store.raw_files.get(name).status is Status.QUEUED_FOR_MONITORING
 
 
-def test_a_missing_main_file_is_not_given_up_while_the_instruments_folder_is_not_there(world):
+@pytest.mark.parametrize("mount_point", [False, True])
+def test_a_missing_main_file_is_not_given_up_while_the_instruments_folder_is_not_there(
+    world, mount_point
+):
     vanished(world, "thermo1", "x.raw").unlink()
     folder = world.instrument_folder("thermo1")
     away = folder.rename(folder.with_name("away"))
+    if mount_point:
+        folder.mkdir()
     with pytest.raises(errors.FolderMissing):
         ask(world, "x.raw")
     assert world.store.raw_files.get("x.raw").retry_at is not None
+    if mount_point:
+        folder.rmdir()
     away.rename(folder)
-    assert due(world, "thermo1") == ["x.raw"]
+    assert "x.raw" in due(world, "thermo1")
     ask(world, "x.raw")
     assert world.store.raw_files.get("x.raw").status is Status.ACQUISITION_FAILED
 
@@ -185,7 +193,7 @@ def test_a_backup_store_that_gives_errors_gets_its_copy_once_it_gives_none(world
                 ask(world, "x.raw")
             waits(world, "x.raw")
         share.is_well()
-        assert due(world, "thermo1") == ["x.raw"]
+        assert "x.raw" in due(world, "thermo1")
         assert ask(world, "x.raw").done
 
 

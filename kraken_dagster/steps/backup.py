@@ -31,7 +31,7 @@ from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
-from kraken_dagster.steps.right_disk import require_answer
+from kraken_dagster.steps.right_disk import require_mounted_instrument
 from kraken_dagster.steps.source import main_file_stands, members_of, refuse_grown, source_of
 from kraken_dagster.steps.stores import opened_backup, require_unchanged
 from kraken_dagster.steps.world import World
@@ -128,7 +128,8 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
         return BackupOutcome(after, False, reason)
     if bounded(lambda: on_instrument(path), timeout_s=stall_s, what=path):
         return None  # a Bruker folder without its main file: what there is is kept
-    require_answer(world, raw_file.instrument_id)  # of a share that is away nothing is there
+    # Of a share that is away nothing is there.
+    require_mounted_instrument(world, raw_file.instrument_id)
     return _nothing_to_copy(world, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)
 
 

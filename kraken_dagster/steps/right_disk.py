@@ -6,6 +6,7 @@ from kraken_dagster.clients.instrument_disk import (
     instrument_errors,
     open_instrument,
     open_moved_aside,
+    require_mounted,
 )
 from kraken_dagster.domain.errors import FolderMissing
 from kraken_dagster.steps.world import World
@@ -22,6 +23,21 @@ def require_answer(world: World, instrument_id: str) -> None:
     def look() -> None:
         with open_instrument(path) as root, instrument_errors(path):
             root.names()
+
+    bounded(look, timeout_s=world.instrument(instrument_id).copy_stall_s, what=path)
+
+
+def require_mounted_instrument(world: World, instrument_id: str) -> None:
+    """
+    Raises:
+        FolderMissing: its folder is not there, or is empty, so that it may not be mounted.
+        FolderUnreadable, CopyStalled, InstrumentBusy
+    """
+    path = world.instrument_folder(instrument_id)
+
+    def look() -> None:
+        with open_instrument(path) as root:
+            require_mounted(root)
 
     bounded(look, timeout_s=world.instrument(instrument_id).copy_stall_s, what=path)
 
