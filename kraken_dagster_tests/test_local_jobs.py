@@ -50,6 +50,8 @@ LocalJobs(Path(folder)).submit(JobSpec(name, tuple(command), {}, output))
 class Bench:
     """The engine, and a folder that jobs write to."""
 
+    name = "job"
+
     def __init__(self, folder: Path) -> None:
         self.jobs = LocalJobs(folder / "jobs")
         self.output = folder / "output"

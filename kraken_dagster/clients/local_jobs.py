@@ -4,12 +4,13 @@ Each job has a folder named after it. What it holds is all that is known of the 
 process can ask, and any may die:
 
     spec.json    what was asked for
-    id           the process group's id and when it started, written before the command runs
+    id           who leads the job's session and when it started, written before the command runs
     log.txt      what the command wrote
-    exit_code    its exit code, written last
+    exit_code    its exit code, written last into a place that was taken first
 
 A job is started at most once: making its folder is the claim. A claim without an id is a start
-that died in between; it is taken over, under a lock that dies with its holder.
+that died in between; it is taken over, under a lock that dies with its holder. It has ended when
+there is its exit code, or when none of its processes lives any more, whichever of them was killed.
 """
 
 import fcntl
@@ -26,28 +27,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from kraken_dagster.clients import job_keeper
+from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.job_keeper import (
+    EXIT_CODE,
+    EXIT_CODE_BYTES,
+    ID,
+    ID_BYTES,
+    ID_PART,
+    LEFT_IN_OUTPUT,
+    LOG,
+    MARK,
+    TERM_PATIENCE_S,
+    is_alive,
+    living,
+    send,
+)
 from kraken_dagster.clients.job_script import full_command
-from kraken_dagster.domain.errors import SubmitFailed
+from kraken_dagster.domain.errors import CopyStalled, SubmitFailed
 from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.vendors import safe_relative
 
 _EXIT_CODE_OF_SIGNAL = 128
-_TERM_PATIENCE_S = 5  # for a program that tidies up before it ends
-# The shell gets the command as its positional arguments, so nothing in it is ever parsed. Its
-# stdin is the lock of the claim, which it holds until it has written down who it is, even if
-# whoever started it dies at once.
-_SUPERVISOR = """
-output=$1
-jobdir=$2
-shift 2
-IFS= read -r stat < /proc/$$/stat
-printf '%s %s\\n' "$$" "${stat##*) }" > "$jobdir/id.part" && mv "$jobdir/id.part" "$jobdir/id"
-exec < /dev/null
-cd "$output" || exit 1
-"$@" > "$jobdir/log.txt" 2>&1
-code=$?
-printf '%s\\n' "$code" > "$jobdir/exit_code.part" && mv "$jobdir/exit_code.part" "$jobdir/exit_code"
-"""
+_KEEPER = Path(job_keeper.__file__)
+_KEPT_PATIENCE_S = 20.0
+_ASK_S = 0.05
+_ANSWER_S = 5.0
 
 
 class LocalJobs:
@@ -65,7 +70,7 @@ class LocalJobs:
         try:
             job_dir.mkdir(parents=True, exist_ok=True)
             with _locked(job_dir) as lock:
-                if not (job_dir / "id").exists():
+                if not (job_dir / ID).exists():
                     self._start(spec, job_dir, lock)
         except OSError as error:
             raise SubmitFailed(
@@ -77,25 +82,26 @@ class LocalJobs:
         return spec.name
 
     def find(self, name: str) -> str | None:
-        return name if (self._job_dir(name) / "id").exists() else None
+        return name if (self._job_dir(name) / ID).exists() else None
 
     def states(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         return {job_id: self._state(self._job_dir(job_id)) for job_id in ids}
 
     def cancel(self, job_id: str) -> None:
-        """SIGTERM, and SIGKILL to what is still there 5 s later."""
+        """SIGTERM, and SIGKILL to what is still there 5 s later; to every process of the job."""
         job_dir = self._job_dir(job_id)
         process = _read_id(job_dir)
-        if process is None or not _is_alive(*process) or (job_dir / "exit_code").exists():
+        if process is None or _read_exit_code(job_dir) is not None:
             return
-        (job_dir / "cancelled").touch()
-        with suppress(ProcessLookupError):
-            os.killpg(process[0], signal.SIGTERM)
-            for _ in range(_TERM_PATIENCE_S * 20):
-                if not _is_alive(*process):
-                    return
-                time.sleep(0.05)
-            os.killpg(process[0], signal.SIGKILL)
+        if not living(job_dir, *process):
+            return
+        with suppress(OSError):  # a full disk keeps no job alive
+            (job_dir / "cancelled").touch()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            end = time.monotonic() + TERM_PATIENCE_S
+            while (left := living(job_dir, *process)) and time.monotonic() < end:
+                send(left, number)
+                time.sleep(_ASK_S)
 
     def usage(self, ids: Sequence[str]) -> Mapping[str, JobReport]:  # noqa: ARG002
         """Nothing: this machine keeps no accounts."""
@@ -105,7 +111,7 @@ class LocalJobs:
         """This machine can always be asked."""
 
     def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
-        path = self._job_dir(spec.name) / "log.txt"
+        path = self._job_dir(spec.name) / LOG
         if not path.exists():
             return ""
         with path.open("rb") as log:
@@ -119,43 +125,58 @@ class LocalJobs:
         output = Path(spec.output_path)
         output.mkdir(parents=True, exist_ok=True)
         (job_dir / "spec.json").write_text(json.dumps(asdict(spec), indent=1))
-        command = ["/bin/sh", "-c", _SUPERVISOR, "kraken-job", str(output), str(job_dir)]
-        subprocess.Popen(
-            [*command, *full_command(spec)],
-            env={**_base_environment(), **spec.environment},
+        for name, size in ((EXIT_CODE, EXIT_CODE_BYTES), (ID_PART, ID_BYTES)):
+            _take_room(job_dir / name, size)
+        keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(job_dir), str(output), spec.name]
+        child = subprocess.Popen(
+            [*keeper, *full_command(spec)],
+            env={**_base_environment(), **spec.environment, MARK: str(job_dir)},
             stdin=lock,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._wait_for_id(job_dir)
+        self._wait_for_id(job_dir, child)
 
-    def _wait_for_id(self, job_dir: Path) -> None:
+    def _wait_for_id(self, job_dir: Path, child: "subprocess.Popen[bytes]") -> None:
         """The claim is only let go of once the job has an id, so that nobody starts it twice."""
-        for _ in range(500):
-            if (job_dir / "id").exists():
+        end = time.monotonic() + _KEPT_PATIENCE_S
+        while time.monotonic() < end:
+            ended = child.poll()
+            if (job_dir / ID).exists():
                 return
+            if ended:
+                raise OSError(ended, os.strerror(ended), str(job_dir / ID))
             time.sleep(0.01)
         raise SubmitFailed(
             "The job was started and left no id",
             file=job_dir,
-            next_step="check that /bin/sh works and that the job's folder can be written.",
+            next_step="check that Python starts within 20 s on this machine, and that the job's "
+            "folder can be written.",
         )
 
     def _state(self, job_dir: Path) -> JobReport:
         process = _read_id(job_dir)
         if process is None:
             return JobReport(JobState.UNKNOWN, detail="no such job was started on this machine")
-        started = _time_of(job_dir / "id")
+        started = _time_of(job_dir / ID)
         exit_code = _read_exit_code(job_dir)
-        if exit_code is None and _is_alive(*process):
-            return JobReport(JobState.RUNNING, started_at=started)
-        exit_code = _read_exit_code(job_dir)  # it may have ended between the two looks
-        ended = _time_of(job_dir / "exit_code")
+        if exit_code is None:
+            if is_alive(*process):
+                return JobReport(JobState.RUNNING, started_at=started)
+            if left := living(job_dir, *process):
+                detail = f"who kept it was killed, and it goes on: process {left[0]}"
+                return JobReport(JobState.RUNNING, started_at=started, detail=detail)
+            # It may have ended between the two looks, or left its exit code elsewhere.
+            exit_code = _read_exit_code(job_dir)
+        ended = None if exit_code is None else _time_of(job_dir / EXIT_CODE)
+        if exit_code is None:
+            exit_code, ended = _left_in_output(job_dir)
+        if (job_dir / "cancelled").exists():
+            return JobReport(JobState.CANCELLED, started_at=started, ended_at=ended)
         if exit_code is None:
             detail = "its process is gone and left no exit code: killed, or the machine restarted"
-            state = JobState.CANCELLED if (job_dir / "cancelled").exists() else JobState.FAILED
-            return JobReport(state, started_at=started, ended_at=ended, detail=detail)
+            return JobReport(JobState.FAILED, started_at=started, ended_at=ended, detail=detail)
         if exit_code == 0:
             return JobReport(JobState.SUCCEEDED, 0, started, ended)
         return JobReport(JobState.FAILED, exit_code, started, ended, _signal_name(exit_code))
@@ -175,30 +196,46 @@ def _locked(job_dir: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _read_id(job_dir: Path) -> tuple[int, str] | None:
-    """The process group's id and its start time in the kernel's clock ticks."""
+def _take_room(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.write(b" " * size)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_id(job_dir: Path) -> tuple[int, int] | None:
+    """Who leads the job's session, and its start time in the kernel's clock ticks."""
     try:
-        pid, *stat = (job_dir / "id").read_text().split()
-        return int(pid), stat[19]
+        pid, *stat = (job_dir / ID).read_text().split()
+        return int(pid), int(stat[19])
     except (FileNotFoundError, ValueError, IndexError):  # or cut short by a power failure
         return None
 
 
-def _is_alive(pid: int, start_time: str) -> bool:
-    """Whether that very process lives, and not another one that got its number later."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    fields = stat.rpartition(") ")[2].split()
-    return fields[19] == start_time and fields[0] != "Z"
-
-
 def _read_exit_code(job_dir: Path) -> int | None:
+    """None while there is but the room for it. One without a size of its own is of an older
+    Kraken's."""
     try:
-        return int((job_dir / "exit_code").read_text())
+        text = (job_dir / EXIT_CODE).read_text()
+        if len(text) != EXIT_CODE_BYTES:
+            return int(text)
+        code, end = text.split()
     except (FileNotFoundError, ValueError):  # or cut short by a power failure
         return None
+    return int(code) if end == "end" else None
+
+
+def _left_in_output(job_dir: Path) -> tuple[int | None, datetime | None]:
+    """The exit code that found no room here, and its time."""
+    try:
+        spec = json.loads((job_dir / "spec.json").read_text())
+        path = Path(spec["output_path"]) / LEFT_IN_OUTPUT
+        words = bounded(path.read_text, timeout_s=_ANSWER_S, what=path).split()
+        if len(words) == 3 and words[2] == spec["name"]:
+            return int(words[0]), _time_of(path)
+    except (OSError, ValueError, KeyError, CopyStalled):
+        pass
+    return None, None
 
 
 def _time_of(path: Path) -> datetime | None:
