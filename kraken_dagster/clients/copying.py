@@ -49,6 +49,7 @@ from kraken_dagster.domain.errors import (
     SourceChanged,
     UnsafePath,
 )
+from kraken_dagster.domain.names import strangers, twins
 from kraken_dagster.domain.raw_file import FileFact
 
 _PROGRESS_EVERY_S = 10.0
@@ -98,12 +99,14 @@ def copy_members(
     list_members: Callable[[], list[str]],
     still_ours: Callable[[], bool],
     on_progress: Callable[[Progress], None] = lambda _: None,
+    before_aside: Callable[[], None] = lambda: None,
 ) -> CopyResult:
     """Makes the backup of a raw file true: every member copied, or proven to be there already.
 
     Args:
         list_members: looks at the source's members again when all is copied.
         still_ours: whether this process still holds the file's lease.
+        before_aside: called before anything is moved aside; raises where it is somebody else's.
 
     Raises:
         CopyStalled, LeaseLost, and whatever `files.copy_file` raises.
@@ -116,6 +119,7 @@ def copy_members(
         except _Different as different:
             if not plan.overwrite or len(aside) > len(plan.members):
                 raise different.error from None
+            before_aside()
             top = plan.target_top if plan.is_folder else different.target
             aside.append(set_aside(plan.target_folder / top))
 
@@ -155,6 +159,7 @@ class _Copier:
         staged = plan.is_folder and not self._bounded(lambda: self._stands(self.final_top))
         self.staging = _staging_folder(self.final_top) if staged else None
         self.leftovers = False
+        self.twins = twins(plan.members.values())
 
     def run(self, list_members: Callable[[], list[str]]) -> CopyResult:
         self._bounded(self._refuse_other_kind)
@@ -205,24 +210,30 @@ class _Copier:
 
         A folder in the backup that holds more than the members is not this raw file's.
         """
-        if self.staging is None and self.plan.is_folder:
-            expected = {self._place(target) for target in self.plan.members.values()}
-            with target_errors(self.final_top):
-                there = sorted(entries_below(self.final_top), key=lambda entry: entry[0])
-            for path, facts in there:
-                left = path.name.startswith(PART_PREFIX)
-                self.leftovers |= left
-                ours = path in expected or left
-                if not (ours or is_debris(path.name)) and not stat.S_ISDIR(facts.st_mode):
-                    found = f"also {path.relative_to(self.final_top)}"
-                    error = conflict(self.final_top, "the source's files only", found)
-                    raise _Different(self.plan.target_top, error)
+        published = self.staging is None and self.plan.is_folder
+        others = self._strangers(self.final_top) if published else []
+        if unknown := [name for name in others if not is_debris(name.rpartition("/")[2])]:
+            error = conflict(self.final_top, "the source's files only", f"also {unknown[0]}")
+            raise _Different(self.plan.target_top, error)
         pairs = self.plan.members.items()
         return [pair for pair in pairs if self._stands(self._place(pair[1]))]
 
     def _stands(self, path: Path) -> bool:
         with target_errors(path):
             return exists(path)
+
+    def _strangers(self, top: Path) -> list[str]:
+        """What is in a folder besides the members, whatever spelling the store has for those."""
+        listed = []
+        with target_errors(top):
+            for path, facts in entries_below(top):
+                left = _is_left(path.relative_to(top))
+                self.leftovers |= left
+                if not left and not stat.S_ISDIR(facts.st_mode):
+                    listed.append(path.relative_to(top).as_posix())
+        prefix = f"{self.plan.target_top}/"
+        expected = (target.removeprefix(prefix) for target in self.plan.members.values())
+        return strangers(expected, listed)
 
     def _all(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, bool, FileFact]]:
         """Each pair copied or proven, several at once."""
@@ -296,11 +307,24 @@ class _Copier:
         proven, difference = self._compare(source, place, self.before[member].size)
         if proven is not None:
             return target, False, proven
+        self._refuse_twin(target, place)
         if self.staging is not None:  # our own, from a copy that died before the source changed
             with target_errors(place):
                 place.unlink()
             return self._one(member, target)
         raise _Different(target, conflict(place, *difference))
+
+    def _refuse_twin(self, target: str, place: Path) -> None:
+        """What stands there may be another member, whose name is the same to this store."""
+        others = self.twins.get(target)
+        if others and place.name not in os.listdir(place.parent):
+            raise UnsafePath(
+                "The backup store takes the names of two files of this raw file for one",
+                file=place,
+                found=f"also {others[0]!a}, with other content",
+                next_step="rename one of them on the instrument, or use a store that tells them "
+                "apart; then `kraken retry`.",
+            )
 
     def _compare(
         self, source: Path, place: Path, size: int
@@ -410,14 +434,12 @@ class _Copier:
             )
 
     def _clear_staging(self, staging: Path) -> None:
-        expected = {self._place(target) for target in self.plan.members.values()}
+        others = {staging / name for name in self._strangers(staging)}
         for path, facts in reversed([*entries_below(staging)]):
-            if path in expected:
-                continue
             if stat.S_ISDIR(facts.st_mode):
                 if is_empty(path):
                     path.rmdir()
-            else:
+            elif path in others or _is_left(path.relative_to(staging)):
                 path.unlink()  # left by a copy that died, of a member that is gone
 
 
@@ -431,6 +453,11 @@ def _refuse_our_own_names(plan: CopyPlan) -> None:
                 next_step="if a `kraken restore` died there, let it run again; else rename the "
                 "file on the instrument.",
             )
+
+
+def _is_left(path: Path) -> bool:
+    """Whether it is a dead copy's."""
+    return any(part.startswith(PART_PREFIX) for part in path.parts)
 
 
 def _staging_folder(final_top: Path) -> Path:

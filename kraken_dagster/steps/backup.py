@@ -30,6 +30,7 @@ from kraken_dagster.steps.again import end_as_before, prove_in_place
 from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.places import others_kept, settle_place
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
 from kraken_dagster.steps.right_disk import require_mounted_instrument
 from kraken_dagster.steps.source import main_file_stands, members_of, refuse_grown, source_of
@@ -207,10 +208,19 @@ def _make_in(
         problem = ";".join(raw_file.acquisition.get("errors", ())) or "No files found."
         return _nothing_to_copy(world, held, run_id, problem, InstrumentFileStatus.INITIAL)
     refuse_grown(world, held, found, run_id)
-    plan = _plan(world, raw_file, instrument, found, options, root=root.path)
-    result = copy_members(
-        plan, list_members=members, still_ours=held.still_ours, on_progress=on_progress
+    settle_place(
+        world, held, _mapping(world, raw_file, found).values(), root=root.path, run_id=run_id
     )
+    raw_file = held.raw_file
+    plan = _plan(world, raw_file, instrument, found, options, root=root.path)
+    with others_kept(world, raw_file, plan.members.values(), root=root.path) as keep:
+        result = copy_members(
+            plan,
+            list_members=members,
+            still_ours=held.still_ours,
+            on_progress=on_progress,
+            before_aside=keep,
+        )
     _refuse_other_digests(raw_file, result.facts, options)
     manifest = bounded(
         lambda: write_manifest(plan.target_folder, raw_file.id, result.facts),
@@ -230,11 +240,10 @@ def _plan(
     *,
     root: Path,
 ) -> CopyPlan:
-    source_folder, name = source_of(world, raw_file)
     return CopyPlan(
-        source_folder=source_folder,
+        source_folder=source_of(world, raw_file)[0],
         target_folder=world.backup_folder(raw_file, root),
-        members=backup_mapping(instrument.type, raw_file.id, name, members),
+        members=_mapping(world, raw_file, members),
         target_top=raw_file.id,
         is_folder=world.rules(raw_file.instrument_id).is_folder,
         overwrite=overwrite_requested(
@@ -246,6 +255,11 @@ def _plan(
         stall_s=instrument.copy_stall_s,
         read_only=True,
     )
+
+
+def _mapping(world: World, raw_file: RawFile, members: list[str]) -> dict[str, str]:
+    vendor = world.instrument(raw_file.instrument_id).type
+    return backup_mapping(vendor, raw_file.id, source_of(world, raw_file)[1], members)
 
 
 def _refuse_other_digests(

@@ -1,6 +1,7 @@
 """The collections `quant_job` (ours: one document per job) and `metrics` (one per result)."""
 
 import itertools
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import md5
@@ -122,6 +123,15 @@ class QuantJobs:
         """
         jobs, _ = self._readable({"raw_file": raw_file_id})
         return sorted(jobs, key=lambda job: job.created_at)
+
+    def folders_below(self, folder: str) -> list[tuple[str, str]]:
+        """Raw file and output folder of each job that writes, or wrote, somewhere below a folder.
+
+        Relative to the output root.
+        """
+        query = {"relative_output_path": {"$regex": f"^{re.escape(folder)}/"}}
+        found = self._collection.find(query, {"raw_file": 1, "relative_output_path": 1})
+        return [(str(item["raw_file"]), str(item["relative_output_path"])) for item in found]
 
     def give_up(self, job: QuantJob, *, reason: str, now: datetime) -> None:
         """Ends an open job of which nobody will ever know what became."""

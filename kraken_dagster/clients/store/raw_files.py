@@ -103,6 +103,22 @@ class RawFiles:
                 found.setdefault(name, []).append(_known(document))
         return found
 
+    def ids_of_month(self, instrument_id: str, month: str) -> list[str]:
+        """The ids of an instrument's files whose backups belong into a month, `YYYY_MM`, or are
+        recorded there."""
+        year, number = map(int, month.split("_"))
+        begin = datetime(year, number, 1, tzinfo=UTC)
+        end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+        there = re.escape(f"{instrument_id}/{month}")
+        query = {
+            "instrument_id": instrument_id,
+            "$or": [
+                {"created_at": {"$gte": begin, "$lt": end}},
+                {"backup_base_path": {"$regex": f"(^|/){there}(/|$)"}},
+            ],
+        }
+        return [str(document["_id"]) for document in self._collection.find(query, {"_id": 1})]
+
     def in_status(self, instrument_id: str, statuses: Collection[Status]) -> list[RawFile]:
         query = {"instrument_id": instrument_id, "status": {"$in": sorted(statuses)}}
         return readable(self._collection.find(query, {"history": 0}), self._members)
