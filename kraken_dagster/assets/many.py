@@ -47,12 +47,14 @@ _NO_EVENT = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 class Done:
     """What became of one file: materialised with `metadata`, or not; `reason` in words.
 
-    `check` is a check's name, whether it passed, and its metadata.
+    `check` is a check's name, whether it passed, and its metadata; of this step's own asset, or of
+    that which `check_of` names.
     """
 
     reason: str
     metadata: Metadata | None = None
     check: tuple[str, bool, Metadata] | None = None
+    check_of: dg.AssetKey | None = None
     failure: dg.Failure | None = None
     unusual: bool = False
 
@@ -87,7 +89,8 @@ class _Batch:
         self._log(raw_file_id, done)
         partition = partition_key(raw_file_id)
         if done.check is not None:
-            self.waiting.append(self._evaluation(partition, *done.check))
+            key = done.check_of or self.key
+            self.waiting.append(_evaluation(key, partition, *done.check))
         if done.metadata is not None:
             self.materialised += 1
             self.waiting.append(
@@ -132,16 +135,17 @@ class _Batch:
         if len(self.idle) > _SHOWN:
             self.context.log.info(f"{len(self.idle) - _SHOWN} more files had nothing to do")
 
-    def _evaluation(
-        self, partition: str, name: str, passed: bool, metadata: Metadata
-    ) -> dg.AssetCheckEvaluation:
-        return dg.AssetCheckEvaluation(
-            asset_key=self.key,
-            check_name=name,
-            passed=passed,
-            partition=partition,
-            metadata=dict(metadata),
-        )
+
+def _evaluation(
+    key: dg.AssetKey, partition: str, name: str, passed: bool, metadata: Metadata
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=name,
+        passed=passed,
+        partition=partition,
+        metadata=dict(metadata),
+    )
 
 
 def for_many_at_once(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:

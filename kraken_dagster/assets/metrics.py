@@ -4,11 +4,19 @@ import dagster as dg
 
 from kraken_dagster.assets.common import make_world
 from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
-from kraken_dagster.assets.metadata import figures_metadata
+from kraken_dagster.assets.metadata import Metadata, figures_metadata
 from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.errors import BackupDamaged
 from kraken_dagster.domain.quant import failed_details
 from kraken_dagster.failures import dagster_errors
-from kraken_dagster.partitions import METRICS, QUANT_RESULT, asset_key, raw_files
+from kraken_dagster.partitions import (
+    BACKUP,
+    DIGESTS_MATCH,
+    METRICS,
+    QUANT_RESULT,
+    asset_key,
+    raw_files,
+)
 from kraken_dagster.steps.collect import CollectOutcome, collect
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
@@ -40,10 +48,15 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
             metadata = None
             if outcome.provenance:
                 metadata = figures_metadata(outcome.raw_file, outcome.figures, outcome.provenance)
+            failed = outcome.failures or outcome.damage
+            parts = [outcome.reason, *([outcome.note] if outcome.note else [])]
             return Done(
-                f"{outcome.raw_file.id!r}: {outcome.reason}",
+                f"{outcome.raw_file.id!r}: {'; '.join(parts)}",
                 metadata=metadata,
-                failure=_failure(outcome) if outcome.failures else None,
+                check=_failed_check(outcome.damage) if outcome.damage else None,
+                check_of=asset_key(instrument_id, BACKUP),
+                failure=_failure(outcome) if failed else None,
+                unusual=outcome.note is not None,
             )
 
         threads = config.instrument(instrument_id).catchup_threads
@@ -52,9 +65,15 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
     return for_many_at_once(metrics)
 
 
+def _failed_check(damage: BackupDamaged) -> tuple[str, bool, Metadata]:
+    return DIGESTS_MATCH, False, {"what was found": dg.MetadataValue.text(str(damage))}
+
+
 def _failure(outcome: CollectOutcome) -> dg.Failure:
+    told = [str(outcome.damage)] if outcome.damage else []
+    told += [failed_details(outcome.failures)] if outcome.failures else []
     return dg.Failure(
-        description=failed_details(outcome.failures),
+        description="\n".join(told),
         metadata=_log_tails(outcome),
         allow_retries=False,
     )

@@ -106,6 +106,18 @@ def read_backup(
     return read, fact
 
 
+def require_sizes(folder: Path, recorded: Mapping[str, FileFact]) -> None:
+    """
+    Raises:
+        BackupDamaged: a file is missing, no plain file, or of another size.
+        BackupUnwritable
+    """
+    with Backup.open(folder) as backup:
+        for name, fact in recorded.items():
+            safe_relative(name)
+            backup.require_size(name, fact)
+
+
 def read_all(
     folder: Path,
     recorded: Mapping[str, FileFact],

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 
+from kraken_dagster.domain.appearance import Appearance
 from kraken_dagster.domain.dates import dated
 from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
@@ -253,6 +254,7 @@ class RawFile(BaseModel):
     history: list[dict[str, Any]] = Field(default_factory=list)
     backed_up_at: AwareDatetime | None = None
     backup_store: str | None = None  # the id of the store that holds its backup
+    backup_seen: Appearance | None = None  # how its backup looked when it was last proven
     verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
     ended_details: str | None = None  # its status_details then

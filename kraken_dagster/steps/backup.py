@@ -26,6 +26,7 @@ from kraken_dagster.domain.raw_file import (
     Step,
 )
 from kraken_dagster.domain.vendors import backup_mapping
+from kraken_dagster.steps.after_jobs import seen
 from kraken_dagster.steps.again import end_as_before, prove_in_place
 from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
@@ -306,6 +307,8 @@ def _record_done(
         timeout_s=stall_s,
         what=raw_file.id,
     )
+    copied = raw_file.model_copy(update={"file_info": result.facts})
+    look = seen(world, copied, root.path)
     verb = "copied and verified" if result.copied else "was there already, and proven identical"
     if result.refused:
         verb += f"; the store refuses, which is no part of the proof: {', '.join(result.refused)}"
@@ -321,6 +324,7 @@ def _record_done(
             "backup_base_path": world.backup_base_path(raw_file),
             "backup_store": root.store_id,
             "file_info": to_record(raw_file, result.facts),
+            "backup_seen": look.model_dump(),
             "size": size,
             "backed_up_at": world.now(),
             "verified_at": world.now(),

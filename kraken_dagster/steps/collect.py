@@ -9,6 +9,7 @@ from typing import Any
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.reading import entries_below, output_errors
 from kraken_dagster.clients.store.jobs import open_jobs
+from kraken_dagster.domain.errors import BackupDamaged
 from kraken_dagster.domain.figures import RESERVED_NAMES
 from kraken_dagster.domain.quant import (
     JobState,
@@ -21,8 +22,9 @@ from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.metrics.alphadia_errors import error_codes
 from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.steps.after_jobs import look_after
 from kraken_dagster.steps.attempts import latest_jobs, latest_of
-from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.failing import failure_recorded, record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.outputs import renew_folder
 from kraken_dagster.steps.provenance import printed_by, provenance_of
@@ -44,7 +46,7 @@ class JobResult:
 @dataclass(frozen=True)
 class CollectOutcome:
     """Figures and provenance of results by settings name; failures as pairs of settings name and
-    reason."""
+    reason. `damage`: the backup is not what was recorded any more; `note`: what else was found."""
 
     raw_file: RawFile
     reason: str
@@ -52,6 +54,8 @@ class CollectOutcome:
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: Sequence[tuple[str, str]] = ()
     jobs: Sequence[QuantJob] = ()
+    damage: BackupDamaged | None = None
+    note: str | None = None
 
 
 def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
@@ -86,9 +90,10 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
     ):
         every = world.store.jobs.of(raw_file_id)
         jobs = latest_of(held.raw_file, every)
-        if held.raw_file.status is Status.QUANTING:
+        after = look_after(world, held, _news(every), run_id=run_id)
+        if held.raw_file.status is Status.QUANTING and after.damage is None:
             held.raw_file = _submitted_again(world, held, run_id, jobs)
-        if not jobs and held.raw_file.status is Status.QUANTING:
+        if not jobs and held.raw_file.status is Status.QUANTING and after.damage is None:
             held.raw_file = _queued_anew(world, held, run_id)
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
             jobs = latest_jobs(world, held.raw_file)
@@ -104,8 +109,12 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
             },
             failures=[(item.job.settings_name, item.failure) for item in taken if item.failure],
             jobs=[*(item.job for item in taken), *still_open],
+            damage=after.damage,
+            note=after.note,
         )
-        if still_open:
+        if after.damage is not None:
+            outcome = _end_damaged(world, held, run_id, outcome)
+        elif still_open:
             outcome = _tell_progress(world, held, run_id, outcome)
         elif jobs:
             outcome = _end(world, held, run_id, outcome)
@@ -167,11 +176,15 @@ def _intend_again(world: World, job: QuantJob, resources: Resources) -> QuantJob
     return world.store.jobs.intend(job.another_try(resources, now=world.now()))
 
 
+def _news(every: Sequence[QuantJob]) -> list[QuantJob]:
+    """Jobs that have ended since the file's jobs were last collected."""
+    return [job for job in every if not job.is_open and job.collected_at is None]
+
+
 def _left_by_earlier(every: Sequence[QuantJob], latest: Sequence[QuantJob]) -> list[QuantJob]:
     """Jobs of earlier attempts and tries that ended, and that a run which died left here."""
     ids = {job.id for job in latest}
-    jobs = [job for job in every if job.id not in ids]
-    return [job for job in jobs if not job.is_open and job.collected_at is None]
+    return [job for job in _news(every) if job.id not in ids]
 
 
 def _result(world: World, job: QuantJob) -> JobResult:
@@ -261,13 +274,30 @@ def _end(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> Coll
     raw_file, failures = held.raw_file, outcome.failures
     if raw_file.status is not Status.QUANTING:
         return replace(outcome, reason=f"the file is {raw_file.status}")
+    told = failed_details(failures) if failures else None
     after = world.store.raw_files.transition(
         raw_file,
         Status.QUANTING_FAILED if failures else Status.DONE,
         now=world.now(),
-        reason=failed_details(failures) if failures else None,
+        reason="; ".join(part for part in (told, outcome.note) if part) or None,
         run_id=run_id,
         lease=held.lease,
         fields={"failures": 0, "retry_at": None},
     )
     return replace(outcome, raw_file=after, reason="all jobs have ended")
+
+
+def _end_damaged(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:
+    """Status `error`. The results were taken all the same: once the backup is whole again, the file
+    ends as it would have ended."""
+    raw_file, damage = held.raw_file, outcome.damage
+    assert damage is not None
+    ends = raw_file.status is Status.QUANTING and not open_jobs(outcome.jobs)
+    done = (
+        {"ended_as": Status.DONE, "ended_details": outcome.note}
+        if ends and not outcome.failures
+        else {}
+    )
+    record_damage(world, raw_file, damage, run_id=run_id, lease=held.lease, fields=done)
+    after = world.store.raw_files.current(raw_file.id)
+    return replace(outcome, raw_file=after, reason=str(damage))

@@ -122,10 +122,16 @@ def damage_fields(raw_file: RawFile) -> dict[str, object]:
 
 
 def record_damage(
-    world: World, raw_file: RawFile, error: KrakenError, *, run_id: str, lease: Lease
+    world: World,
+    raw_file: RawFile,
+    error: KrakenError,
+    *,
+    run_id: str,
+    lease: Lease,
+    fields: Mapping[str, object] | None = None,
 ) -> None:
     """A backup that is not what was recorded: status `error`, and nothing purges the file."""
-    fields = damage_fields(raw_file)
+    fields = {**damage_fields(raw_file), **(fields or {})}
     if raw_file.status is Status.IGNORED:  # which never becomes an error
         world.store.raw_files.update(
             raw_file, fields, now=world.now(), note=str(error), run_id=run_id

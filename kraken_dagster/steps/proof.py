@@ -13,6 +13,7 @@ from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 from kraken_dagster.domain.tdf import INDEX_NAMES
+from kraken_dagster.steps.after_jobs import seen
 from kraken_dagster.steps.stores import opened_backup
 from kraken_dagster.steps.world import World
 
@@ -67,7 +68,8 @@ def verify(world: World, raw_file: RawFile) -> BackupOutcome:
             return facts
 
         found = beating(read, stall_s=stall_s, what=folder / raw_file.id)
-    world.store.retention.proven(raw_file, now=world.now())
+        look = seen(world, raw_file, root.path)
+    world.store.retention.proven(raw_file, now=world.now(), seen=look)
     return BackupOutcome(raw_file, True, "verified again", found, proven=len(found))
 
 

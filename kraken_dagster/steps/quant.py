@@ -14,6 +14,7 @@ from kraken_dagster.domain.raw_file import (
     Step,
     short_details,
 )
+from kraken_dagster.steps.after_jobs import remember
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.deciding import QuantOutcome, decide, decide_late, end
 from kraken_dagster.steps.engine_health import trouble_with
@@ -95,6 +96,7 @@ def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutc
     if not held.raw_file.quant_settings:
         details = "No settings configured."
         return QuantOutcome(end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
+    remember(world, held)
     progress = _hand_over_all(world, held, choice)
     raw_file, submitted = held.raw_file, progress.submitted
     if progress.refused:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from kraken_dagster.clients.appearance import appearance
 from kraken_dagster.clients.files import PART_PREFIX
 from kraken_dagster.clients.handles import Folder, one_name, walk
 from kraken_dagster.clients.manifest import manifest_path, manifest_text, write_manifest
@@ -14,6 +15,7 @@ from kraken_dagster.clients.proving import damaged, read_all
 from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.clients.reading import exists, target_errors
 from kraken_dagster.clients.roots import OpenRoot
+from kraken_dagster.domain.appearance import Appearance
 from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import (
     BackupDamaged,
@@ -60,6 +62,7 @@ class VerifyOutcome:
     size_bytes: int = 0
     extra: tuple[str, ...] = ()
     manifest_written: bool = False
+    seen: Appearance | None = None  # how the backup looked when it was proven
 
 
 def verify_backup(
@@ -155,7 +158,8 @@ def _verify_in(
         require_backup_store(world, raw_file.instrument_id)
         return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
     held.require()
-    world.store.retention.proven(raw_file, now=world.now())
+    seen = outcome.seen if raw_file.is_backed_up else None
+    world.store.retention.proven(raw_file, now=world.now(), seen=seen)
     if not raw_file.is_backed_up:
         whole = f"{outcome.reason}; it counts as damaged until `kraken retry`"
         return replace(outcome, reason=whole)
@@ -186,7 +190,14 @@ def _read(
     if extra:
         parts.append(f"{len(extra)} files that MongoDB doesn't know, {extra[0]!a}")
     return VerifyOutcome(
-        raw_file.id, Verdict.VERIFIED, "; ".join(parts), len(facts), size, extra, written
+        raw_file.id,
+        Verdict.VERIFIED,
+        "; ".join(parts),
+        len(facts),
+        size,
+        extra,
+        written,
+        appearance(folder, raw_file.id, recorded, RULES[vendor]),
     )
 
 

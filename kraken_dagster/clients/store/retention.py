@@ -19,6 +19,7 @@ from kraken_dagster.clients.store.raw_files import (
     readable,
 )
 from kraken_dagster.clients.store.translation import translated
+from kraken_dagster.domain.appearance import Appearance
 from kraken_dagster.domain.errors import LeaseLost, StatusConflict
 from kraken_dagster.domain.raw_file import (
     AFTER_BACKUP,
@@ -233,9 +234,17 @@ class Retention:
             self._explain(raw_file, lease)
         return self._get(raw_file.id)
 
-    def proven(self, raw_file: RawFile, *, now: datetime) -> None:
-        """Records that every byte of the backup was what was recorded."""
-        self._collection.update_one({"_id": raw_file.id}, {"$set": {"verified_at": now}})
+    def proven(self, raw_file: RawFile, *, now: datetime, seen: Appearance | None = None) -> None:
+        """Records that every byte of the backup was what was recorded, and how it looked then."""
+        fields: Document = {"verified_at": now}
+        if seen is not None:
+            fields["backup_seen"] = seen.model_dump()
+        self._collection.update_one({"_id": raw_file.id}, {"$set": fields})
+
+    def seen(self, raw_file: RawFile, seen: Appearance) -> None:
+        """Records how the backup looks."""
+        fields = {"backup_seen": seen.model_dump()}
+        self._collection.update_one({"_id": raw_file.id}, {"$set": fields})
 
     def begin_verification(
         self, key: str, selection: Sequence[str], *, now: datetime, forgotten_before: datetime
