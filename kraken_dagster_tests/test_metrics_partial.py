@@ -10,6 +10,7 @@ import pytest
 from kraken_dagster.domain.errors import FileFormatError, MetricsError, MissingOutputError
 from kraken_dagster.metrics import columns, tables
 from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.rows import EVERY_RUN
 from kraken_dagster.metrics.tables import read_table
 from kraken_dagster_tests.test_metrics import (
     ALPHADIA,
@@ -263,10 +264,12 @@ def test_a_giant_row_group_is_read_in_batches(tmp_path):
     seen = []
 
     class Batches:
+        rows = EVERY_RUN
+
         def begin_pass(self):
             seen.clear()
 
-        def add(self, numbers):
+        def add(self, numbers, *, counting, of):
             seen.append(len(numbers))
 
         def end_pass(self):

@@ -74,14 +74,6 @@ def test_a_point_in_a_number_of_such_a_report_stays_one(write):
     assert read_metrics("skyline", folder) == pytest.approx(ALL)
 
 
-def test_a_thousands_separator_is_no_number(write):
-    rows = (ROWS[0].replace(",", ";").replace("1000000.0", "1.000.000,0"),)
-    figures, problem = the_problem(write(*rows, header=HEADER.replace(",", ";")))
-    assert "MeanTotalArea" in problem
-    assert not [name for name in figures if "area" in name and "cv" not in name]
-    assert figures["irt_delta_rt_mean"] == 0.5
-
-
 def test_captions_for_people_and_percents_are_read(write):
     header = (
         "Peptide Modified Sequence,Isotope Label Type,Predicted Retention Time,"
@@ -108,10 +100,14 @@ def test_what_skyline_could_not_tell_is_left_out_and_not_counted(write, missing)
     )
 
 
-@pytest.mark.parametrize("rows", [(), (ROWS[2],)], ids=["empty", "light only"])
-def test_without_heavy_peptides_the_figures_are_none(write, rows):
-    counts = {"irt_n_heavy_peptides": 0, "irt_n_light_peptides": len(rows)}
-    assert read_metrics("skyline", write(*rows)) == dict.fromkeys(TOGETHER) | counts
+def test_without_heavy_peptides_the_figures_are_none(write):
+    counts = {"irt_n_heavy_peptides": 0, "irt_n_light_peptides": 1}
+    assert read_metrics("skyline", write(ROWS[2])) == dict.fromkeys(TOGETHER) | counts
+
+
+def test_a_report_without_rows_has_no_figures_and_says_so(write):
+    figures, problem = the_problem(write())
+    assert ["no rows" in problem, figures] == [True, {}]
 
 
 def test_a_row_that_stands_there_twice_counts_once(write):

@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraken_dagster.metrics import median
+from kraken_dagster.metrics.rows import EVERY_RUN, Rows
 from kraken_dagster.metrics.summaries import Spread, Total
 
 finite_numbers = st.floats(allow_nan=False, allow_infinity=False, width=64)
+
+
+def add(summary, numbers):
+    summary.add(pa.array(numbers, pa.float64()), counting=len(numbers), of=len(numbers))
 
 
 def summed_up(summary, numbers, batch_rows):
@@ -20,7 +25,7 @@ def summed_up(summary, numbers, batch_rows):
     for passes in range(1, 20):
         summary.begin_pass()
         for first in range(0, len(numbers), batch_rows):
-            summary.add(pa.array(numbers[first : first + batch_rows], pa.float64()))
+            add(summary, numbers[first : first + batch_rows])
         if summary.end_pass():
             return summary, passes
     raise AssertionError("no end")
@@ -29,7 +34,7 @@ def summed_up(summary, numbers, batch_rows):
 @settings(deadline=None)
 @given(st.lists(finite_numbers), st.integers(1, 7))
 def test_the_median_of_any_numbers_is_exact(numbers, batch_rows):
-    found, _ = summed_up(Spread(), numbers, batch_rows)
+    found, _ = summed_up(Spread(EVERY_RUN), numbers, batch_rows)
     if not numbers:
         assert found.median is None
         return
@@ -56,19 +61,19 @@ def test_the_median_of_any_numbers_is_exact(numbers, batch_rows):
 def test_the_median_is_exact_however_little_is_kept(draw, rows, kept):
     chance = random.Random(rows)
     numbers = [draw(chance) for _ in range(rows)]
-    found, passes = summed_up(Spread(most_kept=kept), numbers, 4_096)
+    found, passes = summed_up(Spread(EVERY_RUN, most_kept=kept), numbers, 4_096)
     assert found.median == statistics.median(numbers)
     assert passes <= (2 if kept > rows else 9)
 
 
 def test_a_series_of_few_different_numbers_takes_one_pass():
-    _, passes = summed_up(Spread(), [2.0, 3.0, 3.0, 4.0] * 10_000, 999)
+    _, passes = summed_up(Spread(EVERY_RUN), [2.0, 3.0, 3.0, 4.0] * 10_000, 999)
     assert passes == 1
 
 
 def test_sorted_numbers_are_no_worse_than_others():
     numbers = [float(number) for number in range(30_000)]
-    found, passes = summed_up(Spread(), numbers, 1_000)
+    found, passes = summed_up(Spread(EVERY_RUN), numbers, 1_000)
     assert (found.median, passes) == (14_999.5, 2)
 
 
@@ -76,7 +81,7 @@ def test_mean_and_deviation_hold_far_from_zero():
     """Where a sum of squares would have no digit left."""
     chance = random.Random(1)
     numbers = [1e9 + chance.random() for _ in range(20_000)]
-    found, _ = summed_up(Spread(), numbers, 700)
+    found, _ = summed_up(Spread(EVERY_RUN), numbers, 700)
     assert found.mean == pytest.approx(statistics.fmean(numbers), rel=1e-12)
     assert found.std == pytest.approx(statistics.stdev(numbers), rel=1e-8)
 
@@ -84,15 +89,15 @@ def test_mean_and_deviation_hold_far_from_zero():
 def test_mean_and_deviation_of_numbers_as_they_are_hold_to_the_last_digits():
     chance = random.Random(1)
     numbers = [chance.lognormvariate(12, 2) for _ in range(20_000)]
-    found, _ = summed_up(Spread(), numbers, 700)
+    found, _ = summed_up(Spread(EVERY_RUN), numbers, 700)
     assert found.mean == pytest.approx(statistics.fmean(numbers), rel=1e-13)
     assert found.std == pytest.approx(statistics.stdev(numbers), rel=1e-13)
 
 
 def test_infinity_is_told_as_nothing():
-    found, _ = summed_up(Spread(), [1.0, float("inf"), float("inf")], 2)
+    found, _ = summed_up(Spread(EVERY_RUN), [1.0, float("inf"), float("inf")], 2)
     assert (found.mean, found.std, found.median) == (None, None, None)
-    total, _ = summed_up(Total(), [1.0, float("inf")], 2)
+    total, _ = summed_up(Total(EVERY_RUN), [1.0, float("inf")], 2)
     assert total.sum is None
 
 
@@ -108,8 +113,21 @@ def test_a_series_that_is_another_in_the_second_pass_is_an_error():
 
 
 def test_a_pass_that_came_to_no_end_leaves_nothing_behind():
-    spread = Spread()
+    spread = Spread(EVERY_RUN)
     spread.begin_pass()
-    spread.add(pa.array([1.0, 2.0]))
+    add(spread, [1.0, 2.0])
     found, _ = summed_up(spread, [5.0, 6.0, 7.0], 2)
     assert (found.mean, found.std, found.median) == (6, 1, 6)
+
+
+def test_no_summary_is_made_without_a_word_of_which_rows_count():
+    for summary in (Total, Spread):
+        with pytest.raises(TypeError, match="rows"):
+            summary()
+
+
+def test_the_sum_of_a_table_without_rows_is_0_and_of_rows_that_were_not_measured_none():
+    for offered, expected in ((0, 0), (5, None)):
+        total = Total(Rows())
+        total.add(pa.array([], pa.float64()), counting=0, of=offered)
+        assert total.sum == expected

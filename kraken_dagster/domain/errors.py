@@ -66,6 +66,7 @@ The tree:
       MetricsError
         MissingOutputError      a required result file is not there
         FileFormatError         it is there, and can't be read or lacks a required column
+          NoRowCounts           a table is whole, and none of its rows counts
         UnsupportedRawFile      a program can't read this vendor's files
         OwnFunctionError      a site's own function is none, has failed, or gave no figures
 
@@ -378,6 +379,10 @@ class MissingOutputError(MetricsError):
 
 
 class FileFormatError(MetricsError):
+    pass
+
+
+class NoRowCounts(FileFormatError):
     pass
 
 

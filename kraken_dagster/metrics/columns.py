@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from kraken_dagster.clients.result_files import is_share_trouble, unreadable
-from kraken_dagster.domain.errors import FileFormatError
-from kraken_dagster.metrics.tables import opened
+from kraken_dagster.domain.errors import FileFormatError, NoRowCounts
+from kraken_dagster.metrics.numbers import INFINITE, MISSING, spellings
+from kraken_dagster.metrics.rows import Rows, as_numbers, double
+from kraken_dagster.metrics.sentinels import Least
+from kraken_dagster.metrics.tables import no_rows, opened
+from kraken_dagster.metrics.text_files import require_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,12 +32,15 @@ class Series:
 
     columns: tuple[str, ...]
     are_lengths: bool = False
+    least: Least = Least.ANY
 
     def __str__(self) -> str:
         return ", ".join(self.columns)
 
     def of(self, batch: "pa.RecordBatch") -> "pa.Array":
-        """As doubles; a row where one of the numbers is missing, null or NaN, is left out."""
+        """As doubles; a row where one of the numbers is missing, or stands for a missing one, is
+        left out.
+        """
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -41,10 +48,17 @@ class Series:
         if self.are_lengths:
             arrays = [_lengths(array.cast(pa.large_string())) for array in arrays]
         # Integers of more than 53 bits are rounded, as everywhere.
-        numbers, *others = (array.cast(pa.float64(), safe=False) for array in arrays)
+        numbers, *others = (as_numbers(array) for array in arrays)
+        there = pc.is_finite(numbers)
         for array in others:
+            # A part may be 0 without the sum being so, but not less.
+            there = pc.and_(there, pc.and_(pc.is_finite(array), pc.greater_equal(array, double(0))))
+            there = pc.and_(there, pc.greater_equal(numbers, double(0)))
             numbers = pc.add(numbers, array)
-        there = pc.invert(pc.is_nan(numbers))
+        if self.least is Least.ABOVE_0:
+            there = pc.and_(there, pc.greater(numbers, double(0)))
+        elif self.least is Least.FROM_0:
+            there = pc.and_(there, pc.greater_equal(numbers, double(0)))
         complete = not numbers.null_count and pc.all(there, min_count=0).as_py()
         return numbers if complete else numbers.filter(there)
 
@@ -52,20 +66,25 @@ class Series:
 class Summary(Protocol):
     """What is made of a series in one pass over the table or more, never holding all of it."""
 
+    rows: Rows  # which of them count
+    counting: int  # how many do, in the last pass
+    of: int
+
     def begin_pass(self) -> None:
         """Forgets what was added in a pass that came to no end."""
 
-    def add(self, numbers: "pa.Array") -> None: ...
+    def add(self, numbers: "pa.Array", *, counting: int, of: int) -> None:
+        """Takes the numbers of a batch, from those of its rows that count."""
 
     def end_pass(self) -> bool:
         """Whether it is done; else it needs another pass."""
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: Path, *, quotes: bool = True) -> list[str]:
     """The names of the columns, FileFormatError if the table can't be read."""
     with opened(path) as file, _readable(path):
         if _is_text(path):
-            with _open_text(file, {}) as reader:
+            with _open_text(path, file, {}, quotes=quotes) as reader:
                 return list(reader.schema.names)
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -73,23 +92,42 @@ def column_names(path: Path) -> list[str]:
             return list(table.schema_arrow.names)
 
 
-def summarise(path: Path, summaries: Mapping[Series, Summary]) -> dict[Series, FileFormatError]:
+def summarise(
+    path: Path, summaries: Mapping[Series, Summary], *, quotes: bool = True
+) -> dict[Series, FileFormatError]:
     """Adds each series to its summary, until all are done; what can't be read, and why:
     the same error for all series that failed for the same reason.
 
     Each series is read for itself, so that a damaged column costs no other one. Only of a text
-    table, whose rows have to be read as a whole, all are first tried together.
+    table, whose rows have to be read as a whole, all are first tried together, and with pyarrow's
+    own notion of a number, which is fast and knows few words for a missing one.
+
+    Args:
+        quotes: whether the program puts cells of a text table into quotes that hold a tab.
     """
     if _is_text(path):
         with suppress(FileFormatError):
-            _read(path, summaries)
+            _read(path, summaries, quotes=quotes, as_texts=False)
             return {}
     with _frugal():
-        return _read_side_by_side(path, summaries)
+        return _read_side_by_side(path, summaries, quotes=quotes)
+
+
+def no_row_counts(path: Path, summary: Summary) -> FileFormatError:
+    """Of a table without rows: a text table may have been cut off behind its names."""
+    if not summary.of and _is_text(path):
+        return no_rows(path)
+    return NoRowCounts(
+        "No row of a result table counts",
+        file=path,
+        expected=summary.rows.words,
+        found=f"none among {summary.of} rows",
+        next_step="look into the job's log for whether the program was done with it.",
+    )
 
 
 def _read_side_by_side(
-    path: Path, summaries: Mapping[Series, Summary]
+    path: Path, summaries: Mapping[Series, Summary], *, quotes: bool
 ) -> dict[Series, FileFormatError]:
     # What takes longest, texts and several columns, comes first, so that no thread ends long after
     # the others. Whichever is free takes the next series.
@@ -99,7 +137,7 @@ def _read_side_by_side(
     def work() -> None:
         for series in waiting:
             try:
-                _read(path, {series: summaries[series]})
+                _read(path, {series: summaries[series]}, quotes=quotes, as_texts=_is_text(path))
             except FileFormatError as error:
                 failed[series] = error
 
@@ -153,29 +191,43 @@ def _lengths(texts: "pa.LargeStringArray") -> "pa.Array":
     return pc.utf8_length(texts)
 
 
-def _read(path: Path, summaries: Mapping[Series, Summary]) -> None:
+def _read(path: Path, summaries: Mapping[Series, Summary], *, quotes: bool, as_texts: bool) -> None:
     left = dict(summaries)
     with opened(path) as file, _readable(path, list(left)):
         while left:
             for summary in left.values():
                 summary.begin_pass()
             file.seek(0)
-            for batch in _batches(path, file, list(left)):
+            for batch in _batches(path, file, left, quotes=quotes, as_texts=as_texts):
+                chosen: dict[Rows, pa.RecordBatch] = {}
                 for series, summary in left.items():
-                    summary.add(series.of(batch))
+                    rows = summary.rows
+                    if rows not in chosen:
+                        chosen[rows] = rows.counting(batch)
+                    within = chosen[rows]
+                    summary.add(series.of(within), counting=within.num_rows, of=batch.num_rows)
             left = {series: one for series, one in left.items() if not one.end_pass()}
 
 
-def _batches(path: Path, file: BinaryIO, wanted: Sequence[Series]) -> Iterator["pa.RecordBatch"]:
+def _batches(
+    path: Path,
+    file: BinaryIO,
+    wanted: Mapping[Series, Summary],
+    *,
+    quotes: bool,
+    as_texts: bool,
+) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa  # noqa: PLC0415
 
     types = {
-        name: pa.large_string() if series.are_lengths else pa.float64()
+        name: pa.large_string() if series.are_lengths or as_texts else pa.float64()
         for series in wanted
         for name in series.columns
     }
+    for summary in wanted.values():  # truth may be spelt out
+        types |= {name: pa.large_string() for name in summary.rows.columns if name not in types}
     if _is_text(path):
-        with _open_text(file, types) as reader:
+        with _open_text(path, file, types, quotes=quotes) as reader:
             yield from reader
         return
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -225,12 +277,21 @@ def _is_text(path: Path) -> bool:
     return path.suffix.lower() == ".tsv"
 
 
-def _open_text(file: BinaryIO, types: Mapping[str, "pa.DataType"]) -> "pa.csv.CSVStreamingReader":
+def _open_text(
+    path: Path, file: BinaryIO, types: Mapping[str, "pa.DataType"], *, quotes: bool
+) -> "pa.csv.CSVStreamingReader":
     from pyarrow import csv  # noqa: PLC0415
 
+    encoding = require_whole(path, file)
     return csv.open_csv(
         file,
-        read_options=csv.ReadOptions(use_threads=False),
-        parse_options=csv.ParseOptions(delimiter="\t"),
-        convert_options=csv.ConvertOptions(column_types=dict(types), include_columns=list(types)),
+        read_options=csv.ReadOptions(use_threads=False, encoding=encoding),
+        parse_options=csv.ParseOptions(
+            delimiter="\t", quote_char='"' if quotes else False, newlines_in_values=quotes
+        ),
+        convert_options=csv.ConvertOptions(
+            column_types=dict(types),
+            include_columns=list(types),
+            null_values=spellings({*MISSING, *INFINITE}),
+        ),
     )

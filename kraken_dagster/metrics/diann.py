@@ -6,8 +6,11 @@ From `report.stats.tsv`, which has a row for each run, and the retention times o
 
 from pathlib import Path
 
-from kraken_dagster.metrics.columns import Series, column_names, summarise
+from kraken_dagster.domain.errors import NoRowCounts
+from kraken_dagster.metrics.columns import Series, column_names, no_row_counts, summarise
 from kraken_dagster.metrics.reading import Draft, Reading
+from kraken_dagster.metrics.rows import EVERY_RUN, Q_LIMIT, Qualifier, rows_that_count
+from kraken_dagster.metrics.sentinels import DIANN
 from kraken_dagster.metrics.summaries import Spread
 from kraken_dagster.metrics.tables import Table, read_table, require_columns, stands
 
@@ -16,6 +19,13 @@ REPORT_NAME = "report.parquet"
 REPORT_NAME_V1 = "report.tsv"
 RT = "RT"
 MEDIAN_RT = "median_precursor_rt"
+
+# Decoys are in the report with `--report-decoys`, since 2.0; rows over 1 % with `--qvalue`.
+QUALIFIERS = (
+    Qualifier(("Decoy",), 0),
+    Qualifier(("Q.Value",), Q_LIMIT),
+    Qualifier(("Global.Q.Value",), Q_LIMIT),
+)
 
 # What a search is for, and what every version has written.
 _REQUIRED = {"precursors": "Precursors.Identified", "proteins": "Proteins.Identified"}
@@ -44,13 +54,14 @@ def read(folder: Path) -> Reading:
 
     Counts; signals and quantities as DIA-NN has them; mass accuracies in ppm; retention times,
     `fwhm_rt` and `median_rt_prediction_acc` in minutes. Several runs in one report are averaged,
-    each once; `median_precursor_rt` is the median of all their precursors. Problems are the
-    statistics' file if it is not there, any of the files that can't be read, and a column that is
-    required: the two counts, and `RT` where there is a report.
+    each once; `median_precursor_rt` is the median of all their precursors that count. What stands
+    for no measurement is None. Problems are the statistics' file if it is not there, any of the
+    files that can't be read or was cut off, a column that is required (the two counts, and `RT`
+    where there is a report), and a report of which no row counts although precursors were found.
     """
     draft = Draft()
     with draft.keeping():
-        _add_statistics(draft, read_table(folder / STATS_NAME))
+        _add_statistics(draft, read_table(folder / STATS_NAME, quotes=False))
     with draft.keeping():
         _add_median_rt(draft, folder)
     return draft.reading()
@@ -60,7 +71,8 @@ def _add_statistics(draft: Draft, stats: Table) -> None:
     for figure, column in FIGURES.items():
         if figure in _REQUIRED or column in stats:
             with draft.keeping():
-                draft.figures[figure] = stats.mean(column)
+                least = DIANN[figure]
+                draft.figures[figure] = stats.mean(column, EVERY_RUN, least=least)
 
 
 def _add_median_rt(draft: Draft, folder: Path) -> None:
@@ -68,8 +80,16 @@ def _add_median_rt(draft: Draft, folder: Path) -> None:
     path = next((path for path in reports if stands(path)), None)
     if path is None:
         return
-    require_columns(path, column_names(path), (RT,))
-    rt = Spread()
-    for problem in summarise(path, {Series((RT,)): rt}).values():
+    columns = column_names(path, quotes=False)
+    require_columns(path, columns, (RT,))
+    rows = rows_that_count(QUALIFIERS, columns)
+    draft.notes.append(f"{MEDIAN_RT}, from {path.name}: {rows.words}")
+    rt = Spread(rows)
+    series = Series((RT,), least=DIANN[MEDIAN_RT])
+    for problem in summarise(path, {series: rt}, quotes=False).values():
         raise problem
+    if not rt.counting and draft.figures.get("precursors") != 0:
+        draft.problems.append(problem := no_row_counts(path, rt))
+        if not isinstance(problem, NoRowCounts):
+            return
     draft.figures[MEDIAN_RT] = rt.median

@@ -89,9 +89,9 @@ def _refuse_other_vendors(raw: Path) -> None:
 
 
 def _read_frames(path: Path) -> list[_Frame]:
-    required, optional = (*_FRAME_COLUMNS, _ACCUMULATION), ()
-    if path.name == TSF_NAME:
-        required, optional = _FRAME_COLUMNS, (_ACCUMULATION,)
+    # Only what was trapped has such a time.
+    required = _FRAME_COLUMNS if path.name == TSF_NAME else (*_FRAME_COLUMNS, _ACCUMULATION)
+    optional = () if _ACCUMULATION in required else (_ACCUMULATION,)
     rows = read_table(path, "Frames", required, optional=optional, all_data=True)
     if not rows:
         raise FileFormatError(f"Table Frames of {path.name} has no frames", file=path)

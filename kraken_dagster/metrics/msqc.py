@@ -7,6 +7,8 @@ from pathlib import Path
 
 from kraken_dagster.domain.errors import FileFormatError
 from kraken_dagster.metrics.reading import Draft, Reading
+from kraken_dagster.metrics.rows import EVERY_RUN
+from kraken_dagster.metrics.sentinels import MSQC, Least
 from kraken_dagster.metrics.tables import Table, read_table
 
 RESULTS_NAME = "msqc_results.tsv"
@@ -29,17 +31,18 @@ def read(folder: Path) -> Reading:
 
     Numbers of scans, median TIC (arbitrary units), median injection time (ms), gradient length
     (minutes), and what an Evosep pump logged, in its own units. An `evosep_*` column that holds
-    text is left out, as is any other column. A cell without a number is None; several rows are
-    averaged. Programs differ in what they can tell of a vendor's files, so that no single column is
-    required. Problems are a table that is not there, can't be read or has no column of `FIGURES`,
-    and text in one of them.
+    text is left out, as is any other column. A cell without a number, or with one that stands for
+    none, is None; several rows are averaged. Programs differ in what they can tell of a vendor's
+    files, so that no single column is required. Problems are a table that is not there, can't be
+    read, was cut off, or has no rows or no column of `FIGURES`, and text in one of them.
     """
     draft = Draft()
     with draft.keeping():
         table = read_table(folder / RESULTS_NAME)
         for name in _figures_in(table):
             with draft.keeping():
-                draft.figures[name] = table.mean(name)
+                least = MSQC.get(name, Least.ANY)
+                draft.figures[name] = table.mean(name, EVERY_RUN, least=least)
     return draft.reading()
 
 

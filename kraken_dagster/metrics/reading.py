@@ -10,10 +10,14 @@ from kraken_dagster.domain.figures import Value
 
 @dataclass(frozen=True)
 class Reading:
-    """Figures by name, None where a program could not tell one; every problem once."""
+    """Figures by name, None where a program could not tell one; every problem once.
+
+    `notes` say over which rows a figure was made, and what was not there to tell.
+    """
 
     figures: Mapping[str, Value]
     problems: tuple[MetricsError, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Draft:
@@ -22,6 +26,7 @@ class Draft:
     def __init__(self) -> None:
         self.figures: dict[str, Value] = {}
         self.problems: list[MetricsError] = []
+        self.notes: list[str] = []
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -32,4 +37,4 @@ class Draft:
             self.problems.append(problem)
 
     def reading(self) -> Reading:
-        return Reading(self.figures, tuple(self.problems))
+        return Reading(self.figures, tuple(self.problems), tuple(self.notes))

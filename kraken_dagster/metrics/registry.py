@@ -7,7 +7,7 @@ a function of the site's own, named in instruments.yaml (`own`).
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kraken_dagster.domain.errors import MetricsError
+from kraken_dagster.domain.errors import MetricsError, NoRowCounts
 from kraken_dagster.domain.figures import TYPE_CUSTOM, Value, faults_in_words, storable
 from kraken_dagster.metrics import alphadia, diann, msqc, own_function, skyline
 from kraken_dagster.metrics.reading import Reading
@@ -50,26 +50,29 @@ def read_figures(
     reading = reader(folder)
     figures, faults = storable(reading.figures)
     if not faults:
-        return Reading(figures, reading.problems)
+        return Reading(figures, reading.problems, reading.notes)
     problem = MetricsError(
         "Figures can't be stored under their names",
         file=folder,
         found=faults_in_words(faults),
         next_step="look into the result files for names of columns or peptides that are none.",
     )
-    return Reading(figures, (*reading.problems, problem))
+    return Reading(figures, (*reading.problems, problem), reading.notes)
 
 
 def read_metrics(metrics_type: str, folder: Path) -> dict[str, Value]:
-    """The figures of a result folder with which nothing is wrong.
+    """The figures of a result folder whose files are whole.
+
+    A table of which no row counts is whole, and told by `read_figures` only.
 
     Raises:
         MetricsError: a type that nobody reads.
-        MissingOutputError, FileFormatError: the first problem of `read_figures`.
+        MissingOutputError, FileFormatError: the first other problem of `read_figures`.
     """
     reading = read_figures(metrics_type, folder)
     for problem in reading.problems:
-        raise problem
+        if not isinstance(problem, NoRowCounts):
+            raise problem
     return dict(reading.figures)
 
 

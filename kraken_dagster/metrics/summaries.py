@@ -1,51 +1,77 @@
-"""What is made of the numbers of a column: their sum, or mean, deviation and median."""
+"""What is made of the numbers of a column: their sum, or mean, deviation and median.
+
+Each is told at once which rows count.
+"""
 
 import math
 from typing import TYPE_CHECKING
 
 from kraken_dagster.metrics.median import MOST_KEPT, MedianSearch
-from kraken_dagster.metrics.tables import finite
+from kraken_dagster.metrics.numbers import finite
+from kraken_dagster.metrics.rows import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Total:
-    """The sum, 0 of no rows."""
+class _OfRows:
+    """Of which rows, how many there were, and how many of them count."""
 
-    def __init__(self) -> None:
-        self._parts: list[float] = []
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.counting = self.of = 0
 
     def begin_pass(self) -> None:
-        self._parts = []
+        self.counting = self.of = 0
 
-    def add(self, numbers: "pa.Array") -> None:
+    def _count(self, counting: int, of: int) -> None:
+        self.counting += counting
+        self.of += of
+
+
+class Total(_OfRows):
+    """The sum: 0 of a table without rows, None where no row that counts has a number."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows)
+        self.begin_pass()
+
+    def begin_pass(self) -> None:
+        super().begin_pass()
+        self._parts: list[float] = []
+
+    def add(self, numbers: "pa.Array", *, counting: int, of: int) -> None:
         import pyarrow.compute as pc  # noqa: PLC0415
 
-        self._parts.append(pc.sum(numbers, min_count=0).as_py())
+        self._count(counting, of)
+        if len(numbers):
+            self._parts.append(pc.sum(numbers).as_py())
 
     def end_pass(self) -> bool:
         return True
 
     @property
     def sum(self) -> float | None:
-        return finite(sum(self._parts))
+        return finite(sum(self._parts)) if self._parts or not self.of else None
 
 
-class Spread:
+class Spread(_OfRows):
     """Mean, sample standard deviation (n - 1) and median; None where there are too few rows."""
 
-    def __init__(self, *, most_kept: int = MOST_KEPT) -> None:
+    def __init__(self, rows: Rows, *, most_kept: int = MOST_KEPT) -> None:
+        super().__init__(rows)
         self._search = MedianSearch(most_kept=most_kept)
         self._has_moments = False
         self.begin_pass()
 
     def begin_pass(self) -> None:
+        super().begin_pass()
         self._search.begin_pass()
         if not self._has_moments:
             self._rows, self._mean, self._squares = 0, 0.0, 0.0
 
-    def add(self, numbers: "pa.Array") -> None:
+    def add(self, numbers: "pa.Array", *, counting: int, of: int) -> None:
+        self._count(counting, of)
         self._search.add(numbers)
         if not self._has_moments and len(numbers):
             self._add_moments(numbers)

@@ -5,49 +5,91 @@ Tables with a row per precursor, which may have millions, are `columns`'s.
 
 import csv
 import io
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from kraken_dagster.clients.reading import exists, output_errors
 from kraken_dagster.clients.result_files import is_share_trouble, opened_below, unreadable
 from kraken_dagster.domain.errors import FileFormatError, MissingOutputError, OutputUnreadable
+from kraken_dagster.metrics.numbers import (
+    Ambiguous,
+    Decimal,
+    decimal_signs,
+    finite,
+    is_missing,
+    parse_number,
+    parse_numbers,
+)
+from kraken_dagster.metrics.rows import Qualifier, Rows
+from kraken_dagster.metrics.sentinels import Least
+from kraken_dagster.metrics.text_files import cut_off, decoded
 
 LARGEST_BYTES = 64 * 1024 * 1024  # a table of this module is held in memory as a whole
-# what pandas, R and Skyline write for a missing number
-_NO_VALUE = {"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
+_FLAGS = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A result table: column name to its cells, all columns of the same length."""
+    """A result table: column name to its cells, all columns of the same length.
+
+    Args:
+        twice: names that several columns have, which none of them is then asked by.
+        any_culture: whether numbers may have a decimal comma and separated thousands.
+    """
 
     path: Path
     columns: Mapping[str, tuple[str, ...]]
     delimiter: str = "\t"
+    twice: frozenset[str] = frozenset()
+    any_culture: bool = False
 
     def __contains__(self, column: str) -> bool:
-        return column in self.columns
+        return column in self.columns or column in self.twice
 
-    def mean(self, column: str) -> float | None:
-        """The mean over the rows that have a number; of the usual one row, that number.
+    def mean(self, column: str, rows: Rows, *, least: Least = Least.ANY) -> float | None:
+        """The mean over those of the rows that have a number; of the usual one row, that number.
 
         None if no row has one, or if the mean is not finite.
+
+        Args:
+            least: what a number must be to be none that stands for a missing one.
 
         Raises:
             FileFormatError: there is no such column, or a cell holds something else.
         """
-        present = [number for number in self.numbers(column) if number is not None]
+        counting = zip(self.counting(rows), self.numbers(column), strict=True)
+        present = [n for counts, n in counting if counts and n is not None and least.allows(n)]
         return finite(sum(present) / len(present)) if present else None
+
+    def counting(self, rows: Rows) -> list[bool]:
+        """Whether each row counts; FileFormatError as in `mean`."""
+        counting = [True] * self._length
+        for column, most in rows.limits:
+            qualifier = Qualifier((column,), most)
+            allowed = map(qualifier.allows, self._flags(column))
+            counting = [one and other for one, other in zip(counting, allowed, strict=True)]
+        return counting
 
     def numbers(self, column: str) -> list[float | None]:
         """The cells as numbers, None for a missing one; FileFormatError as in `mean`."""
-        require_columns(self.path, self.columns, (column,))
+        cells = self.cells(column)
         try:
-            return [self._number(cell) for cell in self.columns[column]]
+            if self.any_culture:
+                habit = Decimal.COMMA if self.delimiter == ";" else Decimal.POINT
+                return parse_numbers(cells, decimal=self._decimal, habit=habit)
+            return [parse_number(cell) for cell in cells]
+        except Ambiguous as error:
+            raise FileFormatError(
+                f"Column {column} can be read with a decimal point or a comma",
+                file=self.path,
+                expected="numbers that tell which of the two it is",
+                found=error,
+            ) from error
         except ValueError as error:
             raise FileFormatError(
                 f"Column {column} has a cell that is no number",
@@ -56,21 +98,49 @@ class Table:
                 found=error,
             ) from error
 
-    def _number(self, cell: str) -> float | None:
-        # Where `;` separates columns, the comma is what others write as a point.
-        decimal_comma = self.delimiter == ";" and "." not in cell
-        return parse_number(cell.replace(",", ".") if decimal_comma else cell)
-
     def is_numeric(self, column: str) -> bool:
         """Whether every cell of the column is a number or missing."""
         try:
-            self.mean(column)
+            self.numbers(column)
         except FileFormatError:
             return False
         return True
 
+    def cells(self, column: str) -> tuple[str, ...]:
+        """The texts; FileFormatError if there is no such column, or more than one."""
+        if column in self.twice:
+            raise FileFormatError(f"Two columns of a result table are {column}", file=self.path)
+        require_columns(self.path, self.columns, (column,))
+        return self.columns[column]
 
-def read_table(path: Path, *, required: Collection[str] = (), delimiters: str = "") -> Table:
+    def _flags(self, column: str) -> list[float | None]:
+        cells = [cell.strip().lower() for cell in self.cells(column)]
+        if all(cell in _FLAGS or is_missing(cell) for cell in cells):
+            return [_FLAGS.get(cell) for cell in cells]
+        return self.numbers(column)
+
+    @property
+    def _length(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    @cached_property
+    def _decimal(self) -> Decimal | None:
+        """The decimal sign that the other cells and columns tell of."""
+        signs = [decimal_signs(cells) for cells in self.columns.values()]
+        told = {one[0] for one in signs if len(one) == 1}
+        if len(told) == 1:
+            return told.pop()
+        return None
+
+
+def read_table(
+    path: Path,
+    *,
+    required: Collection[str] = (),
+    delimiters: str = "",
+    quotes: bool = True,
+    any_culture: bool = False,
+) -> Table:
     """The table at `path`: tab-separated, or comma-separated if its name ends in `.csv`.
 
     An unnamed column, such as pandas' index, is left out.
@@ -78,29 +148,44 @@ def read_table(path: Path, *, required: Collection[str] = (), delimiters: str = 
     Args:
         delimiters: other characters that may separate the columns; the one that does so in the row
             of names is taken.
+        quotes: whether the program puts cells into quotes that hold a separator.
+        any_culture: as in `Table`.
 
     Raises:
         MissingOutputError: there is no such file.
-        FileFormatError: it can't be read, or lacks a required column.
+        FileFormatError: it can't be read, was cut off, has no rows, or lacks a required column.
     """
     text = _text(path)
-    first, *others = delimiters or ("," if path.suffix.lower() == ".csv" else "\t")
+    first, *others = tuple(delimiters) or ("," if path.suffix.lower() == ".csv" else "\t")
     names = text[: text.find("\n")]
     delimiter = next((one for one in others if one in names and first not in names), first)
-    try:
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row
-        ]
-    except csv.Error as error:
-        raise FileFormatError("A result table can't be read", file=path, found=error) from error
+    rows = _rows(path, text, delimiter, quotes=quotes)
     if not rows:
         raise FileFormatError("A result table is empty", file=path, expected="a row of names")
     header, *lines = rows
     _check_shape(path, header, lines)
-    cells = zip(*lines, strict=True) if lines else ((),) * len(header)
-    columns = {name: column for name, column in zip(header, cells, strict=True) if name}
-    require_columns(path, columns, required)
-    return Table(path, columns, delimiter)
+    if not lines:
+        raise no_rows(path)
+    counts = Counter(header)
+    columns = {
+        name: column
+        for name, column in zip(header, zip(*lines, strict=True), strict=True)
+        if name and counts[name] == 1
+    }
+    twice = frozenset(name for name, count in counts.items() if name and count > 1)
+    table = Table(path, columns, delimiter, twice, any_culture)
+    for name in required:
+        table.cells(name)
+    return table
+
+
+def no_rows(path: Path) -> FileFormatError:
+    return FileFormatError(
+        "A result table has names of columns and no rows",
+        file=path,
+        expected="at least one row",
+        next_step="look into the job's log for whether the program was done with it.",
+    )
 
 
 @contextmanager
@@ -164,10 +249,29 @@ def _text(path: Path) -> str:
         raise FileFormatError(
             "A result table is too big", file=path, expected=f"at most {LARGEST_BYTES} bytes"
         )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileFormatError("A result table can't be read", file=path, found=error) from error
+    return decoded(path, content)
+
+
+def _rows(path: Path, text: str, delimiter: str, *, quotes: bool) -> list[list[str]]:
+    """Without blank lines. Text that a program which knows of no quotes begins with one is read
+    too.
+    """
+    if quotes:
+        try:
+            return _split(text, delimiter, quoting=csv.QUOTE_MINIMAL)
+        except csv.Error as error:
+            rows = _split(text, delimiter, quoting=csv.QUOTE_NONE)
+            if len({len(row) for row in rows}) != 1:
+                raise cut_off(path, f"within quotes: {error}") from error
+            return rows
+    return _split(text, delimiter, quoting=csv.QUOTE_NONE)
+
+
+def _split(text: str, delimiter: str, *, quoting: int) -> list[list[str]]:
+    csv.field_size_limit(LARGEST_BYTES)  # a long text that nobody asked for costs no number
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    return [row for row in reader if row]
 
 
 def require_columns(path: Path, found: Collection[str], required: Collection[str]) -> None:
@@ -182,28 +286,7 @@ def require_columns(path: Path, found: Collection[str], required: Collection[str
         )
 
 
-def parse_number(cell: str) -> float | None:
-    """The number in a cell, None for a missing one; ValueError, with the cell, for other text."""
-    text = cell.strip()
-    if text.lower() in _NO_VALUE:
-        return None
-    if "_" in text:  # Python's digit separator, nobody else's
-        raise ValueError(repr(cell))
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        raise ValueError(repr(cell)) from None
-
-
-def finite(number: float | None) -> float | None:
-    """`number`, or None for NaN and infinity, which neither JSON nor a plot can hold."""
-    return number if number is not None and math.isfinite(number) else None
-
-
-def _check_shape(path: Path, header: list[str], lines: list[list[str]]) -> None:
-    named = [name for name in header if name]
-    if len(set(named)) < len(named):
-        raise FileFormatError("Two columns of a result table have one name", file=path)
+def _check_shape(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     for number, line in enumerate(lines, start=1):
         if len(line) != len(header):
             raise FileFormatError(

@@ -216,7 +216,7 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
     problem = "; ".join(map(str, reading.problems))[:_LONGEST_PROBLEM] or None
     if problem is not None and (kept := _kept_result(world, job)) is not None:
         return kept
-    provenance = provenance_of(world, raw_file, job, problem=problem)
+    provenance = provenance_of(world, raw_file, job, problem=problem, notes=reading.notes)
     if reading.figures or problem is None:
         world.store.metrics.add(job, reading.figures, provenance=provenance, now=world.now())
         return _Taken(job, reading.figures, problem, provenance)

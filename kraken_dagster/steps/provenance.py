@@ -1,7 +1,7 @@
 """Where a result comes from: what ran, on which bytes, under which settings, and when."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -24,13 +24,18 @@ _MOST_MEMBERS = 2_000  # that are named in a result's document
 
 
 def provenance_of(
-    world: World, raw_file: RawFile, job: QuantJob, *, problem: str | None = None
+    world: World,
+    raw_file: RawFile,
+    job: QuantJob,
+    *,
+    problem: str | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that another person needs to tell, years later, what a result means.
 
     Digests are MD5 as hex, sizes bytes, times UTC. `changed` says of an input that it was not the
     same any more when the result was read; `problem` what of the result could not be read, so
-    that figures are missing.
+    that figures are missing; `notes` over which rows of its tables figures were made.
     """
     return {
         "kraken": version("kraken-dagster"),
@@ -54,6 +59,7 @@ def provenance_of(
         "raw_file": _raw_file(raw_file),
         "inputs": _inputs(world, job),
         "problem": problem,
+        "notes": list(notes),
     }
 
 
