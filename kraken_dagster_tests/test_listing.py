@@ -215,6 +215,13 @@ def test_a_sciex_acquisition_is_the_sum_of_its_own_files() -> None:
     assert ([*standing], left) == (["x.wiff", "x.1.wiff"], [])
 
 
+def test_sparse_files_of_any_size_together_have_a_size_that_mongodb_can_hold():
+    largest = 2**63 - 1
+    names = ("x.wiff", "x.wiff.scan", "x.timeseries.data")
+    entries = [Entry(name, Kind.FILE, largest, 200.0, 200.0) for name in names]
+    assert sort_out(Vendor.SCIEX, entries)[0]["x.wiff"].total_bytes == largest
+
+
 def test_what_stands_in_a_real_folder_is_sorted_out(tmp_path: Path) -> None:
     (tmp_path / "x.d").mkdir()
     (tmp_path / "x.d" / MAIN_FILE).write_bytes(b"123")

@@ -106,6 +106,18 @@ def test_an_engine_that_gives_no_answer_is_told_and_no_job_is_marked(with_open_j
     assert "the head node gives no answer" in found.problems[0]
 
 
+class Odd(MemoryEngine):
+    def states(self, ids):
+        raise ZeroDivisionError("a fault in a library")
+
+
+def test_an_engine_that_raises_what_nobody_knows_is_told_and_stops_no_poll(with_open_job):
+    odd = replace(with_open_job, engines={"local": Odd()})
+    found = poll(odd, slots={"local": 2})
+    assert found.open_jobs == 1
+    assert "a fault in a library" in found.problems[0]
+
+
 def test_a_job_that_the_engine_does_not_know_has_failed_only_after_ten_minutes(with_open_job):
     amnesic = replace(with_open_job, engines={"local": MemoryEngine()})
     assert poll(amnesic, slots={"local": 2}).to_collect == ()

@@ -12,6 +12,8 @@ from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.raw_file import KnownFile
 from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
 
+_MOST_BYTES = 2**63 - 1  # that MongoDB can hold as a number; sparse files have any size
+
 
 class Kind(StrEnum):
     FILE = "file"
@@ -138,7 +140,7 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
     if not companions:
         return Standing(entry.name, created, entry.size, entry.size, None)
     scans = [item.size for item in companions if item.name.lower().endswith(SCIEX_SCAN_ENDING)]
-    total = sum(other.size for other in companions)
+    total = min(sum(other.size for other in companions), _MOST_BYTES)
     return Standing(entry.name, created, entry.size, total, max(scans, default=None))
 
 

@@ -20,6 +20,7 @@ from kraken_dagster.steps.engine_health import note_trouble, trouble_with
 from kraken_dagster.steps.outputs import exit_code_left_by
 from kraken_dagster.steps.slots import Whose, free, next_to_submit, room, whose
 from kraken_dagster.steps.submission import has_slot, waits_to_run_again, withdraw
+from kraken_dagster.steps.troubles import in_own_words
 from kraken_dagster.steps.world import World
 
 # A tick must be over in 60 s: no wait for a share, and no further question, takes longer.
@@ -107,7 +108,8 @@ def _polled(world: World, name: str, now: datetime) -> tuple[list[QuantJob], str
     trouble = trouble_with(world, name, now)
     if trouble is None and _may_be_asked(world, name):
         try:
-            _ask(world, name, now)
+            with in_own_words(name):  # what it says may be anything, and stops no other engine
+                _ask(world, name, now)
         except StoreError:
             raise
         except KrakenError as error:
