@@ -13,6 +13,8 @@ from kraken_dagster.clients.slurm import Slurm
 from kraken_dagster.clients.store_probe import Shortcoming, probe
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.dates import clock_difference, in_words
+from kraken_dagster.domain.discovery import Listing, cant_know, sort_out
 from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
 from kraken_dagster.domain.errors import (
     FolderError,
@@ -275,4 +277,24 @@ def _instrument(world: World, instrument_id: str) -> Finding:
     except FolderError as error:
         return Finding("error", instrument_id, str(error))
     free = listing.free_bytes / 1024**3
-    return Finding("ok", instrument_id, f"{len(listing.entries)} entries, {free:.1f} GB free")
+    told = f"{len(listing.entries)} entries, {free:.1f} GB free"
+    if unknown := cant_know(instrument.type, listing.entries):
+        name, why = min(unknown.items())
+        lost = f"{len(unknown)} acquisitions can't be looked at, {name!a}: {why}"
+        return Finding("error", instrument_id, f"{told}; {lost}; check the share and the rights")
+    if (difference := _clock_of(world, instrument_id, listing)) is not None:
+        clock = (
+            f"its clock is {in_words(difference)} this machine's, so no date of its files counts"
+        )
+        return Finding("warning", instrument_id, f"{told}; {clock}: use NTP on both")
+    return Finding("ok", instrument_id, told)
+
+
+def _clock_of(world: World, instrument_id: str, listing: Listing) -> float | None:
+    """By how many seconds it differs, by what stands there or by what the last look has found."""
+    entries = {entry.name: entry for entry in listing.entries}
+    standing, _ = sort_out(world.instrument(instrument_id).type, listing.entries)
+    newest = max((entries[name].changed_at for name in standing), default=None)
+    seen = (world.store.board.get(instrument_id) or {}).get("clock_difference_s")
+    found = clock_difference(newest=newest, grew=None, now=world.now())
+    return seen if found is None else found

@@ -87,6 +87,7 @@ def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
         "last_purge": (world.store.board.disk(instrument_id) or {}).get("status_details"),
         "left_alone": board.get("left_alone", []),
         "unseen": unseen,
+        "clock_difference_s": board.get("clock_difference_s"),
         "files": counts,
         "wrong": wrong,
     }

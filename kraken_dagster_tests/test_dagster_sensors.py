@@ -239,11 +239,11 @@ def test_after_dagsters_storage_was_lost_exactly_what_is_missing_is_requested(
     go = tmp_path / "go"
     install_search(before.config, before.store, waits_for=go)
     folder = before.world.instrument_folder("thermo1")
-    for name in ("dda_done.raw", "quanting.raw", "waits.raw"):
+    for name in ("x_dda_done.raw", "quanting.raw", "waits.raw"):
         raw_file(folder, name)
     requests = {str(item.partition_key): item for item in before.requested("thermo1")}
     try:
-        assert before.run(requests["dda_done.raw"]).success
+        assert before.run(requests["x_dda_done.raw"]).success
         assert before.run(requests["quanting.raw"]).success
         raw_file(folder, "is_acquired.raw")
         before.tick("thermo1_watcher")
@@ -259,9 +259,9 @@ def test_after_dagsters_storage_was_lost_exactly_what_is_missing_is_requested(
     [collect] = after.collected()
     assert collect.run_key == "quanting.raw:collect:1"
     assert after.run(collect).success
-    statuses = {name: after.status(name) for name in ("dda_done.raw", "quanting.raw")}
+    statuses = {name: after.status(name) for name in ("x_dda_done.raw", "quanting.raw")}
     assert statuses == {
-        "dda_done.raw": Status.DONE_NOT_QUANTED,
+        "x_dda_done.raw": Status.DONE_NOT_QUANTED,
         "quanting.raw": Status.DONE,
     }
     assert len(after.store.jobs.of("quanting.raw")) == 1
