@@ -247,7 +247,7 @@ def test_a_preview_tells_why_a_file_is_a_projects(with_search, name, project, to
 
 
 def test_a_preview_tells_why_a_file_is_not_processed(with_scopes):
-    text = with_scopes("project", "preview", "x_P123_DDA.raw", "thermo1", exit_code=1)
+    text = with_scopes("project", "preview", "x_P123_DDA_1.raw", "thermo1", exit_code=1)
     assert "processed   no: Filename contains 'dda'." in text
 
 

@@ -22,6 +22,7 @@ instruments:
   bruker1:
     type: bruker
 """
+_PATTERN = "instruments.thermo1.skip_processing_pattern"
 SHARED_FOLDER = "must not share a folder with locations"
 
 
@@ -68,6 +69,11 @@ def changed(line: int, text: str) -> str:
         (11, "    watch_interval_s: 0", 11, "instruments.thermo1.watch_interval_s", "found 0"),
         (13, "    type: bruker\n    lease_s: .nan", 14, "instruments.bruker1.lease_s", "found nan"),
         (13, "    type: bruker\n    lease_s: .inf", 14, "instruments.bruker1.lease_s", "found inf"),
+        (11, "    type: thermo\n    skip_processing_pattern: '([)'", 12, _PATTERN, "unterminated"),
+        (11, "    type: thermo\n    skip_processing_pattern: '.*'", 12, _PATTERN, "not every name"),
+        (11, "    type: thermo\n    skip_processing_pattern: (a+)+b", 12, _PATTERN, "at most 3"),
+        (11, "    type: thermo\n    skip_processing_pattern: (x|y)*z", 12, _PATTERN, "at most 3"),
+        (11, "    type: thermo\n    skip_processing_pattern: .*.*.*.*x", 12, _PATTERN, "at most 3"),
         (9, "other:", 1, "instruments", "expected, and not there"),
         (9, "instruments: []\nx:", 9, "instruments", "valid dictionary, found \\[\\]"),
         (10, "  Thermo1:", 10, "instruments.Thermo1", "match pattern"),

@@ -79,6 +79,34 @@ def test_an_acquisition_ends_when_the_next_one_begins(bench):
     assert thermo.acquisition("a.raw")["ended_size"] == 100
 
 
+def test_what_somebody_copies_beside_a_running_acquisition_does_not_end_it(bench):
+    thermo = bench("thermo1")
+    thermo.write("a.raw", 100)
+    thermo.look()
+    for minute in range(1, 6):
+        thermo.write("a.raw", 100 + minute)
+        thermo.write("old.raw", 777, created_at=NOW - timedelta(days=300))
+        thermo.look(minutes=1)
+        assert thermo.status("a.raw") in OPEN
+    thermo.look(minutes=1)
+    assert thermo.status("a.raw") == "monitoring_done"
+
+
+def test_an_acquisition_of_an_earlier_version_ends_at_the_second_look_after_the_next_one(bench):
+    thermo = bench("thermo1")
+    thermo.write("a.raw")
+    thermo.look()
+    store = thermo.world.store
+    gone = dict.fromkeys(("seen_size", "seen_total", "seen_scan", "grown"), "")
+    fields = {f"acquisition.{name}": value for name, value in gone.items()}
+    store._database["raw_file"].update_one({"_id": "a.raw"}, {"$unset": fields})
+    thermo.write("b.raw")
+    thermo.look(minutes=1)
+    assert thermo.status("a.raw") in OPEN
+    thermo.look(minutes=1)
+    assert thermo.status("a.raw") == "monitoring_done"
+
+
 def test_several_new_acquisitions_at_once_tell_nothing_and_the_one_after_them_does(bench):
     thermo = bench("thermo1")
     thermo.write("a.raw")

@@ -113,6 +113,27 @@ def test_an_instrument_that_is_only_backed_up_processes_nothing(make_world, conf
     )
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name", "left_out"),
+    [
+        ("_blank_|_wash_", "a_wash_1.raw", True),
+        ("_blank_|_wash_", "a_dda_1.raw", False),
+        ("_Blank_", "a_blank_1.raw", False),
+        ("", "a_dda_1.raw", False),
+    ],
+)
+def test_which_names_are_backed_up_only_is_a_pattern_of_the_configuration(
+    make_world, config, pattern, name, left_out
+):
+    defaults = config.defaults.model_copy(update={"skip_processing_pattern": pattern})
+    world = make_world(config.model_copy(update={"defaults": defaults}))
+    Bench(world, "thermo1").write(name)
+    process(world, "thermo1")
+    why = f"Filename matches skip_processing_pattern {pattern!r}."
+    details = world.store.raw_files.get(name).status_details
+    assert details == (why if left_out else "No settings configured.")
+
+
 def test_an_empty_file_has_failed(make_world, config):
     options = Options(consider_old_files_acquired=True)
     world = make_world(config.model_copy(update={"options": options}))
