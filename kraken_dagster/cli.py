@@ -231,6 +231,9 @@ def _print_result(result: dict[str, Any]) -> None:
         elif isinstance(value, dict):
             words = ", ".join(f"{part} {detail}" for part, detail in value.items())
             click.echo(f"  {'from ' + key:36} {printable(words)}")
+        elif key == "notes":
+            for note in value:
+                click.echo(f"  {'from ' + key:36} {printable(note)}")
         elif isinstance(value, list) and value:
             click.echo(f"  {'from ' + key:36} {printable(shlex.join(map(str, value)))}")
         elif value not in (None, []):

@@ -124,9 +124,7 @@ QUALIFIED = {
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("columns", QUALIFIED.values(), ids=QUALIFIED)
-def test_rows_that_do_not_qualify_are_in_none_of_alphadias_figures(
-    tmp_path, version, text, columns
-):
+def test_rows_that_do_not_qualify_are_in_no_figure_of_alphadia(tmp_path, version, text, columns):
     names = dict(zip(PRECURSORS_V2, PRECURSORS_V1, strict=True)) if version == 1 else {}
     table = {names.get(name, name): cells + DECOYS[name] for name, cells in PRECURSORS_V2.items()}
     prefix = "" if version == 1 else "precursor."

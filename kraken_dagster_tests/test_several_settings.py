@@ -367,6 +367,22 @@ printf 'run\\tduration_optimization\\nr\\t1.5\\n' > "$OUTPUT_PATH/internal.tsv"
     assert "precursors.parquet" in result["provenance"]["problem"]
 
 
+def test_a_result_says_over_which_rows_its_figures_were_made(world):
+    script = """
+printf 'run\\tproteins\\tprecursors\\nr\\t3\\t2\\n' > "$OUTPUT_PATH/stat.tsv"
+printf 'charge\\tsequence\\tdecoy\\n2\\tAAK\\t0\\n9\\tAAK\\t1\\n' > "$OUTPUT_PATH/precursors.tsv"
+"""
+    custom_settings(world, "s", script, metrics_type="alphadia")
+    backed_up(world, "thermo1", "x.raw")
+    tick_until_idle(world)
+    assert stored(world).status is Status.DONE
+    (result,) = world.store.metrics.of("x.raw")
+    assert result["precursor:charge_mean"] == 2
+    rows, version = result["provenance"]["notes"]
+    assert "rows with decoy = 0 (it has no column precursor.qval or qval)" in rows
+    assert "AlphaDIA 1.7" in version
+
+
 def result(name: str, minute: int, *, problem: str | None = None, version: int = 1) -> dict:
     return {
         "_id": minute,
