@@ -19,7 +19,7 @@ from dagster import DagsterEventType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.storage.dagster_run import assets_are_externally_managed
 
-from kraken_dagster.domain.errors import StoreUnavailable
+from kraken_dagster.domain.errors import OnAnotherStore, StoreAway, StoreUnavailable
 from kraken_dagster.domain.raw_file import partition_key, raw_file_id_of
 from kraken_dagster.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.partitions import ASSETS, asset_key
@@ -36,7 +36,8 @@ _TELL_EVERY = 500
 _SHOWN = 20
 _FAILED = "failed files"
 _NOT_BEGUN = (
-    "not begun: MongoDB could not be reached. Next: see that it runs; the file is taken up again."
+    "not begun: MongoDB could not be reached, or a store is away, as another file of this run "
+    "tells. Next: see that it is there; the file is taken up again."
 )
 # The one way to let the next step begin without an event for every partition of the run: Dagster
 # writes none for an output that carries this mark.
@@ -205,7 +206,7 @@ def _go_on_or_fail(
 def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[str, Done] | None]:
     """Every file with what became of it, as it ends; None now and then while none does.
 
-    Once MongoDB is away no other is begun.
+    Once MongoDB or a store is away no other is begun.
     """
     if len(names) == 1:
         yield names[0], _done(work, names[0])
@@ -228,11 +229,18 @@ def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[
                 continue
             done = future.result()
             yield name, done
-            if done.failure is not None and isinstance(done.failure.__cause__, StoreUnavailable):
+            if done.failure is not None and _ends_it(done.failure.__cause__):
                 for other in futures.values():
                     other.cancel()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _ends_it(cause: BaseException | None) -> bool:
+    """Whether it is the trouble of all files: MongoDB or a store is away."""
+    if isinstance(cause, OnAnotherStore):
+        return False
+    return isinstance(cause, StoreUnavailable | StoreAway)
 
 
 def _done(work: Work, raw_file_id: str) -> Done:

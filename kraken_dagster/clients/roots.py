@@ -25,6 +25,7 @@ from kraken_dagster.domain.stores import MARKER_BYTES, MARKER_NAME, Role, parse_
 _HANDLES = "/proc/self/fd"
 _lock = threading.Lock()
 _shown: dict[str, Path] = {}  # by number, as text
+_stuck: dict[Path, int] = {}  # how many openings hang
 _taken: list[int] = []  # numbers that lead nowhere, and are kept for threads that were left behind
 
 
@@ -87,19 +88,47 @@ def opened_root(
     Raises:
         StoreAway: it is not there, is another one, or gives no answer.
     """
-    opened: list[OpenRoot] = []
-
-    def open_it() -> None:
-        opened.append(open_root(path, role, known))
-
+    if _stuck.get(path, 0) > 0:  # no further thread hangs where one does already
+        raise away(path, role, "no answer to an earlier look yet")
+    opening = _Opening(path, role, known)
     try:
-        bounded(open_it, timeout_s=timeout_s, what=path)
+        root = bounded(opening.run, timeout_s=timeout_s, what=path)
     except CopyStalled as error:
+        opening.give_up()
         raise away(path, role, f"no answer within {timeout_s:.0f} s") from error
     try:
-        yield opened[0]
+        yield root
     finally:
-        close_root(opened[0])
+        close_root(root)
+
+
+class _Opening:
+    """The opening of a root; one that was given up closes what it has opened after all."""
+
+    def __init__(self, path: Path, role: Role, known: Collection[str]) -> None:
+        self._path, self._role, self._known = path, role, known
+        self._given_up = self._ended = False
+        self._root: OpenRoot | None = None
+
+    def run(self) -> OpenRoot:
+        try:
+            self._root = open_root(self._path, self._role, self._known)
+            return self._root
+        finally:
+            with _lock:
+                self._ended, late = True, self._given_up
+                if late:
+                    _stuck[self._path] -= 1
+            if late and self._root is not None:
+                close_root(self._root)
+
+    def give_up(self) -> None:
+        with _lock:
+            if not self._ended:
+                self._given_up = True
+                _stuck[self._path] = _stuck.get(self._path, 0) + 1
+        if not self._given_up and self._root is not None:  # it ended this very moment
+            close_root(self._root)
 
 
 def open_root(path: Path, role: Role, known: Collection[str]) -> OpenRoot:

@@ -7,6 +7,7 @@ a function of the site's own, named in instruments.yaml (`own`).
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kraken_dagster.clients.roots import shown
 from kraken_dagster.domain.errors import MetricsError, NoRowCounts
 from kraken_dagster.domain.figures import TYPE_CUSTOM, Value, faults_in_words, storable
 from kraken_dagster.metrics import alphadia, diann, msqc, own_function, skyline
@@ -43,7 +44,7 @@ def read_figures(
         own: the site's own functions by type, as `package.module:function`.
     """
     if metrics_type in own:
-        return own_function.read(metrics_type, own[metrics_type], folder)
+        return own_function.read(metrics_type, own[metrics_type], shown(folder))
     reader = READERS.get(metrics_type)
     if reader is None:
         return Reading({}, (_unknown(metrics_type, folder, own),))

@@ -9,6 +9,7 @@ from kraken_dagster.assets.common import make_world
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import FolderError, StoreUnavailable
 from kraken_dagster.domain.raw_file import RawFile, Status, Step
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.partitions import (
     BACKUP,
     QUANT_JOB,
@@ -20,6 +21,7 @@ from kraken_dagster.partitions import (
 )
 from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
 from kraken_dagster.steps.look import Look, due_for_backup, look_at
+from kraken_dagster.steps.stores import why_away
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
@@ -50,6 +52,7 @@ def watcher_sensor(
             due = due_for_backup(world.store, instrument_id, world.now())
             if look.blind:  # nothing can be copied, but what is in the backup goes on
                 due = [item for item in due if item.is_backed_up]
+            due, away = _with_stores(world, due)
             shown = [*look.registered, *look.open, *look.ended, *due]
             handled = [item for item in shown if item.status is not Status.IGNORED]
             ensure_partitions(context.instance, instrument_id, handled)
@@ -63,9 +66,25 @@ def watcher_sensor(
         waiting = (
             f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
         )
-        return dg.SkipReason(look.problem or f"{look.summary()}; {waiting}")
+        told = "".join(f"; {line}" for line in away)
+        return dg.SkipReason(f"{look.problem or f'{look.summary()}; {waiting}'}{told}")
 
     return watcher
+
+
+def _with_stores(world: World, due: list[RawFile]) -> tuple[list[RawFile], list[str]]:
+    """What can be done with the stores that are there, and one line for each that is away.
+
+    A run that is requested in vain would fail; what waits for a store is due again by itself.
+    """
+    if due and (away := why_away(world, Role.BACKUP)) is not None:
+        return [], [f"{len(due)} files wait. {away}"]
+    if any(item.is_backed_up for item in due):
+        away = why_away(world, Role.OUTPUT)
+        if away is not None:
+            left = [item for item in due if not item.is_backed_up]
+            return left, [f"{len(due) - len(left)} files wait. {away}"]
+    return due, []
 
 
 def _look(world: World, instrument_id: str) -> Look:

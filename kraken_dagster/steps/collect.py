@@ -8,6 +8,7 @@ from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.reading import entries_below, output_errors
+from kraken_dagster.clients.roots import OpenRoot
 from kraken_dagster.clients.store.jobs import open_jobs
 from kraken_dagster.domain.errors import BackupDamaged
 from kraken_dagster.domain.figures import RESERVED_NAMES
@@ -20,6 +21,7 @@ from kraken_dagster.domain.quant import (
 from kraken_dagster.domain.raw_file import RawFile, Status, Step, short_details
 from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.metrics.alphadia_errors import error_codes
 from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.steps.after_jobs import look_after
@@ -28,6 +30,7 @@ from kraken_dagster.steps.failing import failure_recorded, record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.outputs import renew_folder
 from kraken_dagster.steps.provenance import printed_by, provenance_of
+from kraken_dagster.steps.stores import gone_meanwhile, opened, require_unchanged
 from kraken_dagster.steps.world import World
 
 _LONGEST_PROBLEM = 10_000  # characters; a message may quote every column of a table
@@ -62,17 +65,21 @@ def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
     """What the file's latest jobs left on disk, and in words what is still missing.
 
     Empty while no job has ended. Nothing is changed.
+
+    Raises:
+        StoreAway
     """
     raw_file = world.store.raw_files.current(raw_file_id)
     jobs = latest_jobs(world, raw_file)
     if not jobs:
         return [], "no job was submitted for this file yet"
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    results = [
-        bounded(partial(_result, world, job), timeout_s=stall_s, what=job.output_path)
-        for job in jobs
-        if not job.is_open
-    ]
+    ended = [job for job in jobs if not job.is_open]
+    with opened(world, Role.OUTPUT, timeout_s=stall_s) as root, gone_meanwhile(root):
+        results = [
+            bounded(partial(_result, world, job, root), timeout_s=stall_s, what=job.output_path)
+            for job in ended
+        ]
     running = [f"{job.id} is {job.told_state}" for job in open_jobs(jobs)]
     return results, "; ".join(running)
 
@@ -80,13 +87,18 @@ def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
 def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
     """Reads the metrics of every job that has ended, and sets the status once all have.
 
+    What isn't there is missing only where the output is: nothing changes while that is away.
+
     Raises:
+        StoreAway: the output is away.
         LeaseHeld: another run works on the file.
         StoreUnavailable
     """
     with (
         holding(world, raw_file_id, step=Step.COLLECT, run_id=run_id) as held,
         failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
+        opened(world, Role.OUTPUT) as root,
+        gone_meanwhile(root),
     ):
         every = world.store.jobs.of(raw_file_id)
         jobs = latest_of(held.raw_file, every)
@@ -98,7 +110,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
             jobs = latest_jobs(world, held.raw_file)
             return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
-        taken = [_take(world, held.raw_file, job) for job in jobs if not job.is_open]
+        taken = [_take(world, held.raw_file, job, root) for job in jobs if not job.is_open]
         still_open = open_jobs(jobs)
         outcome = CollectOutcome(
             held.raw_file,
@@ -112,6 +124,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
             damage=after.damage,
             note=after.note,
         )
+        require_unchanged(root)  # what was read is believed, what was not found isn't there
         if after.damage is not None:
             outcome = _end_damaged(world, held, run_id, outcome)
         elif still_open:
@@ -119,7 +132,7 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         elif jobs:
             outcome = _end(world, held, run_id, outcome)
         # Last, so that whoever dies before leaves something that is asked for again.
-        left = [_take(world, held.raw_file, job) for job in _left_by_earlier(every, jobs)]
+        left = [_take(world, held.raw_file, job, root) for job in _left_by_earlier(every, jobs)]
         for item in (*taken, *left):
             if item.job.collected_at is None:
                 now = world.now()
@@ -187,8 +200,8 @@ def _left_by_earlier(every: Sequence[QuantJob], latest: Sequence[QuantJob]) -> l
     return [job for job in _news(every) if job.id not in ids]
 
 
-def _result(world: World, job: QuantJob) -> JobResult:
-    folder = world.result_folder(job)
+def _result(world: World, job: QuantJob, root: OpenRoot) -> JobResult:
+    folder = world.result_folder(job, root.path)
     with output_errors(folder):
         found = [facts for _, facts in entries_below(folder) if stat.S_ISREG(facts.st_mode)]
     return JobResult(job, len(found), sum(facts.st_size for facts in found), job.failure)
@@ -202,11 +215,12 @@ class _Taken:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
+def _take(world: World, raw_file: RawFile, job: QuantJob, root: OpenRoot) -> _Taken:
     """The job's figures, now in MongoDB, or what was wrong."""
-    stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    folder = world.result_folder(job, root.path)
     if job.failure is not None:
-        job = _with_last_words(world, job)
+        job = _with_last_words(world, job, root)
         return _Taken(job, {}, job.failure)
     reading = bounded(
         lambda: read_figures(job.metrics_type, folder, own=world.config.metrics),
@@ -216,7 +230,9 @@ def _take(world: World, raw_file: RawFile, job: QuantJob) -> _Taken:
     problem = "; ".join(map(str, reading.problems))[:_LONGEST_PROBLEM] or None
     if problem is not None and (kept := _kept_result(world, job)) is not None:
         return kept
-    provenance = provenance_of(world, raw_file, job, problem=problem, notes=reading.notes)
+    provenance = provenance_of(
+        world, raw_file, job, root=root.path, problem=problem, notes=reading.notes
+    )
     if reading.figures or problem is None:
         world.store.metrics.add(job, reading.figures, provenance=provenance, now=world.now())
         return _Taken(job, reading.figures, problem, provenance)
@@ -234,13 +250,14 @@ def _kept_result(world: World, job: QuantJob) -> _Taken | None:
     return _Taken(job, figures, None, document["provenance"])
 
 
-def _with_last_words(world: World, job: QuantJob) -> QuantJob:
+def _with_last_words(world: World, job: QuantJob, root: OpenRoot) -> QuantJob:
     """The failed job with the end of its log and AlphaDIA's own error codes."""
     if job.collected_at is not None:
         return job
     words: dict[str, Any] = {"log_tail": printed_by(world, job)}
     if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
-        stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
+        stall_s = world.instrument(job.instrument_id).copy_stall_s
+        folder = world.result_folder(job, root.path)
         codes = bounded(lambda: error_codes(folder), timeout_s=stall_s, what=job.output_path)
         words["error_codes"] = codes
     return job.model_copy(update=words)

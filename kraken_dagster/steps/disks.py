@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.domain.errors import FolderError
+from kraken_dagster.domain.stores import Role
+from kraken_dagster.steps.stores import why_away
 from kraken_dagster.steps.world import World
 
 FILE_SYSTEMS = ("backup", "output")
@@ -40,10 +42,14 @@ def look_at_file_systems(world: World) -> list[str]:
         except FolderError as error:
             wrong.append(f"locations.{name}: {error}")
             world.store.board.file_system_unwell(name, details=str(error), now=now)
-        else:
-            world.store.board.file_system_well(
-                name, free_bytes=found.free_bytes, total_bytes=found.total_bytes, now=now
-            )
+            continue
+        if (away := why_away(world, Role(name))) is not None:
+            wrong.append(f"locations.{name}: {away}")
+            world.store.board.file_system_unwell(name, details=away, now=now)
+            continue
+        world.store.board.file_system_well(
+            name, free_bytes=found.free_bytes, total_bytes=found.total_bytes, now=now
+        )
     return wrong
 
 

@@ -28,7 +28,7 @@ def intended(
     )
     job = _new_job(world, raw_file, settings, engine, folder.relative)
     if folder.done is not None:  # from which inputs it was made nobody knows
-        return world.store.jobs.intend(_done_before(job, folder.done))
+        return world.store.jobs.intend(_done_before(job, folder.done, folder.made_by))
     job = job.model_copy(update={"inputs": inputs_of(world, settings, job)})
     if folder.follow is not None:
         followed = {
@@ -40,7 +40,10 @@ def intended(
     return world.store.jobs.intend(job)
 
 
-def _done_before(job: QuantJob, how_known: str) -> QuantJob:
+_OF_THE_MAKER = ("inputs", "cluster_job_id", "node", "started_at", "ended_at", "exit_code")
+
+
+def _done_before(job: QuantJob, how_known: str, made_by: QuantJob | None) -> QuantJob:
     """The record of a job that nobody submits: its result was there already."""
     facts = {
         "state": JobState.SUCCEEDED,
@@ -48,6 +51,9 @@ def _done_before(job: QuantJob, how_known: str) -> QuantJob:
         "ended_at": job.created_at,
         "detail": f"the result was there already: {how_known}",
     }
+    if made_by is not None:
+        known = {name: getattr(made_by, name) for name in _OF_THE_MAKER}
+        facts |= {name: value for name, value in known.items() if value is not None}
     return job.model_copy(update=facts)
 
 

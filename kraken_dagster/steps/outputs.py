@@ -12,7 +12,7 @@ from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.config import Location, OutputExistsMode
 from kraken_dagster.domain.errors import OutputExists
 from kraken_dagster.domain.processing import output_path
-from kraken_dagster.domain.quant import QuantJob, next_run_folder
+from kraken_dagster.domain.quant import JobState, QuantJob, next_run_folder
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
@@ -30,12 +30,14 @@ class OutputFolder:
     """A result's folder below the output root; `follow` is the cluster's id of a job that writes
     there already and is to be followed, instead of submitting one.
 
-    `done` says by what the result that stands there is known to be complete: nothing is computed.
+    `done` says by what the result that stands there is known to be complete: nothing is computed;
+    `made_by` is the job of ours that has made it, where that is known.
     """
 
     relative: str
     follow: str | None = None
     done: str | None = None
+    made_by: QuantJob | None = None
 
 
 def planned_folder(raw_file: RawFile, settings: Settings) -> str:
@@ -76,6 +78,9 @@ def _output_folder(
         free = not exists(folder) or is_empty(folder)
     if free:
         return OutputFolder(base)
+    if (finished := _finished(world, raw_file, settings, base, folder)) is not None:
+        done = f"job {finished.id} ended well, and its result can be read after all"
+        return OutputFolder(base, done=done, made_by=finished)
     if mode is OutputExistsMode.ASSOCIATE:
         if done := complete_by(world, settings, folder):
             return OutputFolder(base, done=done)
@@ -95,6 +100,24 @@ def _output_folder(
         "old one is moved aside) or `associate` (its Slurm job is followed), and ask for "
         "`quant_job` again.",
     )
+
+
+def _finished(
+    world: World, raw_file: RawFile, settings: Settings, base: str, folder: Path
+) -> QuantJob | None:
+    """The last job of ours that wrote there, if only its result could not be read then, and can be
+    now: a search that has ended well is not run once more."""
+    writers = [job for job in world.store.jobs.of(raw_file.id) if job.relative_output_path == base]
+    job = writers[-1] if writers else None
+    if job is None or job.failure is None:
+        return None
+    if (job.settings_name, job.settings_version) != (settings.name, settings.version):
+        return None
+    words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
+    if job.state is not JobState.SUCCEEDED and (words[:1], words[2:]) != (["0"], [job.id]):
+        return None
+    reading = read_figures(job.metrics_type, folder, own=world.config.metrics)
+    return None if reading.problems else job
 
 
 def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
@@ -138,24 +161,35 @@ def _job_to_follow(world: World, engine: str, folder: Path) -> str:
 
 def renew_folder(world: World, job: QuantJob) -> None:
     """Moves aside what a job that is submitted again has left."""
-    folder = world.result_folder(job)
-    with output_errors(folder):
-        in_the_way = exists(folder) and not is_empty(folder)
-    if in_the_way:
-        set_aside(folder)
+    with opened(world, Role.OUTPUT) as root:
+        folder = world.result_folder(job, root.path)
+        with output_errors(folder):
+            in_the_way = exists(folder) and not is_empty(folder)
+        if in_the_way:
+            set_aside(folder)
 
 
 def exit_code_left_by(world: World, job: QuantJob) -> int | None:
-    """The exit code that Kraken's job script wrote last; None if that very job wrote none."""
-    words = read_text(world.result_folder(job), EXIT_CODE_FILE, limit=1000).split()
+    """The exit code that Kraken's job script wrote last; None if that very job wrote none.
+
+    Raises:
+        StoreAway, OutputUnreadable: it can't be known.
+    """
+    with opened(world, Role.OUTPUT) as root:
+        words = read_text(world.result_folder(job, root.path), EXIT_CODE_FILE, limit=1000).split()
     if len(words) == 3 and words[2] == job.id and words[0].isdecimal():
         return int(words[0])
     return None
 
 
 def job_id_left_by(world: World, job: QuantJob) -> str | None:
-    """The cluster's id that was written as soon as there was a job of that name."""
-    words = read_text(world.result_folder(job), JOB_ID_FILE, limit=1000).split()
+    """The cluster's id that was written as soon as there was a job of that name.
+
+    Raises:
+        StoreAway, OutputUnreadable: it can't be known.
+    """
+    with opened(world, Role.OUTPUT) as root:
+        words = read_text(world.result_folder(job, root.path), JOB_ID_FILE, limit=1000).split()
     if len(words) == 2 and words[1] == job.id and is_job_id(words[0]):
         return words[0]
     return None

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,14 +12,17 @@ from kraken_dagster.domain.errors import (
     ClusterError,
     CopyStalled,
     KrakenError,
+    StoreAway,
     StoreError,
 )
 from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
 from kraken_dagster.domain.raw_file import RawFile, Status
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
 from kraken_dagster.steps.outputs import exit_code_left_by
 from kraken_dagster.steps.slots import Whose, free, next_to_submit, room, whose
+from kraken_dagster.steps.stores import why_away
 from kraken_dagster.steps.submission import has_slot, waits_to_run_again, withdraw
 from kraken_dagster.steps.troubles import in_own_words
 from kraken_dagster.steps.world import World
@@ -64,22 +68,36 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
             if not job.is_open and job.instrument_id in instruments:
                 ended[job.raw_file].append(job)
     problems += _left_alone(world, known)
+    to_collect = _to_collect([*_known(world, ended, problems), *_orphans(world, known)], now)
+    to_submit = next_to_submit(
+        world,
+        room(world, open_jobs, slots, closed),
+        begun=begun,
+        submitted=submitted,
+        now=now,
+    )
+    to_collect, to_submit = _with_stores(world, to_collect, to_submit, problems)
     return Poll(
         open_jobs=sum(open_jobs.values()),
-        to_collect=tuple(
-            _to_collect([*_known(world, ended, problems), *_orphans(world, known)], now)
-        ),
-        to_submit=tuple(
-            next_to_submit(
-                world,
-                room(world, open_jobs, slots, closed),
-                begun=begun,
-                submitted=submitted,
-                now=now,
-            )
-        ),
+        to_collect=tuple(to_collect),
+        to_submit=tuple(to_submit),
         problems=tuple(problems),
     )
+
+
+def _with_stores(
+    world: World, to_collect: list[RawFile], to_submit: list[RawFile], problems: list[str]
+) -> tuple[list[RawFile], list[RawFile]]:
+    """What can be done with the stores that are there; one line for each that is away."""
+    if not (to_collect or to_submit):
+        return to_collect, to_submit
+    if (away := why_away(world, Role.OUTPUT)) is not None:
+        problems.append(f"{len(to_collect) + len(to_submit)} files wait. {away}")
+        return [], []
+    if to_submit and (away := why_away(world, Role.BACKUP)) is not None:
+        problems.append(f"{len(to_submit)} files wait. {away}")
+        return to_collect, []
+    return to_collect, to_submit
 
 
 def _left_alone(world: World, known: set[str]) -> list[str]:
@@ -168,7 +186,8 @@ def _withdraw_abandoned(world: World, name: str, now: datetime) -> None:
     files = world.store.raw_files.many({job.raw_file for job in intended})
     for job in intended:
         if _is_abandoned(world, job, files.get(job.raw_file), now):
-            withdraw(world, job)
+            with suppress(StoreAway):  # what it may have left there isn't known; it waits
+                withdraw(world, job)
             return
 
 

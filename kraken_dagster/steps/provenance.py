@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
@@ -28,6 +29,7 @@ def provenance_of(
     raw_file: RawFile,
     job: QuantJob,
     *,
+    root: Path,
     problem: str | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def provenance_of(
         },
         "software": job.software,
         "software_type": job.software_type,
-        "software_version": _version(world, job),
+        "software_version": _version(world, job, root),
         "command": job.command,
         "engine": job.engine,
         "job": job.id,
@@ -97,8 +99,9 @@ def _inputs(world: World, job: QuantJob) -> list[Mapping[str, Any]]:
     ]
 
 
-def _version(world: World, job: QuantJob) -> str | None:
-    stall_s, folder = world.instrument(job.instrument_id).copy_stall_s, world.result_folder(job)
+def _version(world: World, job: QuantJob, root: Path) -> str | None:
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    folder = world.result_folder(job, root)
 
     def written() -> list[str]:
         return [read_text(folder, name, limit=_LOG_BYTES) for name in _LOGS]

@@ -15,6 +15,7 @@ from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.world import World
 
+_PATIENCE_OF_A_TICK_S = 5.0
 _PATIENCE_S = 60.0  # for a root to be opened, however long a copy may stand still
 
 
@@ -61,6 +62,19 @@ def require(world: World, role: Role, *, timeout_s: float = _PATIENCE_S) -> None
     """
     with opened(world, role, timeout_s=timeout_s):
         pass
+
+
+def why_away(world: World, role: Role) -> str | None:
+    """Why nothing can be done in a store now; for sensors, which ask before they request a run.
+
+    Raises:
+        StoreUnavailable
+    """
+    try:
+        require(world, role, timeout_s=_PATIENCE_OF_A_TICK_S)
+    except StoreAway as error:
+        return str(error)
+    return None
 
 
 def require_unchanged(root: OpenRoot, *, timeout_s: float = _PATIENCE_S) -> None:

@@ -13,8 +13,10 @@ from typing import TypeVar
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.domain.errors import ClusterError, JobError
 from kraken_dagster.domain.quant import JobState, QuantJob
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.engine_health import note_trouble
 from kraken_dagster.steps.outputs import job_id_left_by
+from kraken_dagster.steps.stores import require
 from kraken_dagster.steps.world import World
 
 T = TypeVar("T")
@@ -27,6 +29,7 @@ def hand_over(world: World, job: QuantJob, *, may_start: Callable[[], None]) -> 
 
     Raises:
         SubmitFailed, SettingsRefused: the engine doesn't take it; nothing was submitted.
+        StoreAway: the job would find no backup, or no place for its result.
     """
     try:
         if job.tried_at is not None:
@@ -44,6 +47,8 @@ def hand_over(world: World, job: QuantJob, *, may_start: Callable[[], None]) -> 
 
 def _submit(world: World, job: QuantJob, may_start: Callable[[], None]) -> None:
     engine, spec = world.engines[job.engine], job.spec()
+    for role in (Role.OUTPUT, Role.BACKUP):
+        require(world, role)
     world.store.jobs.trying(job, now=world.now())
     try:
         job_id = _bounded_here(world, job, lambda: engine.submit(spec, may_start=may_start))
