@@ -239,20 +239,23 @@ def test_a_backup_whose_folder_can_not_be_listed_is_not_verified(world):
 
 
 def test_a_folder_in_the_backup_that_can_not_be_listed_is_not_taken_for_the_copy(world):
-    """A member that the source doesn't have may stand in it."""
+    """A file that the source doesn't have may stand in it."""
     acquire(world, "bruker1", "x.d")
     finish(world, "bruker1")
-    stranger = world.backup_folder(world.store.raw_files.get("x.d")) / "x.d" / "odd.m"
-    stranger.mkdir(parents=True)
+    top = world.backup_folder(world.store.raw_files.get("x.d")) / "x.d"
+    (top / "odd.m").mkdir(parents=True)
+    (top / "odd.m" / "somebody else's").touch()
     with erring(world.config.locations.backup.path) as share:
         for number in NUMBERS:
             share.answers("readdir", "odd.m", number)
             with pytest.raises(errors.BackupUnwritable):
                 ask(world, "x.d")
             waits(world, "x.d")
+            assert [item.name for item in top.iterdir()] == ["odd.m"]
         share.is_well()
         assert due(world, "bruker1") == ["x.d"]
-        assert ask(world, "x.d").done
+        with pytest.raises(errors.BackupConflict):
+            ask(world, "x.d")
 
 
 @pytest.mark.parametrize("operation", ["getattr", "readdir"])
