@@ -1,5 +1,6 @@
 """Why an AlphaDIA search failed, read from files in whatever state they were left behind."""
 
+import errno
 import json
 import os
 import tracemalloc
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kraken_dagster.domain.errors import OutputUnreadable
 from kraken_dagster.metrics import alphadia_errors
 from kraken_dagster.metrics.alphadia_errors import (
     COULD_NOT_DETERMINE_ERROR,
@@ -250,6 +252,19 @@ def test_what_may_not_or_can_not_be_read(
     with monkeypatch.context() as patch:
         patch.setattr(f"kraken_dagster.metrics.alphadia_errors.{name}", fail)
         assert error_codes(tmp_path) == [COULD_NOT_DETERMINE_ERROR]
+
+
+def test_a_share_in_trouble_says_nothing_of_why_a_search_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    write_events(tmp_path, exception("A"))
+    with monkeypatch.context() as patch:
+        patch.setattr("kraken_dagster.metrics.alphadia_errors.os.open", fail)
+        with pytest.raises(OutputUnreadable):
+            error_codes(tmp_path)
 
 
 @pytest.mark.parametrize("link", ["quant", "quant/r", "quant/r/events.jsonl", "log.txt"])

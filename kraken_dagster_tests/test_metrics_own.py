@@ -1,5 +1,7 @@
 """Metrics of a site's own function, which may do anything, and its documented example."""
 
+import errno
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +13,7 @@ import yaml
 
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.errors import ConfigError, OwnFunctionError
+from kraken_dagster.domain.errors import ConfigError, OutputUnreadable, OwnFunctionError
 from kraken_dagster.domain.figures import (
     BUILT_IN_TYPES,
     LONGEST_NAME,
@@ -69,6 +71,18 @@ def the_problem(reading):
     text = str(problem)
     assert ["'ours'" in text, __name__ in text, "Next: " in text] == [True, True, True]
     return text
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EHOSTDOWN])
+def test_a_function_that_meets_a_share_in_trouble_is_called_again_later(tmp_path, number):
+    with pytest.raises(OutputUnreadable) as caught:
+        read(tmp_path, "raises", OSError(number, os.strerror(number)))
+    assert caught.value.transient
+
+
+def test_a_function_that_may_not_read_something_has_failed(tmp_path):
+    text = the_problem(read(tmp_path, "raises", PermissionError(errno.EACCES, "no")))
+    assert "PermissionError" in text
 
 
 def test_a_function_gets_the_result_folder_and_its_figures_are_kept(tmp_path):
