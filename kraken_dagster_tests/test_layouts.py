@@ -1,16 +1,19 @@
 """Acquisitions that are laid out in another way than usual, and those that nobody knows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kraken_dagster.clients.listing import list_folder
+from kraken_dagster.domain.discovery import Listing
 from kraken_dagster.domain.errors import SourceChanged
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, KnownFile, Status
 from kraken_dagster.domain.vendors import RULES, Vendor
 from kraken_dagster.steps.archive import ArchiveOptions, move_aside
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.catchup import CatchupOptions, register_all
-from kraken_dagster.steps.look import due_for_backup
+from kraken_dagster.steps.look import due_for_backup, look_at
 from kraken_dagster.steps.retry import retry
 from kraken_dagster_tests.helpers import Bench, finish, record
 from kraken_dagster_tests.retention_cases import aside, created, files_in, purge_all
@@ -136,6 +139,19 @@ def test_a_wiff2_that_gets_its_wiff_while_it_is_watched_is_one_acquisition(world
     assert (given_up.status, given_up.is_backed_up) == (Status.IGNORED, False)
     assert "a member of 's.wiff'" in str(given_up.status_details)
     assert set(kept.file_info) == {"s.wiff", "s.wiff2", "s.wiff.scan"}
+
+
+def test_a_wiff2_that_gets_its_wiff_while_it_is_looked_at_is_never_registered(world):
+    bench = Bench(world, "sciex1")
+    write(bench.folder, "s.wiff2")
+
+    def gets_its_wiff(folder: str, **options: object) -> Listing:
+        listing = list_folder(folder, **options)
+        write(bench.folder, "s.wiff")
+        return listing
+
+    assert look_at(replace(world, lister=gets_its_wiff), "sciex1").registered == ()
+    assert [item.id for item in bench.look(minutes=1).registered] == ["s.wiff"]
 
 
 def test_a_wiff_that_comes_after_the_backup_of_its_wiff2_is_a_member_of_that(world):

@@ -271,6 +271,24 @@ def test_another_acquisition_of_a_name_is_registered_as_it_stands_when_it_is_con
     assert new.acquisition["seen_size"] == 778
 
 
+@pytest.mark.parametrize("hours", [1, 9_000])
+def test_a_clock_that_was_set_back_stops_no_watching(world, hours):
+    bench = Bench(world, "thermo1")
+    then = world.now.time
+    world.now.forward(hours=hours)
+    bench.write("x.raw")
+    bench.write("y.raw")
+    bench.look()
+    world.now.time = then
+    for size in (100, 200):
+        bench.write("x.raw", size)
+        bench.look(minutes=61)
+        assert bench.status("x.raw") in OPEN
+    for _ in range(2):
+        bench.look(minutes=61)
+    assert bench.status("x.raw") == "monitoring_done"
+
+
 def test_what_was_watched_anew_after_the_listing_is_not_judged_by_it(world):
     bench = Bench(world, "thermo1")
     bench.write("x.raw")

@@ -12,7 +12,7 @@ from kraken_dagster.clients.reading import exists
 from kraken_dagster.domain import acquisition
 from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry, OutputExistsMode
-from kraken_dagster.domain.discovery import oldest_first, sort_out
+from kraken_dagster.domain.discovery import cant_know, oldest_first, sort_out
 from kraken_dagster.domain.errors import FolderMissing, LeaseHeld
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
@@ -186,7 +186,7 @@ def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: s
 def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
     """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
     now = world.now()
-    standing = _moved_aside(world, instrument_id, instrument)
+    standing, unknown = _moved_aside(world, instrument_id, instrument)
     elders = [name for item in standing for name in elder_names(instrument.type, item)]
     taken = world.store.raw_files.many([*standing, *elders])
 
@@ -216,6 +216,10 @@ def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: st
         settle=settle,
     )
     problems = [_odd(taken[item], instrument_id) for item in standing if item in taken]
+    problems += [
+        f"{name!r} in {BACKUP_FOLDER_NAME}/ can't be looked at: {why}"
+        for name, why in unknown.items()
+    ]
     return Found(0, len(standing), tuple(registered), 0, tuple(filter(None, problems)))
 
 
@@ -232,7 +236,8 @@ def _odd(raw_file: RawFile, instrument_id: str) -> str | None:
 
 def _moved_aside(
     world: World, instrument_id: str, instrument: InstrumentEntry
-) -> dict[str, Standing]:
+) -> tuple[dict[str, Standing], dict[str, str]]:
+    """What stands in `Backup/`, and the names of which nothing else can be known, with why."""
     try:
         listing = world.lister(
             str(world.instrument_folder(instrument_id) / BACKUP_FOLDER_NAME),
@@ -240,8 +245,9 @@ def _moved_aside(
             timeout_s=instrument.folder_timeout_s * _PATIENCE,
         )
     except FolderMissing:
-        return {}
-    return sort_out(instrument.type, listing.entries)[0]
+        return {}, {}
+    standing, _ = sort_out(instrument.type, listing.entries)
+    return standing, cant_know(instrument.type, listing.entries)
 
 
 def _with_result(

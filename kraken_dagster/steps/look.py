@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain import acquisition
@@ -26,6 +26,8 @@ from kraken_dagster.steps.world import World
 
 # Dagster gives a sensor 60 s; what thousands of open acquisitions take goes on at the next look.
 _LOOK_BUDGET_S = 25.0
+# Looks of two watchers whose clocks are not quite the same.
+_TOGETHER = timedelta(minutes=5)
 _UNKNOWN = "it can't be known now whether it is there"
 _DUE_FOR_BACKUP = BACKUP_UNDER_WAY | {
     Status.MONITORING_DONE,
@@ -192,7 +194,7 @@ def look_at_open(
     for raw_file in sorted(watched, key=lambda item: str(item.acquisition.get("looked_at"))):
         if time.monotonic() > deadline:
             break  # those that were looked at longest ago come first the next time
-        if _is_begun(raw_file) and raw_file.acquisition["looked_at"] >= now:
+        if _is_begun(raw_file) and now <= raw_file.acquisition["looked_at"] <= now + _TOGETHER:
             still_open.append(raw_file)  # registered, or looked at, by this very look or after it
             continue
         name = raw_file.original_name
@@ -224,11 +226,16 @@ def _is_begun(raw_file: RawFile) -> bool:
 
 def _watch_of(raw_file: RawFile, folder: dict[str, Standing], now: datetime) -> Watch:
     """The monitor's state; begun anew where there is none: another program registered the file."""
-    if _is_begun(raw_file):
-        return Watch.from_record(raw_file.acquisition)
     seen = folder.get(raw_file.original_name)
     there = seen is not None and seen.main_size_bytes is not None
-    return Watch.begin(now, main_file_seen=there, seen=seen)
+    if not _is_begun(raw_file):
+        return Watch.begin(now, main_file_seen=there, seen=seen)
+    watch = Watch.from_record(raw_file.acquisition)
+    if watch.looked_at <= now:
+        return watch
+    # This machine's clock was set back: waiting until it is as late again may take for ever.
+    anew = Watch.begin(now, main_file_seen=there or watch.main_file_seen)
+    return replace(anew, baseline_at=watch.looked_at, grown=watch.grown)
 
 
 def _keep(

@@ -64,7 +64,7 @@ def look_around(
     listing, standing, left_alone = list_standing(world, instrument, instrument_id, patience)
     known = world.store.raw_files.known(instrument_id, standing)
     new = new_acquisitions(instrument.type, standing, known, now=now)
-    if any(is_known for _, is_known in new):
+    if any(_is_doubtful(instrument, item) for item in new):
         _, later, _ = list_standing(world, instrument, instrument_id, patience)
         new = _confirmed(instrument, new, later, known, now)
     unknown = cant_know(instrument.type, listing.entries)
@@ -90,6 +90,11 @@ def list_standing(
     return listing, *sort_out(instrument.type, listing.entries)
 
 
+def _is_doubtful(instrument: InstrumentEntry, item: tuple[Standing, bool]) -> bool:
+    """Whether the name is known, or one that an acquisition has only for want of another."""
+    return item[1] or bool(elder_names(instrument.type, item[0].name))
+
+
 def _confirmed(
     instrument: InstrumentEntry,
     new: list[tuple[Standing, bool]],
@@ -97,15 +102,15 @@ def _confirmed(
     known: dict[str, list[KnownFile]],
     now: datetime,
 ) -> list[tuple[Standing, bool]]:
-    """Those under a known name only if they still stand there, after MongoDB was read.
+    """Doubtful ones only if they still stand there, after MongoDB was read.
 
     One that was moved aside between the listing and that reading is no other acquisition, nor is
-    one that was completed and recorded between them.
+    one that was completed and recorded between them, nor a `.wiff2` that has got its `.wiff`.
     """
-    names = {found.name for found, is_known in new if is_known}
+    names = {item[0].name for item in new if _is_doubtful(instrument, item)}
     still = {name: found for name, found in later.items() if name in names}
     again = new_acquisitions(instrument.type, still, known, now=now)
-    return oldest_first([item for item in new if not item[1]] + again, now=now)
+    return oldest_first([item for item in new if item[0].name not in names] + again, now=now)
 
 
 def _without_members(
