@@ -24,10 +24,10 @@ INDEX_NAMES = (TDF_NAME, TSF_NAME)
 def index_path(raw_folder: Path) -> Path:
     """The database of a Bruker raw folder; `analysis.tdf` if it has none."""
     paths = [raw_folder / name for name in INDEX_NAMES]
-    return next((path for path in paths if _stands(path)), paths[0])
+    return next((path for path in paths if stands(path)), paths[0])
 
 
-def _stands(path: Path) -> bool:
+def stands(path: Path) -> bool:
     """Whether anything has this name; what can't be known is an error, and not a no.
 
     Raises:

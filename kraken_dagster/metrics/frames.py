@@ -4,14 +4,13 @@ Only Bruker's `analysis.tdf` and `analysis.tsf` so far, whose table `Frames` has
 Spectra are not looked at. The program around it is `rawqc`.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from kraken_dagster.domain.errors import FileFormatError, UnsupportedRawFile
-from kraken_dagster.domain.tdf import TSF_NAME, index_path, read_table
+from kraken_dagster.domain.tdf import TSF_NAME, index_path, read_table, stands
 
 _VENDORS = {".raw": "Thermo", ".wiff": "Sciex", ".wiff2": "Sciex"}
 _MS1 = 0  # Frames.MsMsType; 8 is dda-PASEF, 9 dia-PASEF
@@ -76,7 +75,7 @@ def read_figures(raw: Path) -> Figures:
 
 def _refuse_other_vendors(raw: Path) -> None:
     vendor = _VENDORS.get(raw.suffix.lower())
-    is_baf = not os.path.lexists(index_path(raw)) and os.path.lexists(raw / _BAF_NAME)
+    is_baf = not stands(index_path(raw)) and stands(raw / _BAF_NAME)
     if vendor is None and not raw.is_file() and not is_baf:
         return
     raise UnsupportedRawFile(
