@@ -308,6 +308,20 @@ def test_names_of_runs_cost_no_number_of_diann(tmp_path, run, encoding):
     assert read_metrics("diann", tmp_path) == figures
 
 
+@pytest.mark.parametrize("left", [-1, -2, -3, -8])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_a_big_table_is_read_in_its_encoding_and_refused_when_it_was_cut(tmp_path, encoding, left):
+    stats = "Precursors.Identified\tProteins.Identified\n5\t4\n"
+    (tmp_path / "report.stats.tsv").write_bytes(stats.encode(encoding))
+    content = ("Run\tRT\n" + "J\xf6rg\t10.25\n" * 3).encode(encoding)
+    (tmp_path / "report.tsv").write_bytes(content)
+    assert read_metrics("diann", tmp_path)["median_precursor_rt"] == 10.25
+    (tmp_path / "report.tsv").write_bytes(content[:left])
+    reading = read_figures("diann", tmp_path)
+    assert set(reading.figures) == {"precursors", "proteins"}
+    assert "report.tsv" in str(*reading.problems)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
 def test_names_with_quotes_and_lines_cost_no_number_of_alphadia(tmp_path, encoding):
     (write_alphadia(tmp_path, STAT_V1) / "precursors.parquet").unlink()

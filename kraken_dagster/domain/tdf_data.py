@@ -69,10 +69,11 @@ def _require_data_of_last(
     data: Path, last: Sequence[_Frame], lengths: Sequence[int | None], size: int
 ) -> None:
     frame, length = last[-1], lengths[-1]
-    if length is None:
+    stand_there = _lengths_stand_there(last, lengths)
+    if frame.offset >= size or (length is None and stand_there):
         expected = f"more than {frame.offset + _LENGTH.size} bytes"
         raise _incomplete(data, frame, expected, f"{size} bytes")
-    if not _lengths_stand_there(last, lengths):  # a simulation's data, say
+    if length is None or not stand_there:  # a simulation's data, say
         return
     if length < _LENGTH.size:
         expected = f"its length at byte {frame.offset}"

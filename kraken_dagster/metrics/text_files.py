@@ -58,6 +58,8 @@ def require_whole(path: Path, file: BinaryIO) -> str:
     if not end:
         raise FileFormatError("A result table is empty", file=path, expected="a row of names")
     if encoding == "utf-16":
+        if end[-2:] not in (b"\n\0", b"\0\n", b"\r\0", b"\0\r"):
+            raise cut_off(path, f"the end {end[-20:]!r}")
         return encoding
     if _ZEROS.encode() in end or end.endswith(b"\0"):
         raise _damaged(path)
