@@ -86,7 +86,7 @@ class Lab:
         }
         settings["instruments"]["share1"]["copy_stall_s"] = 4
         self.config_path.write_text(yaml.safe_dump(settings))
-        (self.home / "dagster.yaml").write_text(yaml.safe_dump(_impatient_dagster()))
+        (self.home / "dagster.yaml").write_text(yaml.safe_dump(impatient_dagster()))
 
     @property
     def folders(self) -> Path:
@@ -376,7 +376,7 @@ def processes_of(home: Path) -> dict[int, str]:
     return found
 
 
-def _impatient_dagster() -> dict[str, Any]:
+def impatient_dagster() -> dict[str, Any]:
     """The shipped settings of Dagster, but for how long it waits."""
     shipped = yaml.safe_load(SHIPPED_DAGSTER_YAML.read_text())
     shipped["run_monitoring"] |= {"start_timeout_seconds": 25, "poll_interval_seconds": 2}

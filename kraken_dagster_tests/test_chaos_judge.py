@@ -102,7 +102,8 @@ class PlantedWorld:
         main = f"{raw_file}/analysis.tdf_bin" if raw_file.endswith(".d") else raw_file
         seen = content_of(self.root / "backup" / instrument / "2026_11" / main).md5
         facts = {"job": job, "raw_file": raw_file, "settings": "search", "pid": pid}
-        self.ledger.write("start", **facts, input=main, md5=md5 or seen)
+        self.ledger.write("start", **facts)
+        self.ledger.write("saw", **facts, input=main, md5=md5 or seen)
 
     def backup(self, path: str) -> Path:
         return self.root / "backup" / path

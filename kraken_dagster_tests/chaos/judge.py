@@ -91,7 +91,7 @@ def _wrong_inputs(facts: Facts) -> Iterator[str]:
     }
     flipped = set(facts.flipped.values())
     for note in facts.ledger:
-        if note["event"] == "start" and note["md5"] not in written | flipped:
+        if note["event"] == "saw" and note["md5"] not in written | flipped:
             yield f"what the job {note['job']} was given: {note['input']}"
 
 
