@@ -22,7 +22,6 @@ PROGRAMS = {
     "MongoDB": "secantusd-py",
 }
 ERRORS = ("EIO", "ESTALE", "EACCES", "EHOSTDOWN", "ENOTCONN", "EROFS")
-CLOCK_OFFSETS = ("+2h", "-2h", "+40d", "-1d", "+90s", "-20s")
 FILLER = "filler-of-a-fault-run"
 _KEPT_FREE = 4096
 
@@ -131,13 +130,6 @@ def _delete_dagsters_home(lab: ChaosLab, chance: random.Random) -> Undo:
     return restart
 
 
-def _move_clock(lab: ChaosLab, chance: random.Random) -> Undo:
-    if not lab.has_clock:
-        raise NotNow("libfaketime is not installed")
-    lab.clock.write_text(chance.choice(CLOCK_OFFSETS))
-    return lambda: None if lab.clock.write_text("+0") else None
-
-
 def _jobs(lab: ChaosLab) -> Iterator[tuple[int, bool, str]]:
     """Processes of jobs: id, whether it is the program and not its shell, raw file id."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -225,5 +217,4 @@ _OTHERS: dict[str, Callable[[ChaosLab, random.Random], Undo]] = {
     "flip in part": _flip_in_part,
     "home full": _home_full,
     "delete Dagster's home": _delete_dagsters_home,
-    "clock": _move_clock,
 }

@@ -27,7 +27,9 @@ _OF_PROCESSES = (
     *("kill runs", "stop runs", "kill everything", "restart", "kill MongoDB", "stop MongoDB"),
 )
 _OF_JOBS = ("kill job's shell", "kill job's program", "stop job")
-_OTHERS = ("flip in backup", "flip in part", "home full", "delete Dagster's home", "clock")
+_OTHERS = ("flip in backup", "flip in part", "home full", "delete Dagster's home")
+_ON_PROCESSES = (*_OF_PROCESSES, "delete Dagster's home")
+PROCESSES = "processes"
 _SHORTEST_S, _LONGEST_S = 3.0, 25.0
 
 
@@ -56,6 +58,11 @@ class PlannedFault:
     lasts_s: float
     kind: str
     target: str = ""
+
+    @property
+    def thing(self) -> str:
+        """What it acts on: a mount, the supervised processes as a whole, or what only it does."""
+        return self.target or (PROCESSES if self.kind in _ON_PROCESSES else self.kind)
 
 
 @dataclass(frozen=True)
@@ -112,10 +119,10 @@ def _faults(
     while now < end:
         kind, target = _drawn(chance, through_fuse)
         lasts = chance.uniform(_SHORTEST_S, min(_LONGEST_S, max(5.0, end / 6)))
-        thing = target or _thing(kind)
-        if free_at.get(thing, 0.0) <= now:
-            found.append(PlannedFault(round(now, 1), round(lasts, 1), kind, target))
-            free_at[thing] = now + lasts + 4.0
+        fault = PlannedFault(round(now, 1), round(lasts, 1), kind, target)
+        if free_at.get(fault.thing, 0.0) <= now:
+            found.append(fault)
+            free_at[fault.thing] = now + lasts + 4.0
         now += chance.uniform(3.0, 11.0)
     return found
 
@@ -128,9 +135,3 @@ def _drawn(chance: random.Random, through_fuse: frozenset[str]) -> tuple[str, st
         return chance.choice(kinds), target
     kinds = {"process": _OF_PROCESSES, "job": _OF_JOBS, "other": _OTHERS}[group]
     return chance.choice(kinds), ""
-
-
-def _thing(kind: str) -> str:
-    """What a fault without a mount acts on: the supervised processes as a whole, or itself."""
-    whole = ("kill everything", "restart", "delete Dagster's home", "kill MongoDB", "stop MongoDB")
-    return "processes" if kind in (*_OF_PROCESSES, *whole) else kind

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from kraken_dagster_tests.chaos.judge import Finding, judge
 from kraken_dagster_tests.chaos.judge_statuses import never_ended
 from kraken_dagster_tests.chaos.laboratory import QUIET_S, ChaosLab
 from kraken_dagster_tests.chaos.mounts import clear
-from kraken_dagster_tests.chaos.plan import INSTRUMENTS, Plan
+from kraken_dagster_tests.chaos.plan import INSTRUMENTS, PROCESSES, Plan, PlannedFault
 from kraken_dagster_tests.chaos.report import report_of
 from kraken_dagster_tests.chaos.witness import Witness, in_backup
 
@@ -34,6 +35,7 @@ class ChaosRun:
     say: Callable[[str], None] = print
     faults: list[dict[str, Any]] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
+    _locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
     _began: float = 0.0
 
     @property
@@ -116,28 +118,42 @@ class ChaosRun:
                     self.lab.command("retry", *failed[:3])
 
     def _harm(self) -> None:
-        """All faults at their times, and the undoing of each, until nothing is left to undo."""
-        chance = random.Random(f"{self.plan.seed}:faults")
-        coming, open_faults = list(self.plan.faults), list[tuple[float, Undo, str]]()
-        while coming or open_faults:
+        """All faults at their times, each in a thread of its own until it is undone."""
+        threads: list[threading.Thread] = []
+        for number, fault in enumerate(self.plan.faults):
+            while time.monotonic() - self._began < fault.at_s:
+                time.sleep(0.2)
+                self._start_again_what_died()
+            chance = random.Random(f"{self.plan.seed}:{number}")
+            threads.append(threading.Thread(target=self._carry_out, args=(fault, chance)))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+
+    def _carry_out(self, fault: PlannedFault, chance: random.Random) -> None:
+        """What acts on the same thing waits for its turn."""
+        with self._locks[fault.thing]:
             now = time.monotonic() - self._began
-            for entry in [item for item in open_faults if item[0] <= now]:
-                open_faults.remove(entry)
-                self._undo(entry[1], entry[2])
-            if coming and coming[0].at_s <= now:
-                fault = coming.pop(0)
-                what = f"{fault.kind} {fault.target}".strip()
-                try:
-                    undo = begin(self.lab, fault, chance)
-                except (NotNow, OSError) as error:
-                    self._note(fault.kind, fault.target, now, done=False, why=str(error))
-                    continue
-                self._note(fault.kind, fault.target, now, done=True)
-                self.say(f"{now:7.1f} s  {what} for {fault.lasts_s:g} s")
-                open_faults.append((now + fault.lasts_s, undo, what))
-            time.sleep(0.1)
-            if not any("kill everything" in it[2] or "restart" in it[2] for it in open_faults):
+            entry = {"kind": fault.kind, "target": fault.target, "at_s": round(now, 1)}
+            try:
+                undo = begin(self.lab, fault, chance)
+            except (NotNow, OSError) as error:
+                self._note({**entry, "done": False, "why": str(error)})
+                return
+            self._note({**entry, "done": True})
+            what = f"{fault.kind} {fault.target}".strip()
+            self.say(f"{now:7.1f} s  {what} for {fault.lasts_s:g} s")
+            time.sleep(fault.lasts_s)
+            self._undo(undo, what)
+
+    def _start_again_what_died(self) -> None:
+        """As systemd does with `kraken up`, unless a fault has just ended it."""
+        lock = self._locks[PROCESSES]
+        if lock.acquire(blocking=False):
+            try:
                 self.lab.up()
+            finally:
+                lock.release()
 
     def _undo(self, undo: Undo, what: str) -> None:
         for _ in range(20):
@@ -150,10 +166,9 @@ class ChaosRun:
                 time.sleep(0.5)
             else:
                 return
-        raise AssertionError(f"can't be undone: {what}")
+        self.say(f"  GIVEN UP: {what}")
 
-    def _note(self, kind: str, target: str, at_s: float, *, done: bool, why: str = "") -> None:
-        entry = {"kind": kind, "target": target, "at_s": round(at_s, 1), "done": done, "why": why}
+    def _note(self, entry: dict[str, Any]) -> None:
         self.faults.append(entry)
         self.lab.notes.write("fault", **entry)
 
@@ -168,9 +183,9 @@ class ChaosRun:
             if state != last:
                 self.say(f"{time.monotonic() - self._began:7.1f} s  {state[:200]}")
                 quiet_since, last = time.monotonic(), state
-            if state == "all have ended" and quiet_since is not None:
-                if time.monotonic() - quiet_since > 2 * PURGE_EVERY_S + QUIET_S:
-                    return
+            for_s = time.monotonic() - (quiet_since or time.monotonic())
+            if state == "all have ended" and for_s > 2 * PURGE_EVERY_S + QUIET_S:
+                return
 
     def _state(self) -> str:
         try:

@@ -73,10 +73,10 @@ def in_backup(disks: Path, instrument: str, content: Content) -> bool:
         for name in names:
             path = Path(folder, name)
             try:
-                same_size = path.lstat().st_size == content.size
-                if same_size and not is_ours(str(path.relative_to(root.parent))):
-                    if content_of(path) == content:
-                        return True
+                if is_ours(str(path.relative_to(root.parent))):
+                    continue
+                if path.lstat().st_size == content.size and content_of(path) == content:
+                    return True
             except FileNotFoundError:
                 continue
     return False
