@@ -13,13 +13,18 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 SLURM := kraken_dagster_tests/slurm
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: help setup demo up test check slurm slurm-stop clean
+SEED ?= 1
+MINUTES ?= 20
+FILES ?= 150
+
+.PHONY: help setup demo up test check chaos slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
 	@echo "make up      start Kraken with instruments.yaml: Dagit on http://127.0.0.1:3000"
 	@echo "make test    the whole test suite"
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
+	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
 	@echo "make slurm   start a real Slurm cluster of one node on this machine, as the tests use it"
 	@echo "make setup   only make $(VENV)"
 
@@ -49,6 +54,9 @@ check: setup
 	$(BIN)/lint-imports
 	DAGSTER_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
 	$(PYTEST) -m 'not lab and not slurm' $(PYTEST_ARGS)
+
+chaos: setup
+	$(BIN)/python -m kraken_dagster_tests.chaos --seed $(SEED) --minutes $(MINUTES) --files $(FILES)
 
 slurm:
 	$(SLURM)/install.sh
