@@ -88,8 +88,12 @@ class Through(mfusepy.Operations):
         self.below(path)
         return os.pread(fh, size, offset)
 
-    def readdir(self, path: str, fh: int) -> list[str]:
-        return [".", "..", *os.listdir(self.below(path))]
+    def readdir(self, path: str, fh: int) -> list[Any]:
+        """With inodes: names without one are not shown where `use_ino` is on."""
+        with os.scandir(self.below(path)) as found:
+            entries = [(item.name, item.inode()) for item in found]
+        shown = [(".", 1), ("..", 1), *entries]
+        return [(name, {"st_mode": 0, "st_ino": inode}, 0) for name, inode in shown]
 
     def readlink(self, path: str) -> str:
         return os.readlink(self.below(path))
