@@ -1,7 +1,7 @@
 """Reads the facts for the judge: disks by their own paths, MongoDB by its driver, and the notes."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,8 @@ class Places:
 
 def gather(places: Places) -> Facts:
     notes = Notebook(places.notes).read()
-    with pymongo.MongoClient[dict[str, Any]](places.mongodb_uri) as client:
-        database = client.get_default_database("krakendb")
-        collections = {
-            name: tuple(database[collection].find())
-            for name, collection in (
-                ("raw_files", "raw_file"),
-                ("quant_jobs", "quant_job"),
-                ("metrics", "metrics"),
-            )
-        }
-    return Facts(
-        acquired=acquired_of(notes),
+    return replace(
+        gather_records(places),
         instruments=instruments_tree(places),
         backup=tree_of(places.disks / "backup"),
         output=tree_of(places.disks / "output"),
@@ -55,8 +45,21 @@ def gather(places: Places) -> Facts:
         vanished=tuple(_of(notes, "vanished")),
         jobs_hurt=frozenset(note["raw_file"] for note in _of(notes, "job hurt")),
         strays=() if places.below is None else strays_in(places.below),
-        **collections,
     )
+
+
+def gather_records(places: Places) -> Facts:
+    """Only what was written and what MongoDB says; no disk is read."""
+    with pymongo.MongoClient[dict[str, Any]](
+        places.mongodb_uri, serverSelectionTimeoutMS=5000
+    ) as client:
+        database = client.get_default_database("krakendb")
+        return Facts(
+            acquired=acquired_of(Notebook(places.notes).read()),
+            raw_files=tuple(database["raw_file"].find()),
+            quant_jobs=tuple(database["quant_job"].find()),
+            metrics=tuple(database["metrics"].find()),
+        )
 
 
 def instruments_tree(places: Places) -> dict[str, Content]:

@@ -11,11 +11,13 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
 from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster_tests.chaos.facts import acquired_of
 from kraken_dagster_tests.chaos.faults import NotNow, Undo, begin
-from kraken_dagster_tests.chaos.gather import gather
+from kraken_dagster_tests.chaos.gather import gather, gather_records
 from kraken_dagster_tests.chaos.instruments import Instrument
 from kraken_dagster_tests.chaos.judge import Finding, judge
 from kraken_dagster_tests.chaos.judge_statuses import never_ended
@@ -189,8 +191,8 @@ class ChaosRun:
 
     def _state(self) -> str:
         try:
-            open_ones = list(never_ended(gather(self.lab.places())))
-        except Exception as error:  # noqa: BLE001 - the database may be on its way up again
+            open_ones = list(never_ended(gather_records(self.lab.places())))
+        except (PyMongoError, OSError, ValueError) as error:
             return f"can't be asked yet: {error}"
         if not open_ones:
             return "all have ended"
