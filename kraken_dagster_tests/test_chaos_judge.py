@@ -355,3 +355,13 @@ def test_a_file_that_was_renamed_may_be_known_by_both_names(planted: PlantedWorl
     planted.record("thermo1", "e.raw")
     planted.process("e.raw")
     assert planted.found() == []
+
+
+def test_what_was_taken_away_before_its_backup_may_be_looked_for_for_ever(
+    planted: PlantedWorld,
+) -> None:
+    (planted.root / "thermo1" / "a.raw").unlink()
+    planted.notes.write("removed", acquisition=1, whole=False)
+    later = datetime(2030, 1, 1, tzinfo=UTC)
+    planted.set("a.raw", status="error", retry_at=later)
+    assert planted.found() == []

@@ -21,13 +21,21 @@ def never_ended(facts: Facts) -> Iterator[str]:
     for found in facts.raw_files:
         if found["status"] not in FINAL:
             yield f"{found['_id']} is {found['status']}"
-        elif found.get("retry_at") is not None:
+        elif found.get("retry_at") is not None and not _is_gone(facts, found):
             yield f"{found['_id']} is {found['status']} and waits for {found['retry_at']}"
         if found.get("lease") is not None:
             yield f"{found['_id']} is held by {found['lease']}"
     for job in facts.quant_jobs:
         if job.get("uncollected"):
             yield f"the result of {job['_id']} was never collected; it is {job['state']}"
+
+
+def _is_gone(facts: Facts, record: Record) -> bool:
+    """Whether operators took it away or renamed it: Kraken goes on looking for it."""
+    of_it = _acquired(facts, record)
+    return record["status"] == "error" and any(
+        item.removed or item.names[-1] != record["original_name"] for item in of_it
+    )
 
 
 def lying(facts: Facts) -> Iterator[str]:

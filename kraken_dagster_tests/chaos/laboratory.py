@@ -143,6 +143,8 @@ class ChaosLab:
         """Adopts the stores where such a command exists, and assigns what files are run with."""
         self.command("init-store", "--empty")
         store, now = self.store, utc_now()
+        for item in store.catalog.assigned(FALLBACK_PROJECT):
+            store.catalog.unassign(item.id)  # so that every job keeps the ledger
         store.catalog.add_settings(_SEARCH, now=now)
         store.catalog.assign(FALLBACK_PROJECT, _SEARCH, scope="*", now=now)
 
