@@ -49,6 +49,7 @@ from kraken_dagster.domain.errors import (
     SourceChanged,
     UnsafePath,
 )
+from kraken_dagster.domain.marks import marks_of
 from kraken_dagster.domain.names import strangers, twins
 from kraken_dagster.domain.raw_file import FileFact
 
@@ -81,7 +82,8 @@ class CopyPlan:
 class CopyResult:
     """`facts` by path below the target folder; how many members were copied, how many proven.
 
-    `refused` is what the target's file system refused and the proof doesn't need, in words.
+    `marks` are the source's, by `domain.marks`. `refused` is what the target's file system refused
+    and the proof doesn't need, in words.
     """
 
     facts: Mapping[str, FileFact]
@@ -91,6 +93,7 @@ class CopyResult:
     seconds: float
     set_aside: tuple[Path, ...] = ()
     refused: tuple[str, ...] = ()
+    marks: str | None = None
 
 
 def copy_members(
@@ -183,6 +186,12 @@ class _Copier:
             copied_bytes=sum(fact.size or 0 for fact in copied),
             seconds=time.monotonic() - self.progress.started_at,
             refused=self.progress.refusals.in_words(),
+            marks=marks_of(
+                {
+                    self.plan.members[member]: (seen.size, seen.mtime_ns, seen.ctime_ns)
+                    for member, seen in self.before.items()
+                }
+            ),
         )
 
     @contextmanager
@@ -463,3 +472,23 @@ def _is_left(path: Path) -> bool:
 def _staging_folder(final_top: Path) -> Path:
     mark = hashlib.sha256(final_top.name.encode()).hexdigest()[:16]
     return final_top.with_name(f"{PART_PREFIX}{mark}-folder")
+
+
+def remove_dead_copy(final_top: Path) -> None:
+    """Removes all that dead copies left beside a place in the backup; only for who holds the file's
+    lease, and where there is nothing (more) to copy.
+
+    Raises:
+        OSError
+    """
+    remove_leftovers(final_top)
+    staging = _staging_folder(final_top)
+    if staging.is_symlink() or not staging.is_dir():
+        return
+    lift(staging)
+    for path, facts in reversed([*entries_below(staging)]):
+        if stat.S_ISDIR(facts.st_mode):
+            path.rmdir()
+        else:
+            path.unlink()
+    staging.rmdir()

@@ -1,13 +1,14 @@
 """What is compared before a member of a raw file is moved aside, and what is refused then."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from kraken_dagster.clients.handles import Folder, Tree
+from kraken_dagster.clients.handles import Folder, Seen, Tree
 from kraken_dagster.domain.debris import is_debris
-from kraken_dagster.domain.errors import BackupIncomplete, MoveRefused
+from kraken_dagster.domain.errors import BackupIncomplete, ContentChanged, MoveRefused
+from kraken_dagster.domain.marks import Look, marks_of
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
 LOOK_BY_HAND = "compare both by hand; then `kraken retry`."
@@ -19,6 +20,7 @@ class MovePlan:
 
     Without a record (`sizes` is empty: a failed acquisition) what stands there is moved, if its
     main file has `main_size` bytes; nothing is where that isn't known.
+    `marks` and `digests` (MD5) are those of the source when it was copied.
     """
 
     instrument_folder: Path
@@ -27,6 +29,8 @@ class MovePlan:
     original_name: str
     sizes: Mapping[str, int]
     main_size: int | None
+    marks: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class Action(StrEnum):
@@ -177,3 +181,38 @@ def incomplete(path: Path, member: str) -> BackupIncomplete:
 def _first_differences(one: Mapping[str, int], other: Mapping[str, int]) -> str:
     differing = [f"{name!a}: {size} bytes" for name, size in one.items() if other.get(name) != size]
     return ", ".join(sorted(differing)[:3]) or "nothing more"
+
+
+def refuse_other_content(
+    plan: MovePlan, root: Folder, pairs: Sequence[Pair], on_bytes: Callable[[int], None]
+) -> None:
+    """What looks as it did when it was copied is taken for that; anything else is read.
+
+    Raises:
+        ContentChanged
+    """
+    here: dict[str, tuple[str, Seen]] = {}
+    looks: dict[str, Look] = {}
+    for pair in pairs:
+        for path, seen in pair.there.files.items():
+            looks[path] = (seen.size, seen.mtime_ns, seen.ctime_ns)
+        for path, seen in pair.here.files.items():
+            key = pair.target + path[len(pair.source) :]
+            here[key] = (path, seen)
+            looks[key] = (seen.size, seen.mtime_ns, seen.ctime_ns)
+    recorded = {key: look for key, look in looks.items() if key in plan.digests}
+    if plan.marks is None or not here or marks_of(recorded) == plan.marks:
+        return
+    for key, (path, _) in sorted(here.items()):
+        if key not in plan.digests:
+            continue
+        _, fact = root.read(path, on_bytes=on_bytes)
+        if fact.md5 != plan.digests[key]:
+            raise ContentChanged(
+                "The file has other content than what was backed up, and the same size",
+                file=root.path / path,
+                expected=f"MD5 {plan.digests[key]}",
+                found=f"MD5 {fact.md5}",
+                next_step="nothing: it is backed up as an acquisition of its own, under an id of "
+                "its own; the backup of the earlier one stays.",
+            )

@@ -27,6 +27,7 @@ from kraken_dagster.clients.move_checks import (
     another,
     incomplete,
     judge,
+    refuse_other_content,
     stands,
 )
 from kraken_dagster.domain.debris import is_debris
@@ -98,7 +99,9 @@ def _judged(
     plan: MovePlan, root: Folder, backup: Folder | None, on_bytes: Callable[[int], None]
 ) -> list[tuple[Pair, Action]]:
     pairs = _pairs(plan, root, backup)
-    return [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
+    judged = [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
+    refuse_other_content(plan, root, pairs, on_bytes)
+    return judged
 
 
 def _pairs(plan: MovePlan, root: Folder, backup: Folder | None) -> "list[Pair]":

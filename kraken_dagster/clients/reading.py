@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kraken_dagster.domain.debris import is_debris
@@ -37,6 +37,7 @@ class Identity:
 
     size: int
     mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)  # a change of mode or name is none of content
 
 
 def identity(path: Path) -> Identity:
@@ -242,7 +243,7 @@ def drop_cached(handle: int) -> None:
 
 
 def identity_of(facts: os.stat_result) -> Identity:
-    return Identity(facts.st_size, facts.st_mtime_ns)
+    return Identity(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _reraise(error: OSError) -> None:

@@ -39,6 +39,7 @@ The tree:
         InstrumentBusy          the instrument doesn't let a file be moved or deleted (transient)
         MoveRefused             a file is not moved aside: something is not as it should be
           BackupIncomplete      the instrument has a member that the backup lacks
+          ContentChanged        name and size are as recorded, and the content is another
           NowhereFound          it stands neither in its folder nor in `Backup`
         PurgeRefused            a file is not deleted: something is unknown or not proven
         RestoreRefused          a backup can't be copied out to where it is wanted
@@ -271,6 +272,10 @@ class MoveRefused(FileError):
 
 
 class BackupIncomplete(MoveRefused):
+    pass
+
+
+class ContentChanged(MoveRefused):
     pass
 
 

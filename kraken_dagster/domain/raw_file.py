@@ -257,6 +257,7 @@ class RawFile(BaseModel):
     backup_seen: Appearance | None = None  # how its backup looked when it was last proven
     verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
+    source_marks: str | None = None  # of the source as it was copied, by `domain.marks`
     ended_details: str | None = None  # its status_details then
     gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it
     archive: Trouble | None = None

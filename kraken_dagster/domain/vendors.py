@@ -20,7 +20,7 @@ CORRUPTED_SUFFIX = "_CORRUPTED"
 DELETEME_ENDING = ".deleteme"
 MAX_NAME_BYTES = 255
 
-_SCIEX_COMPANIONS = (".wiff2.scan", ".wiff.scan", ".timeseries.data", ".wiff2", ".wiff")
+SCIEX_COMPANIONS = (".wiff2.scan", ".wiff.scan", ".timeseries.data", ".wiff2", ".wiff")
 
 
 class Vendor(StrEnum):
@@ -146,7 +146,7 @@ def sciex_owner_stem(name: str, main_stems: Collection[str]) -> str | None:
     """
     if is_deleteme(name):
         return None
-    for ending in _SCIEX_COMPANIONS:
+    for ending in SCIEX_COMPANIONS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     stem = name

@@ -7,6 +7,7 @@ from kraken_dagster.clients.moving import MovePlan, MoveResult
 from kraken_dagster.clients.moving import move_aside as rename_members
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import (
+    ContentChanged,
     CopyStalled,
     FolderError,
     InstrumentBusy,
@@ -21,6 +22,7 @@ from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile,
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.leases import Held, holding
+from kraken_dagster.steps.replaced import register_replacement
 from kraken_dagster.steps.right_disk import require_answer, require_right_disk
 from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
 from kraken_dagster.steps.world import World
@@ -136,6 +138,8 @@ def move_aside(
             raise
         except KrakenError as error:
             note_trouble(world, held.raw_file, ARCHIVE, error, run_id=run_id)
+            if isinstance(error, ContentChanged):
+                register_replacement(world, held, error, run_id=run_id)
             return MoveOutcome(world.store.raw_files.get(raw_file_id), False, str(error), error)
         return _record(world, held, result, run_id)
 
@@ -159,6 +163,8 @@ def _rename(world: World, held: Held) -> MoveResult:
         original_name=raw_file.original_name,
         sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
         main_size=raw_file.acquisition.get("ended_size"),
+        marks=raw_file.source_marks,
+        digests={name: fact.md5 for name, fact in raw_file.file_info.items() if fact.md5},
     )
     try:
         result = watched(

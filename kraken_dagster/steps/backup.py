@@ -13,7 +13,7 @@ from kraken_dagster.clients.reading import on_instrument
 from kraken_dagster.clients.roots import OpenRoot, shown
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.config import InstrumentEntry
-from kraken_dagster.domain.errors import DigestMismatch
+from kraken_dagster.domain.errors import DigestMismatch, SourceMissing
 from kraken_dagster.domain.processing import main_file_is_missing, overwrite_requested, was_renamed
 from kraken_dagster.domain.raw_file import (
     FINAL,
@@ -31,7 +31,7 @@ from kraken_dagster.steps.again import end_as_before, prove_in_place
 from kraken_dagster.steps.deciding import decide
 from kraken_dagster.steps.failing import damage_fields, failure_recorded
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.places import others_kept, settle_place
+from kraken_dagster.steps.places import clear_away, others_kept, settle_place
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
 from kraken_dagster.steps.right_disk import require_mounted_instrument
 from kraken_dagster.steps.source import main_file_stands, members_of, refuse_grown, source_of
@@ -204,8 +204,13 @@ def _make_in(
     def members() -> list[str]:
         return members_of(world, raw_file, instrument)
 
-    found = bounded(members, timeout_s=instrument.copy_stall_s, what=raw_file.id)
+    try:
+        found = bounded(members, timeout_s=instrument.copy_stall_s, what=raw_file.id)
+    except SourceMissing:
+        clear_away(world, raw_file, root=root.path)
+        raise
     if not found:
+        clear_away(world, raw_file, root=root.path)
         problem = ";".join(raw_file.acquisition.get("errors", ())) or "No files found."
         return _nothing_to_copy(world, held, run_id, problem, InstrumentFileStatus.INITIAL)
     refuse_grown(world, held, found, run_id)
@@ -326,6 +331,7 @@ def _record_done(
             "file_info": to_record(raw_file, result.facts),
             "backup_seen": look.model_dump(),
             "size": size,
+            "source_marks": result.marks,
             "backed_up_at": world.now(),
             "verified_at": world.now(),
             "failures": 0,

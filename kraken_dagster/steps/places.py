@@ -9,10 +9,11 @@ another record's backup is never moved aside.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.copying import remove_dead_copy
 from kraken_dagster.clients.manifest import manifest_name
 from kraken_dagster.clients.reading import exists, target_errors
 from kraken_dagster.clients.roots import shown
@@ -24,6 +25,7 @@ from kraken_dagster.domain.raw_file import (
     collision_flag,
     raw_file_id,
 )
+from kraken_dagster.domain.vendors import RULES, SCIEX_COMPANIONS, Vendor
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
 
@@ -54,6 +56,25 @@ def settle_place(
         "so its own has a folder of its own",
         run_id=run_id,
     )
+
+
+def clear_away(world: World, raw_file: RawFile, *, root: Path) -> None:
+    """Removes what dead copies left of a file that is not on the instrument any more."""
+    folder = world.backup_folder(raw_file, root)
+    vendor = world.instrument(raw_file.instrument_id).type
+    tops = {raw_file.id, manifest_name(raw_file.id)}
+    tops |= {name.split("/")[0] for name in raw_file.file_info}
+    if vendor is Vendor.SCIEX:
+        stem = RULES[vendor].stem(raw_file.id)
+        tops |= {stem + ending for ending in SCIEX_COMPANIONS}
+
+    def clear() -> None:
+        for name in tops:
+            with suppress(OSError):  # the store's own trouble, which is told where it matters
+                remove_dead_copy(folder / name)
+
+    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    bounded(clear, timeout_s=stall_s, what=shown(folder))
 
 
 def owner_of(

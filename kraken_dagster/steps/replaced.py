@@ -1,0 +1,61 @@
+"""A file on the instrument whose content is another one's, though name and size are the same.
+
+Its backup is that of what stood there before. What stands there now is registered as an acquisition
+of its own, as where the sizes differ, so that both are kept.
+"""
+
+from kraken_dagster.domain.errors import ContentChanged
+from kraken_dagster.domain.raw_file import InstrumentFileStatus
+from kraken_dagster.steps.leases import Held
+from kraken_dagster.steps.registering import register_new
+from kraken_dagster.steps.scene import list_standing
+from kraken_dagster.steps.world import World
+
+_BUDGET_S = 60.0
+
+
+def register_replacement(world: World, held: Held, error: ContentChanged, *, run_id: str) -> None:
+    """
+    Raises:
+        FolderError: it can't be looked at now.
+        StatusConflict, LeaseLost
+    """
+    raw_file = held.raw_file
+    instrument = world.instrument(raw_file.instrument_id)
+    _, standing, _ = list_standing(world, instrument, raw_file.instrument_id)
+    found = standing.get(raw_file.original_name)
+    if found is None:
+        return
+    held.require()
+    now = world.now()
+    later = _later_of_that_name(world, held)
+    if later is None:
+        new = [(found, True)]
+        registered = register_new(
+            world, instrument, raw_file.instrument_id, new, now=now, budget_s=_BUDGET_S
+        )
+        if not registered:
+            return
+        later = registered[0].id
+    world.store.retention.set_instrument_file(
+        raw_file,
+        InstrumentFileStatus.NOT_APPLICABLE,
+        now=now,
+        reason=f"what stands there has other content now, and is {later!a}: {error}",
+        run_id=run_id,
+        lease=held.lease,
+        fields={"gone_at": now},
+    )
+
+
+def _later_of_that_name(world: World, held: Held) -> str | None:
+    """One that a run registered which died before it could say so, or that a look has found."""
+    raw_file = held.raw_file
+    name = raw_file.original_name
+    there = [
+        other
+        for other in world.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ())
+        if other.created_at_ > raw_file.created_at_
+        and other.instrument_file_status is InstrumentFileStatus.INITIAL
+    ]
+    return max(there, key=lambda other: other.created_at_).id if there else None
