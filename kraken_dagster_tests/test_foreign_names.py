@@ -4,14 +4,17 @@ import unicodedata
 
 import pytest
 
+from kraken_dagster.domain.config import OutputExistsMode
 from kraken_dagster.domain.errors import UnsafePath
 from kraken_dagster.domain.names import folded, strangers, twins
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.domain.vendors import Vendor
 from kraken_dagster.steps.backup import BackupOptions, back_up
+from kraken_dagster.steps.outputs import output_folder
 from kraken_dagster_tests.copying_cases import content, make, write
 from kraken_dagster_tests.foreign import foreign
-from kraken_dagster_tests.helpers import Bench, finish, manifest_holds
+from kraken_dagster_tests.helpers import Bench, finish, job, manifest_holds
+from kraken_dagster_tests.standins import custom_settings
 
 pytestmark = pytest.mark.fuse
 NFC = unicodedata.normalize("NFC", "e\u0301")
@@ -122,3 +125,21 @@ def test_names_that_some_file_system_takes_for_one_are_folded_together(one, othe
     assert strangers([one], [other]) == []
     assert strangers([one], [one, other]) == [other]
     assert twins([one, other, "else"]) == {one: [other], other: [one]}
+
+
+@pytest.mark.parametrize("mode", OutputExistsMode)
+def test_the_result_of_another_id_is_neither_taken_nor_moved_aside(world, mode):
+    settings = custom_settings(world, "search", metrics_type="custom")
+    for name in ("A.raw", "a.raw"):
+        Bench(world, "thermo1").write(name, 100), finish(world, "thermo1")
+        back_up(world, name, run_id="b", options=BackupOptions())
+    with foreign(world.config.locations.output.path, "nocase") as real:
+        first, second = (world.store.raw_files.get(name) for name in ("A.raw", "a.raw"))
+        theirs = output_folder(world, first, settings, "local", mode).relative
+        world.store.jobs.intend(job("j", raw_file="A.raw", relative_output_path=theirs))
+        (real / theirs).mkdir(parents=True)
+        (real / theirs / "result.tsv").write_text("of A.raw")
+        ours = output_folder(world, second, settings, "local", mode)
+        assert (ours.done, ours.follow) == (None, None)
+        assert folded(ours.relative) != folded(theirs)
+        assert (real / theirs / "result.tsv").read_text() == "of A.raw"

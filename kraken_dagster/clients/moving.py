@@ -33,6 +33,7 @@ from kraken_dagster.clients.move_checks import (
 from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import LeaseLost, MoveRefused, NowhereFound
+from kraken_dagster.domain.names import folded
 from kraken_dagster.domain.vendors import (
     BACKUP_FOLDER_NAME,
     RULES,
@@ -187,7 +188,7 @@ def _taken(backup: Folder, target: str, there: list[str]) -> bool:
     if target in there:
         return True
     for name in there:
-        if name.lower() == target.lower():
+        if folded(name) == folded(target):
             raise MoveRefused(
                 "In `Backup` stands a name that differs in nothing but capital letters",
                 file=backup.path / target,

@@ -12,6 +12,7 @@ from kraken_dagster.clients.instrument_disk import (
 )
 from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import PurgeRefused
+from kraken_dagster.domain.names import folded
 from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.retention import require_record
 from kraken_dagster.domain.vendors import RULES, Vendor, members
@@ -90,12 +91,12 @@ def _names(target: Target, aside: Folder) -> list[str]:
     the record doesn't have it then, and that stops the purge.
     """
     names = aside.names()
-    folded = {name: name.lower() for name in names}
-    wanted = target.raw_file_id.lower()
+    plain = {name: folded(name) for name in names}
+    wanted = folded(target.raw_file_id)
     if target.vendor is not Vendor.SCIEX:
-        return [name for name in names if folded[name] == wanted]
-    ours = set(members(target.vendor, wanted, folded.values()))
-    return [name for name in names if folded[name] in ours or name in target.recorded]
+        return [name for name in names if plain[name] == wanted]
+    ours = set(members(target.vendor, wanted, plain.values()))
+    return [name for name in names if plain[name] in ours or name in target.recorded]
 
 
 def _refuse_unknown(target: Target, tree: Tree) -> None:

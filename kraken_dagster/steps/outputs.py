@@ -11,6 +11,7 @@ from kraken_dagster.clients.result_files import read_text
 from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.config import Location, OutputExistsMode
 from kraken_dagster.domain.errors import OutputExists
+from kraken_dagster.domain.names import folded
 from kraken_dagster.domain.processing import output_path
 from kraken_dagster.domain.quant import JobState, QuantJob, next_run_folder
 from kraken_dagster.domain.raw_file import RawFile
@@ -19,6 +20,7 @@ from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.domain.vendors import Vendor, safe_relative
 from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.steps.places import own_name
 from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
@@ -73,10 +75,10 @@ def _output_folder(
     root: Path,
 ) -> OutputFolder:
     base = planned_folder(raw_file, settings)
+    if not _is_free(root / base) and _is_anothers(world, raw_file, base):
+        base = base.replace(f"out_{raw_file.id}", f"out_{own_name(world, raw_file)}", 1)
     folder = root / base
-    with output_errors(folder):
-        free = not exists(folder) or is_empty(folder)
-    if free:
+    if _is_free(folder):
         return OutputFolder(base)
     if (finished := _finished(world, raw_file, settings, base, folder)) is not None:
         done = f"job {finished.id} ended well, and its result can be read after all"
@@ -118,6 +120,22 @@ def _finished(
         return None
     reading = read_figures(job.metrics_type, folder, own=world.config.metrics)
     return None if reading.problems else job
+
+
+def _is_free(folder: Path) -> bool:
+    with output_errors(folder):
+        return not exists(folder) or is_empty(folder)
+
+
+def _is_anothers(world: World, raw_file: RawFile, base: str) -> bool:
+    """Whether what stands there is the result of a file whose id this disk takes for this one's."""
+    if any(job.relative_output_path == base for job in world.store.jobs.of(raw_file.id)):
+        return False
+    beside = world.store.jobs.folders_below(base.partition("/out_")[0])
+    return any(
+        other != raw_file.id and folded(path) == folded(base) and path != base
+        for other, path in beside
+    )
 
 
 def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
