@@ -5,11 +5,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kraken_dagster.domain.quant import JobSpec
+from kraken_dagster.domain.quant import EXIT_STORE_AWAY, JobSpec
+from kraken_dagster.domain.stores import MARKER_NAME
 
 _FOLDER = Path(__file__).parent
 EXIT_CODE_FILE = "kraken.exit_code"
 JOB_ID_FILE = "kraken.job_id"
+BEGUN_FILE = "kraken.begun"
 _OWN_SCRIPT = "KRAKEN_OWN_SCRIPT"
 _RAW_FILE = "RAW_FILE_PATH"
 
@@ -22,8 +24,13 @@ def rendered(spec: JobSpec, *, setup: str = "") -> bytes:
         "setup": setup,
         "command": " ".join(map(_quoted, full_command(spec))),
     }
+    parts["stores"] = store_check(spec)
+    mark = f"printf '%s\\n' \"$kraken_name\" > {BEGUN_FILE} || exit {EXIT_STORE_AWAY}"
+    parts["begun"] = mark if spec.stores else ""
     template = (_FOLDER / "job_script.sh").read_text()
-    text = re.sub("@(exports|name|setup|command)@", lambda found: parts[found[1]], template)
+    text = re.sub(
+        "@(exports|name|stores|begun|setup|command)@", lambda found: parts[found[1]], template
+    )
     return _encoded(text)
 
 
@@ -38,13 +45,41 @@ def with_exports(site_script: str, spec: JobSpec) -> bytes:
         head += 1
     name = shlex.quote(spec.name)
     begun = f'printf "%s %s\\n" "${{SLURM_JOB_ID:-}}" {name} > "$OUTPUT_PATH/{JOB_ID_FILE}"'
-    exports = [_exports(spec.environment), "export SLURM_EXPORT_ENV=ALL", begun]
+    check: list[str] = []
+    if spec.stores:
+        mark = f'printf "%s\\n" {name} > "$OUTPUT_PATH/{BEGUN_FILE}" || exit {EXIT_STORE_AWAY}'
+        check = [store_check(spec), f"kraken_stores || exit {EXIT_STORE_AWAY}", mark]
+    exports = [_exports(spec.environment), "export SLURM_EXPORT_ENV=ALL", *check, begun]
     if (command := full_command(spec)) != list(spec.command):
         # The script runs once more, as it is, once the variables lead to what it may write to.
         guard = [f'export {_OWN_SCRIPT}="$0"', f"exec {' '.join(map(_quoted, command))}"]
         exports = [f'if [ -z "${{{_OWN_SCRIPT}-}}" ]; then', *exports, *guard, "fi"]
         exports.append(f"unset {_OWN_SCRIPT}")
     return _encoded("\n".join([*lines[:head], *exports, *lines[head:]]) + "\n")
+
+
+def store_check(spec: JobSpec) -> str:
+    """Shell functions that tell whether the job's stores are there: by their markers, and not by
+    their paths, where there may be a mount point without its file system."""
+    checks = [
+        f"(cd -- {_quoted(root)} && grep -qxF -- {_quoted(line)} {MARKER_NAME}) >/dev/null 2>&1"
+        for root, line in spec.stores
+    ]
+    both = " && ".join(checks) or ":"
+    return f"kraken_output() {{ {checks[0] if checks else ':'}; }}\nkraken_stores() {{ {both}; }}"
+
+
+def checked_command(spec: JobSpec) -> list[str]:
+    """The same command, begun only where the job's stores are there; for a job in its folder."""
+    if not spec.stores:
+        return full_command(spec)
+    lines = [
+        store_check(spec),
+        f"kraken_stores || exit {EXIT_STORE_AWAY}",
+        f"printf '%s\\n' {_quoted(spec.name)} > {BEGUN_FILE} || exit {EXIT_STORE_AWAY}",
+        'exec "$@"',
+    ]
+    return ["/bin/sh", "-c", "\n".join(lines), "kraken-stores", *full_command(spec)]
 
 
 def full_command(spec: JobSpec) -> list[str]:

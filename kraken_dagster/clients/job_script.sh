@@ -6,8 +6,12 @@
 export SLURM_EXPORT_ENV=ALL
 
 kraken_name=@name@
+# A mount that is away on this node is no failure of the job: 75, and nothing that says it began.
+@stores@
+kraken_stores || exit 75
 cd -- "$OUTPUT_PATH" || exit 1
 rm -f -- kraken.exit_code
+@begun@
 printf '%s %s\n' "${SLURM_JOB_ID:-}" "$kraken_name" > kraken.job_id
 printf 'slurm_job_id: %s\n' "${SLURM_JOB_ID:-}"
 
@@ -22,7 +26,8 @@ while kill -0 "$!" 2>/dev/null; do # a signal ends the wait, not the command
   wait "$!"
   kraken_code=$?
 done
+kraken_output || exit 75
 # Written last and by a rename, so that it is there whole or not at all.
 printf '%s %s %s\n' "$kraken_code" "${SLURM_JOB_ID:-}" "$kraken_name" > kraken.exit_code.part &&
-  mv -f -- kraken.exit_code.part kraken.exit_code
+  mv -f -- kraken.exit_code.part kraken.exit_code || [ "$kraken_code" = 0 ] || exit 75 # full
 exit "$kraken_code"

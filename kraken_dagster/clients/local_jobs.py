@@ -43,7 +43,7 @@ from kraken_dagster.clients.job_keeper import (
     living,
     send,
 )
-from kraken_dagster.clients.job_script import full_command
+from kraken_dagster.clients.job_script import checked_command
 from kraken_dagster.domain.errors import CopyStalled, SubmitFailed
 from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.vendors import safe_relative
@@ -129,7 +129,7 @@ class LocalJobs:
             _take_room(job_dir / name, size)
         keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(job_dir), str(output), spec.name]
         child = subprocess.Popen(
-            [*keeper, *full_command(spec)],
+            [*keeper, *checked_command(spec)],
             env={**_base_environment(), **spec.environment, MARK: str(job_dir)},
             stdin=lock,
             stdout=subprocess.DEVNULL,

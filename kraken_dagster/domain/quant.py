@@ -31,6 +31,8 @@ class JobState(StrEnum):
 
 
 _MOST_RESUBMISSIONS = 3
+# Of a job whose stores are not there where it runs; it counts only where the job has not begun.
+EXIT_STORE_AWAY = 75
 _ADVICE: Mapping[JobState, str] = {
     JobState.TIMEOUT: "more slurm_time, or a slurm_max_time, in a new version of the settings.",
     JobState.OUT_OF_MEMORY: "more slurm_mem, or a slurm_max_mem, in a new version of the settings.",
@@ -83,6 +85,7 @@ class JobSpec:
 
     `working_copy` are files that the program must not read where they are: each is copied into a
     temporary folder of the job's own, and the first one's path in the command is replaced.
+    `stores` are roots as the job sees them, the output's first, each with its marker's line.
     """
 
     name: str
@@ -92,6 +95,7 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     working_copy: tuple[str, ...] = ()
     log_name: str = "log.txt"
+    stores: tuple[tuple[str, str], ...] = ()
 
 
 class InputFile(BaseModel):
@@ -194,6 +198,11 @@ class QuantJob(BaseModel):
         told = self.detail if self.state is JobState.UNKNOWN else None
         return f"{self.state}: {told}" if told else str(self.state)
 
+    @property
+    def met_no_store(self) -> bool:
+        """Whether it ended because the output or the backup was away, or full, where it ran."""
+        return self.state is JobState.NODE_FAILURE and self.exit_code == EXIT_STORE_AWAY
+
     def spec(self) -> JobSpec:
         return JobSpec(
             name=self.id,
@@ -260,7 +269,11 @@ def job_name(raw_file: RawFile, settings: Settings, attempt: int) -> str:
 
 def resources_for_another_try(job: QuantJob) -> Resources | None:
     """What a job that ended badly is submitted again with; None if it isn't."""
-    if job.followed or job.resubmission >= _MOST_RESUBMISSIONS:
+    if job.followed:
+        return None
+    if job.met_no_store:  # which time cures, however long it takes
+        return job.resources
+    if job.resubmission >= _MOST_RESUBMISSIONS:
         return None
     if job.state in (JobState.NODE_FAILURE, JobState.PREEMPTED):
         return job.resources

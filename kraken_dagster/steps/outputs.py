@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.clients.files import set_aside
-from kraken_dagster.clients.job_script import EXIT_CODE_FILE, JOB_ID_FILE
+from kraken_dagster.clients.job_script import BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE
 from kraken_dagster.clients.reading import exists, is_empty, output_errors
 from kraken_dagster.clients.result_files import read_text
 from kraken_dagster.domain.commands import JobPaths
@@ -198,6 +198,17 @@ def exit_code_left_by(world: World, job: QuantJob) -> int | None:
     if len(words) == 3 and words[2] == job.id and words[0].isdecimal():
         return int(words[0])
     return None
+
+
+def has_begun(world: World, job: QuantJob) -> bool:
+    """Whether that very job found its stores where it ran, and began.
+
+    Raises:
+        StoreAway, OutputUnreadable: it can't be known.
+    """
+    with opened(world, Role.OUTPUT) as root:
+        text = read_text(world.result_folder(job, root.path), BEGUN_FILE, limit=1000)
+    return text.split() == [job.id]
 
 
 def job_id_left_by(world: World, job: QuantJob) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.domain.engines import SlurmEngine
 from kraken_dagster.domain.errors import (
     ClusterError,
     CopyStalled,
@@ -15,12 +16,12 @@ from kraken_dagster.domain.errors import (
     StoreAway,
     StoreError,
 )
-from kraken_dagster.domain.quant import JobReport, JobState, QuantJob
+from kraken_dagster.domain.quant import EXIT_STORE_AWAY, JobReport, JobState, QuantJob
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
-from kraken_dagster.steps.outputs import exit_code_left_by
+from kraken_dagster.steps.outputs import exit_code_left_by, has_begun
 from kraken_dagster.steps.slots import Whose, free, next_to_submit, room, whose
 from kraken_dagster.steps.stores import why_away
 from kraken_dagster.steps.submission import has_slot, waits_to_run_again, withdraw
@@ -31,6 +32,9 @@ from kraken_dagster.steps.world import World
 _PATIENCE_S = 10.0
 _MAY_SUBMIT = frozenset({Status.QUEUED_FOR_QUANTING, Status.QUANTING, Status.ERROR})
 _ACCOUNTS_LAG = timedelta(minutes=2)
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(minutes=30)
+# Of Slurm the latter, where a job's log can't be opened: by signal 53, which no program ends by.
+_MAY_BE_AWAY = (EXIT_STORE_AWAY, 128 + 53)
 _UNKNOWN_GRACE = timedelta(minutes=10)
 
 
@@ -65,8 +69,13 @@ def poll(world: World, *, slots: dict[str, int]) -> Poll:
         begun |= {job.raw_file for job in jobs if _is_due(job, jobs, slots[name])}
         submitted |= {whose(job) for job in jobs if job.state is not JobState.INTENDED}
         for job in jobs:
-            if not job.is_open and job.instrument_id in instruments:
+            if not job.is_open and job.instrument_id in instruments and not _pauses(job, now):
                 ended[job.raw_file].append(job)
+        if waiting := [job for job in jobs if _pauses(job, now)]:
+            problems.append(
+                f"engine {name!r}: {len(waiting)} jobs wait, and are tried again by themselves: "
+                f"{waiting[0].detail}. Next: mount it there, or free space"
+            )
     problems += _left_alone(world, known)
     to_collect = _to_collect([*_known(world, ended, problems), *_orphans(world, known)], now)
     to_submit = next_to_submit(
@@ -112,6 +121,13 @@ def _left_alone(world: World, known: set[str]) -> list[str]:
                 "its: put it back, or have `kraken retry` give them up"
             )
     return problems
+
+
+def _pauses(job: QuantJob, now: datetime) -> bool:
+    """Whether a job that found no store has its time to be tried again; longer each time."""
+    if not job.met_no_store or job.ended_at is None:
+        return False
+    return now - job.ended_at < min(_FIRST_PAUSE * 2 ** min(job.resubmission, 10), _LONGEST_PAUSE)
 
 
 def _is_due(job: QuantJob, jobs: list[QuantJob], slots: int) -> bool:
@@ -240,6 +256,25 @@ class _ExitCodes:
         self._world = world
         self._trouble: str | None = None
 
+    def tells_of_stores(self, job: QuantJob) -> tuple[bool, str | None]:
+        """Whether a job found no store where it ran, and why that can't be known.
+
+        Kraken's own script writes an exit code last; what a site's script, or a program, ends with
+        counts once it has begun.
+        """
+        entry = self._world.config.engines.get(job.engine)
+        own = isinstance(entry, SlurmEngine) and entry.job_script is None
+        try:
+            begun = bounded(
+                lambda: has_begun(self._world, job), timeout_s=_PATIENCE_S, what=job.output_path
+            )
+        except (KrakenError, OSError) as error:
+            return False, str(error)
+        if not begun or not own:
+            return not begun, None
+        exit_code, trouble = self.of(job)
+        return exit_code is None, trouble
+
     def of(self, job: QuantJob) -> tuple[int | None, str | None]:
         """The exit code, and why it can't be known."""
         if self._trouble is None:
@@ -256,6 +291,19 @@ class _ExitCodes:
         return None, self._trouble
 
 
+def _as_away(report: JobReport, away: bool, trouble: str | None, *, now: datetime) -> JobReport:
+    """A job that found no store where it ran is run again; what it left tells whether it did."""
+    if trouble is not None:
+        told = f"exit code {report.exit_code}; its output can't be read: {trouble}"
+        return replace(report, state=JobState.UNKNOWN, detail=told, exit_code=None, ended_at=None)
+    if not away:
+        return report
+    told = f"the output or the backup is away, or full, on {report.node or 'this machine'}"
+    state, code = JobState.NODE_FAILURE, EXIT_STORE_AWAY
+    # By our own clock, as the pause until the next try is counted from then.
+    return replace(report, state=state, exit_code=code, ended_at=now, detail=told)
+
+
 def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) -> JobReport:
     """A job that the engine doesn't know is not done: what it left in its output folder decides,
     and if it left nothing it counts as failed, but only after a grace.
@@ -263,6 +311,8 @@ def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) 
     One that is listed is open, whatever its state may mean, and what is in its folder may be of a
     run before. One that the accounting has as open stays so, but for what it left.
     """
+    if report.state is JobState.FAILED and report.exit_code in _MAY_BE_AWAY:
+        return _as_away(report, *left.tells_of_stores(job), now=now)
     if report.state is not JobState.UNKNOWN:
         return report
     report = replace(report, started_at=job.started_at, node=job.node)

@@ -7,16 +7,17 @@ missing at two looks that lie further apart than anything could take to turn up.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.domain.errors import ClusterError, JobError
 from kraken_dagster.domain.quant import JobState, QuantJob
-from kraken_dagster.domain.stores import Role
+from kraken_dagster.domain.stores import Role, marker_line
 from kraken_dagster.steps.engine_health import note_trouble
 from kraken_dagster.steps.outputs import job_id_left_by
-from kraken_dagster.steps.stores import require
+from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
 T = TypeVar("T")
@@ -46,9 +47,8 @@ def hand_over(world: World, job: QuantJob, *, may_start: Callable[[], None]) -> 
 
 
 def _submit(world: World, job: QuantJob, may_start: Callable[[], None]) -> None:
-    engine, spec = world.engines[job.engine], job.spec()
-    for role in (Role.OUTPUT, Role.BACKUP):
-        require(world, role)
+    engine = world.engines[job.engine]
+    spec = replace(job.spec(), stores=_stores_of(world, job))
     world.store.jobs.trying(job, now=world.now())
     try:
         job_id = _bounded_here(world, job, lambda: engine.submit(spec, may_start=may_start))
@@ -62,6 +62,24 @@ def _submit(world: World, job: QuantJob, may_start: Callable[[], None]) -> None:
             raise
         job_id = known
     world.store.jobs.submitted(job, job_id)
+
+
+def _stores_of(world: World, job: QuantJob) -> tuple[tuple[str, str], ...]:
+    """The roots where the job runs, and what it knows them by.
+
+    Raises:
+        StoreAway: one of them isn't even here.
+    """
+    found = []
+    for role in (Role.OUTPUT, Role.BACKUP):
+        with opened(world, role) as root:
+            location = world.config.locations.output
+            if role is Role.BACKUP:
+                location = world.config.locations.backup
+            on_cluster = world.on_cluster(job.engine)
+            path = location.cluster_path if on_cluster else str(location.path)
+            found.append((path, marker_line(role, root.store_id)))
+    return tuple(found)
 
 
 def withdraw(world: World, job: QuantJob) -> bool:
