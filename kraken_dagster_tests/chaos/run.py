@@ -38,6 +38,7 @@ class ChaosRun:
     faults: list[dict[str, Any]] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
     _locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    _harming: list[threading.Thread] = field(default_factory=list)
     _began: float = 0.0
 
     @property
@@ -78,7 +79,7 @@ class ChaosRun:
             witness.stop()
             for item in instruments:
                 item.close()
-            for thread in (*workers, *helpers):
+            for thread in (*workers, *helpers, *self._harming):
                 thread.join()
         self.lab.command("verify", "--all")
         self.lab.look_below()
@@ -121,15 +122,15 @@ class ChaosRun:
 
     def _harm(self) -> None:
         """All faults at their times, each in a thread of its own until it is undone."""
-        threads: list[threading.Thread] = []
         for number, fault in enumerate(self.plan.faults):
             while time.monotonic() - self._began < fault.at_s:
                 time.sleep(0.2)
                 self._start_again_what_died()
             chance = random.Random(f"{self.plan.seed}:{number}")
-            threads.append(threading.Thread(target=self._carry_out, args=(fault, chance)))
-            threads[-1].start()
-        for thread in threads:
+            thread = threading.Thread(target=self._carry_out, args=(fault, chance))
+            self._harming.append(thread)
+            thread.start()
+        for thread in self._harming:
             thread.join()
 
     def _carry_out(self, fault: PlannedFault, chance: random.Random) -> None:
@@ -145,7 +146,7 @@ class ChaosRun:
             self._note({**entry, "done": True})
             what = f"{fault.kind} {fault.target}".strip()
             self.say(f"{now:7.1f} s  {what} for {fault.lasts_s:g} s")
-            time.sleep(fault.lasts_s)
+            self._ending.wait(fault.lasts_s)
             self._undo(undo, what)
 
     def _start_again_what_died(self) -> None:
