@@ -365,3 +365,15 @@ def test_what_was_taken_away_before_its_backup_may_be_looked_for_for_ever(
     later = datetime(2030, 1, 1, tzinfo=UTC)
     planted.set("a.raw", status="error", retry_at=later)
     assert planted.found() == []
+
+
+def test_what_was_taken_from_an_otherwise_empty_folder_may_be_watched_for_ever(
+    planted: PlantedWorld,
+) -> None:
+    (planted.root / "thermo1" / "a.raw").unlink()
+    planted.notes.write("removed", acquisition=1, whole=False)
+    planted.set("a.raw", status="monitoring_acquisition", file_info={}, backup_status=None)
+    planted.backup("thermo1/2026_11/a.raw").unlink()
+    assert planted.found() == []
+    _never_noticed(planted)
+    assert len(planted.found()) == 2

@@ -22,6 +22,7 @@ PROGRAMS = {
     "MongoDB": "secantusd-py",
 }
 ERRORS = ("EIO", "ESTALE", "EACCES", "EHOSTDOWN", "ENOTCONN", "EROFS")
+PROGRAM = b"/chaos/job.py"
 FILLER = "filler-of-a-fault-run"
 _KEPT_FREE = 4096
 
@@ -140,7 +141,7 @@ def _jobs(lab: ChaosLab) -> Iterator[tuple[int, bool, str]]:
                 continue
             for line in environment:
                 if line.startswith(b"RAW_FILE_ID="):
-                    is_program = b"job.py" in command and b"kraken-job" not in command
+                    is_program = PROGRAM in command
                     yield int(folder.name), is_program, os.fsdecode(line.partition(b"=")[2])
 
 

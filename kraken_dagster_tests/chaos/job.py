@@ -15,13 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-KRAKEN_JOB = b"kraken-job"
-
 
 def main() -> int:
     ledger, raw, output = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     who = {
-        "job": _job_name() or str(output),
+        "job": _job_name(),
         "raw_file": os.environ.get("RAW_FILE_ID", raw.name),
         "settings": os.environ.get("SETTINGS_NAME", ""),
         "pid": os.getpid(),
@@ -57,17 +55,9 @@ def _work(raw: Path, output: Path) -> int:
 
 
 def _job_name() -> str:
-    """That of the cluster, or the name of the job's folder that an ancestor was given."""
-    if named := os.environ.get("SLURM_JOB_NAME"):
-        return named
-    pid = os.getppid()
-    while pid > 1:
-        parts = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if KRAKEN_JOB in parts:
-            at = parts.index(KRAKEN_JOB)
-            return os.fsdecode(os.path.basename(parts[at + 2]))
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
-    return ""
+    """That of the cluster, or that of the job's folder on this machine; each try has its own."""
+    folder = os.environ.get("KRAKEN_LOCAL_JOB", "")
+    return os.environ.get("SLURM_JOB_NAME") or os.path.basename(folder)
 
 
 def _note(ledger: Path, event: str, **facts: object) -> None:

@@ -19,7 +19,7 @@ def never_ended(facts: Facts) -> Iterator[str]:
         if not item.removed and (item.instrument, item.names[-1]) not in known:
             yield f"{item.instrument}/{item.names[-1]} was never noticed"
     for found in facts.raw_files:
-        if found["status"] not in FINAL:
+        if found["status"] not in FINAL and not _can_not_be_told(facts, found):
             yield f"{found['_id']} is {found['status']}"
         elif found.get("retry_at") is not None and not _is_gone(facts, found):
             yield f"{found['_id']} is {found['status']} and waits for {found['retry_at']}"
@@ -36,6 +36,17 @@ def _is_gone(facts: Facts, record: Record) -> bool:
     return record["status"] == "error" and any(
         item.removed or item.names[-1] != record["original_name"] for item in of_it
     )
+
+
+def _can_not_be_told(facts: Facts, record: Record) -> bool:
+    """It was taken away while it was watched, and nothing else stands there: for whoever looks,
+    the folder may as well be an empty mount point, which ends no acquisition."""
+    head = f"{record['instrument_id']}/"
+    standing = (path for path in facts.instruments if path.startswith(head))
+    empty = all(path.startswith(f"{head}Backup/") or path in facts.foreign for path in standing)
+    of_it = _acquired(facts, record)
+    watched = record["status"] in ("queued_for_monitoring", "monitoring_acquisition")
+    return watched and empty and bool(of_it) and all(item.removed for item in of_it)
 
 
 def lying(facts: Facts) -> Iterator[str]:

@@ -93,6 +93,8 @@ def _acquisitions(chance: random.Random, *, minutes: float, files: int) -> list[
         instrument = list(INSTRUMENTS)[number % len(INSTRUMENTS)]
         vendor = INSTRUMENTS[instrument]
         trait = chance.choice((*_FATES, *_COMMON, *_BY_VENDOR[vendor]))
+        if number >= (each - 1) * len(INSTRUMENTS):
+            trait = "plain"  # the last of each instrument: an empty folder would tell nothing
         mode = "_dda_" if trait == "dda" else "_FAIL_" if trait == "fails" else "_dia_"
         size = chance.randrange(200_000, 3_000_000) * (12 if trait == "big" else 1)
         found.append(
