@@ -30,6 +30,7 @@ from kraken_dagster.domain.errors import (
     StoreError,
     UnknownRawFile,
 )
+from kraken_dagster.domain.names import strangers
 from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Step
 from kraken_dagster.domain.retention import require_record
 from kraken_dagster.domain.vendors import RULES, VendorRules
@@ -226,5 +227,5 @@ def _extra(folder: Path, raw_file: RawFile, rules: VendorRules) -> tuple[str, ..
         return ()
     with target_errors(folder / raw_file.id), Folder.open(folder) as opened:
         tree = walk(opened, raw_file.id)
-    found = {*tree.files, *tree.odd} - raw_file.file_info.keys()
+    found = strangers(raw_file.file_info, {*tree.files, *tree.odd})
     return tuple(sorted(name for name in found if PART_PREFIX not in name and not is_debris(name)))
