@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.roots import away, read_marker
 from kraken_dagster.clients.slurm import Slurm
 from kraken_dagster.clients.store_probe import Shortcoming, probe
+from kraken_dagster.doctor_finding import Finding
+from kraken_dagster.doctor_jobs import jobs_here, jobs_there
 from kraken_dagster.domain.commands import BUILT_IN_PROGRAMS
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.dates import clock_difference, in_words
@@ -38,15 +40,6 @@ from kraken_dagster.steps.world import World
 _TIMEOUT_S = 20.0
 _MOST_SKEW_S = 5.0
 _STORES = frozenset(role.value for role in Role)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: `level` is ok, warning or error; a finding that isn't ok says how to mend it."""
-
-    level: str
-    what: str
-    found: str
 
 
 def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Finding]:
@@ -83,7 +76,11 @@ def _configuration(config: KrakenConfig) -> Iterator[Finding]:
 def _roots(config: KrakenConfig) -> Iterator[Finding]:
     for name in ("backup", "output"):
         path = getattr(config.locations, name).path
-        yield _writable(name, path)
+        finding = _writable(name, path)
+        here = any(isinstance(engine, LocalEngine) for engine in config.engines.values())
+        if name == "backup" and finding.level != "error" and here:
+            finding = replace(finding, found=f"{finding.found}; {jobs_here()}")
+        yield finding
 
 
 def _known(world: World, finding: Finding) -> Finding:
@@ -204,6 +201,7 @@ def _engines(config: KrakenConfig, world: World) -> Iterator[Finding]:
         if isinstance(engine, Slurm):
             try:
                 yield from _cluster(config, name, engine, now=world.now().timestamp())
+                yield from jobs_there(config, name, engine)
             except KrakenError as error:
                 yield Finding("error", f"engine {name}", str(error))
 

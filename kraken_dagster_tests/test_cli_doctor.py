@@ -1,6 +1,7 @@
 """`kraken doctor` on things that are really wrong."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -213,3 +214,9 @@ def test_the_installed_command_warns_of_several_instruments_on_the_embedded_serv
     warnings = [item["found"] for item in found if item["level"] == "warning"]
     assert any("its authors call beta" in words for words in warnings)
     assert {"level": "ok", "what": "MongoDB", "found": "the embedded server answers"} in found
+
+
+def test_what_jobs_of_this_machine_could_do_to_the_backup_is_told(path):
+    level, words = examine(path)[1]["backup"]
+    who = "root" if os.geteuid() == 0 else "the user who makes the backup"
+    assert (level, f"run as {who}" in words, "looked after" in words) == ("ok", True, True)
