@@ -28,7 +28,7 @@ from kraken_dagster_tests.chaos.report import report_of
 from kraken_dagster_tests.chaos.witness import Witness, in_backup
 
 PURGE_EVERY_S = 20.0
-LONGEST_QUIET_S = 900.0
+LONGEST_QUIET_S = 2400.0  # a guard: on a busy machine what is left over takes its time
 
 
 @dataclass
