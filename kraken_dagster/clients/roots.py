@@ -15,7 +15,7 @@ import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 
 from kraken_dagster.clients.bounded import anybody_left, bounded
@@ -53,9 +53,29 @@ class OpenRoot:
     role: Role
     store_id: str
     handle: int
+    # File systems of folders in it, which may be mounts of their own: device numbers by name.
+    parts: dict[str, int] = field(default_factory=dict)
+
+    def has_anything_in(self, name: str) -> bool:
+        """Whether a folder in it is there and not empty. Its file system is remembered.
+
+        Raises:
+            OSError: it can't be known.
+        """
+        try:
+            part = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.handle)
+        except (FileNotFoundError, NotADirectoryError):
+            self.parts[name] = os.fstat(self.handle).st_dev
+            return False
+        try:
+            self.parts[name] = os.fstat(part).st_dev
+            with os.scandir(part) as entries:
+                return next(entries, None) is not None
+        finally:
+            os.close(part)
 
     def require_same(self) -> None:
-        """Whether it still has its marker, and its path still leads to it.
+        """Whether it still has its marker, its path leads to it, and its parts are the same.
 
         Raises:
             StoreAway
@@ -70,6 +90,17 @@ class OpenRoot:
             raise away(nominal, self.role, "its marker is gone")
         if not (now.st_dev == held.st_dev and (now.st_ino == held.st_ino or self._is_there())):
             raise away(nominal, self.role, "another disk, or an empty mount point, by now")
+        for name, device in self.parts.items():
+            if self._device_of(name) not in (device, None):
+                raise away(nominal / name, self.role, "another disk, or a mount point, by now")
+
+    def _device_of(self, name: str) -> int | None:
+        try:
+            return os.stat(f"{name}/.", dir_fd=self.handle).st_dev
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise away(shown(self.path) / name, self.role, str(error)) from error
 
     def _is_there(self) -> bool:
         """Some mounts give a folder another inode number at every look: the marker tells then."""
@@ -246,6 +277,17 @@ def _whats_there(folder: int, found: str | None, *, known: bool) -> str:
         if next(entries, None) is None:
             return "an empty folder: it is not mounted"
     return f"no {MARKER_NAME}: another disk, or a mount point without its file system"
+
+
+def part_away(path: Path, role: Role, found: str) -> StoreAway:
+    return StoreAway(
+        f"A part of the {role} store is away",
+        file=path,
+        expected="what is recorded in it",
+        found=found,
+        next_step="mount it, and all goes on by itself. If what was in it is lost for good, put "
+        "any file into that folder: then `kraken verify --all` says what is missing.",
+    )
 
 
 def away(path: Path, role: Role, found: str) -> StoreAway:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
-from kraken_dagster.clients.roots import OpenRoot, away, opened_root
+from kraken_dagster.clients.roots import OpenRoot, away, opened_root, part_away
 from kraken_dagster.domain.errors import CopyStalled, FileError, OnAnotherStore, StoreAway
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.stores import Role
@@ -50,6 +50,7 @@ def opened_backup(world: World, raw_file: RawFile) -> Iterator[OpenRoot]:
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
         _require_its_store(world, raw_file, root)
+        _require_part(world, raw_file.instrument_id, root, timeout_s=stall_s)
         with gone_meanwhile(root):
             yield root
 
@@ -102,6 +103,29 @@ def gone_meanwhile(root: OpenRoot) -> Iterator[None]:
         except StoreAway as gone:
             raise gone from error
         raise
+
+
+def _require_part(world: World, instrument_id: str, root: OpenRoot, *, timeout_s: float) -> None:
+    """An instrument's folder may be a mount of its own: where backups of it are recorded, it is
+    never missing and never empty.
+
+    Raises:
+        StoreAway
+    """
+    path = root.path.shown / instrument_id
+    try:
+        found = bounded(
+            lambda: root.has_anything_in(instrument_id),
+            timeout_s=min(timeout_s, _PATIENCE_S),
+            what=path,
+        )
+    except CopyStalled as error:
+        raise part_away(path, root.role, "no answer") from error
+    except OSError as error:
+        raise part_away(path, root.role, error.strerror or str(error)) from error
+    if not found and world.store.bulk.has_backups(instrument_id, root.store_id):
+        told = "nothing, though backups of this instrument are recorded here: it is not mounted"
+        raise part_away(path, root.role, told)
 
 
 def _require_its_store(world: World, raw_file: RawFile, root: OpenRoot) -> None:

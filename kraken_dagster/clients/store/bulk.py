@@ -13,7 +13,13 @@ from kraken_dagster.clients.store.raw_files import DATES, dated_id, parse
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.processing import output_path
 from kraken_dagster.domain.quant import JobState, QuantJob
-from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Status
+from kraken_dagster.domain.raw_file import (
+    AFTER_BACKUP,
+    BACKED_UP,
+    InstrumentFileStatus,
+    RawFile,
+    Status,
+)
 from kraken_dagster.domain.vendors import safe_relative
 
 PAGE = 100  # `$in` over more values costs the embedded server more than it saves
@@ -86,6 +92,22 @@ class Bulk:
                 for item in map(self._parsed, done.sort("created_at", DESCENDING).limit(count))
             ]
         return list(map(safe_relative, dict.fromkeys(found)))
+
+    def has_backups(self, instrument_id: str, store_id: str) -> bool:
+        """Whether a backup of the instrument is recorded in a store, or in one that isn't told."""
+        query: Document = {
+            "instrument_id": instrument_id,
+            "backup_store": {"$in": [store_id, None]},
+            "$or": [
+                {"backup_status": {"$in": sorted(BACKED_UP)}},
+                {
+                    "backup_status": None,
+                    "file_info": {"$nin": [None, {}]},
+                    "status": {"$in": sorted(AFTER_BACKUP)},
+                },
+            ],
+        }
+        return self._raw_files.find_one(query, {"_id": 1}) is not None
 
     def put_on_store(self, store_id: str) -> None:
         """Records where the backups are of which that isn't recorded."""
