@@ -12,6 +12,8 @@ _FOLDER = Path(__file__).parent
 EXIT_CODE_FILE = "kraken.exit_code"
 JOB_ID_FILE = "kraken.job_id"
 BEGUN_FILE = "kraken.begun"
+# What a job's script leaves in its output folder, beside the program's results.
+MARKS = frozenset({BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE})
 _OWN_SCRIPT = "KRAKEN_OWN_SCRIPT"
 _RAW_FILE = "RAW_FILE_PATH"
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.job_script import MARKS
 from kraken_dagster.clients.reading import entries_below, output_errors
 from kraken_dagster.clients.roots import OpenRoot
 from kraken_dagster.clients.store.jobs import open_jobs
@@ -203,7 +204,11 @@ def _left_by_earlier(every: Sequence[QuantJob], latest: Sequence[QuantJob]) -> l
 def _result(world: World, job: QuantJob, root: OpenRoot) -> JobResult:
     folder = world.result_folder(job, root.path)
     with output_errors(folder):
-        found = [facts for _, facts in entries_below(folder) if stat.S_ISREG(facts.st_mode)]
+        found = [
+            facts
+            for path, facts in entries_below(folder)
+            if stat.S_ISREG(facts.st_mode) and path.name not in MARKS
+        ]
     return JobResult(job, len(found), sum(facts.st_size for facts in found), job.failure)
 
 
