@@ -19,7 +19,7 @@ from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, partition_key
 from kraken_dagster.failures import NothingToDo, dagster_errors
 from kraken_dagster.partitions import BACKUP, DIGESTS_MATCH, RAW_FILE, asset_key, op_name
-from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive
+from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive, compare_changed
 from kraken_dagster.steps.errands import SCRUB, archive_of, at_work, purge_of
 from kraken_dagster.steps.purge import PurgeOutcome, purge
 from kraken_dagster.steps.purge_file import Purged
@@ -62,7 +62,9 @@ def archive_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
             if not ours:
                 return
             with dagster_errors():
-                outcomes = archive(world, instrument_id, run_id=context.run.run_id, options=options)
+                run_id = context.run.run_id
+                outcomes = compare_changed(world, instrument_id, run_id=run_id)
+                outcomes += archive(world, instrument_id, run_id=run_id, options=options)
             context.log.info(options.off or f"{len(outcomes)} files were due")
             for outcome in outcomes:
                 context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")

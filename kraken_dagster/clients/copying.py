@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ from kraken_dagster.domain.errors import (
     SourceChanged,
     UnsafePath,
 )
-from kraken_dagster.domain.marks import marks_of
+from kraken_dagster.domain.marks import Look
 from kraken_dagster.domain.names import strangers, twins
 from kraken_dagster.domain.raw_file import FileFact
 
@@ -82,7 +82,7 @@ class CopyPlan:
 class CopyResult:
     """`facts` by path below the target folder; how many members were copied, how many proven.
 
-    `marks` are the source's, by `domain.marks`. `refused` is what the target's file system refused
+    `looks` are those of the source's members. `refused` is what the target's file system refused
     and the proof doesn't need, in words.
     """
 
@@ -93,7 +93,7 @@ class CopyResult:
     seconds: float
     set_aside: tuple[Path, ...] = ()
     refused: tuple[str, ...] = ()
-    marks: str | None = None
+    looks: Mapping[str, Look] = field(default_factory=dict)
 
 
 def copy_members(
@@ -186,12 +186,10 @@ class _Copier:
             copied_bytes=sum(fact.size or 0 for fact in copied),
             seconds=time.monotonic() - self.progress.started_at,
             refused=self.progress.refusals.in_words(),
-            marks=marks_of(
-                {
-                    self.plan.members[member]: (seen.size, seen.mtime_ns, seen.ctime_ns)
-                    for member, seen in self.before.items()
-                }
-            ),
+            looks={
+                self.plan.members[member]: (seen.size, seen.mtime_ns, seen.ctime_ns)
+                for member, seen in self.before.items()
+            },
         )
 
     @contextmanager

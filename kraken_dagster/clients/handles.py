@@ -48,15 +48,16 @@ class Seen:
             mode=stat.S_IMODE(facts.st_mode),
         )
 
-    def is_unchanged(self, now: "Seen | None") -> bool:
+    def is_unchanged(self, now: "Seen | None", *, inodes: bool = True) -> bool:
         """Whether it is the same file, and nobody has written to it.
 
-        A change time can't be set back as `mtime_ns` can. For files only: a folder's changes with
-        every deletion in it.
+        Without `inodes` where a mount invents them. A change time can't be set back as
+        `mtime_ns` can. For files only: a folder's changes with every deletion in it.
         """
         return now is not None and (
-            (self.kind, self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
-            == (now.kind, now.device, now.inode, now.size, now.mtime_ns, now.ctime_ns)
+            (self.kind, self.device, self.size, self.mtime_ns, self.ctime_ns)
+            == (now.kind, now.device, now.size, now.mtime_ns, now.ctime_ns)
+            and (self.inode == now.inode or not inodes)
         )
 
     def is_same_folder(self, now: "Seen | None") -> bool:
@@ -135,6 +136,13 @@ class Folder:
                 return folder.look(name)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def invents(self, relative: str) -> tuple[bool, bool]:
+        """Whether two looks in a row show other inodes, and other change times, of one file."""
+        one, other = self.look_below(relative), self.look_below(relative)
+        if one is None or other is None:
+            return False, False
+        return one.inode != other.inode, one.ctime_ns != other.ctime_ns
 
     def read(
         self, relative: str, *, on_bytes: Callable[[int], None] = lambda _: None

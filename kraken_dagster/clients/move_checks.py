@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from kraken_dagster.clients.handles import Folder, Seen, Tree
+from kraken_dagster.clients.handles import Folder, Tree
 from kraken_dagster.domain.debris import is_debris
 from kraken_dagster.domain.errors import BackupIncomplete, ContentChanged, MoveRefused
-from kraken_dagster.domain.marks import Look, marks_of
+from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
+# Gets the look to be recorded, if it is another, and whether change times held; None: no evidence.
+OnLook = Callable[[SourceLook | None, bool | None], None]
 LOOK_BY_HAND = "compare both by hand; then `kraken retry`."
 
 
@@ -20,7 +22,8 @@ class MovePlan:
 
     Without a record (`sizes` is empty: a failed acquisition) what stands there is moved, if its
     main file has `main_size` bytes; nothing is where that isn't known.
-    `marks` and `digests` (MD5) are those of the source when it was copied.
+    `look` and `digests` (MD5) are those of the source when it was copied; `ctimes_count` unless
+    change times are known to mean nothing on this mount.
     """
 
     instrument_folder: Path
@@ -29,8 +32,9 @@ class MovePlan:
     original_name: str
     sizes: Mapping[str, int]
     main_size: int | None
-    marks: str | None = None
+    look: SourceLook | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    ctimes_count: bool = True
 
 
 class Action(StrEnum):
@@ -184,35 +188,50 @@ def _first_differences(one: Mapping[str, int], other: Mapping[str, int]) -> str:
 
 
 def refuse_other_content(
-    plan: MovePlan, root: Folder, pairs: Sequence[Pair], on_bytes: Callable[[int], None]
+    plan: MovePlan,
+    root: Folder,
+    pairs: Sequence[Pair],
+    on_bytes: Callable[[int], None],
+    on_look: OnLook,
 ) -> None:
-    """What looks as it did when it was copied is taken for that; anything else is read.
+    """What looks as it did when it was copied is taken for that; anything else is read, once.
+
+    What was moved aside already isn't looked at: our own rename has changed its times.
 
     Raises:
         ContentChanged
     """
-    here: dict[str, tuple[str, Seen]] = {}
-    looks: dict[str, Look] = {}
-    for pair in pairs:
-        for path, seen in pair.there.files.items():
-            looks[path] = (seen.size, seen.mtime_ns, seen.ctime_ns)
-        for path, seen in pair.here.files.items():
-            key = pair.target + path[len(pair.source) :]
-            here[key] = (path, seen)
-            looks[key] = (seen.size, seen.mtime_ns, seen.ctime_ns)
-    recorded = {key: look for key, look in looks.items() if key in plan.digests}
-    if plan.marks is None or not here or marks_of(recorded) == plan.marks:
+    here = {
+        pair.target + path[len(pair.source) :]: (path, seen)
+        for pair in pairs
+        for path, seen in pair.here.files.items()
+    }
+    here = {key: found for key, found in here.items() if key in plan.digests}
+    if plan.look is None or not here:
+        return
+    looks = {key: (it.size, it.mtime_ns, it.ctime_ns) for key, (_, it) in here.items()}
+    main = RULES[plan.vendor].main_file_among(plan.raw_file_id, looks)
+    now = SourceLook.of(looks, main=main)
+    written, changed = not plan.look.is_written_as(now), not plan.look.is_changed_as(now)
+    if not written and not changed:
+        on_look(None, True)
+        return
+    if not written and (not plan.ctimes_count or root.invents(next(iter(here.values()))[0])[1]):
+        on_look(None, False)
         return
     for key, (path, _) in sorted(here.items()):
-        if key not in plan.digests:
-            continue
         _, fact = root.read(path, on_bytes=on_bytes)
         if fact.md5 != plan.digests[key]:
-            raise ContentChanged(
-                "The file has other content than what was backed up, and the same size",
-                file=root.path / path,
-                expected=f"MD5 {plan.digests[key]}",
-                found=f"MD5 {fact.md5}",
-                next_step="nothing: it is backed up as an acquisition of its own, under an id of "
-                "its own; the backup of the earlier one stays.",
-            )
+            raise _other_content(root.path / path, plan.digests[key], fact.md5)
+    on_look(plan.look.after(now), None if written else False)
+
+
+def _other_content(path: Path, expected: str, found: str | None) -> ContentChanged:
+    return ContentChanged(
+        "The file has other content than what was backed up, and the same size",
+        file=path,
+        expected=f"MD5 {expected}",
+        found=f"MD5 {found}",
+        next_step="nothing: it is backed up as an acquisition of its own, under an id of "
+        "its own; the backup of the earlier one stays.",
+    )

@@ -23,6 +23,7 @@ from kraken_dagster.clients.move_checks import (
     LOOK_BY_HAND,
     Action,
     MovePlan,
+    OnLook,
     Pair,
     another,
     incomplete,
@@ -43,6 +44,8 @@ from kraken_dagster.domain.vendors import (
     target_name,
 )
 
+_Judged = list[tuple[Pair, Action]]
+
 
 @dataclass(frozen=True)
 class MoveResult:
@@ -59,9 +62,12 @@ def move_aside(
     *,
     may_go_on: Callable[[], bool],
     on_bytes: Callable[[int], None] = lambda _: None,
+    on_look: OnLook = lambda *_: None,
     kernel: KernelRename = renameat2,
 ) -> MoveResult:
     """Renames the members of a raw file into `Backup/`, where each has its place under the id.
+
+    `on_look` gets what is to be recorded of how the source looks, before anything is renamed.
 
     Raises:
         MoveRefused, BackupIncomplete, UnsafePath: nothing was renamed.
@@ -71,23 +77,46 @@ def move_aside(
     """
     with open_instrument(plan.instrument_folder) as root:
         require_mounted(root)
+
+        def judged(backup: Folder | None) -> _Judged:
+            return _judged(plan, root, backup, on_bytes, on_look)
+
         with instrument_errors(root.path / plan.original_name):
             if root.look(BACKUP_FOLDER_NAME) is None:
-                return _move_the_first(plan, root, may_go_on, on_bytes, kernel)
+                return _move_the_first(plan, root, judged, may_go_on, kernel)
             with open_moved_aside(root) as backup:
-                actions = _judged(plan, root, backup, on_bytes)
-                return _act(root, backup, actions, may_go_on, kernel)
+                return _act(root, backup, judged(backup), may_go_on, kernel)
+
+
+def compare(
+    plan: MovePlan,
+    *,
+    on_bytes: Callable[[int], None] = lambda _: None,
+    on_look: OnLook = lambda *_: None,
+) -> None:
+    """The same as `move_aside`, but that nothing is created or renamed.
+
+    Raises: as `move_aside`.
+    """
+    with open_instrument(plan.instrument_folder) as root:
+        require_mounted(root)
+        with instrument_errors(root.path / plan.original_name):
+            if root.look(BACKUP_FOLDER_NAME) is None:
+                _judged(plan, root, None, on_bytes, on_look)
+                return
+            with open_moved_aside(root) as backup:
+                _judged(plan, root, backup, on_bytes, on_look)
 
 
 def _move_the_first(
     plan: MovePlan,
     root: Folder,
+    judged: Callable[[Folder | None], _Judged],
     may_go_on: Callable[[], bool],
-    on_bytes: Callable[[int], None],
     kernel: KernelRename,
 ) -> MoveResult:
     """Where there is no `Backup` yet, it is created once there is something to put into it."""
-    actions = _judged(plan, root, None, on_bytes)
+    actions = judged(None)
     if not actions:
         return MoveResult()
     _require(may_go_on, plan.original_name)
@@ -97,11 +126,15 @@ def _move_the_first(
 
 
 def _judged(
-    plan: MovePlan, root: Folder, backup: Folder | None, on_bytes: Callable[[int], None]
-) -> list[tuple[Pair, Action]]:
+    plan: MovePlan,
+    root: Folder,
+    backup: Folder | None,
+    on_bytes: Callable[[int], None],
+    on_look: OnLook,
+) -> _Judged:
     pairs = _pairs(plan, root, backup)
     judged = [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
-    refuse_other_content(plan, root, pairs, on_bytes)
+    refuse_other_content(plan, root, pairs, on_bytes, on_look)
     return judged
 
 
@@ -238,7 +271,9 @@ def _refuse_changed(root: Folder, pair: Pair) -> None:
     before = {path: seen for path, seen in pair.here.files.items() if not is_debris(path)}
     there = {path: seen for path, seen in now.files.items() if not is_debris(path)}
     same_files = there.keys() == before.keys() and all(
-        seen.is_unchanged(there[path]) for path, seen in before.items()
+        seen.is_unchanged(there[path])
+        or (seen.is_unchanged(there[path], inodes=False) and root.invents(path)[0])
+        for path, seen in before.items()
     )
     if not same_files or now.odd or now.folders.keys() != pair.here.folders.keys():
         raise MoveRefused(

@@ -43,7 +43,8 @@ class Standing(NamedTuple):
 
     `main_size_bytes` is None while there is no main file; `total_bytes` is of all members that a
     look at the folder shows; `scan_size_bytes` is that of a Sciex `.wiff.scan`; `problem` is why
-    nothing of this can be known just now. `created_at_epoch` is what the disk says, be it nonsense.
+    nothing of this can be known just now. `created_at_epoch` is what the disk says, be it nonsense;
+    so is `main_mtime`, the main file's time of the last write.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Standing(NamedTuple):
     total_bytes: int
     scan_size_bytes: int | None
     problem: str | None = None
+    main_mtime: float | None = None
 
     @property
     def has_content(self) -> bool:

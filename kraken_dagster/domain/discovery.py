@@ -9,7 +9,8 @@ from typing import NamedTuple
 from kraken_dagster.domain.acquisition import SCIEX_SCAN_ENDING, Standing
 from kraken_dagster.domain.dates import plausible
 from kraken_dagster.domain.debris import is_debris
-from kraken_dagster.domain.raw_file import KnownFile
+from kraken_dagster.domain.marks import is_written_later
+from kraken_dagster.domain.raw_file import InstrumentFileStatus, KnownFile
 from kraken_dagster.domain.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
 
 _MOST_BYTES = 2**63 - 1  # that MongoDB can hold as a number; sparse files have any size
@@ -135,13 +136,14 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
         known = [time for time in times if time is not None]
         created = min(known) if known else min(entry.mtime, entry.ctime)
         size = entry.main_size
-        return Standing(entry.name, created, size, size or 0, None, entry.trouble)
+        return Standing(entry.name, created, size, size or 0, None, entry.trouble, entry.main_mtime)
     created = min(entry.mtime, entry.ctime)
     if not companions:
-        return Standing(entry.name, created, entry.size, entry.size, None)
+        return Standing(entry.name, created, entry.size, entry.size, None, None, entry.mtime)
     scans = [item.size for item in companions if item.name.lower().endswith(SCIEX_SCAN_ENDING)]
     total = min(sum(other.size for other in companions), _MOST_BYTES)
-    return Standing(entry.name, created, entry.size, total, max(scans, default=None))
+    scan = max(scans, default=None)
+    return Standing(entry.name, created, entry.size, total, scan, None, entry.mtime)
 
 
 def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -193,6 +195,28 @@ def new_acquisitions(
         ):
             new.append((found, True))
     return oldest_first(new, now=now)
+
+
+def written_since(
+    standing: Mapping[str, Standing], known: Mapping[str, Sequence[KnownFile]]
+) -> list[KnownFile]:
+    """Backed up files whose main file has been written to since, by its time.
+
+    Of several of one name the newest is the one that stands there.
+    """
+    found = []
+    for name, item in standing.items():
+        if not (records := known.get(name)):
+            continue
+        newest = records[0] if len(records) == 1 else max(records, key=lambda it: it.created_at_)
+        if (
+            is_written_later(newest.source_mtime, item.main_mtime)
+            and newest.instrument_file_status is InstrumentFileStatus.INITIAL
+            and not newest.is_gone
+            and not newest.is_to_compare
+        ):
+            found.append(newest)
+    return found
 
 
 def oldest_first(

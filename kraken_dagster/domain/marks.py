@@ -1,17 +1,77 @@
 """What a look at a raw file's members shows of their content without reading it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
 
 Look = tuple[int, int, int]  # size in bytes, and the times of the last write and change in ns
 
+# FAT keeps the time of the last write to two seconds.
+_FAT_S = 2.0
+# Change times that differ so often although the bytes are the same mean nothing on this mount.
+RESTLESS = 2
 
-def marks_of(looks: Mapping[str, Look]) -> str:
-    """The same as long as nobody has written to a member, as far as a look can show it.
 
-    One digest, whatever the number of members: a record has room for that.
+class Marks(BaseModel):
+    """Digests over members: of their sizes and times of the last write, and of those of the last
+    change (ctime), which a program can't set back, and which a rename sets."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    written: str
+    changed: str
+
+
+class SourceLook(BaseModel):
+    """How a raw file on its instrument looked when its bytes were known to be the backup's.
+
+    `tops` are by what is renamed as one: a folder with all in it, or a file. `mtime` is the main
+    file's, in epoch seconds.
     """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    tops: dict[str, Marks] = {}
+    mtime: float | None = None
+
+    @classmethod
+    def of(cls, looks: Mapping[str, Look], *, main: str | None) -> "SourceLook":
+        """`looks` are by the members' paths as they are recorded, `main` among them or not."""
+        tops = sorted({name.partition("/")[0] for name in looks})
+        return cls(
+            tops={top: _marks(looks, top) for top in tops},
+            mtime=looks[main][1] / 1e9 if main is not None and main in looks else None,
+        )
+
+    def is_written_as(self, now: "SourceLook") -> bool:
+        return all(self._of(top).written == marks.written for top, marks in now.tops.items())
+
+    def is_changed_as(self, now: "SourceLook") -> bool:
+        return all(self._of(top).changed == marks.changed for top, marks in now.tops.items())
+
+    def after(self, now: "SourceLook") -> "SourceLook":
+        """The same once what stands there now was proven; what doesn't stays as it was."""
+        mtime = self.mtime if now.mtime is None else now.mtime
+        return SourceLook(tops={**self.tops, **now.tops}, mtime=mtime)
+
+    def _of(self, top: str) -> Marks:
+        return self.tops.get(top, Marks(written="", changed=""))
+
+
+def is_written_later(recorded: float | None, now: float | None) -> bool:
+    """Whether a main file's time of the last write differs by more than file systems round it."""
+    return recorded is not None and now is not None and abs(now - recorded) > _FAT_S
+
+
+def _marks(looks: Mapping[str, Look], top: str) -> Marks:
+    within = {name: look for name, look in looks.items() if name.partition("/")[0] == top}
+    return Marks(
+        written=_digest((name, look[:2]) for name, look in within.items()),
+        changed=_digest((name, look[2]) for name, look in within.items()),
+    )
+
+
+def _digest(facts: Iterable[tuple[str, object]]) -> str:
     found = hashlib.sha256()
-    for name, look in sorted(looks.items()):
-        found.update(f"{name}\0{look}\0".encode())
+    for name, fact in sorted(facts):
+        found.update(f"{name}\0{fact}\0".encode())
     return found.hexdigest()

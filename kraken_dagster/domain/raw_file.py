@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 
 from kraken_dagster.domain.appearance import Appearance
 from kraken_dagster.domain.dates import dated
+from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
 
@@ -257,7 +258,8 @@ class RawFile(BaseModel):
     backup_seen: Appearance | None = None  # how its backup looked when it was last proven
     verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
     ended_as: Status | None = None  # before its backup was found damaged
-    source_marks: str | None = None  # of the source as it was copied, by `domain.marks`
+    source_look: SourceLook | None = None  # of the source when it was last known to be the backup's
+    source_differs_at: AwareDatetime | None = None  # when a look found it written to since
     ended_details: str | None = None  # its status_details then
     gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it
     archive: Trouble | None = None
@@ -305,6 +307,8 @@ class KnownFile(NamedTuple):
     sizes: Mapping[str, int | None]  # of the members, by path
     is_watched: bool  # the monitor's state, or how the acquisition ended, is recorded
     ended_size: int | None
+    source_mtime: float | None = None  # of the main file when it was backed up
+    is_to_compare: bool = False
 
     @classmethod
     def of(cls, raw_file: RawFile) -> Self:
@@ -318,6 +322,8 @@ class KnownFile(NamedTuple):
             {path: fact.size for path, fact in raw_file.file_info.items()},
             bool(raw_file.acquisition),
             raw_file.acquisition.get("ended_size"),
+            None if raw_file.source_look is None else raw_file.source_look.mtime,
+            raw_file.source_differs_at is not None,
         )
 
     def main_file_size(self, rules: VendorRules) -> int | None:

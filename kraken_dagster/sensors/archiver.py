@@ -7,7 +7,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.partitions import TAG_INSTRUMENT, archive_job, op_name
 from kraken_dagster.sensors.runs import ensure_partitions, request_errand
-from kraken_dagster.steps.archive import ArchiveOptions, due_for_move
+from kraken_dagster.steps.archive import ArchiveOptions, due_for_comparison, due_for_move
 from kraken_dagster.steps.errands import archive_of
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
@@ -32,11 +32,12 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
         storage: dg.ResourceParam[StorageResource],
     ) -> dg.RunRequest | dg.SkipReason:
         options = ArchiveOptions.of(instrument)
-        if options.off is not None:
-            return dg.SkipReason(f"nothing is moved aside: {options.off}")
         try:
             world = make_world(config, store, cluster, storage)
-            due = due_for_move(world, instrument_id, world.now())
+            due = due_for_comparison(world, instrument_id, world.now())
+            due += due_for_move(world, instrument_id, world.now())
+            if not due and options.off is not None:
+                return dg.SkipReason(f"nothing is moved aside: {options.off}")
             if not due:
                 return dg.SkipReason(f"no file is due{_troubles(world, instrument_id)}")
             ensure_partitions(context.instance, instrument_id, due)

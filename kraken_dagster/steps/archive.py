@@ -1,10 +1,14 @@
 """Moving raw files aside on their instrument once they are backed up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, TypeVar
 
-from kraken_dagster.clients.moving import MovePlan, MoveResult
+from kraken_dagster.clients.move_checks import MovePlan, OnLook
+from kraken_dagster.clients.moving import MoveResult, compare
 from kraken_dagster.clients.moving import move_aside as rename_members
+from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import (
     ContentChanged,
@@ -18,6 +22,7 @@ from kraken_dagster.domain.errors import (
     StatusConflict,
     StoreError,
 )
+from kraken_dagster.domain.marks import RESTLESS, SourceLook
 from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
@@ -26,6 +31,9 @@ from kraken_dagster.steps.replaced import register_replacement
 from kraken_dagster.steps.right_disk import require_answer, require_right_disk
 from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
 from kraken_dagster.steps.world import World
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,78 @@ def archive(
     return outcomes
 
 
+def due_for_comparison(world: World, instrument_id: str, now: datetime) -> list[RawFile]:
+    """Backed up files that a look found written to since, and that nobody holds."""
+    return [
+        item
+        for item in world.store.retention.to_compare(instrument_id)
+        if _why_not_compare(item, now) is None
+    ]
+
+
+def _why_not_compare(raw_file: RawFile, now: datetime) -> str | None:
+    if raw_file.source_differs_at is None:
+        return "no comparison is asked for"
+    return why_not_move(raw_file, now=now, delay_m=0)
+
+
+def compare_changed(world: World, instrument_id: str, *, run_id: str) -> list[MoveOutcome]:
+    """Compares what was written to after its backup, also where nothing is moved aside.
+
+    Other content is registered as an acquisition of its own; what was only touched is recorded
+    anew, and not read again.
+
+    Raises:
+        StoreUnavailable
+    """
+    outcomes: list[MoveOutcome] = []
+    for raw_file in due_for_comparison(world, instrument_id, world.now()):
+        try:
+            outcomes.append(_compare_one(world, raw_file.id, run_id))
+        except (LeaseHeld, LeaseLost, StatusConflict) as error:
+            outcomes.append(MoveOutcome(raw_file, False, str(error)))
+        if _whats_away(world, instrument_id, outcomes[-1].problem) is not None:
+            break
+    return outcomes
+
+
+def _compare_one(world: World, raw_file_id: str, run_id: str) -> MoveOutcome:
+    with holding(world, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
+        without_lease = held.raw_file.model_copy(update={"lease": None})
+        if reason := _why_not_compare(without_lease, world.now()):
+            return MoveOutcome(held.raw_file, False, reason)
+        try:
+            with in_own_words(raw_file_id):
+                _at_its_pace(world, held, _compare)
+        except StoreError:
+            raise
+        except NowhereFound as error:  # a look asks again, should it stand there again
+            world.store.retention.source_seen(held.raw_file, None, lease=held.lease)
+            return MoveOutcome(held.raw_file, False, str(error))
+        except KrakenError as error:
+            return _refused(world, held, error, run_id)
+        reason = "was written to after its backup; its bytes are the same"
+        return MoveOutcome(world.store.raw_files.get(raw_file_id), False, reason)
+
+
+def _compare(
+    plan: MovePlan,
+    *,
+    may_go_on: Callable[[], bool],  # noqa: ARG001 - it changes nothing
+    on_bytes: Callable[[int], None],
+    on_look: OnLook,
+) -> None:
+    compare(plan, on_bytes=on_bytes, on_look=on_look)
+
+
+def _refused(world: World, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
+    note_trouble(world, held.raw_file, ARCHIVE, error, run_id=run_id)
+    if isinstance(error, ContentChanged):
+        register_replacement(world, held, error, run_id=run_id)
+    after = world.store.raw_files.get(held.raw_file.id)
+    return MoveOutcome(after, False, str(error), error)
+
+
 def _whats_away(
     world: World, instrument_id: str, problem: KrakenError | None
 ) -> KrakenError | None:
@@ -137,10 +217,7 @@ def move_aside(
         except StoreError:
             raise
         except KrakenError as error:
-            note_trouble(world, held.raw_file, ARCHIVE, error, run_id=run_id)
-            if isinstance(error, ContentChanged):
-                register_replacement(world, held, error, run_id=run_id)
-            return MoveOutcome(world.store.raw_files.get(raw_file_id), False, str(error), error)
+            return _refused(world, held, error, run_id)
         return _record(world, held, result, run_id)
 
 
@@ -153,32 +230,73 @@ def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str |
 def _rename(world: World, held: Held) -> MoveResult:
     raw_file = held.raw_file
     _refuse_taken_name(world, raw_file)
-    instrument = world.instrument(raw_file.instrument_id)
-    if raw_file.file_info:
-        require_record(instrument.type, raw_file.id, raw_file.file_info)
-    plan = MovePlan(
-        instrument_folder=world.instrument_folder(raw_file.instrument_id),
-        vendor=instrument.type,
-        raw_file_id=raw_file.id,
-        original_name=raw_file.original_name,
-        sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
-        main_size=raw_file.acquisition.get("ended_size"),
-        marks=raw_file.source_marks,
-        digests={name: fact.md5 for name, fact in raw_file.file_info.items() if fact.md5},
-    )
     try:
-        result = watched(
-            held,
-            lambda beat, may_go_on: rename_members(plan, may_go_on=may_go_on, on_bytes=beat),
-            stall_s=instrument.copy_stall_s,
-            what=plan.instrument_folder / raw_file.original_name,
-        )
+        result = _at_its_pace(world, held, rename_members)
     except NowhereFound:
         require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
         raise
     if result == MoveResult():  # of a failed acquisition nothing is left
         require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
     return result
+
+
+class _Act(Protocol[T_co]):
+    def __call__(
+        self,
+        plan: MovePlan,
+        *,
+        may_go_on: Callable[[], bool],
+        on_bytes: Callable[[int], None],
+        on_look: OnLook,
+    ) -> T_co: ...
+
+
+def _at_its_pace(world: World, held: Held, act: _Act[T]) -> T:
+    """Calls what moves or compares; what it reads meanwhile keeps to the rate of a scrub."""
+    plan = plan_of(world, held.raw_file)
+    pace = Pace(world.instrument(held.raw_file.instrument_id).scrub_mb_per_s)
+
+    def call(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> T:
+        def on_bytes(count: int) -> None:
+            beat(count)
+            pace.took(count, beat)
+
+        def on_look(look: SourceLook | None, held_times: bool | None) -> None:
+            _keep_look(world, held, look, held_times)
+
+        return act(plan, may_go_on=may_go_on, on_bytes=on_bytes, on_look=on_look)
+
+    what = plan.instrument_folder / plan.original_name
+    stall_s = world.instrument(held.raw_file.instrument_id).copy_stall_s
+    return watched(held, call, stall_s=stall_s, what=what)
+
+
+def plan_of(world: World, raw_file: RawFile) -> MovePlan:
+    instrument = world.instrument(raw_file.instrument_id)
+    if raw_file.file_info:
+        require_record(instrument.type, raw_file.id, raw_file.file_info)
+    board = world.store.board.get(raw_file.instrument_id) or {}
+    return MovePlan(
+        instrument_folder=world.instrument_folder(raw_file.instrument_id),
+        vendor=instrument.type,
+        raw_file_id=raw_file.id,
+        original_name=raw_file.original_name,
+        sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
+        main_size=raw_file.acquisition.get("ended_size"),
+        look=raw_file.source_look,
+        digests={name: fact.md5 for name, fact in raw_file.file_info.items() if fact.md5},
+        ctimes_count=board.get("ctimes_restless", 0) < RESTLESS,
+    )
+
+
+def _keep_look(world: World, held: Held, look: SourceLook | None, held_times: bool | None) -> None:
+    """What was read is recorded at once: a move that fails then, and is tried again, reads no
+    more. Change times that often differ alone mean nothing here, until they hold once."""
+    raw_file = held.raw_file
+    world.store.retention.source_seen(raw_file, look, lease=held.lease)
+    restless = (world.store.board.get(raw_file.instrument_id) or {}).get("ctimes_restless", 0)
+    if (held_times and restless) or (held_times is False and look is not None):
+        world.store.board.change_times(raw_file.instrument_id, held=held_times)
 
 
 def _refuse_taken_name(world: World, raw_file: RawFile) -> None:

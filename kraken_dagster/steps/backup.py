@@ -14,6 +14,7 @@ from kraken_dagster.clients.roots import OpenRoot, shown
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import DigestMismatch, SourceMissing
+from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.processing import main_file_is_missing, overwrite_requested, was_renamed
 from kraken_dagster.domain.raw_file import (
     FINAL,
@@ -331,7 +332,8 @@ def _record_done(
             "file_info": to_record(raw_file, result.facts),
             "backup_seen": look.model_dump(),
             "size": size,
-            "source_marks": result.marks,
+            "source_look": _source_look(world, raw_file, result),
+            "source_differs_at": None,
             "backed_up_at": world.now(),
             "verified_at": world.now(),
             "failures": 0,
@@ -350,6 +352,11 @@ def _record_done(
         set_aside=tuple(map(shown, result.set_aside)),
         instrument_facts=facts,
     )
+
+
+def _source_look(world: World, raw_file: RawFile, result: CopyResult) -> dict[str, Any]:
+    main = world.rules(raw_file.instrument_id).main_file_among(raw_file.id, result.looks)
+    return SourceLook.of(result.looks, main=main).model_dump()
 
 
 def _asked(options: BackupOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from kraken_dagster.domain import acquisition
 from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.dates import in_words
-from kraken_dagster.domain.discovery import LeftAlone
+from kraken_dagster.domain.discovery import LeftAlone, written_since
 from kraken_dagster.domain.errors import FolderError, StatusConflict
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
@@ -78,6 +78,8 @@ def look_at(world: World, instrument_id: str) -> Look:
     registered = register_new(
         world, instrument, instrument_id, scene.new, now=scene.at, budget_s=_LOOK_BUDGET_S
     )
+    for item in written_since(scene.standing, scene.known):
+        world.store.retention.source_differs(item.id, item.source_mtime or 0, now=scene.at)
     still_open, ended = look_at_open(
         world, instrument, instrument_id, scene, registered, blind=blind is not None
     )

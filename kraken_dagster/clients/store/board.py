@@ -78,6 +78,13 @@ class StatusBoard:
             last_error_occurred_at=now,
         )
 
+    def change_times(self, instrument_id: str, *, held: bool) -> None:
+        """Counts how often in a row change times differed while the bytes did not."""
+        change: Document = {"$inc": {"ctimes_restless": 1}}
+        if held:
+            change = {"$set": {"ctimes_restless": 0}}
+        self._collection.update_one({"_id": instrument_id}, change)
+
     def file_system(self, name: str) -> Document | None:
         return self.get(_file_system_id(name))
 

@@ -50,6 +50,8 @@ _IDENTITY = dict.fromkeys(
         "file_info",
         "instrument_file_status",
         "gone_at",
+        "source_look.mtime",
+        "source_differs_at",
         "created_at",
         "created_at_",
         "acquisition.looked_at",
@@ -421,6 +423,8 @@ def _as_written(document: Document) -> KnownFile:
         {path: _bytes(fact[0]) for path, fact in (document.get("file_info") or {}).items()},
         bool(acquisition),
         acquisition.get("ended_size"),
+        (document.get("source_look") or {}).get("mtime"),
+        document.get("source_differs_at") is not None,
     )
 
 

@@ -21,6 +21,7 @@ from kraken_dagster.clients.store.raw_files import (
 from kraken_dagster.clients.store.translation import translated
 from kraken_dagster.domain.appearance import Appearance
 from kraken_dagster.domain.errors import LeaseLost, StatusConflict
+from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.raw_file import (
     AFTER_BACKUP,
     BACKED_UP,
@@ -43,6 +44,7 @@ INDEXES = (
     IndexModel([("instrument_id", ASCENDING), ("purge.at", ASCENDING)]),
     IndexModel([("instrument_id", ASCENDING), ("purge_intent.began_at", ASCENDING)]),
     IndexModel([("instrument_id", ASCENDING), ("verified_at", ASCENDING)]),
+    IndexModel([("instrument_id", ASCENDING), ("source_differs_at", ASCENDING)]),
 )
 # AlphaKraken writes `new` where Kraken writes `initial`.
 _INITIAL = (InstrumentFileStatus.INITIAL.value, "new")
@@ -185,6 +187,29 @@ class Retention:
         )
         return self._get(raw_file.id)
 
+    def to_compare(self, instrument_id: str) -> list[RawFile]:
+        """Files that a look found written to since they were backed up; without their history."""
+        query = {"instrument_id": instrument_id, "source_differs_at": {"$gte": _EVER}}
+        return readable(self._collection.find(query, {"history": 0}), self._members)
+
+    def source_differs(self, raw_file_id: str, recorded: float, *, now: datetime) -> None:
+        """Asks for a comparison of a file whose recorded time of the last write is this."""
+        self._collection.update_one(
+            {"_id": raw_file_id, "source_look.mtime": recorded, "source_differs_at": None},
+            {"$set": {"source_differs_at": now}},
+        )
+
+    def source_seen(
+        self, raw_file: RawFile, look: SourceLook | None, *, lease: Lease, over: bool = True
+    ) -> None:
+        """Records how a source looks whose bytes were compared; `over`: none is asked for now."""
+        fields: Document = {} if look is None else {"source_look": look.model_dump()}
+        if over:
+            fields["source_differs_at"] = None
+        if fields:
+            query = {"_id": raw_file.id, "lease.token": lease.token}
+            self._collection.update_one(query, {"$set": fields})
+
     def intend_purge(self, raw_file: RawFile, intent: Mapping[str, Any], *, lease: Lease) -> None:
         """Records, while the lease is held, that everything is proven and is now deleted."""
         result = self._collection.update_one(
@@ -226,7 +251,9 @@ class Retention:
             },
             {
                 "$set": {"instrument_file_status": new, "updated_at_": now, **(fields or {})},
-                "$unset": {"archive": "", "purge": "", "purge_intent": ""},
+                "$unset": dict.fromkeys(
+                    ("archive", "purge", "purge_intent", "source_differs_at"), ""
+                ),
                 "$push": _history({**event, "instrument_file": new}),
             },
         )
