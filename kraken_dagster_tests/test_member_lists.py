@@ -114,6 +114,31 @@ def test_what_another_program_records_later_counts(store, database, known):
     assert store.raw_files.get("x.d").file_info == {"x.d/other": FileFact(size=1, md5="b" * 32)}
 
 
+def test_an_etag_that_another_program_adds_makes_no_part_of_a_list_the_whole(
+    store, database, known
+):
+    part = database["raw_file"].find_one({"_id": "x.d"})["file_info"]
+    theirs = {path: [size, md5, "etag-1"] for path, (size, md5) in part.items()}
+    database["raw_file"].update_one({"_id": "x.d"}, {"$set": {"file_info": theirs}})
+    found = store.raw_files.get("x.d").file_info
+    assert found.keys() == known.keys()
+    assert {path: fact.md5 for path, fact in found.items()} == {
+        path: fact.md5 for path, fact in known.items()
+    }
+    assert found[MAIN].etag == "etag-1"
+
+
+def test_a_part_that_another_program_changed_proves_nothing_where_the_rest_is_lost(
+    store, database, known
+):
+    part = database["raw_file"].find_one({"_id": "x.d"})["file_info"]
+    theirs = {path: [size, md5, "etag-1"] for path, (size, md5) in part.items()}
+    database["raw_file"].update_one({"_id": "x.d"}, {"$set": {"file_info": theirs}})
+    database["raw_file_members"].delete_one({})
+    with pytest.raises(NotRecorded, match="raw_file_members"):
+        dict(store.raw_files.get("x.d").file_info)
+
+
 def test_a_list_that_fits_again_replaces_one_that_did_not(store, known):
     facts = {MAIN: FileFact(size=7, md5="f" * 32)}
     raw_file = store.raw_files.get("x.d")

@@ -6,7 +6,9 @@ between leaves documents that nothing refers to; and one list never replaces ano
 deleted: what a document once said of a backup stays readable.
 
 In `raw_file.file_info`, which other programs read, the largest members stay, the main file among
-them. What another program writes there later counts, and the list beside it doesn't any more.
+them. What another program writes there later counts. Where those members all stand there still (it
+has added their ETags, say) the others of the list count too: what it saw was a part, and a part is
+never taken for the whole. Where they don't, it has written a list of its own, and that alone counts.
 """
 
 import hashlib
@@ -70,16 +72,27 @@ class MemberLists:
         named = document.get("members")
         if not named:
             return None
-        if _digest(_rows(document.get("file_info") or {})) != named["in_document"]:
-            return None  # another program has written what it knows
-        raw_file_id = str(document["_id"])
-        return MembersElsewhere(named["count"], lambda: self.read(raw_file_id, named))
+        raw_file_id, said = str(document["_id"]), document.get("file_info") or {}
+        if _digest(_rows(said)) == named["in_document"]:
+            return MembersElsewhere(named["count"], lambda: self.read(raw_file_id, named))
+        try:
+            whole = self._rows_of(raw_file_id, named)
+        except NotRecorded:  # told to who needs the members
+            return MembersElsewhere(named["count"], lambda: self.read(raw_file_id, named))
+        if not _largest(whole).keys() <= said.keys():
+            return None  # another program has written all that it knows
+        both = {**whole, **said}
+        return {path: FileFact.from_record(record or (None, None)) for path, record in both.items()}
 
     def read(self, raw_file_id: str, named: Mapping[str, Any]) -> Mapping[str, FileFact]:
         """
         Raises:
             NotRecorded: not all of it is there, or it is another list.
         """
+        rows = self._rows_of(raw_file_id, named)
+        return {path: FileFact.from_record(record) for path, record in rows.items()}
+
+    def _rows_of(self, raw_file_id: str, named: Mapping[str, Any]) -> dict[str, Record]:
         rows: list[Record] = []
         for number in range(named["parts"]):
             part_id = _part_id(raw_file_id, named["digest"], number)
@@ -94,7 +107,7 @@ class MemberLists:
                 found=f"{len(rows)} members",
                 next_step="restore the collection `raw_file_members` from a backup of MongoDB.",
             )
-        return {path: FileFact.from_record(record) for path, *record in rows}
+        return {path: record for path, *record in rows}
 
 
 def _rows(info: Mapping[str, Record]) -> list[Record]:
