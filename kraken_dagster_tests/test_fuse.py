@@ -16,7 +16,9 @@ import pytest
 
 from kraken_dagster.clients.listing import list_folder
 from kraken_dagster.domain import errors
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.domain.vendors import Vendor
+from kraken_dagster.steps.stores import require
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.copying_cases import (
     Copying,
@@ -245,3 +247,23 @@ def test_a_backup_that_is_the_instruments_disk_by_another_mount_stays(
     assert outcome.deleted == ()
     assert "are one file" in outcome.kept[0].reason
     assert all_content(here) == before
+
+
+def test_a_store_that_is_mounted_anew_is_there_though_a_look_at_the_old_mount_still_hangs(
+    world, tmp_path
+):
+    root, disk = world.config.locations.backup.path, tmp_path / "disk"
+    shutil.copytree(root, disk)
+    share = start_share(disk, root, tmp_path / "counter")
+    try:
+        share.stop_after(0)
+        with pytest.raises(errors.StoreAway, match="no answer within"):
+            require(world, Role.BACKUP, timeout_s=0.5)
+        share.wait_until_stopped()
+        with pytest.raises(errors.StoreAway, match="no answer to an earlier look"):
+            require(world, Role.BACKUP, timeout_s=LONG_S)
+        subprocess.run(["umount", "-l", root], check=True)
+        require(world, Role.BACKUP, timeout_s=LONG_S)
+        assert share.state() == "T"
+    finally:
+        share.end()

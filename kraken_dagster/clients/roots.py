@@ -11,6 +11,7 @@ as any such thread lives.
 """
 
 import os
+import re
 import stat
 import threading
 from collections.abc import Collection, Iterator
@@ -23,9 +24,10 @@ from kraken_dagster.domain.errors import CopyStalled, StoreAway
 from kraken_dagster.domain.stores import MARKER_BYTES, MARKER_NAME, Role, parse_marker
 
 _HANDLES = "/proc/self/fd"
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the kernel writes a space in a mount point
 _lock = threading.Lock()
 _shown: dict[str, Path] = {}  # by number, as text
-_stuck: dict[Path, int] = {}  # how many openings hang
+_stuck: dict[tuple[Path, str], int] = {}  # how many openings hang, by path and mount
 _taken: list[int] = []  # numbers that lead nowhere, and are kept for threads that were left behind
 
 
@@ -119,9 +121,9 @@ def opened_root(
     Raises:
         StoreAway: it is not there, is another one, or gives no answer.
     """
-    if _stuck.get(path, 0) > 0:  # no further thread hangs where one does already
-        raise away(path, role, "no answer to an earlier look yet")
     opening = _Opening(path, role, known)
+    if opening.is_in_vain:  # no further thread hangs where one does already
+        raise away(path, role, "no answer to an earlier look yet")
     try:
         root = bounded(opening.run, timeout_s=timeout_s, what=path)
     except CopyStalled as error:
@@ -138,8 +140,14 @@ class _Opening:
 
     def __init__(self, path: Path, role: Role, known: Collection[str]) -> None:
         self._path, self._role, self._known = path, role, known
+        self._place = path, _mount_of(path)
         self._given_up = self._ended = False
         self._root: OpenRoot | None = None
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether an earlier one hangs in this very mount; another one in its place may answer."""
+        return _stuck.get(self._place, 0) > 0
 
     def run(self) -> OpenRoot:
         try:
@@ -149,7 +157,7 @@ class _Opening:
             with _lock:
                 self._ended, late = True, self._given_up
                 if late:
-                    _stuck[self._path] -= 1
+                    _stuck[self._place] -= 1
             if late and self._root is not None:
                 close_root(self._root)
 
@@ -157,9 +165,27 @@ class _Opening:
         with _lock:
             if not self._ended:
                 self._given_up = True
-                _stuck[self._path] = _stuck.get(self._path, 0) + 1
+                _stuck[self._place] = _stuck.get(self._place, 0) + 1
         if not self._given_up and self._root is not None:  # it ended this very moment
             close_root(self._root)
+
+
+def _mount_of(path: Path) -> str:
+    """The id of the mount that a path leads to, as far as its names tell; asks no file system.
+
+    A thread that hangs in a mount keeps its id from being given to another one.
+    """
+    found, longest = "", -1
+    with (
+        suppress(OSError),
+        open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as all_,
+    ):
+        for line in all_:
+            fields = line.split(" ")
+            point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[4])
+            if path.is_relative_to(point) and len(point) >= longest:
+                found, longest = fields[0], len(point)
+    return found
 
 
 def open_root(path: Path, role: Role, known: Collection[str]) -> OpenRoot:

@@ -8,7 +8,7 @@ deleted: what a document once said of a backup stays readable.
 In `raw_file.file_info`, which other programs read, the largest members stay, the main file among
 them. What another program writes there later counts. Where those members all stand there still (it
 has added their ETags, say) the others of the list count too: what it saw was a part, and a part is
-never taken for the whole. Where they don't, it has written a list of its own, and that alone counts.
+never taken for the whole. Where they don't, its own list alone counts.
 """
 
 import hashlib
