@@ -1,9 +1,11 @@
 """A backup that was damaged and is whole again shows again what its file had ended with."""
 
+import hashlib
+
 import pytest
 
 from kraken_dagster.domain.errors import BackupDamaged
-from kraken_dagster.domain.raw_file import RawFile, Status
+from kraken_dagster.domain.raw_file import FileFact, RawFile, Status
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster_tests.helpers import NOW, backed_up
 
@@ -82,3 +84,26 @@ def test_a_backup_with_an_etag_of_another_program_is_mended_too_and_keeps_it(wor
     documents.update_one({}, {"$set": {"file_info": {"x.raw": [size, md5, "etag-3"]}}})
     after = damage_and_mend(world)
     assert (after.status, after.file_info["x.raw"].etag) == (Status.DONE, "etag-3")
+
+
+def test_debris_that_an_earlier_version_has_recorded_keeps_no_backup_from_being_mended(world):
+    """It was recorded when it still counted as a member; now it is none, there or not."""
+    raw_file = backed_up(world, "bruker1", "x.d")
+    world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=NOW, reason="why")
+    documents = world.store._database["raw_file"]
+    recorded = documents.find_one({"_id": "x.d"})["file_info"]
+    folder = world.backup_folder(raw_file)
+    (folder / "x.d").chmod(0o755)
+    (folder / "x.d" / ".DS_Store").write_bytes(b"shown")
+    debris = FileFact(size=5, md5=hashlib.md5(b"shown").hexdigest())
+    recorded = {**recorded, "x.d/.DS_Store": debris.to_record()}
+    documents.update_one({"_id": "x.d"}, {"$set": {"file_info": recorded}})
+    member = folder / next(name for name in recorded if name.endswith("tdf_bin"))
+    member.unlink()
+    with pytest.raises(BackupDamaged):
+        back_up(world, "x.d", run_id="finds", options=BackupOptions())
+    assert back_up(world, "x.d", run_id="mends", options=BackupOptions()).done
+    after = world.store.raw_files.get("x.d")
+    assert (after.status, after.status_details) == (Status.DONE_NOT_QUANTED, "why")
+    assert "x.d/.DS_Store" not in after.file_info
+    assert (folder / "x.d" / ".DS_Store").exists()

@@ -4,6 +4,10 @@ The one place that knows. It is neither copied nor compared nor deleted, whereve
 """
 
 import re
+from collections.abc import Container, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _DEBRIS = re.compile(
     r"""
@@ -24,3 +28,11 @@ _DEBRIS = re.compile(
 def is_debris(path: str) -> bool:
     """Whether the last part of a path is such a name; a folder's name says nothing of its files."""
     return _DEBRIS.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def without_gone_debris(recorded: Mapping[str, T], found: Container[str]) -> dict[str, T]:
+    """What is recorded, but for debris that an earlier version took for members and is not found.
+
+    It is copied no more, and nothing is lost with it.
+    """
+    return {path: fact for path, fact in recorded.items() if path in found or not is_debris(path)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kraken_dagster.domain.debris import without_gone_debris
 from kraken_dagster.domain.raw_file import BackupStatus, FileFact, RawFile, Status
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.proof import BackupOutcome, verify
@@ -61,6 +62,7 @@ def end_as_before(
 
 def _are_same(facts: Mapping[str, FileFact], recorded: Mapping[str, FileFact]) -> bool:
     """Whether sizes and digests are; an ETag is of another copy."""
+    recorded = without_gone_debris(recorded, facts)
     return facts.keys() == recorded.keys() and all(
         (fact.size, fact.md5) == (recorded[name].size, recorded[name].md5)
         for name, fact in facts.items()

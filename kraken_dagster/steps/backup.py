@@ -13,6 +13,7 @@ from kraken_dagster.clients.reading import on_instrument
 from kraken_dagster.clients.roots import OpenRoot, shown
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.config import InstrumentEntry
+from kraken_dagster.domain.debris import without_gone_debris
 from kraken_dagster.domain.errors import DigestMismatch, SourceMissing
 from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.processing import main_file_is_missing, overwrite_requested, was_renamed
@@ -279,7 +280,7 @@ def _refuse_other_digests(
         instrument_id=raw_file.instrument_id,
     ):
         return
-    for name, recorded in raw_file.file_info.items():
+    for name, recorded in without_gone_debris(raw_file.file_info, facts).items():
         found = facts.get(name)
         if recorded.md5 is not None and (found is None or found.md5 != recorded.md5):
             raise _RecordedDigestDiffers(
