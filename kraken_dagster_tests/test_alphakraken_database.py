@@ -103,7 +103,25 @@ def test_a_backup_below_the_path_that_was_recorded_is_found_there(database, worl
     assert back_up(world, "x.raw", run_id="by hand", options=BackupOptions()).done
 
 
-@pytest.mark.parametrize("path", ["../../etc", "/etc", "thermo1/../../etc", "thermo1//2025_05"])
+def test_a_backup_that_was_recorded_under_an_older_path_of_the_cluster_stays_in_its_folder(
+    database, world
+):
+    base = "/older/thermo1/2025_05/mount/thermo1/2025_05/of its own"
+    database["raw_file"].insert_one(alphakraken.raw_file("x.raw", backup_base_path=base))
+    place = world.backup_folder(world.store.raw_files.get("x.raw"))
+    assert place == world.config.locations.backup.path / "thermo1" / "2025_05" / "of its own"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/old/thermo1/2025_05/../../../etc",
+        "../../etc",
+        "/etc",
+        "thermo1/../../etc",
+        "thermo1//2025_05",
+    ],
+)
 def test_a_recorded_path_never_leads_out_of_the_backup(database, world, path):
     database["raw_file"].insert_one(alphakraken.raw_file("x.raw", backup_base_path=path))
     raw_file = world.store.raw_files.get("x.raw")

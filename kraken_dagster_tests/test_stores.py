@@ -244,6 +244,15 @@ def test_an_empty_folder_is_refused_where_backups_are_recorded(world):
                 init(world, **options)
 
 
+def test_backups_of_instruments_that_are_not_served_here_are_recorded_too(world):
+    backed_up(world, "thermo1", NAME)
+    forget(world)
+    elsewhere = replace(world, config=world.config.only({"bruker1"}))
+    with empty_mount(root(world)), pytest.raises(InitRefused, match="recorded backups"):
+        init(elsewhere, empty=True)
+    assert init(elsewhere).result == "adopted"
+
+
 def test_what_an_accident_left_below_the_mount_point_is_no_store(world, tmp_path):
     """One of three recorded backups stands there: most of them don't."""
     for name in ("a.raw", "b.raw", "c.raw"):

@@ -156,7 +156,6 @@ def _wanted_backups(world: World) -> _Wanted:
     return [
         (lambda root, item=item: _stands(world, item, root), item.backup_store)
         for item in world.store.bulk.some_backups(_LOOKED_AT)
-        if item.instrument_id in world.config.instruments
     ]
 
 

@@ -1,5 +1,6 @@
 """What a step works with: configuration, store, engines, and the clock."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,17 +24,24 @@ def utc_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def backup_folder_below_root(base_path: str | None, root: str) -> PurePosixPath | None:
+def backup_folder_below_root(
+    base_path: str | None, root: str, instrument_id: str
+) -> PurePosixPath | None:
     """A recorded `backup_base_path` relative to the backup root; None where it tells nothing.
 
-    AlphaKraken's newer versions record it relative to the root, older ones not at all.
+    AlphaKraken's newer versions record it relative to the root, older ones not at all. One below
+    another root was recorded before the cluster's path was changed: what begins with the
+    instrument's month is the same as then.
     """
     if not base_path:
         return None
     below = base_path.removeprefix(f"{root.rstrip('/')}/").rstrip("/")
+    if below.startswith("/"):
+        month = re.search(rf".*/({re.escape(instrument_id)}/\d{{4}}_\d\d(?:/.*)?)$", below)
+        below = "" if month is None else month[1]
     try:
         return safe_relative(below)
-    except UnsafePath:  # below another root, or none of ours: the rule of the folders holds
+    except UnsafePath:  # none of ours: the rule of the folders holds
         return None
 
 
@@ -83,7 +91,7 @@ class World:
     def _backup_place(self, raw_file: RawFile) -> PurePosixPath:
         """Below the root: where it was recorded, else where the rule of the folders has it."""
         root = self.config.locations.backup.cluster_path
-        recorded = backup_folder_below_root(raw_file.backup_base_path, root)
+        recorded = backup_folder_below_root(raw_file.backup_base_path, root, raw_file.instrument_id)
         return recorded or PurePosixPath(raw_file.instrument_id, raw_file.year_month)
 
     def on_cluster(self, engine_name: str) -> bool:
