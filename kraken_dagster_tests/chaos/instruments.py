@@ -2,12 +2,13 @@
 own disk, and notes what it wrote. Operators do to some of them what operators do.
 """
 
+import errno
 import os
 import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,19 +73,30 @@ class Instrument:
         machine = SimulatedInstrument(self.folder, item.vendor, self._clock)
         if item.trait == "debris":
             self._plant_debris(name)
-        steps, taken = machine.steps(acquisition), 0.0
-        for seconds in steps:
-            if item.trait == "vanishes" and taken > item.seconds / 2:
-                steps.close()
-                self._note(item, name)
-                self._remove(item, name)
-                return
-            self._clock.sleep_minutes(seconds)
-            taken += seconds
+        if not self._write(item, machine.steps(acquisition)):
+            self._note(item, name)
+            self._take_away(item, name)
+            return
         self._note(item, name)
         if item.outcome == "corrupted":
             self.notes.write("renamed", acquisition=item.number, to=acquisition.corrupted_name)
         self._follow(item, name)
+
+    def _write(self, item: PlannedAcquisition, steps: Generator[float, None, None]) -> bool:
+        """Whether it was written to its end; else it is thrown away, as on a disk that is full."""
+        taken = 0.0
+        try:
+            for seconds in steps:
+                if item.trait == "vanishes" and taken > item.seconds / 2:
+                    steps.close()
+                    return False
+                self._clock.sleep_minutes(seconds)
+                taken += seconds
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return False
+        return True
 
     def _name_of(self, item: PlannedAcquisition) -> str:
         """Another acquisition's name, where that one is gone from the folder by now."""
@@ -178,6 +190,9 @@ class Instrument:
     def _remove(self, item: PlannedAcquisition, name: str) -> None:
         """An operator takes it away, or a disk loses it."""
         self._main(name).stat()
+        self._take_away(item, name)
+
+    def _take_away(self, item: PlannedAcquisition, name: str) -> None:
         self.notes.write("removed", acquisition=item.number, whole=self._is_whole(name))
         stem = stem_of(name)
         for path in list(self.folder.iterdir()):
