@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.clients.job_script import BEGUN_FILE, EXIT_CODE_FILE, rendered, with_exports
-from kraken_dagster.domain.quant import EXIT_STORE_AWAY, JobReport, JobSpec, JobState
+from kraken_dagster.domain.quant import (
+    EXIT_ENDED_BADLY_AWAY,
+    EXIT_ENDED_WELL_AWAY,
+    EXIT_STORE_AWAY,
+    JobReport,
+    JobSpec,
+    JobState,
+)
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.domain.stores import MARKER_NAME, Role, marker_line
 from kraken_dagster.steps.poll import poll
@@ -61,10 +68,23 @@ def test_a_job_script_whose_stores_are_there_ends_as_its_program_does(spec, own)
     assert (folder / EXIT_CODE_FILE).exists() is own
 
 
-def test_a_job_script_writes_no_exit_code_where_the_output_has_gone(spec, tmp_path):
+@pytest.mark.parametrize(
+    ("own", "ends_with", "told"),
+    [
+        (True, 0, EXIT_ENDED_WELL_AWAY),
+        (True, 4, EXIT_STORE_AWAY),
+        (False, 0, EXIT_ENDED_WELL_AWAY),
+        (False, 4, EXIT_ENDED_BADLY_AWAY),
+    ],
+)
+def test_a_job_script_tells_that_the_output_has_gone_while_it_ran(
+    spec, tmp_path, own, ends_with, told
+):
     marker = tmp_path / "output's" / MARKER_NAME
-    command = ("/bin/rm", str(marker))
-    assert run(rendered(replace(spec, command=command))) == EXIT_STORE_AWAY
+    program = f'rm "$1"; exit {ends_with}'
+    spec = replace(spec, command=("/bin/sh", "-c", program, "sh", str(marker)))
+    site = f'#!/bin/bash\nrm "$OUTPUT_PATH/../{MARKER_NAME}"\nexit {ends_with}\n'
+    assert run(rendered(spec) if own else with_exports(site, spec)) == told
     assert not (Path(spec.output_path) / EXIT_CODE_FILE).exists()
 
 

@@ -23,7 +23,7 @@ from kraken_dagster.steps.poll import poll
 from kraken_dagster.steps.quant import submit_jobs
 from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.stores import root_of
-from kraken_dagster_tests.helpers import backed_up, each, tick_until_idle, wait_for_jobs
+from kraken_dagster_tests.helpers import backed_up, each, tick_until_idle, wait_for_jobs, wait_until
 from kraken_dagster_tests.standins import custom_settings
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
@@ -190,3 +190,119 @@ def test_one_line_says_which_store_is_away(world, output):
     world.now.forward(minutes=2)
     assert look_at_file_systems(world) == []
     assert world.store.board.file_system("output")["status"] == "ok"
+
+
+GATED = """
+echo run >> "$0.runs"
+printf 'ms1_scans\\n5\\n' > "$OUTPUT_PATH/msqc_results.tsv"
+touch "$0.ready"
+until [ -e "$0.gate" ]; do sleep 0.05; done
+"""
+
+
+def gated(world, *, then: str) -> Path:
+    """A program whose result is written, and that waits for a file before it ends."""
+    custom_settings(world, "search", GATED + then, metrics_type="msqc")
+    assert world.config.locations.software is not None
+    backed_up(world, "thermo1", NAME)
+    submit_jobs(world, NAME, run_id="q", slots=each(5), by_hand=False)
+    path = world.config.locations.software.path / "search"
+    wait_until(path.with_name("search.ready").exists, "the program waits")
+    return path
+
+
+def ended(world, path: Path) -> None:
+    path.with_name("search.gate").touch()
+    wait_for_jobs(world)
+
+
+def test_a_result_is_taken_although_the_output_was_away_when_its_job_ended(world, output):
+    path = gated(world, then="exit 0")
+    output.unmount()
+    ended(world, path)
+    assert polled(world).to_collect == ()
+    assert status(world).status is Status.QUANTING
+    output.mount()
+    tick_until_idle(world)
+    assert status(world).status is Status.DONE
+    assert runs(path.with_name("search.runs")) == 1
+    (job,) = world.store.jobs.of(NAME)
+    assert (job.state, job.exit_code) == (JobState.SUCCEEDED, 0)
+
+
+def test_a_job_whose_result_went_below_the_mount_point_is_run_again(world, output):
+    path = gated(world, then="exit 0")
+    output.unmount()
+    ended(world, path)
+    (result,) = output.disk.rglob("msqc_results.tsv")
+    result.unlink()
+    output.mount()
+    polled(world)
+    world.now.forward(minutes=2)
+    tick_until_idle(world)
+    assert status(world).status is Status.DONE
+    assert runs(path.with_name("search.runs")) == 2
+
+
+def test_a_program_that_failed_while_its_output_was_away_is_run_again(world, output):
+    path = gated(world, then='[ "$(grep -c run "$0.runs")" -gt 1 ] || exit 3')
+    output.unmount()
+    ended(world, path)
+    output.mount()
+    polled(world)
+    (job,) = world.store.jobs.of(NAME)
+    assert (job.met_no_store, "went away while it ran" in str(job.detail)) == (True, True)
+    world.now.forward(minutes=2)
+    tick_until_idle(world)
+    assert status(world).status is Status.DONE
+    assert runs(path.with_name("search.runs")) == 2
+
+
+def test_a_program_that_fails_on_a_full_output_is_run_again_when_there_is_room(world):
+    root = root_of(world, Role.OUTPUT)
+    marker = (root / MARKER_NAME).read_text()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", root], check=True)
+    try:
+        (root / MARKER_NAME).write_text(marker)
+        fills = 'head -c "$(cat "$0.bytes")" /dev/zero > "$OUTPUT_PATH/matrix" || exit 4\n'
+        custom_settings(world, "search", fills + PROGRAM, metrics_type="msqc")
+        path = world.config.locations.software.path / "search"
+        path.with_name("search.bytes").write_text("9999999")
+        submitted(world)
+        (told,) = polled(world).problems
+        assert "the output is full" in told
+        assert status(world).status is Status.QUANTING
+        path.with_name("search.bytes").write_text("9")
+        for item in root.rglob("matrix"):
+            item.unlink()
+        world.now.forward(minutes=2)
+        tick_until_idle(world)
+        assert status(world).status is Status.DONE
+    finally:
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+def test_a_job_makes_no_folder_where_the_output_went_after_it_was_looked_for(world, output):
+    """The engine is told the stores that were there, and finds none of them."""
+    custom_settings(world, "search", PROGRAM, metrics_type="msqc")
+    engine = world.engines["local"]
+
+    class Late:
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+        def submit(self, spec, *, may_start):
+            output.unmount()
+            return engine.submit(spec, may_start=may_start)
+
+    world.engines["local"] = Late()
+    submitted(world)
+    assert list(output.point.iterdir()) == []
+    world.engines["local"] = engine
+    output.mount()
+    polled(world)
+    (job,) = world.store.jobs.of(NAME)
+    assert job.met_no_store
+    world.now.forward(minutes=2)
+    tick_until_idle(world)
+    assert status(world).status is Status.DONE

@@ -14,6 +14,7 @@ folder, or waits until there is room.
 """
 
 import ctypes
+import json
 import os
 import select
 import signal
@@ -29,8 +30,11 @@ EXIT_CODE_BYTES, ID_BYTES = 32, 1024
 LEFT_IN_OUTPUT = "kraken.exit_code"
 # In the environment of all processes of a job, also of those that leave its session.
 MARK = "KRAKEN_LOCAL_JOB"
+SPEC, MARKER = "spec.json", ".kraken-store"
+ENDED, ENDED_AWAY = "end", "away"
 TERM_PATIENCE_S = 5.0  # for a program that tidies up before it ends
 _GONE = "ZX"
+_NO_FOLDER = 75  # as where the job's stores are away
 _PR_SET_CHILD_SUBREAPER = 36
 _CHUNK = 64 * 1024
 
@@ -126,7 +130,13 @@ class _Keeper:
             # As it was given to this process: Python may have added to it.
             given = Path("/proc/self/environ").read_bytes().split(b"\0")
             environment = dict(item.split(b"=", 1) for item in given if b"=" in item)
-            words = ["/bin/sh", "-c", 'cd -- "$0" && exec "$@"', str(self.output), *command]
+            words = [
+                "/bin/sh",
+                "-c",
+                f'cd -- "$0" || exit {_NO_FOLDER}; exec "$@"',
+                str(self.output),
+                *command,
+            ]
             os.execve(words[0], words, environment)  # noqa: S606 - the shell is the program
         finally:
             os._exit(126)
@@ -192,9 +202,10 @@ class _Keeper:
         return [pid for pid in found if pid not in keepers]
 
     def _write_down(self, code: int) -> None:
+        end = ENDED_AWAY if self._output_is_away() else ENDED
         while True:
             with suppress(OSError):
-                _overwrite(self.job_dir / EXIT_CODE, f"{code} end", EXIT_CODE_BYTES)
+                _overwrite(self.job_dir / EXIT_CODE, f"{code} {end}", EXIT_CODE_BYTES)
                 return
             with suppress(OSError):
                 part = self.output / f"{LEFT_IN_OUTPUT}.part"
@@ -204,6 +215,17 @@ class _Keeper:
             if not self.job_dir.exists() and not self.output.exists():
                 return  # somebody has removed the job
             time.sleep(1)
+
+    def _output_is_away(self) -> bool:
+        """By the output's marker; False where the job has none to look for."""
+        try:
+            root, line = json.loads((self.job_dir / SPEC).read_text())["stores"][0]
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            return False
+        try:
+            return line not in Path(root, MARKER).read_text(errors="replace").splitlines()
+        except OSError:
+            return True
 
 
 def _overwrite(path: Path, text: str, size: int) -> None:

@@ -5,7 +5,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kraken_dagster.domain.quant import EXIT_STORE_AWAY, JobSpec
+from kraken_dagster.domain.quant import (
+    EXIT_ENDED_BADLY_AWAY,
+    EXIT_ENDED_WELL_AWAY,
+    EXIT_STORE_AWAY,
+    JobSpec,
+)
 from kraken_dagster.domain.stores import MARKER_NAME
 
 _FOLDER = Path(__file__).parent
@@ -16,6 +21,13 @@ BEGUN_FILE = "kraken.begun"
 MARKS = frozenset({BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE})
 _OWN_SCRIPT = "KRAKEN_OWN_SCRIPT"
 _RAW_FILE = "RAW_FILE_PATH"
+
+# A site's script may have a trap of its own; then its exit code is all that is known.
+_AT_EXIT = (
+    "trap 'kraken_code=$?; kraken_output || "
+    f'{{ [ "$kraken_code" = 0 ] && exit {EXIT_ENDED_WELL_AWAY}; exit {EXIT_ENDED_BADLY_AWAY}; }}\' '
+    "EXIT"
+)
 
 
 def rendered(spec: JobSpec, *, setup: str = "") -> bytes:
@@ -57,6 +69,8 @@ def with_exports(site_script: str, spec: JobSpec) -> bytes:
         guard = [f'export {_OWN_SCRIPT}="$0"', f"exec {' '.join(map(_quoted, command))}"]
         exports = [f'if [ -z "${{{_OWN_SCRIPT}-}}" ]; then', *exports, *guard, "fi"]
         exports.append(f"unset {_OWN_SCRIPT}")
+    if spec.stores:
+        exports += [store_check(spec), _AT_EXIT]
     return _encoded("\n".join([*lines[:head], *exports, *lines[head:]]) + "\n")
 
 

@@ -26,7 +26,10 @@ while kill -0 "$!" 2>/dev/null; do # a signal ends the wait, not the command
   wait "$!"
   kraken_code=$?
 done
-kraken_output || exit 75
+if ! kraken_output; then # what has ended well is not run again if its result is there after all
+  [ "$kraken_code" = 0 ] && exit 193
+  exit 75
+fi
 # Written last and by a rename, so that it is there whole or not at all.
 printf '%s %s %s\n' "$kraken_code" "${SLURM_JOB_ID:-}" "$kraken_name" > kraken.exit_code.part &&
   mv -f -- kraken.exit_code.part kraken.exit_code || [ "$kraken_code" = 0 ] || exit 75 # full

@@ -30,6 +30,8 @@ from typing import IO
 from kraken_dagster.clients import job_keeper
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.job_keeper import (
+    ENDED,
+    ENDED_AWAY,
     EXIT_CODE,
     EXIT_CODE_BYTES,
     ID,
@@ -38,6 +40,7 @@ from kraken_dagster.clients.job_keeper import (
     LEFT_IN_OUTPUT,
     LOG,
     MARK,
+    SPEC,
     TERM_PATIENCE_S,
     is_alive,
     living,
@@ -123,8 +126,9 @@ class LocalJobs:
 
     def _start(self, spec: JobSpec, job_dir: Path, lock: IO[str]) -> None:
         output = Path(spec.output_path)
-        output.mkdir(parents=True, exist_ok=True)
-        (job_dir / "spec.json").write_text(json.dumps(asdict(spec), indent=1))
+        if not spec.stores:  # whoever knows the output by its marker has made it through that
+            output.mkdir(parents=True, exist_ok=True)
+        (job_dir / SPEC).write_text(json.dumps(asdict(spec), indent=1))
         for name, size in ((EXIT_CODE, EXIT_CODE_BYTES), (ID_PART, ID_BYTES)):
             _take_room(job_dir / name, size)
         keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(job_dir), str(output), spec.name]
@@ -177,9 +181,10 @@ class LocalJobs:
         if exit_code is None:
             detail = "its process is gone and left no exit code: killed, or the machine restarted"
             return JobReport(JobState.FAILED, started_at=started, ended_at=ended, detail=detail)
-        if exit_code == 0:
+        if exit_code == 0 and not _ended_away(job_dir):
             return JobReport(JobState.SUCCEEDED, 0, started, ended)
-        return JobReport(JobState.FAILED, exit_code, started, ended, _signal_name(exit_code))
+        told, away = _signal_name(exit_code), _ended_away(job_dir)
+        return JobReport(JobState.FAILED, exit_code, started, ended, told, output_away=away)
 
 
 def _base_environment() -> dict[str, str]:
@@ -222,13 +227,21 @@ def _read_exit_code(job_dir: Path) -> int | None:
         code, end = text.split()
     except (FileNotFoundError, ValueError):  # or cut short by a power failure
         return None
-    return int(code) if end == "end" else None
+    return int(code) if end in (ENDED, ENDED_AWAY) else None
+
+
+def _ended_away(job_dir: Path) -> bool:
+    """Whether the job's output was away when its program had ended."""
+    try:
+        return (job_dir / EXIT_CODE).read_text().split()[1:] == [ENDED_AWAY]
+    except FileNotFoundError:
+        return False
 
 
 def _left_in_output(job_dir: Path) -> tuple[int | None, datetime | None]:
     """The exit code that found no room here, and its time."""
     try:
-        spec = json.loads((job_dir / "spec.json").read_text())
+        spec = json.loads((job_dir / SPEC).read_text())
         path = Path(spec["output_path"]) / LEFT_IN_OUTPUT
         words = bounded(path.read_text, timeout_s=_ANSWER_S, what=path).split()
         if len(words) == 3 and words[2] == spec["name"]:

@@ -7,11 +7,14 @@ has their words, and `head_node` how they get there.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from kraken_dagster.clients.head_node import LOGIN_LINE, request, unusable
 from kraken_dagster.clients.job_script import rendered, with_exports
+from kraken_dagster.clients.roots import away
 from kraken_dagster.clients.slurm_commands import (
     NO_FOLDER,
+    NO_STORE,
     TOO_LATE,
     plain,
     sacct,
@@ -31,6 +34,7 @@ from kraken_dagster.domain.slurm import (
     report_of,
     submitted_id,
 )
+from kraken_dagster.domain.stores import Role
 
 _KILLED_AFTER_S = 5
 _BEGUN_WITHIN_S = 10
@@ -70,6 +74,7 @@ class Slurm:
 
         Raises:
             SubmitFailed: the cluster refused; nothing was submitted.
+            StoreAway: the head node has no output; nothing was submitted.
             SettingsRefused: what the job asks for can't be told to sbatch.
             ClusterError: nobody knows whether it was submitted; it is to be found by its name.
         """
@@ -79,6 +84,8 @@ class Slurm:
         answer = self._run(submission(command, spec, latest=latest), script)
         if answer.exit_code == 0:
             return submitted_id(answer.stdout)
+        if answer.exit_code == NO_STORE and spec.stores:
+            raise away(Path(spec.stores[0][0]), Role.OUTPUT, "no marker of it on the head node")
         words = _words(answer)
         said = "\n".join(line for line in words.splitlines() if line.startswith("sbatch: error:"))
         unclear = answer.exit_code in _ENDED_FROM_OUTSIDE or _UNCLEAR.search(said)

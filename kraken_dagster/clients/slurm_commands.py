@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from kraken_dagster.clients.job_script import JOB_ID_FILE
+from kraken_dagster.clients.job_script import JOB_ID_FILE, store_check
 from kraken_dagster.domain.quant import JobSpec
 from kraken_dagster.domain.slurm import SACCT_FORMAT, SQUEUE_FORMAT, is_job_id
 
-NO_FOLDER, TOO_LATE = 73, 75
+NO_FOLDER, TOO_LATE, NO_STORE = 73, 75, 76
 # sacct looks no further back than midnight unless told so.
 _ACCOUNTED_SINCE = "now-60days"
 _PLAINLY = ("env", "TZ=UTC", "SLURM_TIME_FORMAT=standard")
@@ -17,6 +17,7 @@ _PLAINLY = ("env", "TZ=UTC", "SLURM_TIME_FORMAT=standard")
 _SUBMIT = f"""
 refuse() {{ echo "not begun: $1" >&2; exit "$2"; }}
 script=$(cat)
+kraken_output || refuse 'the output is away' {NO_STORE}
 mkdir -p -- "$2" || refuse 'no output folder' {NO_FOLDER}
 [ "$(date +%s)" -le "$1" ] || refuse 'it was held up' {TOO_LATE}
 folder=$2 name=$3
@@ -40,7 +41,15 @@ esac
 
 def submission(sbatch: Sequence[str], spec: JobSpec, *, latest: int) -> list[str]:
     """Makes the output folder and has sbatch take the script, no later than `latest` there."""
-    begin = ["sh", "-c", _SUBMIT, "kraken", str(latest), spec.output_path, spec.name]
+    begin = [
+        "sh",
+        "-c",
+        f"{store_check(spec)}\n{_SUBMIT}",
+        "kraken",
+        str(latest),
+        spec.output_path,
+        spec.name,
+    ]
     return [*begin, *sbatch]
 
 

@@ -33,6 +33,9 @@ class JobState(StrEnum):
 _MOST_RESUBMISSIONS = 3
 # Of a job whose stores are not there where it runs; it counts only where the job has not begun.
 EXIT_STORE_AWAY = 75
+# Of a job whose output was away when its program had ended: well, or (of a site's script) badly.
+# Above all signals, so that no program ends by them.
+EXIT_ENDED_WELL_AWAY, EXIT_ENDED_BADLY_AWAY = 193, 194
 _ADVICE: Mapping[JobState, str] = {
     JobState.TIMEOUT: "more slurm_time, or a slurm_max_time, in a new version of the settings.",
     JobState.OUT_OF_MEMORY: "more slurm_mem, or a slurm_max_mem, in a new version of the settings.",
@@ -50,7 +53,8 @@ class JobReport:
     """What an engine says of one job. `detail` is in the engine's own words.
 
     One that is `unknown` may still be `listed` by the queue, in a state that isn't known here, or
-    be no more than `accounted` for, as one that has not ended.
+    be no more than `accounted` for, as one that has not ended. `output_away`: its output was, when
+    its program had ended.
     """
 
     state: JobState
@@ -62,6 +66,7 @@ class JobReport:
     peak_memory_bytes: int | None = None
     listed: bool = False
     accounted: bool = False
+    output_away: bool = False
 
     @property
     def ended(self) -> bool:

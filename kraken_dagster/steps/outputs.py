@@ -1,5 +1,6 @@
 """Where a job writes, and what is done with what stands there already."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from kraken_dagster.steps.places import own_name
 from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
+_NO_ROOM_BYTES = 64 * 1024
 _LOG_BYTES = 4 * 1024 * 1024
 
 
@@ -209,6 +211,37 @@ def has_begun(world: World, job: QuantJob) -> bool:
     with opened(world, Role.OUTPUT) as root:
         text = read_text(world.result_folder(job, root.path), BEGUN_FILE, limit=1000)
     return text.split() == [job.id]
+
+
+def has_result(world: World, job: QuantJob) -> bool:
+    """Whether that very job began there, and its result is complete as far as can be seen.
+
+    Raises:
+        StoreAway, OutputUnreadable: it can't be known.
+    """
+    if not has_begun(world, job):
+        return False
+    with opened(world, Role.OUTPUT) as root:
+        folder = world.result_folder(job, root.path)
+        with output_errors(folder):
+            names = {item.name for item in folder.iterdir()}
+        ours = {BEGUN_FILE, JOB_ID_FILE, EXIT_CODE_FILE, job.log_name}
+        return (
+            names > ours & names
+            and not read_figures(job.metrics_type, folder, own=world.config.metrics).problems
+        )
+
+
+def output_is_full(world: World) -> bool:
+    """Whether the output has no room.
+
+    Raises:
+        StoreAway, OutputUnreadable: it can't be known.
+    """
+    with opened(world, Role.OUTPUT) as root, output_errors(root.path):
+        facts = os.statvfs(root.path)
+    few = facts.f_bavail * facts.f_frsize < _NO_ROOM_BYTES
+    return few or (facts.f_files > 0 and facts.f_favail == 0)
 
 
 def job_id_left_by(world: World, job: QuantJob) -> str | None:

@@ -2,10 +2,11 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.domain.engines import SlurmEngine
@@ -16,18 +17,26 @@ from kraken_dagster.domain.errors import (
     StoreAway,
     StoreError,
 )
-from kraken_dagster.domain.quant import EXIT_STORE_AWAY, JobReport, JobState, QuantJob
+from kraken_dagster.domain.quant import (
+    EXIT_ENDED_BADLY_AWAY,
+    EXIT_ENDED_WELL_AWAY,
+    EXIT_STORE_AWAY,
+    JobReport,
+    JobState,
+    QuantJob,
+)
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.attempts import latest_jobs
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
-from kraken_dagster.steps.outputs import exit_code_left_by, has_begun
+from kraken_dagster.steps.outputs import exit_code_left_by, has_begun, has_result, output_is_full
 from kraken_dagster.steps.slots import Whose, free, next_to_submit, room, whose
 from kraken_dagster.steps.stores import why_away
 from kraken_dagster.steps.submission import has_slot, waits_to_run_again, withdraw
 from kraken_dagster.steps.troubles import in_own_words
 from kraken_dagster.steps.world import World
 
+T = TypeVar("T")
 # A tick must be over in 60 s: no wait for a share, and no further question, takes longer.
 _PATIENCE_S = 10.0
 _MAY_SUBMIT = frozenset({Status.QUEUED_FOR_QUANTING, Status.QUANTING, Status.ERROR})
@@ -35,6 +44,7 @@ _ACCOUNTS_LAG = timedelta(minutes=2)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(minutes=30)
 # Of Slurm the latter, where a job's log can't be opened: by signal 53, which no program ends by.
 _MAY_BE_AWAY = (EXIT_STORE_AWAY, 128 + 53)
+_ENDED_AWAY = (EXIT_ENDED_WELL_AWAY, EXIT_ENDED_BADLY_AWAY)
 _UNKNOWN_GRACE = timedelta(minutes=10)
 
 
@@ -275,6 +285,29 @@ class _ExitCodes:
         exit_code, trouble = self.of(job)
         return exit_code is None, trouble
 
+    def ended_away(self, job: QuantJob, report: JobReport) -> bool | None:
+        """Whether the result is complete of a job whose output was away at its end; None where
+        that is not what its exit code says.
+
+        Raises:
+            KrakenError, OSError: it can't be known.
+        """
+        if not report.output_away and exit_code_left_by(self._world, job) is not None:
+            return None  # the program's own
+        well = report.exit_code == (0 if report.output_away else EXIT_ENDED_WELL_AWAY)
+        return well and has_result(self._world, job)
+
+    def asked(self, what: Callable[[], T]) -> tuple[T | None, str | None]:
+        """An answer of the output, and why there is none."""
+        path = self._world.config.locations.output.path
+        try:
+            return bounded(what, timeout_s=_PATIENCE_S, what=path), None
+        except (KrakenError, OSError) as error:
+            return None, str(error)
+
+    def is_full(self) -> bool:
+        return output_is_full(self._world)
+
     def of(self, job: QuantJob) -> tuple[int | None, str | None]:
         """The exit code, and why it can't be known."""
         if self._trouble is None:
@@ -291,14 +324,39 @@ class _ExitCodes:
         return None, self._trouble
 
 
-def _as_away(report: JobReport, away: bool, trouble: str | None, *, now: datetime) -> JobReport:
+def _where(report: JobReport) -> str:
+    return report.node or "this machine"
+
+
+def _failed(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) -> JobReport:
+    """One that failed, unless a store that was away or full is the reason."""
+    if report.output_away or (report.exit_code in _ENDED_AWAY and report.node is not None):
+        complete, trouble = left.asked(lambda: left.ended_away(job, report))
+        if complete is None and trouble is None:
+            return report
+        if complete:
+            told = "its output was away when it ended, and has its whole result now"
+            return replace(report, state=JobState.SUCCEEDED, exit_code=0, detail=told)
+        told = f"the output went away while it ran on {_where(report)}"
+        return _as_away(report, True, trouble, now=now, told=told)
+    if report.exit_code in _MAY_BE_AWAY:
+        return _as_away(report, *left.tells_of_stores(job), now=now)
+    full, trouble = left.asked(left.is_full) if report.exit_code else (False, None)
+    if full:
+        return _as_away(report, True, None, now=now, told="the output is full")
+    return report
+
+
+def _as_away(
+    report: JobReport, away: bool, trouble: str | None, *, now: datetime, told: str | None = None
+) -> JobReport:
     """A job that found no store where it ran is run again; what it left tells whether it did."""
     if trouble is not None:
-        told = f"exit code {report.exit_code}; its output can't be read: {trouble}"
-        return replace(report, state=JobState.UNKNOWN, detail=told, exit_code=None, ended_at=None)
+        why = f"exit code {report.exit_code}; its output can't be read: {trouble}"
+        return replace(report, state=JobState.UNKNOWN, detail=why, exit_code=None, ended_at=None)
     if not away:
         return report
-    told = f"the output or the backup is away, or full, on {report.node or 'this machine'}"
+    told = told or f"the output or the backup is away, or full, on {_where(report)}"
     state, code = JobState.NODE_FAILURE, EXIT_STORE_AWAY
     # By our own clock, as the pause until the next try is counted from then.
     return replace(report, state=state, exit_code=code, ended_at=now, detail=told)
@@ -311,8 +369,8 @@ def _settled(job: QuantJob, report: JobReport, left: _ExitCodes, now: datetime) 
     One that is listed is open, whatever its state may mean, and what is in its folder may be of a
     run before. One that the accounting has as open stays so, but for what it left.
     """
-    if report.state is JobState.FAILED and report.exit_code in _MAY_BE_AWAY:
-        return _as_away(report, *left.tells_of_stores(job), now=now)
+    if report.state is JobState.FAILED:
+        return _failed(job, report, left, now)
     if report.state is not JobState.UNKNOWN:
         return report
     report = replace(report, started_at=job.started_at, node=job.node)

@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from kraken_dagster.clients.bounded import bounded
-from kraken_dagster.domain.errors import ClusterError, JobError
+from kraken_dagster.clients.roots import OpenRoot
+from kraken_dagster.domain.errors import ClusterError, JobError, StoreAway, SubmitFailed
 from kraken_dagster.domain.quant import JobState, QuantJob
 from kraken_dagster.domain.stores import Role, marker_line
 from kraken_dagster.steps.engine_health import note_trouble
@@ -54,6 +55,9 @@ def _submit(world: World, job: QuantJob, may_start: Callable[[], None]) -> None:
         job_id = _bounded_here(world, job, lambda: engine.submit(spec, may_start=may_start))
     except ClusterError:
         raise
+    except StoreAway:  # of the head node
+        world.store.jobs.refused(job)
+        raise
     except JobError:
         # One whose submission was only reported as failed runs, and is taken for submitted. A
         # refused one is taken back at once, since it would hold a slot for nothing.
@@ -73,6 +77,8 @@ def _stores_of(world: World, job: QuantJob) -> tuple[tuple[str, str], ...]:
     found = []
     for role in (Role.OUTPUT, Role.BACKUP):
         with opened(world, role) as root:
+            if role is Role.OUTPUT and not world.on_cluster(job.engine):
+                _make_folder(world, job, root)
             location = world.config.locations.output
             if role is Role.BACKUP:
                 location = world.config.locations.backup
@@ -80,6 +86,25 @@ def _stores_of(world: World, job: QuantJob) -> tuple[tuple[str, str], ...]:
             path = location.cluster_path if on_cluster else str(location.path)
             found.append((path, marker_line(role, root.store_id)))
     return tuple(found)
+
+
+def _make_folder(world: World, job: QuantJob, root: OpenRoot) -> None:
+    """The job's folder, through the open output: where that is away it is made nowhere.
+
+    Raises:
+        SubmitFailed
+    """
+    folder = world.result_folder(job, root.path)
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    try:
+        bounded(lambda: folder.mkdir(parents=True, exist_ok=True), timeout_s=stall_s, what=folder)
+    except OSError as error:
+        raise SubmitFailed(
+            "The job could not be started",
+            file=job.output_path,
+            found=error.strerror or error,
+            next_step="check the disk and the rights of the output folder.",
+        ) from error
 
 
 def withdraw(world: World, job: QuantJob) -> bool:
