@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.domain.errors import StoreAway
+from kraken_dagster.domain.errors import InputMissing, StoreAway
 from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.domain.stores import MARKER_NAME, Role
@@ -25,6 +25,7 @@ from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.stores import root_of
 from kraken_dagster_tests.helpers import backed_up, each, tick_until_idle, wait_for_jobs, wait_until
 from kraken_dagster_tests.standins import custom_settings
+from kraken_dagster_tests.test_stores import empty_mount
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 NAME = "a.raw"
@@ -306,3 +307,17 @@ def test_a_job_makes_no_folder_where_the_output_went_after_it_was_looked_for(wor
     world.now.forward(minutes=2)
     tick_until_idle(world)
     assert status(world).status is Status.DONE
+
+
+def test_a_job_of_this_machine_waits_for_a_program_whose_share_is_away(world):
+    custom_settings(world, "search", 'echo done > "$OUTPUT_PATH/result.txt"', metrics_type="custom")
+    backed_up(world, "thermo1", "a.raw")
+    programs = world.config.locations.software.path
+    with empty_mount(programs):
+        with pytest.raises(InputMissing, match=r"program .* can't be found"):
+            submit_jobs(world, "a.raw", run_id="q", slots=each(2), by_hand=False)
+        waiting = world.store.raw_files.get("a.raw")
+        assert (waiting.status, waiting.retry_at is None) == (Status.ERROR, False)
+        assert world.store.jobs.of("a.raw") == []
+    tick_until_idle(world)
+    assert world.store.raw_files.get("a.raw").status is Status.DONE

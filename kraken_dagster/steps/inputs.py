@@ -73,6 +73,31 @@ def _missing(file: Path, role: str, found: str) -> InputMissing:
     )
 
 
+def require_program(world: World, job: QuantJob) -> None:
+    """A job of this machine whose program is not there waits for it: its share may be away.
+
+    Raises:
+        InputMissing
+    """
+    location = world.config.locations.software
+    if world.on_cluster(job.engine) or location is None:
+        return
+    program = Path(job.command[0])
+    if not program.is_relative_to(location.path):
+        return
+    try:
+        program.stat()
+    except OSError as error:
+        raise InputMissing(
+            "The program that the settings name can't be found",
+            file=program,
+            expected="a program below `locations.software`",
+            found=error.strerror,
+            next_step="mount `locations.software`, or name another program in a new version of the "
+            "settings. Tried again by itself.",
+        ) from error
+
+
 def changed_since(world: World, settings_name: str, item: InputFile) -> bool | None:
     """Whether an input is not what it was when its job was submitted; None where its share doesn't
     say."""

@@ -8,7 +8,7 @@ from kraken_dagster.domain.quant import JobState, QuantJob, job_name
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.attempts import JOBS_COUNTER
-from kraken_dagster.steps.inputs import inputs_of
+from kraken_dagster.steps.inputs import inputs_of, require_program
 from kraken_dagster.steps.outputs import job_paths, output_folder, planned_folder, working_copy
 from kraken_dagster.steps.world import World
 
@@ -29,6 +29,8 @@ def intended(
     job = _new_job(world, raw_file, settings, engine, folder.relative)
     if folder.done is not None:  # from which inputs it was made nobody knows
         return world.store.jobs.intend(_done_before(job, folder.done, folder.made_by))
+    if folder.follow is None:
+        bounded(lambda: require_program(world, job), timeout_s=stall_s, what=job.software)
     job = job.model_copy(update={"inputs": inputs_of(world, settings, job)})
     if folder.follow is not None:
         followed = {
