@@ -110,12 +110,16 @@ def tree_of(root: Path) -> dict[str, Content]:
     return found
 
 
+DEBRIS_ENDING = ".partial"  # of what is planted under an acquisition's own name
+
+
 def members_of(folder: Path, name: str) -> dict[str, Content]:
     """The members of the acquisition `name` as they stand in an instrument's folder."""
     stem, raw = stem_of(name), folder / name
     if raw.is_dir():
         return {f".d/{path}": content for path, content in tree_of(raw).items()}
-    paths = [path for path in folder.iterdir() if path.name.startswith(f"{stem}.")]
+    beside = [path for path in folder.iterdir() if path.name.startswith(f"{stem}.")]
+    paths = [path for path in beside if not path.name.endswith(DEBRIS_ENDING)]
     if name.endswith(".raw"):
         paths = [path for path in paths if path.name == name]
     return {path.name[len(stem) :]: content_of(path) for path in paths if path.is_file()}

@@ -77,9 +77,11 @@ class Instrument:
             self._note(item, name)
             self._take_away(item, name)
             return
-        self._note(item, name)
         if item.outcome == "corrupted":
+            self._note(item, name, stands_as=acquisition.corrupted_name)
             self.notes.write("renamed", acquisition=item.number, to=acquisition.corrupted_name)
+        else:
+            self._note(item, name)
         self._follow(item, name)
 
     def _write(self, item: PlannedAcquisition, steps: Generator[float, None, None]) -> bool:
@@ -107,7 +109,7 @@ class Instrument:
                 return name
         return item.name
 
-    def _note(self, item: PlannedAcquisition, name: str) -> None:
+    def _note(self, item: PlannedAcquisition, name: str, *, stands_as: str | None = None) -> None:
         known = {"dda": "dda", "fails": "fails"}.get(item.trait, item.outcome)
         if item.trait == "again" and "_FAIL_" in name:
             known = "fails"
@@ -119,7 +121,7 @@ class Instrument:
             instrument=self.folder.name,
             name=name,
             fate=known,
-            members=members_of(self.folder, name),
+            members=members_of(self.folder, stands_as or name),
         )
 
     def _plant_debris(self, name: str) -> None:
