@@ -183,14 +183,15 @@ def test_one_bad_entry_hides_no_other() -> None:
 @pytest.mark.parametrize(("mtime", "ctime"), [(200.0, 300.0), (300.0, 200.0)])
 def test_a_file_was_made_at_the_earlier_of_its_times(mtime: float, ctime: float) -> None:
     standing, _ = sort_out(Vendor.THERMO, [entry("x.raw", mtime=mtime, ctime=ctime)])
-    assert standing["x.raw"] == Standing("x.raw", 200.0, 10, 10, None)
+    assert standing["x.raw"] == Standing("x.raw", 200.0, 10, 10, None, main_mtime=mtime)
 
 
 def test_a_folder_was_made_when_its_main_file_was() -> None:
     bare = entry("x.d", Kind.FOLDER)
     main = bare._replace(main_size=70, main_mtime=260.0, main_ctime=250.0)
     assert sort_out(Vendor.BRUKER, [bare])[0]["x.d"] == Standing("x.d", 200.0, None, 0, None)
-    assert sort_out(Vendor.BRUKER, [main])[0]["x.d"] == Standing("x.d", 250.0, 70, 70, None)
+    whole = Standing("x.d", 250.0, 70, 70, None, main_mtime=260.0)
+    assert sort_out(Vendor.BRUKER, [main])[0]["x.d"] == whole
 
 
 def test_an_empty_main_file_is_there() -> None:
@@ -210,8 +211,9 @@ def test_a_sciex_acquisition_is_the_sum_of_its_own_files() -> None:
         entry("x.2.wiff.scan", size=80_000_000),
     ]
     standing, left = sort_out(Vendor.SCIEX, entries)
-    assert standing["x.wiff"] == Standing("x.wiff", 200.0, 1, 4_321, 20)
-    assert standing["x.1.wiff"] == Standing("x.1.wiff", 200.0, 600_000, 7_600_000, None)
+    first = Standing("x.wiff", 200.0, 1, 4_321, 20, main_mtime=200.0)
+    second = Standing("x.1.wiff", 200.0, 600_000, 7_600_000, None, main_mtime=200.0)
+    assert (standing["x.wiff"], standing["x.1.wiff"]) == (first, second)
     assert ([*standing], left) == (["x.wiff", "x.1.wiff"], [])
 
 
