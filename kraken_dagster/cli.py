@@ -15,6 +15,7 @@ from kraken_dagster import doctor_stand_in, reports, site_files, watching
 from kraken_dagster.cli_common import (
     json_option,
     open_world,
+    own_config,
     print_json,
     print_table,
     printable,
@@ -25,7 +26,7 @@ from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.cli_store import init_store
-from kraken_dagster.clients.config_file import config_path, load_config
+from kraken_dagster.clients.config_file import config_path
 from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
@@ -78,7 +79,7 @@ def init(folder: Path) -> None:
 @told
 def up(path: Path, port: int) -> None:
     """Start MongoDB if none is configured, Dagit and the daemon; end them with Ctrl-C."""
-    run_until_stopped(Supervisor(load_config(path), path, port=port))
+    run_until_stopped(Supervisor(own_config(path), path, port=port))
 
 
 @main.command()
@@ -273,7 +274,7 @@ def doctor(path: Path, stand_in: bool, exported: BinaryIO | None, as_json: bool)
     """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
     if exported is not None and not stand_in:
         raise click.UsageError("--settings only with --stand-in")
-    config = load_config(path)
+    config = own_config(path)
     findings = doctor_module.examine(config, lambda: open_world(path))
     if stand_in:
         content = None if exported is None else exported.read()

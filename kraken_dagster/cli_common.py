@@ -15,7 +15,9 @@ from rich.text import Text
 
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.engines import make_engines
+from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import KrakenError
+from kraken_dagster.homes import require_own_homes
 from kraken_dagster.steps.world import World
 from resources.store import StoreResource
 
@@ -40,8 +42,19 @@ def told(function: Callable[..., None]) -> Callable[..., None]:
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 
-def open_world(path: Path) -> World:
+def own_config(path: Path) -> KrakenConfig:
+    """The configuration of a command, whose homes are no other's.
+
+    Raises:
+        ConfigError
+    """
     config = load_config(path)
+    require_own_homes(config, path)
+    return config
+
+
+def open_world(path: Path) -> World:
+    config = own_config(path)
     store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
     engines = make_engines(config.engines, config.home)
     return World(config=config, store=store, engines=engines)

@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kraken_dagster.assets.rebuild import rebuild_file, rebuild_instrument
 from kraken_dagster.cli_common import open_world, printable, told
 from kraken_dagster.domain.errors import StatusConflict, UnknownRawFile
+from kraken_dagster.homes import dagster_home
 from kraken_dagster.steps.partition_window import ask_for_again
 from kraken_dagster.steps.world import World
-from kraken_dagster.supervision import dagster_home, open_dagster, prepare_dagster
+from kraken_dagster.supervision import open_dagster, prepare_dagster
 
 
 @click.command()

@@ -35,6 +35,7 @@ from kraken_dagster.clients.files import Progress as Copied
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.domain.retention import GB
+from kraken_dagster.homes import dagster_home
 from kraken_dagster.steps.errands import at_work, purge_of
 from kraken_dagster.steps.purge import PurgeOutcome
 from kraken_dagster.steps.purge import purge as purge_step
@@ -134,8 +135,8 @@ def _summary(outcomes: list[VerifyOutcome]) -> str:
 
 def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
     """The check of the backup in Dagit, where this machine has a Dagster; MongoDB knows anyway."""
-    home = os.environ.get("DAGSTER_HOME") or str(world.config.home / "dagster")
-    if outcome.verdict not in PROOFS or not (Path(home) / "dagster.yaml").exists():
+    home = dagster_home(world.config)
+    if outcome.verdict not in PROOFS or not (home / "dagster.yaml").exists():
         return
     # Takes a second, which other commands need not wait for.
     from dagster import DagsterInstance  # noqa: PLC0415
@@ -144,7 +145,7 @@ def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
     from kraken_dagster.reporting import report  # noqa: PLC0415
 
     instrument_id = world.store.raw_files.get(outcome.raw_file_id).instrument_id
-    with DagsterInstance.from_config(home) as instance:
+    with DagsterInstance.from_config(str(home)) as instance:
         report(instance, list(verified(instrument_id, outcome)))
 
 

@@ -17,9 +17,9 @@ from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
 from kraken_dagster.domain.discovery import sort_out
 from kraken_dagster.domain.errors import FolderError, KrakenError, UnknownSettings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
+from kraken_dagster.homes import dagster_home
 from kraken_dagster.steps.errands import archive_of, purge_of
 from kraken_dagster.steps.world import World
-from kraken_dagster.supervision import dagster_home
 
 _TIMEOUT_S = 60.0
 _RESULT = "out_"

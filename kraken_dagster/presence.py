@@ -16,9 +16,8 @@ from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.clients.store.instances import Instance
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError
+from resources.store import HOME_VARIABLE
 
-# In the environment of everything that `kraken up` starts, but for jobs, which outlive it.
-HOME_VARIABLE = "KRAKEN_UP_HOME"
 _LOCK_NAME = "up.lock"
 _TRIES = 5
 _BETWEEN_TRIES_S = 0.1

@@ -25,12 +25,17 @@ from kraken_dagster.clients.processes import accepts, die_with_parent, is_free
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError, KrakenError, StoreError
-from kraken_dagster.presence import HOME_VARIABLE, HomeLock, Presence, end_all_of, refuse_second
+from kraken_dagster.homes import (
+    DAGSTER_HOME,
+    claim_homes,
+    dagster_home,
+    require_same_environment,
+)
+from kraken_dagster.presence import HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.site_files import beside, shipped
 from kraken_dagster.steps.world import utc_now
-from resources.store import SUPERVISED_URI_VARIABLE
+from resources.store import HOME_VARIABLE, SUPERVISED_URI_VARIABLE
 
-DAGSTER_HOME = "DAGSTER_HOME"
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
 _BEAT_EVERY_S = 10.0
@@ -84,6 +89,7 @@ class Supervisor:
                 its instruments.
             StoreUnavailable
         """
+        require_same_environment(Path.cwd(), self.environment())
         refuse_second(self.config.home)  # before its port is found to be taken
         if self.port is not None and not is_free(self.port):
             raise ConfigError(
@@ -218,12 +224,6 @@ class Supervisor:
             )
 
 
-def dagster_home(config: KrakenConfig) -> Path:
-    """Dagster's home: DAGSTER_HOME, else below Kraken's own folder."""
-    named = os.environ.get(DAGSTER_HOME)
-    return Path(named) if named else config.home / "dagster"
-
-
 def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None:
     """Makes Dagster's home and its databases, or leaves those that are there.
 
@@ -234,6 +234,7 @@ def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None
         own = config_path.parent / "dagster.yaml"
         text = own.read_text(encoding="utf-8") if own.exists() else shipped("dagster.yaml")
         (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    claim_homes(config, config_path)
     # Dagster's databases are made here, before several programs do so at the same time.
     with open_dagster(home):
         pass

@@ -15,11 +15,12 @@ from kraken_dagster.cli import main
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.store.instances import LIVES_FOR, Instance
 from kraken_dagster.domain.errors import ConfigError
-from kraken_dagster.presence import HOME_VARIABLE, HomeLock, Presence, end_all_of, runs_here
+from kraken_dagster.presence import HomeLock, Presence, end_all_of, runs_here
 from kraken_dagster.reports import status
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.helpers import wait_until, write_config
 from kraken_dagster_tests.laboratory import KRAKEN
+from resources.store import HOME_VARIABLE
 
 _HOLDER = """import sys, time
 from pathlib import Path

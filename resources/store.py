@@ -14,6 +14,8 @@ from kraken_dagster.clients.store.connection import Store, connect
 # `kraken up` tells what it starts where its embedded server is. That server is its own to start
 # again: one that a run or a sensor started would end with that run's process.
 SUPERVISED_URI_VARIABLE = "KRAKEN_SUPERVISED_MONGODB"
+# In the environment of everything that `kraken up` starts, but for jobs, which outlive it.
+HOME_VARIABLE = "KRAKEN_UP_HOME"
 
 _lock = threading.Lock()
 _prepared: dict[str, Store] = {}
@@ -38,12 +40,18 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             StoreUnavailable, ConfigError
         """
         with _lock:
-            uri = named_uri or os.environ.get(SUPERVISED_URI_VARIABLE) or self._embedded_uri()
+            uri = named_uri or self._supervised_uri() or self._embedded_uri()
             if uri not in _prepared:
                 store = connect(uri)
                 store.prepare()
                 _prepared[uri] = store
             return _prepared[uri]
+
+    def _supervised_uri(self) -> str | None:
+        """That of the `kraken up` of this home; another one's is exported in vain."""
+        if os.environ.get(HOME_VARIABLE) != self.home:
+            return None
+        return os.environ.get(SUPERVISED_URI_VARIABLE)
 
     def _embedded_uri(self) -> str:
         server = ensure_running(Path(self.home) / "mongodb")
