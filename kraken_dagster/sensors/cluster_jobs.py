@@ -11,8 +11,7 @@ from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.raw_file import RawFile, Step
 from kraken_dagster.partitions import collect_job, quant_job, slots_of_all_engines
 from kraken_dagster.sensors.disks import show_disks
-from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
-from kraken_dagster.sensors.watcher import quant_run_config
+from kraken_dagster.sensors.runs import ensure_partitions, live_files, quant_run_config, request
 from kraken_dagster.steps.poll import Poll, poll
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource

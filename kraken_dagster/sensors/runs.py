@@ -10,11 +10,13 @@ from dagster import DagsterRunStatus, RunRecord, RunsFilter
 from kraken_dagster.domain.errors import UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Step, partition_key, raw_file_id_of
 from kraken_dagster.partitions import (
+    QUANT_JOB,
     TAG_ATTEMPT,
     TAG_INSTRUMENT,
     TAG_STEP,
     add_partitions,
     missing_partitions,
+    op_name,
     partitions_of,
 )
 from kraken_dagster.steps.batches import is_alive
@@ -179,3 +181,13 @@ def ensure_partitions(
     wanted = [partition_key(item.id) for item in files]
     if missing := missing_partitions(instance, instrument_id, wanted):
         add_partitions(instance, instrument_id, missing)
+
+
+def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
+    """The options of `quant_job` that instruments.yaml has for an instrument, as run config."""
+    instrument = world.instrument(instrument_id)
+    options = {
+        "output_exists_mode": instrument.output_exists_mode.name,
+        "debug_no_cluster_ssh": instrument.debug_no_cluster_ssh,
+    }
+    return {op_name(instrument_id, QUANT_JOB): {"config": options}}

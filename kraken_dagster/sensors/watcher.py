@@ -12,14 +12,13 @@ from kraken_dagster.domain.raw_file import RawFile, Status, Step
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.partitions import (
     BACKUP,
-    QUANT_JOB,
     copy_pool,
     ingest_job,
     op_name,
     pool_limit,
     quant_job,
 )
-from kraken_dagster.sensors.runs import ensure_partitions, live_files, request
+from kraken_dagster.sensors.runs import ensure_partitions, live_files, quant_run_config, request
 from kraken_dagster.steps.look import Look, due_for_backup, look_at
 from kraken_dagster.steps.stores import why_away
 from kraken_dagster.steps.world import World
@@ -145,12 +144,3 @@ def _backup_run_config(world: World, instrument_id: str) -> dict[str, object]:
     }
     given = {name: value for name, value in options.items() if value is not None}
     return {op_name(instrument_id, BACKUP): {"config": given}}
-
-
-def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
-    instrument = world.instrument(instrument_id)
-    options = {
-        "output_exists_mode": instrument.output_exists_mode.name,
-        "debug_no_cluster_ssh": instrument.debug_no_cluster_ssh,
-    }
-    return {op_name(instrument_id, QUANT_JOB): {"config": options}}

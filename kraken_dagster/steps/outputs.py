@@ -21,7 +21,6 @@ from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.domain.vendors import Vendor, safe_relative
 from kraken_dagster.metrics.registry import read_figures
-from kraken_dagster.steps.places import own_name
 from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
@@ -78,7 +77,7 @@ def _output_folder(
 ) -> OutputFolder:
     base = planned_folder(raw_file, settings)
     if not _is_free(root / base) and _is_anothers(world, raw_file, base):
-        base = base.replace(f"out_{raw_file.id}", f"out_{own_name(world, raw_file)}", 1)
+        base = base.replace(f"out_{raw_file.id}", f"out_{world.own_name(raw_file)}", 1)
     folder = root / base
     if _is_free(folder):
         return OutputFolder(base)

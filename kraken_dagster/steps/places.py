@@ -19,21 +19,10 @@ from kraken_dagster.clients.reading import exists, target_errors
 from kraken_dagster.clients.roots import shown
 from kraken_dagster.domain.errors import BackupConflict
 from kraken_dagster.domain.names import folded, is_same_entry
-from kraken_dagster.domain.raw_file import (
-    BACKUP_UNDER_WAY,
-    RawFile,
-    collision_flag,
-    raw_file_id,
-)
+from kraken_dagster.domain.raw_file import BACKUP_UNDER_WAY, RawFile
 from kraken_dagster.domain.vendors import RULES, SCIEX_COMPANIONS, Vendor
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
-
-
-def own_name(world: World, raw_file: RawFile) -> str:
-    """The id that the file would have had on a collision; always the same, and nobody else's."""
-    flag = collision_flag(raw_file.created_at_)
-    return raw_file_id(world.rules(raw_file.instrument_id), raw_file.original_name, flag)
 
 
 def settle_place(
@@ -50,7 +39,7 @@ def settle_place(
         return
     held.raw_file = world.store.raw_files.update(
         raw_file,
-        {"backup_base_path": f"{world.backup_base_path(raw_file)}/{own_name(world, raw_file)}"},
+        {"backup_base_path": f"{world.backup_base_path(raw_file)}/{world.own_name(raw_file)}"},
         now=world.now(),
         note=f"on the backup store its name is that of {owner.id!a}, whose backup stays as it is; "
         "so its own has a folder of its own",

@@ -27,9 +27,9 @@ from kraken_dagster.steps.purge_plan import (
     NotDeleted,
     PurgeOptions,
     measured_free_bytes,
-    require_backup_store,
 )
 from kraken_dagster.steps.right_disk import require_answer
+from kraken_dagster.steps.stores import require_backup_store
 from kraken_dagster.steps.troubles import PURGE, in_own_words, note_trouble
 from kraken_dagster.steps.world import World
 

@@ -20,11 +20,10 @@ from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.purge_plan import (
     PurgeOptions,
-    require_backup_store,
     target_of,
 )
 from kraken_dagster.steps.right_disk import require_right_disk
-from kraken_dagster.steps.stores import opened_backup, require_unchanged
+from kraken_dagster.steps.stores import opened_backup, require_backup_store, require_unchanged
 from kraken_dagster.steps.troubles import watched
 from kraken_dagster.steps.world import World
 

@@ -7,14 +7,11 @@ from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.instrument_disk import free_bytes, open_instrument
-from kraken_dagster.clients.proving import require_store
 from kraken_dagster.clients.surveying import Target, survey
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.errors import CopyStalled, FolderError, KrakenError, StoreError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.retention import GB, Goal, Weighed, select, why_not_purge
-from kraken_dagster.domain.stores import Role
-from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
 
@@ -108,14 +105,6 @@ def measured_free_bytes(world: World, instrument_id: str) -> int:
 
     stall_s = world.instrument(instrument_id).copy_stall_s
     return bounded(measure, timeout_s=stall_s, what=path)
-
-
-def require_backup_store(world: World, instrument_id: str) -> None:
-    """Raises StoreAway or BackupUnwritable where the store is away, CopyStalled where it hangs."""
-    stall_s = world.instrument(instrument_id).copy_stall_s
-    with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
-        path = root.path
-        bounded(lambda: require_store(path, instrument_id), timeout_s=stall_s, what=path)
 
 
 def plan(

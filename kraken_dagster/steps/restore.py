@@ -22,8 +22,7 @@ from kraken_dagster.domain.errors import (
 )
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.retention import require_record
-from kraken_dagster.steps.purge_plan import require_backup_store
-from kraken_dagster.steps.stores import opened_backup
+from kraken_dagster.steps.stores import opened_backup, require_backup_store
 from kraken_dagster.steps.world import World
 
 _COPYING = (

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.proving import require_store
 from kraken_dagster.clients.roots import OpenRoot, away, opened_root, part_away
 from kraken_dagster.domain.errors import CopyStalled, FileError, OnAnotherStore, StoreAway
 from kraken_dagster.domain.raw_file import RawFile
@@ -63,6 +64,14 @@ def require(world: World, role: Role, *, timeout_s: float = _PATIENCE_S) -> None
     """
     with opened(world, role, timeout_s=timeout_s):
         pass
+
+
+def require_backup_store(world: World, instrument_id: str) -> None:
+    """Raises StoreAway or BackupUnwritable where the store is away, CopyStalled where it hangs."""
+    stall_s = world.instrument(instrument_id).copy_stall_s
+    with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
+        path = root.path
+        bounded(lambda: require_store(path, instrument_id), timeout_s=stall_s, what=path)
 
 
 def why_away(world: World, role: Role) -> str | None:

@@ -36,8 +36,7 @@ from kraken_dagster.domain.retention import require_record
 from kraken_dagster.domain.vendors import RULES, VendorRules
 from kraken_dagster.steps.failing import record_damage
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.purge_plan import require_backup_store
-from kraken_dagster.steps.stores import opened_backup, require_unchanged
+from kraken_dagster.steps.stores import opened_backup, require_backup_store, require_unchanged
 from kraken_dagster.steps.troubles import in_own_words, watched
 from kraken_dagster.steps.world import World
 

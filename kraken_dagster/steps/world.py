@@ -13,7 +13,7 @@ from kraken_dagster.domain.engines import SlurmEngine
 from kraken_dagster.domain.errors import ConfigError, UnsafePath
 from kraken_dagster.domain.ports import Engine, FolderLister
 from kraken_dagster.domain.quant import QuantJob
-from kraken_dagster.domain.raw_file import RawFile
+from kraken_dagster.domain.raw_file import RawFile, collision_flag, raw_file_id
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.vendors import RULES, VendorRules, safe_relative
 
@@ -87,6 +87,11 @@ class World:
     def backup_base_path(self, raw_file: RawFile) -> str:
         """The same folder as the cluster sees it."""
         return f"{self.config.locations.backup.cluster_path}/{self._backup_place(raw_file)}"
+
+    def own_name(self, raw_file: RawFile) -> str:
+        """The id that the file would have had on a collision; always the same, nobody else's."""
+        flag = collision_flag(raw_file.created_at_)
+        return raw_file_id(self.rules(raw_file.instrument_id), raw_file.original_name, flag)
 
     def _backup_place(self, raw_file: RawFile) -> PurePosixPath:
         """Below the root: where it was recorded, else where the rule of the folders has it."""
