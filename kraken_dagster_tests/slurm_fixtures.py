@@ -9,11 +9,17 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kraken_dagster.clients.engines import make_engines
+from kraken_dagster.clients.store.connection import Store
+from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.steps.world import World, utc_now
 from kraken_dagster_tests.copying_cases import unavailable
 from kraken_dagster_tests.slurm_cluster import (
     DEFAULT_BASE,
@@ -94,3 +100,52 @@ def cluster(slurm_cluster: Cluster, cluster_folder: Path) -> Iterator[Cluster]:
     """The cluster, without any job; faults are undone and jobs cancelled afterwards."""
     yield slurm_cluster
     slurm_cluster.reset()
+
+
+class Ahead:
+    """The real clock, set forward where a test need not wait for what it knows."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(hours=-4)
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+    def forward(self, **delta: float) -> None:
+        self.ahead += timedelta(**delta)
+
+    def is_real_now(self) -> None:
+        self.ahead = timedelta()
+
+
+def world_on(
+    cluster: Cluster,
+    folder: Path,
+    config: KrakenConfig,
+    store: Store,
+    now: Callable[[], datetime],
+    **engine: Any,
+) -> World:
+    """The configuration's instruments, with their roots in this folder and the cluster as engine.
+
+    `engine` has further fields of the engine's entry. The owner of the folder owns the roots.
+    """
+    roots = ("backup", "output", "settings", "software")
+    owner = folder.stat()
+    for name in roots:
+        (folder / name).mkdir()
+        os.chown(folder / name, owner.st_uid, owner.st_gid)
+    entry = {
+        "type": "slurm",
+        "host": cluster.host,
+        "port": cluster.port,
+        "user": cluster.user,
+        "key_file": cluster.key_file,
+        "known_hosts": cluster.known_hosts,
+    }
+    given = config.model_dump(exclude_unset=True)
+    given["locations"] |= {name: str(folder / name) for name in roots}
+    given["engines"] = {"cluster": entry | engine}
+    given["defaults"] = {"engine": "cluster"}
+    made = KrakenConfig.model_validate(given)
+    return World(config=made, store=store, engines=make_engines(made.engines, folder), now=now)

@@ -1,6 +1,7 @@
 """Jobs on a real Slurm cluster whose user owns the backup: whatever they try on their raw file, and
 what is found where they go to the backup itself."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.doctor_jobs import jobs_there
 from kraken_dagster.domain.config import KrakenConfig
@@ -22,7 +22,7 @@ from kraken_dagster_tests.copying_cases import content
 from kraken_dagster_tests.helpers import backed_up, each, mark_stores, wait_until
 from kraken_dagster_tests.retention_cases import INSTRUMENTS
 from kraken_dagster_tests.slurm_cluster import Cluster
-from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM
+from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM, world_on
 from kraken_dagster_tests.standins import custom_settings
 from kraken_dagster_tests.test_working_folder import ALTER
 
@@ -35,25 +35,8 @@ def on_cluster(
     config: KrakenConfig, store: Store, clock: Callable, cluster: Cluster, cluster_folder: Path
 ) -> World:
     """The three instruments, and their roots on the cluster's disk."""
-    roots = ("backup", "output", "settings", "software")
-    for name in roots:
-        (cluster_folder / name).mkdir()
-    engine = {
-        "type": "slurm",
-        "host": cluster.host,
-        "port": cluster.port,
-        "user": cluster.user,
-        "key_file": cluster.key_file,
-        "known_hosts": cluster.known_hosts,
-    }
-    given = config.model_dump(exclude_unset=True)
-    given["locations"] |= {name: str(cluster_folder / name) for name in roots}
-    given["engines"] = {"cluster": engine}
-    given["defaults"] = {"engine": "cluster"}
-    made = KrakenConfig.model_validate(given)
-    world = World(
-        config=made, store=store, engines=make_engines(made.engines, cluster_folder), now=clock
-    )
+    world = world_on(cluster, cluster_folder, config, store, clock)
+    os.chown(world.config.locations.backup.path, 0, 0)
     mark_stores(world)
     return world
 

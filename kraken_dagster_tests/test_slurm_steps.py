@@ -1,16 +1,13 @@
 """The steps on a real Slurm cluster: jobs that end badly, and a cluster that fails meanwhile."""
 
-import os
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from kraken_dagster import reports
-from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import JobError
@@ -19,10 +16,10 @@ from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.poll import poll
 from kraken_dagster.steps.quant import QuantOutcome, submit_jobs
-from kraken_dagster.steps.world import World, utc_now
+from kraken_dagster.steps.world import World
 from kraken_dagster_tests.helpers import acquire, each, finish, tick, wait_until
 from kraken_dagster_tests.slurm_cluster import Cluster, processes
-from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM
+from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM, Ahead, world_on
 from kraken_dagster_tests.standins import custom_settings
 
 pytestmark = NEEDS_SLURM
@@ -41,46 +38,10 @@ printf 'ms1_scans\\tms2_scans\\n%s\\t5\\n' "$(wc -c < "$RAW_FILE_PATH")" \\
 """
 
 
-class Ahead:
-    """The real clock, set forward where a test need not wait for what it knows."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta(hours=-4)
-
-    def __call__(self) -> datetime:
-        return utc_now() + self.ahead
-
-    def forward(self, **delta: float) -> None:
-        self.ahead += timedelta(**delta)
-
-    def is_real_now(self) -> None:
-        self.ahead = timedelta()
-
-
 @pytest.fixture
 def world(config: KrakenConfig, store: Store, cluster: Cluster, cluster_folder: Path) -> World:
     """The instruments, with the cluster as their engine, and settings for their files."""
-    facts = cluster_folder.stat()
-    roots = ("backup", "output", "settings", "software")
-    for name in roots:
-        (cluster_folder / name).mkdir()
-        os.chown(cluster_folder / name, facts.st_uid, facts.st_gid)
-    engine = {
-        "type": "slurm",
-        "host": cluster.host,
-        "port": cluster.port,
-        "user": cluster.user,
-        "key_file": cluster.key_file,
-        "known_hosts": cluster.known_hosts,
-        "timeout_s": 5,
-    }
-    given = config.model_dump(exclude_unset=True)
-    given["locations"] |= {name: str(cluster_folder / name) for name in roots}
-    given["engines"] = {"cluster": engine}
-    given["defaults"] = {"engine": "cluster"}
-    on_cluster = KrakenConfig.model_validate(given)
-    engines = make_engines(on_cluster.engines, cluster_folder)
-    world = World(config=on_cluster, store=store, engines=engines, now=Ahead())
+    world = world_on(cluster, cluster_folder, config, store, Ahead(), timeout_s=5)
     resources = {"slurm_cpus_per_task": 1, "slurm_mem": "20M", "slurm_time": "01:00:00"}
     custom_settings(
         world, "figures", PROGRAM, metrics_type="msqc", slurm_max_time="01:30:00", **resources
