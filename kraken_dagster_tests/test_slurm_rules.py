@@ -127,6 +127,7 @@ def test_jobs_are_told_apart_each_with_its_steps() -> None:
         ("OUT_OF_MEMORY", "125", None),
         ("CANCELLED", "15", None),
         ("NODE_FAIL", "0", None),
+        ("FAILED", "4021", 128 + 53),  # as squeue has it of a job whose log can't be opened
         ("FAILED", "125", None),  # Slurm's own mark, no signal
     ],
 )

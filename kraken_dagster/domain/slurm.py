@@ -168,7 +168,9 @@ def parse_squeue(reply: str) -> dict[str, JobReport]:
     found: dict[str, JobReport] = {}
     for job_id, state, status, reason, start, end, node in _rows(reply, "squeue", columns=7):
         number = _number(status)
-        report = _report(state, (number >> 8, number & 0x7F), (start, end), node)
+        signal = number & 0x7F
+        # Beside a signal the upper byte isn't zero where the node could not launch the job.
+        report = _report(state, (0 if signal else number >> 8, signal), (start, end), node)
         if report.state is JobState.WAITING:
             blocked = reason.split(",")[0] in _BLOCKED
             report = replace(report, detail=reason if blocked else None, node=None)
