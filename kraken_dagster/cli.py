@@ -11,7 +11,7 @@ import click
 
 from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
-from kraken_dagster import doctor_stand_in, reports, site_files, watching
+from kraken_dagster import doctor_offline, doctor_stand_in, reports, site_files, watching
 from kraken_dagster.cli_common import (
     json_option,
     open_world,
@@ -21,12 +21,13 @@ from kraken_dagster.cli_common import (
     printable,
     told,
 )
+from kraken_dagster.cli_env import env
 from kraken_dagster.cli_project import project
 from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.cli_store import init_store
-from kraken_dagster.clients.config_file import config_path
+from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
@@ -54,6 +55,7 @@ main.add_command(purge)
 main.add_command(rebuild)
 main.add_command(settings)
 main.add_command(init_store)
+main.add_command(env)
 
 
 @main.command()
@@ -260,6 +262,7 @@ def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--offline", is_flag=True, help="Ask no mount, MongoDB or cluster: for CI.")
 @click.option("--stand-in", is_flag=True, help="Also: can it stand in for another instance?")
 @click.option(
     "--settings",
@@ -270,12 +273,20 @@ def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
 @json_option
 @click.pass_obj
 @told
-def doctor(path: Path, stand_in: bool, exported: BinaryIO | None, as_json: bool) -> None:
+def doctor(
+    path: Path, offline: bool, stand_in: bool, exported: BinaryIO | None, as_json: bool
+) -> None:
     """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
     if exported is not None and not stand_in:
         raise click.UsageError("--settings only with --stand-in")
-    config = own_config(path)
-    findings = doctor_module.examine(config, lambda: open_world(path))
+    if offline and stand_in:
+        raise click.UsageError("--offline and --stand-in exclude each other: that asks MongoDB")
+    config = load_config(path) if offline else own_config(path)
+    findings = doctor_offline.examine_offline(config, path)
+    if offline:
+        findings.append(doctor_offline.left_out(config))
+    else:
+        findings.extend(doctor_module.examine(config, lambda: open_world(path)))
     if stand_in:
         content = None if exported is None else exported.read()
         with suppress(StoreUnavailable):  # which is among the findings already

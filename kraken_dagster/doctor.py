@@ -1,4 +1,4 @@
-"""`kraken doctor`: what is wrong with configuration, mounts and MongoDB, and how to mend it."""
+"""`kraken doctor`: what is wrong with mounts, MongoDB and clusters, and how to mend it."""
 
 import os
 import shutil
@@ -21,7 +21,6 @@ from kraken_dagster.domain.engines import LocalEngine, SlurmEngine
 from kraken_dagster.domain.errors import (
     FolderError,
     KrakenError,
-    OwnFunctionError,
     SettingsRefused,
     StoreAway,
     SubmitFailed,
@@ -32,7 +31,6 @@ from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
 from kraken_dagster.domain.stores import MARKER_NAME, Role
 from kraken_dagster.domain.vendors import safe_relative
-from kraken_dagster.metrics.own_function import load
 from kraken_dagster.steps.inputs import located
 from kraken_dagster.steps.stores import require
 from kraken_dagster.steps.world import World
@@ -43,8 +41,8 @@ _STORES = frozenset(role.value for role in Role)
 
 
 def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Finding]:
-    """Every check, in the order in which one would mend things."""
-    findings = [*_configuration(config), *_roots(config), *_metrics(config)]
+    """What mounts, MongoDB and clusters say, in the order in which one would mend things."""
+    findings = list(_roots(config))
     try:
         world = make_world()
         findings = [_known(world, item) for item in findings]
@@ -56,21 +54,6 @@ def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Findi
     for instrument_id in config.instruments:
         findings.append(_instrument(world, instrument_id))
     return findings
-
-
-def _configuration(config: KrakenConfig) -> Iterator[Finding]:
-    names = ", ".join(config.instruments) or "no instruments"
-    yield Finding("ok", "configuration", f"read: {names}")
-    if config.simulation is not None:
-        speed = config.simulation.speed
-        yield Finding("warning", "simulation", f"the instruments are simulated, clock x{speed:g}")
-    if not config.mongodb.uri and config.simulation is None and len(config.instruments) > 1:
-        yield Finding(
-            "warning",
-            "MongoDB",
-            "several instruments on the embedded server, which its authors call beta; set "
-            "mongodb.uri to a real MongoDB for production",
-        )
 
 
 def _roots(config: KrakenConfig) -> Iterator[Finding]:
@@ -116,17 +99,6 @@ def _writable(name: str, path: Path) -> Finding:
     if short:
         return Finding("warning", name, f"{writable}. {told}")
     return Finding("ok", name, writable)
-
-
-def _metrics(config: KrakenConfig) -> Iterator[Finding]:
-    """Whether the site's own functions can be loaded, which runs their modules."""
-    for metrics_type, name in config.metrics.items():
-        what = f"metrics {metrics_type}"
-        try:
-            load(metrics_type, name)
-            yield Finding("ok", what, f"{name} can be called")
-        except OwnFunctionError as error:
-            yield Finding("error", what, str(error))
 
 
 def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:

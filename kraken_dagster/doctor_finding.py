@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: `level` is ok, warning or error; a finding that isn't ok says how to mend it."""
+    """One check: `level` is ok, warning, error, or skipped where nothing was examined.
+
+    A warning and an error say how to mend it.
+    """
 
     level: str
     what: str

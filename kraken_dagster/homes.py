@@ -64,7 +64,7 @@ def require_own_homes(config: KrakenConfig, config_path: Path) -> None:
             f"{config.home / OWNER_NAME}.",
         )
     named = os.environ.get(DAGSTER_HOME)
-    if named and (whose := _other_kraken(Path(named), config.home)) is not None:
+    if named and (whose := other_kraken(Path(named), config.home)) is not None:
         raise ConfigError(
             f"{DAGSTER_HOME} is exported and names the home of another Kraken",
             file=named,
@@ -74,7 +74,7 @@ def require_own_homes(config: KrakenConfig, config_path: Path) -> None:
         )
 
 
-def _other_kraken(home: Path, kraken_home: Path) -> str | None:
+def other_kraken(home: Path, kraken_home: Path) -> str | None:
     """The other home of Kraken's, or its configuration, that a home of Dagster's belongs to."""
     if owner := _owner(home):
         is_other = owner["kraken_home"] != _real(kraken_home)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click.testing
 import pymongo
 import pytest
+import yaml
 
 from kraken_dagster import doctor
 from kraken_dagster.cli import main
@@ -42,6 +43,13 @@ def examine(path: Path) -> tuple[int, Findings]:
 @pytest.fixture
 def path(tmp_path, mongodb_uri):
     return write_config(tmp_path, mongodb_uri)
+
+
+def examine_offline(path: Path) -> tuple[int, list[tuple[str, str, str]]]:
+    arguments = ["--config", str(path), "doctor", "--offline", "--json"]
+    result = click.testing.CliRunner().invoke(main, arguments)
+    found = json.loads(result.stdout)
+    return result.exit_code, [(item["level"], item["what"], item["found"]) for item in found]
 
 
 def levels(found: Findings) -> dict[str, str]:
@@ -220,3 +228,70 @@ def test_what_jobs_of_this_machine_could_do_to_the_backup_is_told(path):
     level, words = examine(path)[1]["backup"]
     who = "root" if os.geteuid() == 0 else "the user who makes the backup"
     assert (level, f"run as {who}" in words, "looked after" in words) == ("ok", True, True)
+
+
+def test_offline_asks_no_mount_no_mongodb_and_no_cluster(tmp_path):
+    """What it would ask is all away, and all that it says is told as what it did not look at."""
+    nowhere = str(tmp_path / "nowhere")
+    path = write_config(
+        tmp_path,
+        f"mongodb://127.0.0.1:{free_port()}/x",
+        locations={name: f"{nowhere}/{name}" for name in ("instruments", "backup", "output")},
+        engines={
+            "cluster": {
+                "type": "slurm",
+                "host": "127.0.0.1",
+                "port": free_port(),
+                "user": "nobody",
+                "known_hosts": nowhere,
+            }
+        },
+        defaults={"engine": "cluster"},
+    )
+    code, found = examine_offline(path)
+    assert code == 0
+    assert [level for level, _, _ in found] == ["ok", "skipped"]
+    left_out = "backup, output, MongoDB, clocks, engine cluster, thermo1, bruker1"
+    assert found[-1][2] == f"not looked at: {left_out}"
+    assert not (tmp_path / "nowhere").exists()
+    assert not (tmp_path / ".kraken").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("dagster.yaml", "telemetri: {enabled: false}", '"telemetri"'),
+        ("dagster.yaml", "concurrency: {runs: {max_concurrent_runs: many}}", '"many"'),
+        ("dagster.yaml", "telemetry: [", "line 1"),
+        ("dagster.yaml", "- a list", "dictionary"),
+        ("workspace.yaml", "load_from: [{python_modul: x}]", '"python_modul"'),
+        ("workspace.yaml", "", "valid yaml"),
+        ("workspace.yaml", "- a list", "Mapping"),
+    ],
+)
+def test_a_file_of_dagsters_with_a_mistake_is_an_error_offline_and_otherwise(
+    path, name, text, words
+):
+    (path.parent / name).write_text(text)
+    for code, found in (examine_offline(path), examine_all(path)):
+        assert code == 1
+        ((what, said),) = [(what, said) for level, what, said in found if level == "error"]
+        assert what == name
+        assert str(path.parent / name) in said
+        assert words in said
+        assert len(said) < 700
+
+
+def test_offline_loads_the_sites_own_functions(path):
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**config, "metrics": {"mine": "no_such_module:read"}}))
+    code, found = examine_offline(path)
+    assert code == 1
+    assert [what for level, what, _ in found if level == "error"] == ["metrics mine"]
+
+
+def test_offline_and_stand_in_are_wrong_use(path):
+    arguments = ["--config", str(path), "doctor", "--offline", "--stand-in"]
+    result = click.testing.CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "--offline and --stand-in exclude each other" in result.stderr

@@ -115,3 +115,14 @@ def test_env_files_that_name_another_configuration_are_refused(tmp_path: Path) -
         require_same_environment(tmp_path, ours)
     assert "second" not in str(raised.value)
     assert "first" not in str(raised.value)
+
+
+def test_a_shell_of_one_laboratory_becomes_that_of_another(
+    tmp_path: Path, mongodb_uri: str, kraken: Kraken
+) -> None:
+    first, second = (lab(tmp_path / name, mongodb_uri) for name in ("first", "second"))
+    home = first.parent / ".kraken" / "dagster"
+    done = kraken(second, "env", DAGSTER_HOME=str(home), KRAKEN_CONFIG=str(first))
+    assert done.exit_code == 0, done.output
+    assert f"export DAGSTER_HOME={second.parent / '.kraken' / 'dagster'}\n" in done.stdout
+    assert f"export KRAKEN_CONFIG={second}\n" in done.stdout

@@ -1,5 +1,9 @@
 """`kraken init`, and the files that come with the package."""
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,25 @@ def test_a_file_of_the_sites_own_wins_over_the_packages(tmp_path: Path) -> None:
     own = config.with_name("workspace.yaml")
     own.write_text("load_from: []")
     assert beside(config, "workspace.yaml", spare_folder=spare) == own
+
+
+def test_a_shell_learns_where_dagsters_home_is_and_finds_dagsters_programs(tmp_path: Path) -> None:
+    folder = tmp_path / "a site's own $HOME"
+    assert CliRunner().invoke(main, ["init", str(folder)]).exit_code == 0
+    program = shlex.quote(str(Path(sys.executable).with_name("kraken")))
+    script = f'eval "$({program} env)" && printf "%s\\n" "$DAGSTER_HOME" "$KRAKEN_CONFIG" "$PATH"'
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    home, config, path = done.stdout.splitlines()
+    assert home == str(folder / ".kraken" / "dagster")
+    assert (Path(home) / "dagster.yaml").exists()
+    assert config == str(folder / "instruments.yaml")
+    assert path == f"{Path(sys.executable).parent}:{os.defpath}"

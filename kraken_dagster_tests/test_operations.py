@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,19 @@ import pymongo
 import pytest
 import yaml
 
-from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
-from kraken_dagster.supervision import prepare_dagster
 from kraken_dagster_tests.helpers import mark_stores_of, record
 
 pytestmark = pytest.mark.xdist_group("operations")  # in one worker, as they share a site
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "operations.md").read_text()
-LINES = [line.strip() for line in TEXT.splitlines() if line.startswith("    ")]
+LINES = [line.strip() for line in TEXT.replace("\\\n", "").splitlines() if line.startswith("    ")]
 # Not here: they need the network, the programs of a real MongoDB, or don't end.
-LEFT_OUT = ("export ", "git pull", ".venv/bin/pip", "kraken up")
+LEFT_OUT = ("git pull", ".venv/bin/pip", "kraken up")
+BEFORE_ALL = 'eval "$(kraken env)"'
 COMMANDS = [
     line.partition("  #")[0].strip()
     for line in dict.fromkeys(LINES)
@@ -59,11 +58,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
     (folder / "instruments.yaml").write_text(yaml.safe_dump(config))
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, folder)
-    plan = Acquisition("20260301_sample_17.raw", "thermo", minutes=1, size_bytes=5000)
-    SimulatedInstrument(folder / "instruments/thermo1", "thermo", LabClock(1e6)).acquire(plan)
+    for name in ("20260301_sample_17.raw", "20260301_sample_19.raw"):
+        plan = Acquisition(name, "thermo", minutes=1, size_bytes=5000)
+        SimulatedInstrument(folder / "instruments/thermo1", "thermo", LabClock(1e6)).acquire(plan)
     store = connect(uri)
     store.prepare()
     for name, status in (
+        ("20260301_sample_19.raw", Status.MONITORING_DONE),
         ("20260301_sample_17.raw", Status.DONE),
         ("20260301_sample_18.raw", Status.ERROR),
         ("20230104_sample_17.raw", Status.DONE),
@@ -72,26 +73,29 @@ def site(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
     store.close()
     mark_stores_of(folder / "instruments.yaml")
     (folder / ".kraken" / "mongodb").mkdir(parents=True)
-    path = folder / "instruments.yaml"
-    prepare_dagster(folder / ".kraken" / "dagster", load_config(path, environment={}), path)
     yield folder
     with pymongo.MongoClient(server_uri) as client:
         client.drop_database("kraken_operations")
 
 
-def _run(command: str, site: Path) -> "subprocess.CompletedProcess[str]":
+@pytest.fixture(scope="module")
+def shell(site: Path) -> dict[str, str]:
+    """What a shell knows in that folder once it has done what the document begins with."""
     programs = str(Path(sys.executable).parent)
-    given = {
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "DAGSTER_HOME": str(site / ".kraken" / "dagster"),
-        "KRAKEN_CONFIG": str(site / "instruments.yaml"),
-        "BACKUP": str(site / "backup"),
-    }
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
+    given = {"PATH": f"{programs}:{os.environ['PATH']}", "BACKUP": str(site / "backup")}
+    done = _run(f"{BEFORE_ALL}; env -0", site, {**kept, **given})
+    assert done.returncode == 0, done.stderr
+    return dict(item.split("=", 1) for item in done.stdout.split("\0") if item)
+
+
+def _run(
+    command: str, site: Path, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["sh", "-c", command],
         cwd=site,
-        env={**kept, **given},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -100,6 +104,7 @@ def _run(command: str, site: Path) -> "subprocess.CompletedProcess[str]":
 
 def test_the_document_has_its_commands_and_questions() -> None:
     """What is looked for by its form is found."""
+    assert BEFORE_ALL in LINES
     assert len(COMMANDS) > 15
     assert len(QUESTIONS) > 5
     shown = {shlex.split(command)[1] for command in COMMANDS if command.startswith("kraken")}
@@ -109,8 +114,8 @@ def test_the_document_has_its_commands_and_questions() -> None:
 @pytest.mark.lab
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_document_works(command: str, site: Path) -> None:
-    done = _run(command, site)
+def test_a_command_of_the_document_works(command: str, site: Path, shell: dict[str, str]) -> None:
+    done = _run(command, site, shell)
     assert "Traceback" not in done.stderr, done.stderr
     allowed = (0, 1) if command.startswith(MAY_COMPLAIN) else (0,)
     assert done.returncode in allowed, f"{done.stdout}\n{done.stderr}"
