@@ -470,6 +470,7 @@ def test_a_file_system_that_is_away_is_told_and_holds_up_nothing(bench):
     root = bench.config.locations.backup.path
     root.rename(root.with_name("away"))
     told = bench.tick("cluster_jobs").skip_message
-    assert "locations.backup: The instrument's folder is not there" in told
+    assert "locations.backup: The backup store is away" in told
+    assert "`kraken init-store backup`" in told
     assert bench.store.board.file_system("backup")["status"] == "error"
     assert bench.store.board.file_system("output")["status"] == "ok"

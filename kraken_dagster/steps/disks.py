@@ -37,15 +37,16 @@ def look_at_file_systems(world: World) -> list[str]:
         if isinstance(seen_at, datetime) and now - seen_at < _LOOK_EVERY:
             continue
         root: Path = getattr(world.config.locations, name).path
+        # Asked first, as the lister's errors speak of instruments.
+        if (away := why_away(world, Role(name))) is not None:
+            wrong.append(f"locations.{name}: {away}")
+            world.store.board.file_system_unwell(name, details=away, now=now)
+            continue
         try:
             found = world.lister(str(root), timeout_s=_TIMEOUT_S)
         except FolderError as error:
             wrong.append(f"locations.{name}: {error}")
             world.store.board.file_system_unwell(name, details=str(error), now=now)
-            continue
-        if (away := why_away(world, Role(name))) is not None:
-            wrong.append(f"locations.{name}: {away}")
-            world.store.board.file_system_unwell(name, details=away, now=now)
             continue
         world.store.board.file_system_well(
             name, free_bytes=found.free_bytes, total_bytes=found.total_bytes, now=now
