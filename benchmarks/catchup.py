@@ -37,7 +37,7 @@ from kraken_dagster.steps.catchup import CatchupOptions, register_all
 from kraken_dagster.steps.outputs import planned_folder
 from kraken_dagster.steps.source import members_of
 from kraken_dagster.steps.world import World, utc_now
-from kraken_dagster_tests.helpers import mark_stores
+from kraken_dagster_tests.helpers import database_uri, mark_stores
 
 INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "sciex1": "sciex"}
 MEMBERS = {
@@ -209,7 +209,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         server = ensure_running(Path(name) / "mongodb")
         try:
-            benchmark(Path(name), f"{server.uri}benchmark", -(-count // len(INSTRUMENTS)))
+            benchmark(
+                Path(name), database_uri(server.uri, "benchmark"), -(-count // len(INSTRUMENTS))
+            )
         finally:
             log = Path(name) / "runs.log"
             if os.environ.get("KRAKEN_KEEP_LOG") and log.exists():

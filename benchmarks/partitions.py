@@ -31,6 +31,7 @@ from kraken_dagster.partitions import METRICS, asset_key
 from kraken_dagster.reporting import add_partitions, report
 from kraken_dagster.steps.world import World
 from kraken_dagster.supervision import prepare_dagster
+from kraken_dagster_tests.helpers import database_uri
 
 _COUNTS = """
 query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
@@ -122,7 +123,7 @@ def backfill(context: WorkspaceProcessContext, keys: list[str]) -> float:
 def measured(folder: Path, files: int) -> dict[str, float]:
     server = ensure_running(folder / "mongodb")
     try:
-        uri = f"{server.uri}benchmark"
+        uri = database_uri(server.uri, "benchmark")
         world = make_world(folder, uri, partition_window_days=36_500)
         fill(uri, files)
         path, home = folder / "instruments.yaml", folder / "home" / "dagster"

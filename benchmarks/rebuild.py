@@ -19,6 +19,7 @@ from kraken_dagster.reporting import Told
 from kraken_dagster.steps.rebuild import pages_of
 from kraken_dagster.steps.world import World
 from kraken_dagster.supervision import prepare_dagster
+from kraken_dagster_tests.helpers import database_uri
 
 _ONE_BY_ONE = 500
 
@@ -51,8 +52,8 @@ def main() -> None:
         folder = Path(name)
         server = ensure_running(folder / "mongodb")
         try:
-            world = make_world(folder, f"{server.uri}benchmark")
-            fill(f"{server.uri}benchmark", files)
+            world = make_world(folder, database_uri(server.uri, "benchmark"))
+            fill(database_uri(server.uri, "benchmark"), files)
             homes = [folder / "home" / each for each in ("dagster", "one_by_one")]
             for home in homes:
                 prepare_dagster(home, world.config, folder / "instruments.yaml")

@@ -22,6 +22,7 @@ from kraken_dagster.definitions import build_defs
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Status
 from kraken_dagster.steps.world import utc_now
+from kraken_dagster_tests.helpers import database_uri
 
 NEW = 5
 AT_ONCE = 5000
@@ -114,7 +115,7 @@ def main() -> None:
             for standing, known in ((files // 10, files), (files, files), (files, documents)):
                 folder = Path(name) / f"{standing}_{known}"
                 folder.mkdir()
-                uri = f"{server.uri}benchmark_{standing}_{known}"
+                uri = database_uri(server.uri, f"benchmark_{standing}_{known}")
                 used = ticks(folder, uri, files=standing, documents=known)
                 found[standing, known] = used
                 print(f"{standing} files, {known} documents: {used:.3f} CPU-s a tick", flush=True)

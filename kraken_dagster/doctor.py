@@ -10,6 +10,7 @@ from pathlib import Path
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.roots import away, read_marker
 from kraken_dagster.clients.slurm import Slurm
+from kraken_dagster.clients.store import door
 from kraken_dagster.clients.store_probe import Shortcoming, probe
 from kraken_dagster.doctor_finding import Finding
 from kraken_dagster.doctor_jobs import jobs_here, jobs_there
@@ -105,6 +106,7 @@ def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:
     skew = (world.store.server_time() - world.now()).total_seconds()
     where = "the configured server" if config.mongodb.uri else "the embedded server"
     yield Finding("ok", "MongoDB", f"{where} answers")
+    yield _door(config, world.store.uri)
     if abs(skew) > _MOST_SKEW_S:
         yield Finding(
             "error",
@@ -114,6 +116,21 @@ def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "clocks", f"{skew:+.2f} s from MongoDB's")
+
+
+def _door(config: KrakenConfig, uri: str) -> Finding:
+    """Whether a stranger gets in, tried as he would. What settings name is run as a program."""
+    what, found = "access to MongoDB", door.tried(uri)
+    if found in (door.Door.CLOSED, door.Door.SILENT):
+        return Finding("ok", what, found)
+    if not config.mongodb.uri:
+        mend = "an older Kraken has started it; end `kraken up` and start it again"
+        return Finding("error", what, f"{found}; {mend}")
+    mend = (
+        "switch access control on there, give Kraken a user with the role readWrite on its "
+        "database, and put user and password into mongodb.uri"
+    )
+    return Finding("warning", what, f"{found}; {mend}")
 
 
 def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from kraken_dagster.homes import (
 from kraken_dagster.presence import HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.site_files import beside, shipped
 from kraken_dagster.steps.world import utc_now
-from resources.store import HOME_VARIABLE, SUPERVISED_URI_VARIABLE
+from resources.store import HOME_VARIABLE, SUPERVISED_PORT_VARIABLE
 
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
@@ -167,14 +167,14 @@ class Supervisor:
             DAGSTER_HOME: str(self.home),
             CONFIG_VARIABLE: str(self.config_path),
             HOME_VARIABLE: str(self.config.home),
-            **({} if self._server is None else {SUPERVISED_URI_VARIABLE: self._server.uri}),
+            **({} if self._server is None else {SUPERVISED_PORT_VARIABLE: str(self._server.port)}),
             "PYTHONUNBUFFERED": "1",
         }
 
     def _start_server(self) -> str:
         self._server = ensure_running(self.config.home / "mongodb")
         found = "found" if self._server.process is None else "started"
-        say(f"embedded MongoDB server {found} at {self._server.uri} (beta: for trials only)")
+        say(f"embedded MongoDB server {found} at {self._server.address} (beta: for trials only)")
         return self._server.uri
 
     def _look_after_server(self) -> None:

@@ -22,7 +22,7 @@ from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.steps.world import World
-from kraken_dagster_tests.helpers import mark_stores
+from kraken_dagster_tests.helpers import database_uri, mark_stores
 from kraken_dagster_tests.postgres import postgres, postgres_instance
 from kraken_dagster_tests.rebuilding import new_instance
 from kraken_dagster_tests.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
@@ -60,7 +60,7 @@ def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def mongodb_uri(server_uri: str) -> Iterator[str]:
     """The URI of a database of the test's own, dropped afterwards."""
     name = f"kraken_test_{secrets.token_hex(6)}"
-    yield server_uri.rstrip("/") + "/" + name
+    yield database_uri(server_uri, name)
     with pymongo.MongoClient(server_uri) as client:
         client.drop_database(name)
 

@@ -1,6 +1,7 @@
 """What several test modules build: records, files of an instrument, and steps in a row."""
 
 import hashlib
+import json
 import os
 import subprocess
 import time
@@ -11,10 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from kraken_dagster.clients.config_file import load_config
+from kraken_dagster.clients.embedded import uri_of
 from kraken_dagster.clients.roots import read_marker
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.errors import StoreUnavailable
@@ -53,6 +56,17 @@ HOSTILE_STEMS = (
     "%enc:x",
     "...",
 )
+
+
+def database_uri(uri: str, name: str) -> str:
+    """That of a database on the server, or beside the database, that a URI names."""
+    return urlsplit(uri)._replace(path=f"/{name}").geturl()
+
+
+def embedded_uri(home: Path) -> str:
+    """With the password of the embedded server of this home."""
+    folder = home / "mongodb"
+    return uri_of(folder, json.loads((folder / "server.json").read_text())["port"])
 
 
 def long_name(ending: str) -> str:

@@ -32,7 +32,7 @@ from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.dagster_bench import install_search
-from kraken_dagster_tests.helpers import mark_stores, wait_until
+from kraken_dagster_tests.helpers import embedded_uri, mark_stores, wait_until
 
 INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "share1": "thermo"}
 KRAKEN = str(Path(sys.executable).with_name("kraken"))
@@ -113,8 +113,7 @@ class Lab:
     def store(self) -> Store:
         """The embedded server, which keeps its port."""
         if self._store is None:
-            port = json.loads((self.home / "mongodb" / "server.json").read_text())["port"]
-            self._store = connect(f"mongodb://127.0.0.1:{port}/", timeout_s=1)
+            self._store = connect(embedded_uri(self.home), timeout_s=1)
         return self._store
 
     def configure(self, **options: Any) -> None:

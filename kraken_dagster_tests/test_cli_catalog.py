@@ -16,7 +16,7 @@ from kraken_dagster.domain.errors import AlreadyThere
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.steps.catalog import new_version
-from kraken_dagster_tests.helpers import NOW, record, write_config
+from kraken_dagster_tests.helpers import NOW, database_uri, record, write_config
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ def elsewhere(tmp_path, server_uri):
     """Another installation, with a MongoDB database of its own."""
     name = f"kraken_test_elsewhere_{tmp_path.name[:20]}"
     (tmp_path / "elsewhere").mkdir()
-    yield runner_of(write_config(tmp_path / "elsewhere", f"{server_uri.rstrip('/')}/{name}"))
+    yield runner_of(write_config(tmp_path / "elsewhere", database_uri(server_uri, name)))
     with pymongo.MongoClient(server_uri) as client:
         client.drop_database(name)
 

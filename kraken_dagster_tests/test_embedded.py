@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from kraken_dagster.clients.embedded import ensure_running
 server = ensure_running(Path(sys.argv[1]))
-print(server.uri, server.process.pid if server.process else None, flush=True)
+print(server.port, server.process.pid if server.process else None, flush=True)
 sys.stdin.read()
 """
 
@@ -52,14 +52,18 @@ def starter(folder: Path) -> Iterator[subprocess.Popen[str]]:
             child.kill()
 
 
-def told(child: "subprocess.Popen[str]") -> tuple[str, int | None]:
-    """The URI that the process got, and the id of the server if that process started it."""
-    uri, pid = child.stdout.readline().split()
-    return uri, None if pid == "None" else int(pid)
+def told(child: "subprocess.Popen[str]") -> tuple[int, int | None]:
+    """The port that the process got, and the id of the server if that process started it."""
+    port, pid = child.stdout.readline().split()
+    return int(port), None if pid == "None" else int(pid)
 
 
-def port_of(uri: str) -> int:
-    return int(uri.rstrip("/").rpartition(":")[2])
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a server that has run and has its password."""
+    folder = tmp_path_factory.mktemp("mongodb")
+    with running(folder):
+        return folder
 
 
 def is_gone(pid: int) -> bool:
@@ -81,31 +85,31 @@ def test_a_server_is_only_stopped_by_who_started_it(tmp_path):
         store = connect(first.uri)
         store.prepare()
         ensure_running(tmp_path).stop()
-        assert accepts(port_of(first.uri))
+        assert accepts(first.port)
         first.stop()
         store.close()
-        assert not accepts(port_of(first.uri))
+        assert not accepts(first.port)
         first.stop()  # once more does no harm
 
 
 def test_of_processes_that_start_at_once_exactly_one_starts_the_server(tmp_path):
     with starter(tmp_path) as one, starter(tmp_path) as two, starter(tmp_path) as three:
         found = [told(child) for child in (one, two, three)]
-    assert len({uri for uri, _ in found}) == 1
+    assert len({port for port, _ in found}) == 1
     assert sum(pid is not None for _, pid in found) == 1
 
 
 @pytest.mark.parametrize("end", ["by itself", "killed"])
 def test_the_server_ends_with_the_process_that_started_it(tmp_path, end):
     with starter(tmp_path) as child:
-        uri, pid = told(child)
-        assert accepts(port_of(uri))
+        port, pid = told(child)
+        assert accepts(port)
         if end == "killed":
             child.kill()
         else:
             child.stdin.close()
         child.wait()
-        wait_until(lambda: is_gone(pid) and not accepts(port_of(uri)), "the server is gone")
+        wait_until(lambda: is_gone(pid) and not accepts(port), "the server is gone")
 
 
 def test_after_a_kill_the_port_is_the_same_and_every_acknowledged_write_is_there(tmp_path):
@@ -154,20 +158,20 @@ def test_after_a_kill_the_port_is_the_same_and_every_acknowledged_write_is_there
         pytest.param(f'{{"port": 1, "pid": {os.getpid()}}}', id="a process that runs"),
     ],
 )
-def test_what_an_earlier_server_left_is_no_obstacle(tmp_path, left):
-    (tmp_path / "server.json").write_text(left)
-    with running(tmp_path) as server:
+def test_what_an_earlier_server_left_is_no_obstacle(home, left):
+    (home / "server.json").write_text(left)
+    with running(home) as server:
         assert server.process is not None
-        assert ensure_running(tmp_path).uri == server.uri
+        assert ensure_running(home).uri == server.uri
 
 
-def test_a_port_that_somebody_else_took_meanwhile_is_left_to_them(tmp_path):
+def test_a_port_that_somebody_else_took_meanwhile_is_left_to_them(home):
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         port = somebody.getsockname()[1]
-        (tmp_path / "server.json").write_text(json.dumps({"port": port, "pid": 999999999}))
-        with running(tmp_path) as server:
+        (home / "server.json").write_text(json.dumps({"port": port, "pid": 999999999}))
+        with running(home) as server:
             assert server.process is not None
-            assert port_of(server.uri) != port
+            assert server.port != port
 
 
 def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path):

@@ -19,7 +19,7 @@ from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
-from kraken_dagster_tests.helpers import mark_stores_of, record
+from kraken_dagster_tests.helpers import database_uri, mark_stores_of, record
 
 pytestmark = pytest.mark.xdist_group("operations")  # in one worker, as they share a site
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ MAY_COMPLAIN = ("kraken status", "kraken doctor")
 def site(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[Path]:
     """A folder with an installation in it, and the files that the document speaks of."""
     folder = tmp_path_factory.mktemp("site")
-    uri = server_uri.rstrip("/") + "/kraken_operations"
+    uri = database_uri(server_uri, "kraken_operations")
     for name in ("instruments/thermo1", "backup/thermo1", "output", "settings", "software"):
         (folder / name).mkdir(parents=True)
     config = {

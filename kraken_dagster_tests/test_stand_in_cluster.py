@@ -4,6 +4,7 @@ The first submitted jobs and is gone. The second follows them, whether they run 
 what is missing. The first comes back and takes what has come of all of them.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.quant import submit_jobs
 from kraken_dagster.steps.world import World
-from kraken_dagster_tests.helpers import acquire, each, finish
+from kraken_dagster_tests.helpers import acquire, database_uri, each, finish
 from kraken_dagster_tests.slurm_cluster import Cluster
 from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM
 from kraken_dagster_tests.standins import custom_settings
@@ -42,7 +43,8 @@ RUNS, WAITS, NEW = "gated_runs.raw", "waits.raw", "new.raw"
 @pytest.fixture
 def second(first: World, mongodb_uri: str, server_uri: str) -> Iterator[World]:  # noqa: F811
     """A stand-in: the same folders, cluster and settings, and an empty database."""
-    uri = f"{mongodb_uri}_b"
+    name = f"kraken_test_b_{os.getpid()}"
+    uri = database_uri(mongodb_uri, name)
     store = connect(uri)
     store.prepare()
     world = replace(first, store=store, now=Ahead())
@@ -51,7 +53,7 @@ def second(first: World, mongodb_uri: str, server_uri: str) -> Iterator[World]: 
     yield world
     store.close()
     with pymongo.MongoClient(server_uri) as client:
-        client.drop_database(uri.rpartition("/")[2])
+        client.drop_database(name)
 
 
 def _alone(world: World) -> World:

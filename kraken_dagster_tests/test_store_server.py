@@ -64,7 +64,7 @@ HOT = {
 def test_a_query_of_every_tick_is_answered_by_an_index(store, mongodb_uri, name):
     recorder = Recorder()
     with pymongo.MongoClient(mongodb_uri, tz_aware=True, event_listeners=[recorder]) as client:
-        HOT[name](Store(client))
+        HOT[name](Store(client, mongodb_uri))
         (query,) = recorder.queries
         plan = str(client.get_default_database().command("explain", query)["queryPlanner"])
     assert "'IXSCAN'" in plan

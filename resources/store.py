@@ -8,12 +8,13 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from kraken_dagster.clients.embedded import ensure_running
+from kraken_dagster.clients.embedded import ensure_running, uri_of
 from kraken_dagster.clients.store.connection import Store, connect
 
 # `kraken up` tells what it starts where its embedded server is. That server is its own to start
-# again: one that a run or a sensor started would end with that run's process.
-SUPERVISED_URI_VARIABLE = "KRAKEN_SUPERVISED_MONGODB"
+# again: one that a run or a sensor started would end with that run's process. Only the port: the
+# password is read where it stands.
+SUPERVISED_PORT_VARIABLE = "KRAKEN_SUPERVISED_MONGODB_PORT"
 # In the environment of everything that `kraken up` starts, but for jobs, which outlive it.
 HOME_VARIABLE = "KRAKEN_UP_HOME"
 
@@ -51,11 +52,16 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """That of the `kraken up` of this home; another one's is exported in vain."""
         if os.environ.get(HOME_VARIABLE) != self.home:
             return None
-        return os.environ.get(SUPERVISED_URI_VARIABLE)
+        port = os.environ.get(SUPERVISED_PORT_VARIABLE)
+        return None if port is None else uri_of(self._folder, int(port))
 
     def _embedded_uri(self) -> str:
-        server = ensure_running(Path(self.home) / "mongodb")
+        server = ensure_running(self._folder)
         if server.process is not None:
             # Waited for, so that the next command finds either a server or none.
             atexit.register(server.stop)
         return server.uri
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.home) / "mongodb"

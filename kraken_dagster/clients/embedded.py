@@ -3,7 +3,8 @@
 It speaks MongoDB's wire protocol on MongoDB's storage engine; its authors call it beta, and
 production runs a real MongoDB. One server serves one data folder: whoever comes second finds the
 first by what it left in `server.json`. It keeps its port over restarts, so that clients find it
-again by themselves. It ends with the process that started it, also when that one is killed.
+again by themselves. It ends with the process that started it, also when that one is killed. It
+asks for a password, which only Kraken's user can read (`embedded_password.py`).
 """
 
 import fcntl
@@ -14,19 +15,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from kraken_dagster.clients.processes import accepts, die_with_parent, free_port, is_free
+from kraken_dagster.clients.embedded_password import (
+    certificate,
+    lets_in,
+    new_password,
+    read_password,
+    says_hello,
+    set_user,
+    uri_at,
+    write_password,
+)
+from kraken_dagster.clients.private import PRIVATE_UMASK, make_private
+from kraken_dagster.clients.processes import (
+    LOOPBACK,
+    accepts,
+    die_with_parent,
+    free_port,
+    is_free,
+)
 from kraken_dagster.domain.errors import StoreUnavailable
 
 _START_TIMEOUT_S = 30.0
+_MAKER_TIMEOUT_S = 5.0  # should it have kept nothing by then, it is started once more
 _PROGRAM = "secantusd-py"
 
 
@@ -34,25 +52,25 @@ _PROGRAM = "secantusd-py"
 class EmbeddedServer:
     """A server that answers at `uri`. `process` is set where this process started it."""
 
-    uri: str
+    uri: str = field(repr=False)  # with its password
+    port: int
     process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        """For people: without the password."""
+        return f"{LOOPBACK}:{self.port}"
 
     def is_up(self) -> bool:
         """Whether it runs or, where another process started it, whether somebody listens there."""
         if self.process is not None:
             return self.process.poll() is None
-        return accepts(int(self.uri.rstrip("/").rpartition(":")[2]))
+        return accepts(self.port)
 
     def stop(self, timeout_s: float = 20.0) -> None:
         """Ends the server if this process started it, and leaves anybody else's alone."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None:
+            _stop(self.process, timeout_s)
 
 
 def ensure_running(folder: Path) -> EmbeddedServer:
@@ -61,33 +79,101 @@ def ensure_running(folder: Path) -> EmbeddedServer:
     Raises:
         StoreUnavailable: the program isn't installed, or doesn't come up.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder):
-        port = _known_port(folder)
-        if port is not None and _answers(port, folder):
-            return EmbeddedServer(_uri(port))
+        known = _known(folder)
+        port = known.get("port")
+        if port is not None and _answers(port, known):
+            return EmbeddedServer(uri_of(folder, port), port)
+        make_private(folder)  # an older Kraken's may be anybody's to read
         port = port if port is not None and is_free(port) else free_port()
-        process = _start(folder, port)
-        (folder / "server.json").write_text(json.dumps({"port": port, "pid": process.pid}))
-        return EmbeddedServer(_uri(port), process)
+        process = _start_closed(folder, port)
+        facts = {"port": port, "pid": process.pid, "closed": True}
+        (folder / "server.json").write_text(json.dumps(facts))
+        return EmbeddedServer(uri_of(folder, port), port, process)
 
 
-def _uri(port: int) -> str:
-    return f"mongodb://127.0.0.1:{port}/"
+def uri_of(folder: Path, port: int) -> str:
+    """The URI of this folder's server, with its password.
+
+    Raises:
+        StoreUnavailable: it is gone, or another user's.
+    """
+    try:
+        password = read_password(folder)
+    except OSError as error:
+        raise _no_password(folder, error.strerror) from error
+    if password is None and _known(folder).get("closed"):
+        raise _no_password(folder, "no file of that name")
+    return uri_at(port, password)
 
 
-def _start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+def _no_password(folder: Path, found: str | None) -> StoreUnavailable:
+    return StoreUnavailable(
+        "The password of the embedded MongoDB can't be read",
+        file=folder / "password",
+        found=found,
+        next_step="give the command as the user whom Kraken runs as. If the file was lost, end "
+        "`kraken up` and start it again: it makes a new one, and no data is lost.",
+    )
+
+
+def _start_closed(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    """Starts the server so that it asks for the password; makes that where there is none."""
+    if read_password(folder) is None:
+        _make_user(folder)
+    for last in (False, True):
+        process = _start(folder, port, ["--auth"], lambda: says_hello(uri_at(port, None)))
+        try:
+            if lets_in(uri_of(folder, port)):
+                return process
+        except PyMongoError as error:
+            _stop(process)
+            raise _does_not_come_up(folder) from error
+        _stop(process)  # the password is of other data: a folder that was put together by hand
+        if not last:
+            _make_user(folder)
+    raise _does_not_come_up(folder)
+
+
+def _make_user(folder: Path) -> None:
+    """By a server that lets in nobody but us; only what it has kept is written down."""
+    password, port = new_password(), free_port()
+    uri = uri_at(port, None)
+    with certificate(folder) as pem:
+        key, ours = str(pem), {"tls": True, "tlsCAFile": str(pem)}
+        ours["tlsCertificateKeyFile"] = key
+        options = ["--tls-cert-file", key, "--tls-key-file", key, "--tls-ca-file", key]
+        process = _start(
+            folder, port, [*options, "--tls-require-client-cert"], lambda: says_hello(uri, **ours)
+        )
+        try:
+            set_user(uri, password, **ours)
+        except PyMongoError as error:
+            raise _does_not_come_up(folder) from error
+        finally:
+            _stop(process, _MAKER_TIMEOUT_S)
+    write_password(folder, password)
+
+
+def _start(
+    folder: Path, port: int, options: Sequence[str], is_ready: Callable[[], bool]
+) -> "subprocess.Popen[bytes]":
+    # Without a file of its own it takes one from the working directory, whoever has put it there.
+    settings = folder / "secantusd.toml"
+    settings.write_text("")
     command = [
-        *(_program(), "--standalone", "--host", "127.0.0.1", "--port", str(port)),
+        *(_program(), "--config", str(settings)),
+        *("--standalone", "--host", LOOPBACK, "--port", str(port), *options),
         *("--storage-path", str(folder / "data"), "--log-level", "WARNING"),
     ]
-    log_path = folder / "server.log"
-    with log_path.open("ab") as log:
+    with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            umask=PRIVATE_UMASK,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads' locks are touched in it
         )
     deadline = time.monotonic() + _START_TIMEOUT_S
@@ -95,25 +181,33 @@ def _start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
         if process.poll() is not None:
             break
         # Not the port only: a SIGTERM before the first answer is lost on the server now and then.
-        if accepts(port) and _says_hello(port):
+        if accepts(port) and is_ready():
             return process
         time.sleep(0.05)
     process.kill()
-    raise StoreUnavailable(
+    process.wait()
+    raise _does_not_come_up(folder)
+
+
+def _stop(process: "subprocess.Popen[bytes]", timeout_s: float = 20.0) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _does_not_come_up(folder: Path) -> StoreUnavailable:
+    log = folder / "server.log"
+    return StoreUnavailable(
         "The embedded MongoDB server does not come up",
         file=folder,
-        found=_last_line(log_path),
-        next_step=f"read {log_path}; or set `mongodb.uri` to a real MongoDB.",
+        found=_last_line(log),
+        next_step=f"read {log}; or set `mongodb.uri` to a real MongoDB.",
     )
-
-
-def _says_hello(port: int) -> bool:
-    with MongoClient[dict[str, Any]](_uri(port), serverSelectionTimeoutMS=1000) as client:
-        try:
-            client.admin.command("hello")
-        except PyMongoError:
-            return False
-    return True
 
 
 def _program() -> str:
@@ -141,19 +235,23 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _known_port(folder: Path) -> int | None:
+def _known(folder: Path) -> dict[str, Any]:
+    """What the one who started the server has left: `port`, `pid`, and whether it is `closed`.
+
+    Nothing where one of the numbers is missing.
+    """
     try:
-        return int(json.loads((folder / "server.json").read_text())["port"])
+        found = json.loads((folder / "server.json").read_text())
+        return {**found, "port": int(found["port"]), "pid": int(found["pid"])}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
-def _answers(port: int, folder: Path) -> bool:
+def _answers(port: int, known: Mapping[str, Any]) -> bool:
     """Whether our server listens there: the process that was recorded lives, and accepts."""
     try:
-        pid = json.loads((folder / "server.json").read_text())["pid"]
-        os.kill(pid, 0)
-    except (OSError, ValueError, KeyError, TypeError):
+        os.kill(known["pid"], 0)
+    except OSError:
         return False
     return accepts(port)
 

@@ -24,7 +24,7 @@ from kraken_dagster_tests.chaos.gather import Places
 from kraken_dagster_tests.chaos.mounts import Disk, clear, run
 from kraken_dagster_tests.chaos.notes import Notebook
 from kraken_dagster_tests.chaos.plan import INSTRUMENTS, STORES, Plan
-from kraken_dagster_tests.helpers import wait_until
+from kraken_dagster_tests.helpers import embedded_uri, wait_until
 from kraken_dagster_tests.laboratory import KRAKEN, impatient_dagster, processes_of
 
 SPEED = 360  # ten seconds without growth end an acquisition
@@ -215,8 +215,7 @@ class ChaosLab:
 
     @property
     def mongodb_uri(self) -> str:
-        server = yaml.safe_load((self.home / "mongodb" / "server.json").read_text())
-        return f"mongodb://127.0.0.1:{server['port']}/"
+        return embedded_uri(self.home)
 
     @property
     def store(self) -> Store:

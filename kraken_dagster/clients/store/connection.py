@@ -37,7 +37,8 @@ _INDEXES = {
 class Store:
     """Everything that Kraken knows. Safe to share between threads, not between processes."""
 
-    def __init__(self, client: "MongoClient[dict[str, Any]]") -> None:
+    def __init__(self, client: "MongoClient[dict[str, Any]]", uri: str) -> None:
+        self.uri = uri  # with its password
         self._client = client
         self._database = client.get_default_database(DEFAULT_DATABASE)
         members = MemberLists(self._database["raw_file_members"])
@@ -114,4 +115,4 @@ def connect(uri: str, *, timeout_s: float = 5.0) -> Store:
             next_step="correct it in instruments.yaml; quote `:/?#[]@%` in user and password as "
             "%-escapes.",
         ) from None
-    return Store(client)
+    return Store(client, uri)
