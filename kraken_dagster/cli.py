@@ -1,6 +1,7 @@
 """The `kraken` command. Exit codes: 0 fine, 1 found something wrong, 2 wrong use."""
 
 import getpass
+import os
 import shlex
 import sys
 from contextlib import suppress
@@ -28,6 +29,8 @@ from kraken_dagster.cli_retention import purge, restore, verify
 from kraken_dagster.cli_settings import settings
 from kraken_dagster.cli_store import init_store
 from kraken_dagster.clients.config_file import config_path, load_config
+from kraken_dagster.clients.private import be_private, site_umask
+from kraken_dagster.doctor_rights import examine_rights
 from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
@@ -45,6 +48,7 @@ from kraken_dagster.supervision import Supervisor, run_until_stopped
 @click.pass_context
 def main(context: click.Context, path: Path | None) -> None:
     """From a mass spectrometer's disk to a verified backup and quality metrics."""
+    be_private()
     context.obj = (path or config_path()).absolute()
 
 
@@ -63,6 +67,7 @@ main.add_command(env)
 @told
 def init(folder: Path) -> None:
     """Write a commented instruments.yaml, Dagster's files and a unit of systemd into FOLDER."""
+    os.umask(site_umask())  # they are the site's, and Kraken may run as another user
     for path in site_files.init(folder):
         click.echo(f"wrote {printable(path)}")
     config = printable(shlex.quote(str(folder / "instruments.yaml")))
@@ -286,6 +291,7 @@ def doctor(
     if offline:
         findings.append(doctor_offline.left_out(config))
     else:
+        findings.extend(examine_rights(config, path))
         findings.extend(doctor_module.examine(config, lambda: open_world(path)))
     if stand_in:
         content = None if exported is None else exported.read()

@@ -9,6 +9,7 @@ from kraken_dagster.assets.metrics import metrics_asset
 from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
 from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
 from kraken_dagster.clients.config_file import load_config
+from kraken_dagster.clients.private import be_private
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.jobs import (
     archiving_job,
@@ -75,4 +76,5 @@ def build_defs(
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `workspace.yaml` loads: the instruments of instruments.yaml."""
+    be_private()  # also where it is loaded by `dagster dev`
     return build_defs(load_config())

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from kraken_dagster.clients.private import make_private
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError
 
 DAGSTER_HOME = "DAGSTER_HOME"
 OWNER_NAME = "kraken-owner.json"
 _MADE_BY_KRAKEN = ("up.lock", "mongodb")  # in a home of Kraken's that says nothing yet
+_PARTS = (*_MADE_BY_KRAKEN, "dagster", "jobs", "logs", OWNER_NAME)
 _OURS = ("KRAKEN_", "DAGSTER_HOME")
 # Of others the values are not told: they may be passwords.
 _PLACES = ("DAGSTER_HOME", "KRAKEN_CONFIG", "KRAKEN_DATA", "KRAKEN_HOME", "KRAKEN_INSTRUMENTS")
@@ -44,6 +46,23 @@ def claim_homes(config: KrakenConfig, config_path: Path) -> None:
         fresh = path.with_name(f".{OWNER_NAME}.{os.getpid()}")
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(path)
+
+
+def private_parts(config: KrakenConfig, config_path: Path) -> list[Path]:
+    """What is nobody's but Kraken's: its home; or what it has made there, where the home holds what
+    is not its own too, the configuration or a store."""
+    roots = [item.path for _, item in config.locations if item is not None]
+    folders = [config.instrument(name).path for name in config.instruments]
+    others = [config_path, *roots, *filter(None, folders)]
+    if not any(path.is_relative_to(config.home) for path in others):
+        return [config.home]
+    return [config.home / name for name in _PARTS]
+
+
+def close_home(config: KrakenConfig, config_path: Path) -> None:
+    """Takes the rights of others from the home that an older Kraken has made."""
+    for path in private_parts(config, config_path):
+        make_private(path)
 
 
 def require_own_homes(config: KrakenConfig, config_path: Path) -> None:

@@ -38,7 +38,7 @@ class HomeLock:
             ConfigError: another `kraken up` works for this home, or it can't be written to.
         """
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = (self.home / _LOCK_NAME).open("a+", encoding="utf-8")
         except OSError as error:
             raise ConfigError(

@@ -28,6 +28,7 @@ from kraken_dagster.domain.errors import ConfigError, KrakenError, StoreError
 from kraken_dagster.homes import (
     DAGSTER_HOME,
     claim_homes,
+    close_home,
     dagster_home,
     require_same_environment,
 )
@@ -100,6 +101,7 @@ class Supervisor:
         lock = HomeLock(self.config.home)
         lock.take()
         self._lock = lock
+        close_home(self.config, self.config_path)
         uri = self.config.mongodb.uri or self._start_server()
         store = connect(uri)
         store.prepare()

@@ -19,6 +19,7 @@ import pytest
 
 from kraken_dagster.clients.embedded import ensure_running
 from kraken_dagster.clients.engines import make_engines
+from kraken_dagster.clients.job_keeper import SITE_UMASK
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.steps.world import World
@@ -44,6 +45,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         long = ("slurm", "lab")
         items.sort(key=lambda item: not any(map(item.get_closest_marker, long)))
+
+
+@pytest.fixture(autouse=True)
+def _own_umask() -> Iterator[None]:
+    """A command that a test gives in this process leaves others no rights, from then on."""
+    before = os.umask(0)
+    os.umask(before)
+    yield
+    os.umask(before)
+    os.environ.pop(SITE_UMASK, None)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,18 @@ for top in sys.argv[1:]:
 def readable_to_strangers(*tops: Path) -> list[str]:
     """The folders and files that a stranger may list, read or write to."""
     return as_stranger(_LOOK_AROUND, *tops).splitlines()
+
+
+@contextmanager
+def folder_for_all() -> Iterator[Path]:
+    """A folder that strangers may enter, which they may not those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="kraken-test-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def open_to_others(*tops: Path) -> list[str]:
+    """What is there and in there, to which others than the owner have any right."""
+    found = [path for top in tops for path in (top, *top.rglob("*")) if not path.is_symlink()]
+    return [str(path) for path in found if path.lstat().st_mode & 0o077]

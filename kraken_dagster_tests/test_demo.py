@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kraken_dagster.domain.stores import MARKER_NAME
 from kraken_dagster_tests.helpers import wait_until
 from kraken_dagster_tests.laboratory import KRAKEN, processes_of
+from kraken_dagster_tests.strangers import open_to_others
 
 OF_ONE_ORDINARY_FILE_EACH = 7  # the Thermo's plan brings four more
 
@@ -23,6 +25,20 @@ def _kraken(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
         text=True,
         timeout=280,
     )
+
+
+def _are_nobody_elses_to_write(home: Path) -> None:
+    """Kraken's own is Kraken's alone; backups are for all to read, results as the umask says."""
+    own = [home / name for name in ("mongodb", "dagster", "jobs", "logs", "up.lock")]
+    assert open_to_others(*own) == []
+    kept = [path for path in (home / "backup").rglob("*") if path.name != MARKER_NAME]
+    modes = {path.stat().st_mode & 0o777 for path in kept if path.is_file()}
+    assert modes == {0o444}
+    inside = {path.stat().st_mode & 0o777 for path in kept if path.suffix == ".d"}
+    assert inside == {0o555}
+    others = [path for path in (home / "output").rglob("*") if path.name == "stat.tsv"]
+    assert {path.stat().st_mode & 0o777 for path in others} == {0o644}
+    assert {path.parent.stat().st_mode & 0o777 for path in others} == {0o755}
 
 
 @pytest.mark.lab
@@ -44,6 +60,7 @@ def test_the_demo_ends_every_file_as_it_should_and_leaves_nothing_running(tmp_pa
         assert subprocess.run(command, cwd=manifest.parent, capture_output=True).returncode == 0
     assert len(manifests) == OF_ONE_ORDINARY_FILE_EACH - 1  # one was renamed by its instrument
     assert "SIMULATION" in done.stdout
+    _are_nobody_elses_to_write(tmp_path / ".kraken-demo")
     assert list(real.iterdir()) == []
     wait_until(lambda: not processes_of(tmp_path), "nothing runs any more")
 

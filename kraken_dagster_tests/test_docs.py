@@ -15,6 +15,7 @@ _MODELS = (
     config.MongoDB,
     config.Locations,
     config.Location,
+    config.BackupLocation,
     engines.LocalEngine,
     engines.SlurmEngine,
     config.InstrumentEntry,

@@ -21,7 +21,12 @@ from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.clients.store.door import Door, tried
 from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster_tests.helpers import database_uri, record, wait_until, write_config
-from kraken_dagster_tests.strangers import NEEDS_ROOT, as_stranger, readable_to_strangers
+from kraken_dagster_tests.strangers import (
+    NEEDS_ROOT,
+    as_stranger,
+    folder_for_all,
+    readable_to_strangers,
+)
 
 # All that a stranger tries, with each user that he can think of; prints what worked.
 BURGLE = """
@@ -70,17 +75,16 @@ def open_server(folder: Path) -> Iterator[str]:
 
 
 @NEEDS_ROOT
-def test_a_stranger_can_neither_read_nor_write(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with running(tmp_path / "mongodb") as server:
+def test_a_stranger_can_neither_read_nor_write() -> None:
+    with folder_for_all() as folder, running(folder / "mongodb") as server:
         with closing(connect(server.uri)) as store:
             store.raw_files.register(record("x.raw"), reason="discovered")
             uri = f"mongodb://127.0.0.1:{server.port}/"
             assert as_stranger(BURGLE, uri, "a guess") == ""
             assert store.raw_files.get("x.raw").id == "x.raw"
-            password = read_password(tmp_path / "mongodb")
+            password = read_password(folder / "mongodb")
             assert "delete" in as_stranger(BURGLE, uri, password or "")
-        assert readable_to_strangers(tmp_path / "mongodb") == []
+        assert readable_to_strangers(folder) == [str(folder)]
 
 
 def test_the_password_is_in_no_command_line_environment_or_log(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ class CopyPlan:
 
     `target_top` is the raw file's own name in the backup; for a folder all targets are below it.
     `overwrite` moves aside what else stands there. `read_only`: nobody has the right to write to
-    what is proven, nor to its folder where the raw file is one.
+    what is proven, nor to its folder where the raw file is one. `group`: who may then read it, and
+    nobody else.
     """
 
     source_folder: Path
@@ -76,6 +77,7 @@ class CopyPlan:
     threads: int = 4
     stall_s: float = 600.0
     read_only: bool = False
+    group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,14 +205,14 @@ class _Copier:
         finally:
             if lifted and self.staging is None:
                 with suppress(CopyStalled):  # the next copy puts it back
-                    self._bounded(lambda: protect(lifted))
+                    self._bounded(lambda: protect(lifted, self.plan.group))
 
     def _protect_in(self, top: Path) -> None:
         """`top` is the raw file's folder, or where there is none its main file."""
         members = [self._place(target) for target in self.plan.members.values()]
-        protect(members)
+        protect(members, self.plan.group)
         if self.plan.is_folder:
-            protect(folders_of(top, members))
+            protect(folders_of(top, members), self.plan.group)
 
     def _standing(self) -> list[tuple[str, str]]:
         """The members whose place is taken.
@@ -309,6 +311,7 @@ class _Copier:
                 progress=self.progress,
                 may_go_on=self._goes_on,
                 read_only=self.plan.read_only,
+                group=self.plan.group,
             )
             return target, True, fact
         proven, difference = self._compare(source, place, self.before[member].size)

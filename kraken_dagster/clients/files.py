@@ -20,6 +20,7 @@ from pathlib import Path
 
 from kraken_dagster.clients.attributes import Refusals, flush, flush_folder, set_times
 from kraken_dagster.clients.instrument_disk import NO_SUCH_FLAG, renameat2
+from kraken_dagster.clients.private import make_folders, share
 from kraken_dagster.clients.read_only import protect
 from kraken_dagster.clients.reading import (
     CHUNK_BYTES,
@@ -85,11 +86,13 @@ def copy_file(
     progress: Progress,
     may_go_on: Callable[[], bool] = lambda: True,
     read_only: bool = False,
+    group: int | None = None,
 ) -> FileFact:
     """Copies one file to a place where nothing stands, and proves it.
 
     Args:
         read_only: nobody has the right to write to the copy once it has its name.
+        group: who may read it then, and nobody else.
         may_go_on: asked before every chunk is read, from the source or back from the target, and
             before the final rename; False stops the copy.
 
@@ -99,12 +102,12 @@ def copy_file(
     """
     before = identity(source)
     with target_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(target.parent, group)
     part = part_path(target)
     try:
         written = _write_part(source, part, before, progress, may_go_on)
         if read_only:
-            protect([part])
+            protect([part], group)
         with target_errors(part):
             read = digest(part, on_bytes=go_on_or_stop(progress.touch, may_go_on))
         if read != written:
@@ -161,11 +164,13 @@ def open_part(part: Path) -> int:
 
 
 def _open_part(part: Path) -> int:
-    part.parent.mkdir(exist_ok=True)
+    part.parent.mkdir(mode=0o700, exist_ok=True)
     folder = os.open(part.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        return os.open(part.name, flags, 0o644, dir_fd=folder)
+        handle = os.open(part.name, flags, 0o644, dir_fd=folder)
+        share(handle, is_folder=False)
+        return handle
     finally:
         os.close(folder)
 

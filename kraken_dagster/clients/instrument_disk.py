@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Seen, one_name
+from kraken_dagster.clients.private import share_folder
 from kraken_dagster.clients.reading import refuse_limit
 from kraken_dagster.domain.discovery import Kind
 from kraken_dagster.domain.errors import (
@@ -132,6 +133,7 @@ def make_folder(folder: Folder, name: str) -> None:
     """Creates a folder where nothing has that name."""
     with suppress(FileExistsError):
         os.mkdir(one_name(name), dir_fd=folder.handle)
+        share_folder(name, inside=folder.handle)
         fsync(folder)
 
 

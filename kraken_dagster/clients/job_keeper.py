@@ -30,6 +30,8 @@ EXIT_CODE_BYTES, ID_BYTES = 32, 1024
 LEFT_IN_OUTPUT = "kraken.exit_code"
 # In the environment of all processes of a job, also of those that leave its session.
 MARK = "KRAKEN_LOCAL_JOB"
+# The umask that Kraken was started with, octal. It is the program's; Kraken's own is private.
+SITE_UMASK = "KRAKEN_SITE_UMASK"
 SPEC, MARKER = "spec.json", ".kraken-store"
 ENDED, ENDED_AWAY = "end", "away"
 TERM_PATIENCE_S = 5.0  # for a program that tidies up before it ends
@@ -130,6 +132,8 @@ class _Keeper:
             # As it was given to this process: Python may have added to it.
             given = Path("/proc/self/environ").read_bytes().split(b"\0")
             environment = dict(item.split(b"=", 1) for item in given if b"=" in item)
+            if umask := environment.pop(os.fsencode(SITE_UMASK), None):
+                os.umask(int(umask, 8))
             words = [
                 "/bin/sh",
                 "-c",

@@ -40,6 +40,7 @@ from kraken_dagster.clients.job_keeper import (
     LEFT_IN_OUTPUT,
     LOG,
     MARK,
+    SITE_UMASK,
     SPEC,
     TERM_PATIENCE_S,
     is_alive,
@@ -47,6 +48,7 @@ from kraken_dagster.clients.job_keeper import (
     send,
 )
 from kraken_dagster.clients.job_script import checked_command
+from kraken_dagster.clients.private import PRIVATE_UMASK, make_folders, site_umask
 from kraken_dagster.domain.errors import CopyStalled, SubmitFailed
 from kraken_dagster.domain.quant import JobReport, JobSpec, JobState
 from kraken_dagster.domain.vendors import safe_relative
@@ -71,7 +73,7 @@ class LocalJobs:
         job_dir = self._job_dir(spec.name)
         may_start()
         try:
-            job_dir.mkdir(parents=True, exist_ok=True)
+            job_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(job_dir) as lock:
                 if not (job_dir / ID).exists():
                     self._start(spec, job_dir, lock)
@@ -127,14 +129,20 @@ class LocalJobs:
     def _start(self, spec: JobSpec, job_dir: Path, lock: IO[str]) -> None:
         output = Path(spec.output_path)
         if not spec.stores:  # whoever knows the output by its marker has made it through that
-            output.mkdir(parents=True, exist_ok=True)
+            make_folders(output)
         (job_dir / SPEC).write_text(json.dumps(asdict(spec), indent=1))
         for name, size in ((EXIT_CODE, EXIT_CODE_BYTES), (ID_PART, ID_BYTES)):
             _take_room(job_dir / name, size)
         keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(job_dir), str(output), spec.name]
         child = subprocess.Popen(
             [*keeper, *checked_command(spec)],
-            env={**_base_environment(), **spec.environment, MARK: str(job_dir)},
+            env={
+                **_base_environment(),
+                **spec.environment,
+                MARK: str(job_dir),
+                SITE_UMASK: f"{site_umask():03o}",
+            },
+            umask=PRIVATE_UMASK,
             stdin=lock,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

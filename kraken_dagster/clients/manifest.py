@@ -24,10 +24,14 @@ from kraken_dagster.domain.vendors import MAX_NAME_BYTES
 MANIFEST_ENDING = ".md5"
 
 
-def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]) -> Path:
+def write_manifest(
+    folder: Path, raw_file_id: str, facts: Mapping[str, FileFact], group: int | None = None
+) -> Path:
     """Leaves `<raw file id>.md5` beside the backup, in the form that `md5sum -c` reads.
 
-    `facts` are by path relative to `folder`. Written whole or not at all. Something else that
+    `facts` are by path relative to `folder`. `group`: who may read it, and nobody else.
+
+    Written whole or not at all. Something else that
     stands under its name is moved aside, and a member of that name keeps it: the manifest then
     is `<raw file id>.kraken.md5`.
     """
@@ -39,14 +43,14 @@ def write_manifest(folder: Path, raw_file_id: str, facts: Mapping[str, FileFact]
             remove_leftovers(path)
             if exists(path):
                 if path.is_file() and path.read_bytes() == text.encode():
-                    protect([path])
+                    protect([path], group)
                     return path
                 set_aside(path)
             handle = open_part(part)
             try:
                 write_all(handle, text.encode())
                 flush(handle, Refusals())
-                take_writing(handle)
+                take_writing(handle, group)
             finally:
                 os.close(handle)
             rename_into_place(part, path)

@@ -18,26 +18,33 @@ _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def take_writing(handle: int) -> bool:
+def take_writing(handle: int, group: int | None = None) -> bool:
     """Whether nobody has the right to write to an open file or folder any more.
 
-    Who may read it stays as it is: the site's umask has decided that.
+    Who may read it stays as it is, as the site's umask has decided that, unless there is a group:
+    then it is the group's to read, and no others'.
     """
     with suppress(OSError):  # somebody else's, or a store that keeps no modes
-        mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        if mode & _WRITE:
-            os.fchmod(handle, mode & ~_WRITE)
+        facts = os.fstat(handle)
+        wanted = stat.S_IMODE(facts.st_mode) & ~_WRITE
+        if group is not None:
+            with suppress(OSError):  # not ours to give: `kraken doctor` says so
+                os.fchown(handle, -1, group)
+            enter = stat.S_IXGRP if stat.S_ISDIR(facts.st_mode) else 0
+            wanted = (wanted | stat.S_IRGRP | enter) & ~stat.S_IRWXO
+        if wanted != stat.S_IMODE(facts.st_mode):
+            os.fchmod(handle, wanted)
         return not os.fstat(handle).st_mode & _WRITE
     return False
 
 
-def protect(paths: Iterable[Path]) -> None:
+def protect(paths: Iterable[Path], group: int | None = None) -> None:
     """Takes the right to write from files and folders; a link is left alone, as is what is gone."""
     for path in paths:
         with suppress(OSError):
             handle = os.open(path, _NO_LINK)
             try:
-                take_writing(handle)
+                take_writing(handle, group)
             finally:
                 os.close(handle)
 
@@ -77,12 +84,12 @@ def _lift(folder: Path) -> bool:
     return False
 
 
-def protect_backup(folder: Path, names: Iterable[str], top: str | None) -> None:
+def protect_backup(folder: Path, names: Iterable[str], top: str | None, group: int | None) -> None:
     """Takes the right to write from what is recorded of a backup in `folder`, from nothing else.
 
     `top` is the raw file's own folder there, None where it is none.
     """
     members = [folder / safe_relative(name) for name in names]
-    protect(members)
+    protect(members, group)
     if top is not None:
-        protect(folders_of(folder / top, members))
+        protect(folders_of(folder / top, members), group)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 
 from kraken_dagster.clients.bounded import anybody_left, bounded
+from kraken_dagster.clients.private import share
 from kraken_dagster.domain.errors import CopyStalled, StoreAway
 from kraken_dagster.domain.stores import MARKER_BYTES, MARKER_NAME, Role, parse_marker
 
@@ -262,6 +263,7 @@ def write_marker(path: Path, text: str) -> None:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
         try:
             os.write(handle, text.encode())
+            share(handle, is_folder=False)  # jobs look for it, on the cluster too
             os.fsync(handle)
         finally:
             os.close(handle)

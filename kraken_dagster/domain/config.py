@@ -171,9 +171,20 @@ class Location(Strict):
         return self.cluster or str(self.path)
 
 
+class BackupLocation(Location):
+    """The backup store, and who may read what is in it."""
+
+    group: str | None = Field(
+        None,
+        description="The group that may read backups, and nobody else: files get mode 0440, "
+        "folders 0550. Without one the umask of Kraken's start decides, as a rule for 0444 and "
+        "0555.",
+    )
+
+
 class Locations(Strict):
     instruments: Location = Field(description="Where the instruments' folders are mounted.")
-    backup: Location = Field(description="The backup store.")
+    backup: BackupLocation = Field(description="The backup store.")
     output: Location = Field(description="Where results go.")
     settings: Location | None = Field(None, description="Configuration files of the programs.")
     software: Location | None = Field(None, description="Programs of `software_type: custom`.")
@@ -182,6 +193,7 @@ class Locations(Strict):
 class MongoDB(Strict):
     uri: str | None = Field(
         None,
+        repr=False,  # it may hold a password
         description="mongodb://... of a real MongoDB. Without one the embedded server is started.",
     )
 

@@ -128,7 +128,7 @@ def _prove(world: World, held: Held, root: OpenRoot) -> None:
     def read(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> None:
         read_all(folder, raw_file.file_info, on_bytes=beat)
         if may_go_on():
-            protect_backup(folder, raw_file.file_info, top)
+            protect_backup(folder, raw_file.file_info, top, world.backup_group)
 
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     watched(held, read, stall_s=stall_s, what=folder / raw_file.id)

@@ -231,7 +231,7 @@ def _make_in(
         )
     _refuse_other_digests(raw_file, result.facts, options)
     manifest = bounded(
-        lambda: write_manifest(plan.target_folder, raw_file.id, result.facts),
+        lambda: write_manifest(plan.target_folder, raw_file.id, result.facts, plan.group),
         timeout_s=instrument.copy_stall_s,
         what=plan.target_folder,
     )
@@ -262,6 +262,7 @@ def _plan(
         threads=instrument.copy_threads,
         stall_s=instrument.copy_stall_s,
         read_only=True,
+        group=world.backup_group,
     )
 
 

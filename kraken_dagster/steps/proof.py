@@ -64,7 +64,7 @@ def verify(world: World, raw_file: RawFile) -> BackupOutcome:
 
         def read(beat: Callable[[int], None]) -> dict[str, FileFact]:
             facts = read_all(folder, raw_file.file_info, on_bytes=beat)
-            protect_backup(folder, raw_file.file_info, top)
+            protect_backup(folder, raw_file.file_info, top, world.backup_group)
             return facts
 
         found = beating(read, stall_s=stall_s, what=folder / raw_file.id)

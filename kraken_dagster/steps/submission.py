@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from kraken_dagster.clients.bounded import bounded
+from kraken_dagster.clients.private import make_folders
 from kraken_dagster.clients.roots import OpenRoot
 from kraken_dagster.domain.errors import ClusterError, JobError, StoreAway, SubmitFailed
 from kraken_dagster.domain.quant import JobState, QuantJob
@@ -97,7 +98,7 @@ def _make_folder(world: World, job: QuantJob, root: OpenRoot) -> None:
     folder = world.result_folder(job, root.path)
     stall_s = world.instrument(job.instrument_id).copy_stall_s
     try:
-        bounded(lambda: folder.mkdir(parents=True, exist_ok=True), timeout_s=stall_s, what=folder)
+        bounded(lambda: make_folders(folder), timeout_s=stall_s, what=folder)
     except OSError as error:
         raise SubmitFailed(
             "The job could not be started",

@@ -180,8 +180,9 @@ def _read(
     require_record(vendor, raw_file.id, recorded)
     facts = read_all(folder, recorded, on_bytes=on_bytes)
     if may_write():  # it was made by an earlier version, say, or by AlphaKraken
-        protect_backup(folder, recorded, raw_file.id if RULES[vendor].is_folder else None)
-    written = _settle_manifest(folder, raw_file, may_write)
+        top = raw_file.id if RULES[vendor].is_folder else None
+        protect_backup(folder, recorded, top, world.backup_group)
+    written = _settle_manifest(folder, raw_file, may_write, world.backup_group)
     extra = _extra(folder, raw_file, RULES[vendor])
     size = sum(fact.size or 0 for fact in facts.values())
     parts = [f"{len(facts)} files, {size} bytes, equal to their record"]
@@ -201,7 +202,9 @@ def _read(
     )
 
 
-def _settle_manifest(folder: Path, raw_file: RawFile, may_write: Callable[[], bool]) -> bool:
+def _settle_manifest(
+    folder: Path, raw_file: RawFile, may_write: Callable[[], bool], group: int | None
+) -> bool:
     """Whether the manifest had to be written; one that says something else is damage.
 
     Where the store is mounted read-only a missing one stays missing; so it does where this hung,
@@ -216,7 +219,7 @@ def _settle_manifest(folder: Path, raw_file: RawFile, may_write: Callable[[], bo
     if not may_write():
         return False
     with suppress(BackupUnwritable, BackupFull):
-        write_manifest(folder, raw_file.id, raw_file.file_info)
+        write_manifest(folder, raw_file.id, raw_file.file_info, group)
         return True
     return False
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from kraken_dagster.clients.listing import list_folder
+from kraken_dagster.clients.private import group_id
 from kraken_dagster.clients.store.connection import Store
 from kraken_dagster.domain.config import InstrumentEntry, KrakenConfig
 from kraken_dagster.domain.engines import SlurmEngine
@@ -83,6 +84,16 @@ class World:
         `root` is that of the open store, through which it is to be read and written.
         """
         return (root or self.config.locations.backup.path) / self._backup_place(raw_file)
+
+    @property
+    def backup_group(self) -> int | None:
+        """The id of the group that may read backups; None where the site's umask says who may.
+
+        Raises:
+            ConfigError: this machine has no such group.
+        """
+        name = self.config.locations.backup.group
+        return None if name is None else group_id(name)
 
     def backup_base_path(self, raw_file: RawFile) -> str:
         """The same folder as the cluster sees it."""
