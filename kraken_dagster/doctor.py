@@ -33,6 +33,7 @@ from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
 from kraken_dagster.domain.stores import MARKER_NAME, Role
 from kraken_dagster.domain.vendors import safe_relative
 from kraken_dagster.steps.inputs import located
+from kraken_dagster.steps.share import mixture
 from kraken_dagster.steps.stores import require
 from kraken_dagster.steps.world import World
 
@@ -269,12 +270,18 @@ def _instrument(world: World, instrument_id: str) -> Finding:
         name, why = min(unknown.items())
         lost = f"{len(unknown)} acquisitions can't be looked at, {name!a}: {why}"
         return Finding("error", instrument_id, f"{told}; {lost}; check the share and the rights")
+    standing, left_alone = sort_out(instrument.type, listing.entries)
+    mixed = mixture(world, instrument_id, listing, standing, left_alone)
+    if mixed is not None and mixed.is_wrong:
+        return Finding("error", instrument_id, mixed.told)
+    level = "ok" if mixed is None else "warning"
+    told += "" if mixed is None else f"; {mixed.told}"
     if (difference := _clock_of(world, instrument_id, listing)) is not None:
         clock = (
             f"its clock is {in_words(difference)} this machine's, so no date of its files counts"
         )
         return Finding("warning", instrument_id, f"{told}; {clock}: use NTP on both")
-    return Finding("ok", instrument_id, told)
+    return Finding(level, instrument_id, told)
 
 
 def _clock_of(world: World, instrument_id: str, listing: Listing) -> float | None:

@@ -21,7 +21,7 @@ from kraken_dagster.domain.raw_file import (
 )
 from kraken_dagster.steps.registering import register_new
 from kraken_dagster.steps.scene import Scene, look_around
-from kraken_dagster.steps.share import clock_differs, partly_unknown, why_blind
+from kraken_dagster.steps.share import clock_differs, mixture, partly_unknown, why_blind
 from kraken_dagster.steps.world import World
 
 # Dagster gives a sensor 60 s; what thousands of open acquisitions take goes on at the next look.
@@ -41,7 +41,7 @@ class Look:
     """What a look found and did. `open` are the acquisitions that are still watched.
 
     `problem` is what is wrong with the share, in words; `blind`: so much so that nothing of it
-    can be gone by.
+    can be gone by. `note` is what else stands in the folder.
     """
 
     standing: int
@@ -51,11 +51,13 @@ class Look:
     newly_left_alone: tuple[LeftAlone, ...]
     problem: str | None = None
     blind: bool = False
+    note: str | None = None
 
     def summary(self) -> str:
+        told = "" if self.note is None else f"; {self.note}"
         return (
             f"{self.standing} acquisitions in the folder, {len(self.registered)} new, "
-            f"{len(self.open)} being acquired, {len(self.ended)} just ended"
+            f"{len(self.open)} being acquired, {len(self.ended)} just ended{told}"
         )
 
 
@@ -83,14 +85,17 @@ def look_at(world: World, instrument_id: str) -> Look:
     still_open, ended = look_at_open(
         world, instrument, instrument_id, scene, registered, blind=blind is not None
     )
+    mixed = mixture(world, instrument_id, scene.listing, scene.standing, scene.left_alone)
+    wrong_type = mixed.told if mixed is not None and mixed.is_wrong else None
     look = Look(
         len(scene.standing),
         tuple(registered),
         tuple(ended),
         tuple(still_open),
         (),
-        blind or partly_unknown(scene),
+        blind or partly_unknown(scene) or wrong_type,
         blind is not None,
+        None if mixed is None or mixed.is_wrong else mixed.told,
     )
     return _tell(world, instrument_id, scene, look, clock_differs(scene, watched))
 

@@ -5,15 +5,17 @@ where something stands that was recorded before it became doubtful, in it or in 
 an acquisition that was watched grows: that is the instrument at work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.dates import clock_difference
-from kraken_dagster.domain.discovery import Kind, sort_out
+from kraken_dagster.domain.discovery import Kind, LeftAlone, Listing, sort_out
 from kraken_dagster.domain.errors import FolderError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, corrupted_name
+from kraken_dagster.domain.wrong_type import makeup
 from kraken_dagster.steps.scene import Scene
 from kraken_dagster.steps.world import World
 
@@ -115,3 +117,39 @@ def clock_differs(scene: Scene, watched: Sequence[RawFile]) -> float | None:
 def _has_grown(raw_file: RawFile, scene: Scene) -> bool:
     before, seen = raw_file.acquisition.get("seen_size"), scene.standing.get(raw_file.original_name)
     return before is not None and seen is not None and (seen.main_size_bytes or 0) > before
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is in a folder that isn't the instrument's; `is_wrong`: its `type` or `path` must be."""
+
+    told: str
+    is_wrong: bool
+
+
+def mixture(
+    world: World,
+    instrument_id: str,
+    listing: Listing,
+    own: Collection[str],
+    left_alone: Sequence[LeftAlone],
+) -> Mixture | None:
+    """None where nothing stands there but the instrument's own, or nothing at all.
+
+    Where an acquisition of this type was ever recorded the type is right, and all may be moved
+    aside.
+    """
+    instrument = world.instrument(instrument_id)
+    found = makeup(instrument.type, listing.entries, own)
+    told = found.in_words()
+    if told is None:
+        return None
+    if found.own or world.store.bulk.has_had_any(instrument_id, found.extensions):
+        return Mixture(told, False) if found.others else None
+    if found.is_unknown and not left_alone:
+        return Mixture(told, False)
+    return Mixture(
+        f"{told}: check `type: {instrument.type}` and `path` of {instrument_id} in "
+        f"instruments.yaml. Nothing is backed up meanwhile: {world.instrument_folder(instrument_id)}",
+        True,
+    )

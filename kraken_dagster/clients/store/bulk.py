@@ -1,5 +1,6 @@
 """Reads all that is known of many raw files, page by page: for rebuilding and retiring."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -142,6 +143,15 @@ class Bulk:
             )
             for place in _ON_THE_INSTRUMENT
         )
+
+    def has_had_any(self, instrument_id: str, extensions: Sequence[str]) -> bool:
+        """Whether an acquisition with such a name was ever recorded of the instrument."""
+        pattern = f"({'|'.join(map(re.escape, extensions))})$"
+        query: Document = {
+            "instrument_id": instrument_id,
+            "original_name": {"$regex": pattern, "$options": "i"},
+        }
+        return self._raw_files.find_one(query, {"_id": 1}) is not None
 
     def pages(self, ids: Sequence[str]) -> Iterator[list[RawFile]]:
         """These files with their history, some at a time and in this order.
