@@ -17,7 +17,7 @@ from kraken_dagster.assets.metadata import (
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import DigestMismatch
-from kraken_dagster.domain.raw_file import OPEN_ACQUISITION
+from kraken_dagster.domain.raw_file import OPEN_ACQUISITION, BackupStatus, RawFile
 from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import (
     BACKUP,
@@ -31,13 +31,14 @@ from kraken_dagster.partitions import (
 )
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.proof import BackupOutcome
+from kraken_dagster.steps.waiting import what_they_wait_for
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
 
 def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
-    key = asset_key(instrument_id, RAW_FILE)
+    key, backup_key = asset_key(instrument_id, RAW_FILE), asset_key(instrument_id, BACKUP)
 
     @dg.asset(
         key=key,
@@ -59,8 +60,11 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
         def acquired(raw_file_id: str) -> Done:
             record = world.store.raw_files.current(raw_file_id)
             if record.status in OPEN_ACQUISITION:
-                reason = f"The acquisition is not over yet: {record.status_details}"
-                return Done(reason, unusual=True)
+                told = what_they_wait_for(world, [record])[record.id]
+                reason = f"The acquisition is not over yet: {told}"
+                planned = has_next(context, key)  # with the backup comes its check
+                check = _nothing_compared(record, reason) if planned else None
+                return Done(reason, unusual=True, check=check, check_of=backup_key)
             return Done(f"{record.id!r}: {record.status}", metadata=acquisition_metadata(record))
 
         threads = world.instrument(instrument_id).catchup_threads
@@ -132,12 +136,21 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
 
 def _done(outcome: BackupOutcome) -> Done:
     if not outcome.done:
-        return Done(f"No backup was made: {outcome.reason}")
+        check = _nothing_compared(outcome.raw_file, outcome.reason)
+        return Done(f"No backup was made: {outcome.reason}", check=check)
     return Done(
         f"{outcome.raw_file.id!r}: {outcome.reason}",
         metadata=_backup_metadata(outcome),
         check=(DIGESTS_MATCH, True, digests_metadata(outcome.facts)),
     )
+
+
+def _nothing_compared(record: RawFile, reason: str) -> tuple[str, bool, Metadata]:
+    """A check that was planned and told nothing would be shown as one that hasn't passed."""
+    damaged = record.backup_status is BackupStatus.COPYING_FAILED
+    known = "the backup failed, or is damaged; " if damaged else ""
+    told = f"{known}nothing was compared: {reason}"
+    return DIGESTS_MATCH, not damaged, {"what was found": dg.MetadataValue.text(told)}
 
 
 def _with_failed_check(backed_up: Work) -> Work:

@@ -1,4 +1,7 @@
-"""Shows in Dagit how full the disks are: observations of assets that stand for them."""
+"""Shows in Dagit how full the disks are: materialisations of assets that stand for them.
+
+An asset that is only observed is shown as one that was never materialised.
+"""
 
 import dagster as dg
 
@@ -10,7 +13,7 @@ GROUP = "file_systems"
 
 
 def disk_assets(config: KrakenConfig) -> list[dg.AssetSpec]:
-    """One for the backup store, the output and each instrument; nothing ever materialises them."""
+    """One for the backup store, the output and each instrument; no run materialises them."""
     return [
         dg.AssetSpec(
             dg.AssetKey([GROUP, name]),
@@ -25,11 +28,11 @@ def show_disks(instance: dg.DagsterInstance, world: World) -> list[str]:
     """Looks at the file systems and shows what is due to be shown; returns what is wrong."""
     wrong = look_at_file_systems(world)
     for disk in to_show(world):
-        instance.report_runless_asset_event(_observation(disk))
+        instance.report_runless_asset_event(_materialisation(disk))
     return wrong
 
 
-def _observation(disk: Disk) -> dg.AssetObservation:
+def _materialisation(disk: Disk) -> dg.AssetMaterialization:
     metadata: dict[str, dg.MetadataValue] = {
         "free GB": dg.MetadataValue.float(disk.free_gb),
         "seen at": dg.MetadataValue.timestamp(disk.seen_at),
@@ -38,4 +41,4 @@ def _observation(disk: Disk) -> dg.AssetObservation:
         used = 100 * (1 - disk.free_gb / disk.total_gb)
         metadata["total GB"] = dg.MetadataValue.float(disk.total_gb)
         metadata["used %"] = dg.MetadataValue.float(round(used, 2))
-    return dg.AssetObservation(asset_key=dg.AssetKey([GROUP, disk.name]), metadata=metadata)
+    return dg.AssetMaterialization(asset_key=dg.AssetKey([GROUP, disk.name]), metadata=metadata)
