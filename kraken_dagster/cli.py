@@ -189,7 +189,12 @@ def files(
         print_json(rows)
         return
     print_table(
-        rows, ["id", "instrument", "status", "backup", "size_bytes", "created_at", "details"]
+        rows,
+        [
+            *("id", "instrument", "status", "backup", "size_bytes", "created_at"),
+            "waits_for",
+            "details",
+        ],
     )
 
 

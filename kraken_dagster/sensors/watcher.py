@@ -21,10 +21,13 @@ from kraken_dagster.partitions import (
 from kraken_dagster.sensors.runs import ensure_partitions, live_files, quant_run_config, request
 from kraken_dagster.steps.look import Look, due_for_backup, look_at
 from kraken_dagster.steps.stores import why_away
+from kraken_dagster.steps.waiting import what_they_wait_for
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
+
+_SHOWN = 3  # files in a tick's reason
 
 
 def watcher_sensor(
@@ -56,19 +59,27 @@ def watcher_sensor(
             handled = [item for item in shown if item.status is not Status.IGNORED]
             ensure_partitions(context.instance, instrument_id, handled)
             requests = _requests(context, world, instrument_id, due)
+            waiting = _waiting(world, [*look.open, *due]) if not requests else ""
         except StoreUnavailable as error:
             return dg.SkipReason(str(error))
         for left in look.newly_left_alone:
             context.log.warning(f"left alone: {left.name!a}: {left.reason}")
         if requests:
             return dg.SensorResult(run_requests=requests)
-        waiting = (
-            f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
-        )
+        runs = f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
         told = "".join(f"; {line}" for line in away)
-        return dg.SkipReason(f"{look.problem or f'{look.summary()}; {waiting}'}{told}")
+        return dg.SkipReason(f"{look.problem or f'{look.summary()}; {runs}'}{told}{waiting}")
 
     return watcher
+
+
+def _waiting(world: World, files: Sequence[RawFile]) -> str:
+    """What the first files wait for."""
+    shown = files[:_SHOWN]
+    found = what_they_wait_for(world, shown)
+    told = "".join(f"; {item.id!a}: {found[item.id]}" for item in shown if found[item.id])
+    more = len(files) - len(shown)
+    return f"{told}; {more} more wait, see `kraken files`" if more else told
 
 
 def _with_stores(world: World, due: list[RawFile]) -> tuple[list[RawFile], list[str]]:
