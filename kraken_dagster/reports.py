@@ -8,6 +8,9 @@ from kraken_dagster.clients.store.instances import Instance
 from kraken_dagster.clients.store.jobs import current_results
 from kraken_dagster.domain.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.steps.disks import FILE_SYSTEMS
+from kraken_dagster.steps.in_the_way import in_the_way, of_file
+from kraken_dagster.steps.in_the_way import lines as lines_of
+from kraken_dagster.steps.waiting import what_they_wait_for
 from kraken_dagster.steps.world import World
 
 _STALE_AFTER_LOOKS = 10
@@ -128,13 +131,9 @@ def _standing_still(world: World, instrument_id: str) -> list[str]:
 
 def _in_the_way(world: World, instrument_id: str) -> list[str]:
     """Files that can't be moved aside or purged; the first ones with the reason."""
-    found = world.store.retention.troubled(instrument_id)
-    lines = []
-    for raw_file in found[:_TOLD_AT_MOST]:
-        for what, trouble in (("moved aside", raw_file.archive), ("purged", raw_file.purge)):
-            if trouble is not None:
-                text = f"{raw_file.id!r} can't be {what}, {trouble.in_words()}"
-                lines.append(f"{instrument_id}: {text}")
+    found = in_the_way(world, instrument_id)
+    told = [line for item in found[:_TOLD_AT_MOST] for line in lines_of(item)]
+    lines = [f"{instrument_id}: {line}" for line in told]
     if len(found) > _TOLD_AT_MOST:
         lines.append(f"{instrument_id}: {len(found) - _TOLD_AT_MOST} more that can't be either")
     return lines
@@ -180,10 +179,11 @@ def files(
 ) -> list[dict[str, Any]]:
     """The newest files, newest first."""
     found = world.store.raw_files.latest(instrument_ids, statuses=statuses, limit=limit)
-    return [_row(item) for item in found]
+    waiting = what_they_wait_for(world, found)
+    return [_row(item, waiting[item.id]) for item in found]
 
 
-def _row(raw_file: RawFile) -> dict[str, Any]:
+def _row(raw_file: RawFile, waits_for: str | None) -> dict[str, Any]:
     return {
         "id": raw_file.id,
         "instrument": raw_file.instrument_id,
@@ -194,6 +194,7 @@ def _row(raw_file: RawFile) -> dict[str, Any]:
         "backup": raw_file.backup_status,
         "created_at": raw_file.created_at,
         "retry_at": raw_file.retry_at if raw_file.status is Status.ERROR else None,
+        "waits_for": waits_for,
     }
 
 
@@ -204,14 +205,16 @@ def show(world: World, raw_file_id: str) -> dict[str, Any]:
         UnknownRawFile
     """
     raw_file = world.store.raw_files.get(raw_file_id)
+    hindered = of_file(world, raw_file)
+    move, purge = (hindered.move, hindered.purge) if hindered is not None else (None, None)
     return {
-        **_row(raw_file),
+        **_row(raw_file, what_they_wait_for(world, [raw_file])[raw_file_id]),
         "original_name": raw_file.original_name,
         "collision_flag": raw_file.collision_flag,
         "instrument_file": raw_file.instrument_file_status,
         "verified_at": raw_file.verified_at,
-        "cannot_be_moved": None if raw_file.archive is None else raw_file.archive.in_words(),
-        "cannot_be_purged": None if raw_file.purge is None else raw_file.purge.in_words(),
+        "cannot_be_moved": None if move is None else move.in_words(),
+        "cannot_be_purged": None if purge is None else purge.in_words(),
         "backup_base_path": raw_file.backup_base_path,
         "file_info": {
             name: {"size_bytes": fact.size, "md5": fact.md5}

@@ -137,7 +137,7 @@ def test_another_trouble_is_news(world):
         note_trouble(world, world.store.raw_files.get("x.raw"), ARCHIVE, problem, run_id="m")
     found = notes(world.store.raw_files.get("x.raw"))
     assert "Text file busy" in found[-2]
-    assert found[-1].startswith("refused until `kraken retry`")
+    assert found[-1].startswith("refused, looked at again at ")
 
 
 def test_retry_of_a_file_that_is_put_off_makes_it_due_at_once(world):

@@ -305,9 +305,9 @@ def test_status_tells_of_files_that_can_not_be_moved(kraken, world):
     (world.instrument_folder("thermo1") / "Backup" / "a.raw").write_text("something else")
     archive(world, "thermo1", run_id="r")
     (told,) = [line for line in wrong(kraken) if "a.raw" in line]
-    assert "thermo1: 'a.raw' can't be moved aside, refused until `kraken retry`" in told
+    assert "thermo1: 'a.raw' can't be moved aside, refused, looked at again at " in told
     shown = json.loads(kraken("show", "a.raw", "--json"))
-    assert "refused until `kraken retry`" in shown["cannot_be_moved"]
+    assert "refused, looked at again at " in shown["cannot_be_moved"]
     kraken("retry", "a.raw")
     assert [line for line in wrong(kraken) if "a.raw" in line] == []
 

@@ -201,7 +201,12 @@ def test_a_refusal_fails_the_run_once_and_is_told_by_the_sensor(bench):
     (shown,) = observations(bench, "a.raw")
     assert shown["moved aside"] is False
     told = bench.tick(ARCHIVER).skip_message
-    assert "1 can't be moved, 'a.raw': refused until `kraken retry`" in told
+    assert "1 can't be moved, 'a.raw': refused, looked at again at " in told
+    trouble = bench.file("a.raw").archive.model_copy(update={"retry_at": utc_now()})
+    bench.store.retention.note(bench.file("a.raw"), "archive", trouble, now=utc_now(), run_id="t")
+    (request,) = bench.tick(ARCHIVER).run_requests
+    assert run(bench, request).success  # it is still refused, and that was told
+    assert len(observations(bench, "a.raw")) == 1
 
 
 def test_what_is_put_off_is_shown_only_once_it_is_moved(bench, monkeypatch):
@@ -421,9 +426,9 @@ def test_the_schedules_are_on_and_off_as_they_should_be(bench):
 
 
 def disk(bench: Bench, name: str) -> list[dict]:
-    found = bench.instance.fetch_observations(dg.AssetKey(["file_systems", name]), limit=10)
+    found = bench.instance.fetch_materializations(dg.AssetKey(["file_systems", name]), limit=10)
     return [
-        {label: value.value for label, value in record.asset_observation.metadata.items()}
+        {label: value.value for label, value in record.asset_materialization.metadata.items()}
         for record in found.records
     ]
 

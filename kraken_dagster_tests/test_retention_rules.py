@@ -122,11 +122,13 @@ def test_limits_of_any_size_are_understood():
 def test_trouble_and_leases_keep_a_file_where_it_is(rule, field):
     assert "run-1 works on it" in rule(lease=lease())
     assert rule(lease=lease(until=NOW)) is None
-    refused = Trouble(problem="odd", at=NOW)
-    assert "until `kraken retry`: odd" in rule(**{field: refused})
     later = NOW + timedelta(minutes=1)
-    assert "tried again at" in rule(**{field: refused.model_copy(update={"retry_at": later})})
-    assert rule(**{field: refused.model_copy(update={"retry_at": NOW})}) is None
+    trouble = Trouble(problem="odd", at=NOW, retry_at=later)
+    assert "tried again at" in rule(**{field: trouble})
+    refused = trouble.model_copy(update={"refused": True})
+    assert "refused, looked at again at" in rule(**{field: refused})
+    for time in (NOW, None):  # of what was refused earlier versions recorded no time
+        assert rule(**{field: refused.model_copy(update={"retry_at": time})}) is None
 
 
 @given(

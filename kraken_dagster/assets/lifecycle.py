@@ -70,20 +70,15 @@ def archive_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
                 context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
                 if _is_news(outcome):
                     yield _moved(instrument_id, outcome)
-        _fail([f"{it.raw_file.id!r}: {it.reason}" for it in outcomes if _is_refused(it)])
+        _fail([f"{it.raw_file.id!r}: {it.reason}" for it in outcomes if it.is_refusal])
 
     return archive_files
-
-
-def _is_refused(outcome: MoveOutcome) -> bool:
-    """What time cures is tried again, and is no failure of the run."""
-    return outcome.problem is not None and not outcome.problem.transient
 
 
 def _is_news(outcome: MoveOutcome) -> bool:
     """Not what is put off: it is tried again, and again."""
     stands_there = outcome.raw_file.instrument_file_status is InstrumentFileStatus.INITIAL
-    return not stands_there or _is_refused(outcome)
+    return not stands_there or outcome.is_refusal
 
 
 def _moved(instrument_id: str, outcome: MoveOutcome) -> dg.AssetObservation:

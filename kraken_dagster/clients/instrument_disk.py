@@ -43,7 +43,8 @@ def instrument_errors(path: Path) -> Iterator[None]:
                 "Not what it was a moment before: a link, or a file in place of a folder",
                 file=path,
                 found=error.strerror,
-                next_step="see what stands there, and who put it there; then `kraken retry`.",
+                next_step="see what stands there, and who put it there. "
+                "It is looked at again by itself.",
             ) from error
         refuse_limit(path, error)
         raise InstrumentBusy(
@@ -235,7 +236,7 @@ def remove_empty(folder: Folder, name: str, expected: Seen) -> None:
         raise UnsafePath(
             "The folder is not the one that was looked at a moment before",
             file=folder.path / name,
-            next_step="see who changes files there; then `kraken retry`.",
+            next_step="see who changes files there. It is looked at again by itself.",
         )
     os.rmdir(one_name(name), dir_fd=folder.handle)
 

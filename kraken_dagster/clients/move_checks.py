@@ -7,13 +7,14 @@ from pathlib import Path
 
 from kraken_dagster.clients.handles import Folder, Tree
 from kraken_dagster.domain.debris import is_debris
-from kraken_dagster.domain.errors import BackupIncomplete, ContentChanged, MoveRefused
+from kraken_dagster.domain.errors import BackupIncomplete, ContentChanged, MoveRefused, NameTaken
 from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
 # Gets the look to be recorded, if it is another, and whether change times held; None: no evidence.
 OnLook = Callable[[SourceLook | None, bool | None], None]
-LOOK_BY_HAND = "compare both by hand; then `kraken retry`."
+AGAIN = "It is looked at again by itself."
+COMPARE = f"compare both by hand, and take the wrong one away. {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def judge(
                 "A link or a special file, and those are never moved",
                 file=path,
                 found=ascii(sorted(tree.odd)[:5]),
-                next_step="replace it on the instrument by the data itself; then `kraken retry`.",
+                next_step=f"replace it on the instrument by the data itself. {AGAIN}",
             )
     if stands(pair.here):
         _refuse_other_source(plan, source, pair)
@@ -79,7 +80,7 @@ def judge(
             file=target,
             expected=_first_differences(wanted, sizes),
             found=_first_differences(sizes, wanted),
-            next_step=LOOK_BY_HAND,
+            next_step=COMPARE,
         )
     if not stands(pair.here):
         return Action.NOTHING
@@ -134,7 +135,7 @@ def _refuse_other_source(plan: MovePlan, source: Path, pair: Pair) -> None:
             file=source,
             expected=_first_differences(wanted, found),
             found=_first_differences(found, wanted),
-            next_step=LOOK_BY_HAND,
+            next_step=f"compare it with its backup, and put the right one in its place. {AGAIN}",
         )
 
 
@@ -155,17 +156,17 @@ def _refuse_unequal(
                 "In `Backup` stands something else under this raw file id",
                 file=backup.path / target,
                 expected=f"the same as {path!a} in the instrument's folder",
-                next_step=LOOK_BY_HAND,
+                next_step=COMPARE,
             )
 
 
-def another(source: Path, main_size: int | None, found: int | None) -> MoveRefused:
-    return MoveRefused(
+def another(source: Path, main_size: int | None, found: int | None) -> NameTaken:
+    return NameTaken(
         "Another acquisition has taken the name of this one",
         file=source,
         expected=f"{_bytes(main_size)} in the main file",
         found=_bytes(found),
-        next_step=LOOK_BY_HAND,
+        next_step=f"see what it is. With a main file it gets an id of its own. {AGAIN}",
     )
 
 

@@ -20,7 +20,8 @@ from kraken_dagster.clients.instrument_disk import (
     require_mounted,
 )
 from kraken_dagster.clients.move_checks import (
-    LOOK_BY_HAND,
+    AGAIN,
+    COMPARE,
     Action,
     MovePlan,
     OnLook,
@@ -226,7 +227,7 @@ def _taken(backup: Folder, target: str, there: list[str]) -> bool:
                 "In `Backup` stands a name that differs in nothing but capital letters",
                 file=backup.path / target,
                 found=ascii(name),
-                next_step=LOOK_BY_HAND,
+                next_step=f"move that one out of `Backup`, or leave this one where it is. {AGAIN}",
             )
     return False
 
@@ -254,7 +255,7 @@ def _act(
             raise MoveRefused(
                 "Something came to stand in `Backup` under this raw file id",
                 file=backup.path / pair.target,
-                next_step=LOOK_BY_HAND,
+                next_step=COMPARE,
             ) from None
         moved.append(pair.source)
     return MoveResult(tuple(moved), tuple(already), set_aside)
@@ -279,7 +280,7 @@ def _refuse_changed(root: Folder, pair: Pair) -> None:
         raise MoveRefused(
             "The file changed while it was to be moved aside",
             file=root.path / pair.source,
-            next_step="see what writes to it; then `kraken retry`.",
+            next_step=f"see what writes to it. {AGAIN}",
         )
 
 

@@ -17,7 +17,7 @@ from kraken_dagster.domain.raw_file import FileFact
 from kraken_dagster.domain.retention import require_record
 from kraken_dagster.domain.vendors import RULES, Vendor, members
 
-_LOOK = "see what it is, and move it away if it isn't needed; then `kraken retry`."
+_LOOK = "see what it is, and move it away if it isn't needed. It is looked at again by itself."
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,17 @@ def dated(created_at: datetime, *, first_seen: datetime) -> datetime:
     return created_at if EARLIEST <= created_at <= first_seen else first_seen
 
 
+def local(at: datetime, *, now: datetime | None = None) -> str:
+    """A time as people here read it, `14:02 CET`; with the date unless that is today's.
+
+    Here is where this process runs (`TZ`, `/etc/localtime`).
+    """
+    here = at.astimezone()
+    if now is not None and here.date() == now.astimezone().date():
+        return f"{here:%H:%M %Z}"
+    return f"{here:%Y-%m-%d %H:%M %Z}"
+
+
 def clock_difference(*, newest: float | None, grew: float | None, now: datetime) -> float | None:
     """By how many seconds an instrument's clock differs from ours; None: not that anybody knows.
 

@@ -13,6 +13,7 @@ The tree:
           RecordRefused         MongoDB can't hold what is to be recorded
         UnknownRawFile          no such document
         StatusConflict          a status was changed by somebody else meanwhile
+          NotNeeded             a file need not be deleted any more
         LeaseHeld               another run works on the file
         LeaseLost               this run's lease was taken over; it must stop
       InitRefused               a folder is not made known as a store: it may be another
@@ -39,6 +40,7 @@ The tree:
         InstrumentBusy          the instrument doesn't let a file be moved or deleted (transient)
         MoveRefused             a file is not moved aside: something is not as it should be
           BackupIncomplete      the instrument has a member that the backup lacks
+          NameTaken             the main file has another size: it is another acquisition's
           ContentChanged        name and size are as recorded, and the content is another
           NowhereFound          it stands neither in its folder nor in `Backup`
         PurgeRefused            a file is not deleted: something is unknown or not proven
@@ -72,7 +74,8 @@ The tree:
         OwnFunctionError      a site's own function is none, has failed, or gave no figures
 
 `transient` says that time or a mended disk cures it: such a step is tried again by itself. What
-is not transient waits for a person and `kraken retry`. What nobody has sorted is tried again a few
+is not transient waits for a person and `kraken retry`; what keeps a file from being moved or purged
+ends with its cause. What nobody has sorted is tried again a few
 times in a row, and waits then. Which foreign errors time cures: `domain/error_kinds.py`.
 """
 
@@ -164,6 +167,10 @@ class UnknownRawFile(StoreError):
 
 
 class StatusConflict(StoreError):
+    pass
+
+
+class NotNeeded(StatusConflict):
     pass
 
 
@@ -272,6 +279,10 @@ class MoveRefused(FileError):
 
 
 class BackupIncomplete(MoveRefused):
+    pass
+
+
+class NameTaken(MoveRefused):
     pass
 
 

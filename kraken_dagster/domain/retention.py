@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kraken_dagster.domain.dates import local
 from kraken_dagster.domain.errors import NotRecorded
 from kraken_dagster.domain.raw_file import (
     FINAL,
@@ -158,7 +159,7 @@ def why_not_move(
         return f"it has no verified backup: it is {raw_file.status}"
     due = since + span(minutes=delay_m)
     if due > now:
-        return f"it is not due before {due:%Y-%m-%d %H:%M} UTC"
+        return f"it is not due before {local(due)}"
     return _in_trouble(raw_file.archive, now) or _held(raw_file, now)
 
 

@@ -4,11 +4,14 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from kraken_dagster.domain.dates import local
+
 
 class Trouble(BaseModel):
-    """Why a file was not moved or purged, and when that is tried again.
+    """Why a file was not moved or purged, and when it is looked at again.
 
-    Without `retry_at` it waits until a person has looked at it and asked for it again.
+    `refused`: time alone cures it not; somebody has to mend the cause. It is looked at again all
+    the same, so that it ends with its cause. Earlier versions recorded no `retry_at` of those.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -17,16 +20,20 @@ class Trouble(BaseModel):
     failures: int = 1
     unsorted_failures: int = 0
     retry_at: AwareDatetime | None = None
+    refused: bool = False
     backup_lacks: bool = False  # the instrument has members that the backup has not
 
     def is_over(self, now: datetime) -> bool:
-        """Whether it is tried again by now."""
-        return self.retry_at is not None and self.retry_at <= now
+        """Whether its time has come again."""
+        return self.retry_at is None or self.retry_at <= now
 
     def in_words(self) -> str:
-        if self.retry_at is None:
-            return f"refused until `kraken retry`: {self.problem}"
-        return f"tried again at {self.retry_at:%Y-%m-%d %H:%M} UTC: {self.problem}"
+        when = "at the next run" if self.retry_at is None else f"at {local(self.retry_at)}"
+        if self.refused or self.retry_at is None:
+            return (
+                f"refused, looked at again {when}, or at once after `kraken retry`: {self.problem}"
+            )
+        return f"tried again {when}: {self.problem}"
 
 
 class PurgeIntent(BaseModel):

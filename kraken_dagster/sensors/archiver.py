@@ -4,11 +4,14 @@ import dagster as dg
 
 from kraken_dagster.assets.common import make_world
 from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.dates import local
 from kraken_dagster.domain.errors import StoreUnavailable
+from kraken_dagster.domain.waiting import move_due_at
 from kraken_dagster.partitions import TAG_INSTRUMENT, archive_job, op_name
 from kraken_dagster.sensors.runs import ensure_partitions, request_errand
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_comparison, due_for_move
 from kraken_dagster.steps.errands import archive_of
+from kraken_dagster.steps.in_the_way import in_the_way
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
@@ -39,7 +42,8 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
             if not due and options.off is not None:
                 return dg.SkipReason(f"nothing is moved aside: {options.off}")
             if not due:
-                return dg.SkipReason(f"no file is due{_troubles(world, instrument_id)}")
+                told = _next(world, instrument_id) + _troubles(world, instrument_id)
+                return dg.SkipReason(f"no file is due{told}")
             ensure_partitions(context.instance, instrument_id, due)
             return request_errand(
                 context.instance,
@@ -56,9 +60,18 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
     return archiver
 
 
+def _next(world: World, instrument_id: str) -> str:
+    """When the next file is due, of those that nothing stands in the way of."""
+    now, instrument = world.now(), world.instrument(instrument_id)
+    found = world.store.retention.to_move(instrument_id, now=now, failed_too=instrument.move_failed)
+    times = [move_due_at(item, instrument=instrument, now=now) for item in found]
+    later = [time for time in times if time is not None and time > now]
+    return f"; {len(later)} wait, the next until {local(min(later), now=now)}" if later else ""
+
+
 def _troubles(world: World, instrument_id: str) -> str:
-    count, one = world.store.retention.unmovable(instrument_id)
-    if one is None:
+    found = [item for item in in_the_way(world, instrument_id) if item.move is not None]
+    if not found or found[0].move is None:
         return ""
-    why = one.status_details if one.archive is None else one.archive.in_words()
-    return f"; {count} can't be moved, {one.id!r}: {why}"
+    first = found[0]
+    return f"; {len(found)} can't be moved, {first.raw_file.id!r}: {first.move.in_words()}"

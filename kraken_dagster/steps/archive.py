@@ -1,11 +1,12 @@
 """Moving raw files aside on their instrument once they are backed up."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from kraken_dagster.clients.move_checks import MovePlan, OnLook
+from kraken_dagster.clients.move_checks import MovePlan, OnLook, another
 from kraken_dagster.clients.moving import MoveResult, compare
 from kraken_dagster.clients.moving import move_aside as rename_members
 from kraken_dagster.clients.pace import Pace
@@ -18,18 +19,20 @@ from kraken_dagster.domain.errors import (
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    NameTaken,
     NowhereFound,
     StatusConflict,
     StoreError,
 )
 from kraken_dagster.domain.marks import RESTLESS, SourceLook
-from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
+from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, KnownFile, RawFile, Step
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.replaced import register_replacement
 from kraken_dagster.steps.right_disk import require_answer, require_right_disk
-from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, note_trouble, watched
+from kraken_dagster.steps.scene import list_standing
+from kraken_dagster.steps.troubles import ARCHIVE, in_own_words, is_news, note_trouble, watched
 from kraken_dagster.steps.world import World
 
 T = TypeVar("T")
@@ -61,6 +64,7 @@ class MoveOutcome:
     """`moved`, or not, with the reason in words, and the problem if there was one.
 
     `renamed` are second copies, with the names under which they wait for somebody to delete them.
+    `is_new` unless the problem was the same at the look before.
     """
 
     raw_file: RawFile
@@ -68,6 +72,12 @@ class MoveOutcome:
     reason: str
     problem: KrakenError | None = None
     renamed: tuple[str, ...] = ()
+    is_new: bool = True
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether somebody has to look at it, who wasn't told yet."""
+        return self.problem is not None and not self.problem.transient and self.is_new
 
 
 def due_for_move(
@@ -159,6 +169,10 @@ def _compare_one(world: World, raw_file_id: str, run_id: str) -> MoveOutcome:
         except KrakenError as error:
             return _refused(world, held, error, run_id)
         reason = "was written to after its backup; its bytes are the same"
+        if held.raw_file.archive is not None:
+            world.store.retention.clear(
+                held.raw_file, now=world.now(), note=reason, fields=(ARCHIVE,)
+            )
         return MoveOutcome(world.store.raw_files.get(raw_file_id), False, reason)
 
 
@@ -173,11 +187,18 @@ def _compare(
 
 
 def _refused(world: World, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
-    note_trouble(world, held.raw_file, ARCHIVE, error, run_id=run_id)
+    raw_file = held.raw_file
+    if isinstance(error, NameTaken):  # ordinary life, once the other one is known
+        with suppress(FolderError):
+            if (told := register_replacement(world, held, error, run_id=run_id)) is not None:
+                return MoveOutcome(world.store.raw_files.get(raw_file.id), False, told)
+    note_trouble(world, raw_file, ARCHIVE, error, run_id=run_id)
     if isinstance(error, ContentChanged):
         register_replacement(world, held, error, run_id=run_id)
-    after = world.store.raw_files.get(held.raw_file.id)
-    return MoveOutcome(after, False, str(error), error)
+    is_new = is_news(raw_file.archive, error)
+    return MoveOutcome(
+        world.store.raw_files.get(raw_file.id), False, str(error), error, is_new=is_new
+    )
 
 
 def _whats_away(
@@ -310,12 +331,25 @@ def _refuse_taken_name(world: World, raw_file: RawFile) -> None:
             continue
         still_there = other.instrument_file_status is InstrumentFileStatus.INITIAL
         if other.status not in FINAL or (still_there and not raw_file.file_info):
+            _refuse_overwritten(world, raw_file)
             raise InstrumentBusy(
                 "Another acquisition of this name is under way, or stands there",
                 file=raw_file.id,
                 found=f"{other.id}, {other.status}",
                 next_step="nothing: tried again by itself once that one is over, or moved aside.",
             )
+
+
+def _refuse_overwritten(world: World, raw_file: RawFile) -> None:
+    """Raises NameTaken where the main file has another size: of this one nothing stands there."""
+    _, standing, _ = list_standing(
+        world, world.instrument(raw_file.instrument_id), raw_file.instrument_id
+    )
+    found = standing.get(raw_file.original_name)
+    size = None if found is None else found.main_size_bytes
+    known = KnownFile.of(raw_file).main_file_size(world.rules(raw_file.instrument_id))
+    if size is not None and known is not None and size != known:
+        raise another(world.instrument_folder(raw_file.instrument_id) / found.name, known, size)
 
 
 def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:

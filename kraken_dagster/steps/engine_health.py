@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from kraken_dagster.domain.errors import KrakenError
 from kraken_dagster.steps.world import World
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 15.0, 300.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 15.0, 300.0
 
 
 def trouble_with(world: World, engine_name: str, now: datetime) -> str | None:
@@ -20,7 +20,7 @@ def note_trouble(world: World, engine_name: str, error: KrakenError) -> None:
     """Records that an engine can't be asked. It is left alone for a while, longer each time."""
     now = world.now()
     failures = (world.store.board.engine(engine_name) or {}).get("failures", 0) + 1
-    wait = min(_FIRST_WAIT_S * 2 ** min(failures - 1, 10), _LONGEST_WAIT_S)
+    wait = min(FIRST_WAIT_S * 2 ** min(failures - 1, 10), LONGEST_WAIT_S)
     world.store.board.engine_unwell(
         engine_name,
         details=str(error),

@@ -17,14 +17,16 @@ from kraken_dagster.domain.errors import (
 from kraken_dagster.domain.raw_file import FINAL, BackupStatus, Lease, RawFile, Status
 from kraken_dagster.steps.world import World
 
-_LONGEST_WAIT_S = 30 * 60
+LONGEST_WAIT_S = 30 * 60
 MOST_UNSORTED = 5  # tries in a row that ended in an error of which nobody knows whether time helps
 
 
-def wait(world: World, instrument_id: str, *, failures: int) -> timedelta:
+def wait(
+    world: World, instrument_id: str, *, failures: int, longest_s: float = LONGEST_WAIT_S
+) -> timedelta:
     """How long until the next try after so many failures in a row; doubles, up to 30 minutes."""
     first = world.instrument(instrument_id).retry_after_s
-    return timedelta(seconds=min(first * 2 ** min(failures - 1, 20), max(_LONGEST_WAIT_S, first)))
+    return timedelta(seconds=min(first * 2 ** min(failures - 1, 20), max(longest_s, first)))
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Purging an instrument's disk: the oldest files that were moved aside, with proof."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from kraken_dagster.domain.errors import (
     BackupDamaged,
@@ -14,6 +15,7 @@ from kraken_dagster.domain.errors import (
     KrakenError,
     LeaseHeld,
     LeaseLost,
+    NotNeeded,
     OnAnotherStore,
     RecordRefused,
     StatusConflict,
@@ -61,7 +63,8 @@ def purge(
 ) -> PurgeOutcome:
     """Deletes the oldest files that may go, one after the other, until enough is free.
 
-    A file whose purge was begun and not ended is ended first, whether or not space is short.
+    A file whose purge was begun and not ended is ended first, whether or not space is short; and
+    what was refused is looked at again, so that it is forgotten once its cause is gone.
 
     Raises:
         FolderError, CopyStalled, InstrumentBusy: the instrument is away.
@@ -97,24 +100,23 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
     deleted: list[Purged] = []
     kept: list[NotDeleted] = []
     error: KrakenError | None = None
+    still_short = partial(_is_short, world, instrument_id, options)
     try:
         with in_own_words(instrument_id):
             for raw_file in _candidates(world, instrument_id, options):
                 if goal.missing <= 0 and raw_file.purge_intent is None:
                     break
-                reason = why_not_purge(
-                    raw_file, now=world.now(), min_age_days=options.min_file_age_to_remove_in_days
-                )
-                if reason is not None:
+                if (reason := _why_not(world, raw_file, options)) is not None:
                     kept.append(NotDeleted(raw_file.id, reason))
                     continue
-                found = _one(world, raw_file, run_id, options)
+                found = _one(world, raw_file, run_id, options, still_short=still_short)
                 if isinstance(found, NotDeleted):
                     kept.append(found)
                 else:
                     deleted.append(found)
                 freed = found.size_bytes if isinstance(found, Purged) else 0
                 goal = goal.after(freed, measured=measured_free_bytes(world, instrument_id))
+            kept += _refused_again(world, instrument_id, run_id, options, had=[*kept, *deleted])
             after = measured_free_bytes(world, instrument_id)
         told = _in_words(goal, deleted, kept, after, options)
     except KrakenError as stopped:
@@ -136,6 +138,10 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
     )
 
 
+def _is_short(world: World, instrument_id: str, options: PurgeOptions) -> bool:
+    return measured_free_bytes(world, instrument_id) < options.wanted_bytes
+
+
 def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iterator[RawFile]:
     begun = world.store.retention.purge_begun(instrument_id)
     yield from begun
@@ -146,19 +152,49 @@ def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iter
             yield raw_file
 
 
+def _refused_again(
+    world: World,
+    instrument_id: str,
+    run_id: str,
+    options: PurgeOptions,
+    *,
+    had: Collection[Purged | NotDeleted],
+) -> list[NotDeleted]:
+    """Proves what was refused and had no turn, as space is not short: nothing is deleted."""
+    done, found = {item.raw_file_id for item in had}, []
+    for raw_file in world.store.retention.troubled(instrument_id):
+        if raw_file.purge is None or raw_file.purge_intent is not None or raw_file.id in done:
+            continue
+        if _why_not(world, raw_file, options) is None:
+            again = _one(world, raw_file, run_id, options, still_short=lambda: False)
+            found += [again] if isinstance(again, NotDeleted) else []
+    return found
+
+
+def _why_not(world: World, raw_file: RawFile, options: PurgeOptions) -> str | None:
+    days = options.min_file_age_to_remove_in_days
+    return why_not_purge(raw_file, now=world.now(), min_age_days=days)
+
+
 def _one(
-    world: World, raw_file: RawFile, run_id: str, options: PurgeOptions
+    world: World,
+    raw_file: RawFile,
+    run_id: str,
+    options: PurgeOptions,
+    *,
+    still_short: Callable[[], bool],
 ) -> Purged | NotDeleted:
     """One file; what is wrong with it alone is noted, and the next one is taken."""
-
-    def still_short() -> bool:
-        return measured_free_bytes(world, raw_file.instrument_id) < options.wanted_bytes
-
     try:
         with in_own_words(raw_file.id):
             return purge_file(
                 world, raw_file.id, run_id=run_id, options=options, still_short=still_short
             )
+    except NotNeeded as error:
+        if raw_file.purge is not None:
+            note = "what kept it from being purged is gone"
+            world.store.retention.clear(raw_file, now=world.now(), note=note, fields=(PURGE,))
+        return NotDeleted(raw_file.id, str(error))
     except (LeaseHeld, LeaseLost, StatusConflict, OnAnotherStore) as error:
         return NotDeleted(raw_file.id, str(error))
     except RecordRefused as error:

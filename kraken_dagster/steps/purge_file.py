@@ -8,7 +8,13 @@ from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.purging import Proof, delete, prove
 from kraken_dagster.clients.roots import OpenRoot
 from kraken_dagster.clients.surveying import Survey, Target, survey
-from kraken_dagster.domain.errors import BackupDamaged, PurgeRefused, StatusConflict, UnsafePath
+from kraken_dagster.domain.errors import (
+    BackupDamaged,
+    NotNeeded,
+    PurgeRefused,
+    StatusConflict,
+    UnsafePath,
+)
 from kraken_dagster.domain.raw_file import (
     InstrumentFileStatus,
     RawFile,
@@ -103,12 +109,12 @@ def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> 
 
     Raises:
         StoreAway
-        StatusConflict: as much is free as shall be, and nothing of the file was deleted yet.
+        NotNeeded: as much is free as shall be, and nothing of the file was deleted yet.
     """
     raw_file = held.raw_file
     require_unchanged(root)
     if raw_file.purge_intent is None and not still_short():
-        raise StatusConflict(
+        raise NotNeeded(
             "The file need not be deleted any more",
             file=raw_file.id,
             found="as much is free by now as shall be",

@@ -148,8 +148,6 @@ def mixture(
         return Mixture(told, False) if found.others else None
     if found.is_unknown and not left_alone:
         return Mixture(told, False)
-    return Mixture(
-        f"{told}: check `type: {instrument.type}` and `path` of {instrument_id} in "
-        f"instruments.yaml. Nothing is backed up meanwhile: {world.instrument_folder(instrument_id)}",
-        True,
-    )
+    check = f"check `type: {instrument.type}` and `path` of {instrument_id} in instruments.yaml"
+    folder = world.instrument_folder(instrument_id)
+    return Mixture(f"{told}: {check}. Nothing is backed up meanwhile: {folder}", True)

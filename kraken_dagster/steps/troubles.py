@@ -9,40 +9,52 @@ from kraken_dagster.clients.bounded import beating
 from kraken_dagster.domain.errors import BackupIncomplete, KrakenError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.trouble import Trouble
-from kraken_dagster.steps.failing import is_tried_again, unexpected_of, wait
+from kraken_dagster.steps.failing import LONGEST_WAIT_S, is_tried_again, unexpected_of, wait
 from kraken_dagster.steps.leases import Held
 from kraken_dagster.steps.world import World
 
 ARCHIVE = "archive"
 PURGE = "purge"
 _LONGEST_PROBLEM = 4_000  # characters; a document has room for few that are longer
+LONGEST_REFUSAL_S = 24 * 60 * 60
 T = TypeVar("T")
 
 
 def note_trouble(
     world: World, raw_file: RawFile, field: str, error: KrakenError, *, run_id: str
 ) -> Trouble:
-    """What time can cure gets a time for the next try; anything else waits for `kraken retry`.
+    """Keeps what stands in the way, with the time of the next try.
+
+    What time can't cure is looked at again too, so that it is forgotten once somebody has mended
+    it; with pauses that grow to a day, as a look may read all of the file.
 
     Nothing is noted of a file that another run has moved, or purged, meanwhile.
     """
     now = world.now()
     before: Trouble | None = getattr(raw_file, field)
-    failures = 1 if before is None else before.failures + 1
-    delay = wait(world, raw_file.instrument_id, failures=failures)
     unsorted = 0
     if error.unsorted:
         unsorted = 1 if before is None else before.unsorted_failures + 1
+    refused = not is_tried_again(error, unsorted)
+    failures = 1 if before is None or before.refused != refused else before.failures + 1
+    longest_s = LONGEST_REFUSAL_S if refused else LONGEST_WAIT_S
+    delay = wait(world, raw_file.instrument_id, failures=failures, longest_s=longest_s)
     trouble = Trouble(
         problem=str(error)[:_LONGEST_PROBLEM],
         at=now,
         failures=failures,
         unsorted_failures=unsorted,
-        retry_at=now + delay if is_tried_again(error, unsorted) else None,
+        retry_at=now + delay,
+        refused=refused,
         backup_lacks=isinstance(error, BackupIncomplete),
     )
     world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
     return trouble
+
+
+def is_news(before: Trouble | None, error: KrakenError) -> bool:
+    """Whether this was not what stood in the way at the last look already."""
+    return before is None or before.problem != str(error)[:_LONGEST_PROBLEM]
 
 
 def watched(

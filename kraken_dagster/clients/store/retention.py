@@ -55,7 +55,7 @@ _MAY_HAVE_BACKUP: tuple[dict[str, Any], ...] = (
 )
 _AT_ONCE = 100  # `$in` over more values costs the embedded server more than it saves
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-_TROUBLES = ("archive", "purge")
+TROUBLES = ("archive", "purge")
 
 Document = dict[str, Any]
 
@@ -85,14 +85,14 @@ class Retention:
     ) -> list[RawFile]:
         """Files that stand where the instrument left them, oldest first; without their history.
 
-        None with trouble that isn't over: a refused one may stay there for ever. Nor one without
-        a backup, unless `failed_too`.
+        None with trouble whose time hasn't come again, nor one without a backup, unless
+        `failed_too`.
         """
         found: list[RawFile] = []
         backups: Sequence[Document] = [{}] if failed_too else _MAY_HAVE_BACKUP
         for status, backup in product(_INITIAL, backups):
             query = {"instrument_id": instrument_id, "instrument_file_status": status, **backup}
-            for trouble in ({"archive": None}, {"archive.retry_at": {"$lte": now}}):
+            for trouble in ({"archive.retry_at": None}, {"archive.retry_at": {"$lte": now}}):
                 documents = self._collection.find({**query, **trouble}, {"history": 0})
                 found.extend(readable(documents, self._members))
         return sorted(found, key=lambda item: item.dated_at)
@@ -132,19 +132,12 @@ class Retention:
     def troubled(self, instrument_id: str) -> list[RawFile]:
         """Files that can't be moved aside or purged, the longest first; without their history."""
         found: dict[str, RawFile] = {}
-        for field in _TROUBLES:
+        for field in TROUBLES:
             query = {"instrument_id": instrument_id, f"{field}.at": {"$gte": _EVER}}
             documents = self._collection.find(query, {"history": 0})
             for item in readable(documents, self._members):
                 found[item.id] = item
         return sorted(found.values(), key=lambda item: min(_times(item)))
-
-    def unmovable(self, instrument_id: str) -> tuple[int, RawFile | None]:
-        """How many files can't be moved aside, and one of them; without its history."""
-        query = {"instrument_id": instrument_id, "archive.at": {"$gte": _EVER}}
-        count = self._collection.count_documents(query)
-        one = self._collection.find_one(query, {"history": 0}) if count else None
-        return count, None if one is None else parse(one, self._members)
 
     def proofs(self, instrument_id: str, *, before: datetime | None = None) -> list[ProofAge]:
         """All files of an instrument by the age of their proof, those without any first.
@@ -178,12 +171,14 @@ class Retention:
         query = {"_id": raw_file.id, "instrument_file_status": {"$in": _as_stored(raw_file)}}
         self._collection.update_one(query, changes)
 
-    def clear(self, raw_file: RawFile, *, now: datetime, note: str) -> RawFile:
-        """Forgets what stood in the way, so that it is tried again."""
+    def clear(
+        self, raw_file: RawFile, *, now: datetime, note: str, fields: Sequence[str] = TROUBLES
+    ) -> RawFile:
+        """Forgets what stood in the way, of a move, a purge or both."""
         event = event_of(now, raw_file.status, raw_file.status, short_details(note))
         self._collection.update_one(
             {"_id": raw_file.id},
-            {"$unset": dict.fromkeys(_TROUBLES, ""), "$push": _history(event)},
+            {"$unset": dict.fromkeys(fields, ""), "$push": _history(event)},
         )
         return self._get(raw_file.id)
 
