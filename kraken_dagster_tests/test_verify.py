@@ -83,7 +83,7 @@ def test_a_mismatch_is_an_error_and_blocks_any_purge(world, damage, words, membe
     assert purge_all(world, "bruker1").deleted == ()
 
 
-def test_a_backup_that_is_known_to_be_damaged_is_read_again_and_nothing_else_happens(world):
+def test_a_backup_that_is_whole_again_counts_as_damaged_no_longer(world):
     moved(world, "thermo1", "x.raw")
     flip_a_bit(backup_of(world, "x.raw"))
     assert verify(world, "x.raw").verdict is Verdict.MISMATCH
@@ -92,10 +92,15 @@ def test_a_backup_that_is_known_to_be_damaged_is_read_again_and_nothing_else_hap
     flip_a_bit(backup_of(world, "x.raw"))  # somebody brings it back from a tape
     outcome = verify(world, "x.raw")
     assert outcome.verdict is Verdict.VERIFIED
-    assert "it counts as damaged until `kraken retry`" in outcome.reason
+    assert "it counted as damaged, and its watcher puts that right" in outcome.reason
     after = fields(world, "x.raw")
-    changes = {"updated_at_": 0, "verified_at": 0}
+    assert (after["retry_at"], before["retry_at"]) == (after["verified_at"], None)
+    assert "its backup is whole again" in after["history"][-1]["reason"]
+    changes = {"updated_at_": 0, "verified_at": 0, "retry_at": 0, "history": 0}
     assert {**after, **changes} == {**before, **changes}
+    back_up(world, "x.raw", run_id="b", options=BackupOptions(), by_hand=False)
+    ended = world.store.raw_files.get("x.raw")
+    assert (ended.status, ended.backup_status) == (Status.DONE_NOT_QUANTED, "copying_done")
 
 
 def test_a_first_backup_that_failed_is_no_damage(world):

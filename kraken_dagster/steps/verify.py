@@ -31,7 +31,7 @@ from kraken_dagster.domain.errors import (
     UnknownRawFile,
 )
 from kraken_dagster.domain.names import strangers
-from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Step
+from kraken_dagster.domain.raw_file import FINAL, BackupStatus, RawFile, Status, Step
 from kraken_dagster.domain.retention import require_record
 from kraken_dagster.domain.vendors import RULES, VendorRules
 from kraken_dagster.steps.failing import record_damage
@@ -160,10 +160,20 @@ def _verify_in(
     held.require()
     seen = outcome.seen if raw_file.is_backed_up else None
     world.store.retention.proven(raw_file, now=world.now(), seen=seen)
-    if not raw_file.is_backed_up:
-        whole = f"{outcome.reason}; it counts as damaged until `kraken retry`"
-        return replace(outcome, reason=whole)
-    return outcome
+    return outcome if raw_file.is_backed_up else _whole_again(world, raw_file, outcome, run_id)
+
+
+def _whole_again(
+    world: World, raw_file: RawFile, outcome: VerifyOutcome, run_id: str
+) -> VerifyOutcome:
+    """What counted as damaged, and isn't: the step that failed is due again, and settles it."""
+    if raw_file.status is not Status.ERROR:
+        return outcome
+    if raw_file.retry_at is None:
+        now, note = world.now(), "its backup is whole again, so that its step is tried again"
+        world.store.raw_files.update(raw_file, {"retry_at": now}, now=now, note=note, run_id=run_id)
+    told = f"{outcome.reason}; it counted as damaged, and its watcher puts that right"
+    return replace(outcome, reason=told)
 
 
 def _read(
