@@ -257,7 +257,8 @@ def _keep(
         raise StatusConflict("Another look was quicker", file=raw_file.id)
     if not verdict.over:
         if raw_file.status is Status.MONITORING_ACQUISITION:
-            return raw_file
+            seen_now = {**raw_file.acquisition, **verdict.watch.to_record()}
+            return raw_file.model_copy(update={"acquisition": seen_now})
         return world.store.raw_files.transition(
             raw_file, Status.MONITORING_ACQUISITION, now=now, reason=verdict.reason
         )
