@@ -17,7 +17,7 @@ SEED ?= 1
 MINUTES ?= 20
 FILES ?= 150
 
-.PHONY: help setup demo up test check chaos slurm slurm-stop clean
+.PHONY: help setup demo up test check licences chaos slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
@@ -26,6 +26,7 @@ help:
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
 	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
 	@echo "make slurm   start a real Slurm cluster of one node on this machine, as the tests use it"
+	@echo "make licences  write the table of licences in docs/dependencies.md"
 	@echo "make setup   only make $(VENV)"
 
 setup: $(READY)
@@ -54,6 +55,9 @@ check: setup
 	$(BIN)/lint-imports
 	DAGSTER_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
 	$(PYTEST) -m 'not lab and not slurm' $(PYTEST_ARGS)
+
+licences: setup
+	$(BIN)/python -m kraken_dagster_tests.licences
 
 chaos: setup
 	$(BIN)/python -m kraken_dagster_tests.chaos --seed $(SEED) --minutes $(MINUTES) --files $(FILES)
