@@ -23,6 +23,7 @@ from kraken_dagster.cli_common import (
     told,
 )
 from kraken_dagster.cli_env import env
+from kraken_dagster.cli_login import login
 from kraken_dagster.cli_project import project
 from kraken_dagster.cli_rebuild import rebuild
 from kraken_dagster.cli_retention import purge, restore, verify
@@ -31,6 +32,7 @@ from kraken_dagster.cli_store import init_store
 from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.clients.private import be_private, site_umask
 from kraken_dagster.doctor_rights import examine_rights
+from kraken_dagster.domain.dagit import LOOPBACK
 from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.retry import retry as retry_step
@@ -60,6 +62,7 @@ main.add_command(rebuild)
 main.add_command(settings)
 main.add_command(init_store)
 main.add_command(env)
+main.add_command(login)
 
 
 @main.command()
@@ -82,11 +85,17 @@ def init(folder: Path) -> None:
 
 @main.command()
 @click.option("--port", default=3000, show_default=True, help="Dagit's port on this machine.")
+@click.option(
+    "--host",
+    default=LOOPBACK,
+    show_default=True,
+    help="The address that Dagit listens on; another needs `dagit` in instruments.yaml.",
+)
 @click.pass_obj
 @told
-def up(path: Path, port: int) -> None:
+def up(path: Path, port: int, host: str) -> None:
     """Start MongoDB if none is configured, Dagit and the daemon; end them with Ctrl-C."""
-    run_until_stopped(Supervisor(own_config(path), path, port=port))
+    run_until_stopped(Supervisor(own_config(path), path, port=port, host=host))
 
 
 @main.command()

@@ -204,7 +204,7 @@ class Demo:
     def _remove_old(self) -> None:
         """Removes an older demo: its own folders, and nothing that isn't one."""
         self._refuse_anything_else()
-        for name in (*_ROOTS, "mongodb", "dagster", "jobs", "logs"):
+        for name in (*_ROOTS, "mongodb", "dagster", "jobs", "logs", "access"):
             if (self.home / name).is_dir():
                 lift(self.home / name)  # backups can't be written to
                 shutil.rmtree(self.home / name)

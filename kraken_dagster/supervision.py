@@ -19,12 +19,15 @@ from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.sql import get_alembic_config
 from sqlalchemy.exc import SQLAlchemyError
 
+from kraken_dagster.clients.access import Access
 from kraken_dagster.clients.config_file import CONFIG_VARIABLE
 from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
-from kraken_dagster.clients.processes import accepts, die_with_parent, is_free
+from kraken_dagster.clients.processes import accepts, die_with_parent
 from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.dagit import start
 from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.errors import ConfigError, KrakenError, StoreError
+from kraken_dagster.domain.dagit import LOOPBACK, Place
+from kraken_dagster.domain.errors import KrakenError, StoreError
 from kraken_dagster.homes import (
     DAGSTER_HOME,
     claim_homes,
@@ -69,6 +72,7 @@ class Supervisor:
     config: KrakenConfig
     config_path: Path
     port: int | None = 3000
+    host: str = LOOPBACK
     log_folder: Path | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
@@ -92,12 +96,8 @@ class Supervisor:
         """
         require_same_environment(Path.cwd(), self.environment())
         refuse_second(self.config.home)  # before its port is found to be taken
-        if self.port is not None and not is_free(self.port):
-            raise ConfigError(
-                "Dagit's port is taken",
-                found=f"something that listens on port {self.port}",
-                next_step="end it, or choose another port with --port.",
-            )
+        if self.place is not None:
+            start.check(self.place)
         lock = HomeLock(self.config.home)
         lock.take()
         self._lock = lock
@@ -113,24 +113,25 @@ class Supervisor:
         programs = Path(sys.executable).parent
         daemon = [str(programs / "dagster-daemon"), "run", *workspace]
         self._children = [Child("daemon", daemon)]
-        if self.port is not None:
-            dagit = [str(programs / "dagster-webserver"), *("-h", "127.0.0.1")]
-            self._children.append(Child("dagit", [*dagit, "-p", str(self.port), *workspace]))
+        if self.place is not None:
+            Access(self.config.home).prepare(self.place.url)
+            dagit = start.command(self.place, self.config_path, workspace[-1])
+            self._children.append(Child("dagit", dagit))
         for child in self._children:
             self._start_child(child)
         self.started.set()
 
     def watch(self) -> None:
         """Starts again what died, until `stopping` is set."""
-        announced = self.port is None
+        announced = self.place is None
         while not self.stopping.wait(0.5):
             self._look_after_server()
             self._give_a_sign_of_life()
             for child in self._children:
                 self._look_after(child)
-            if not announced and self.port is not None and accepts(self.port):
+            if not announced and self.place is not None and accepts(*self.place.connects_to):
                 announced = True
-                say(f"Dagit: http://127.0.0.1:{self.port}")
+                self._announce(self.place)
 
     def stop(self) -> None:
         """Ends everything, the embedded server last."""
@@ -155,6 +156,17 @@ class Supervisor:
             self._server.stop()
         if self._lock is not None:
             self._lock.release()
+
+    @property
+    def place(self) -> Place | None:
+        """Where Dagit listens, if it is served."""
+        return None if self.port is None else Place(self.config.dagit, self.host, self.port)
+
+    def _announce(self, place: Place) -> None:
+        try:
+            say(start.announcement(place, Access(self.config.home)))
+        except KrakenError as error:
+            say(str(error))
 
     def _give_a_sign_of_life(self) -> None:
         if self._presence is None or time.monotonic() - self._beat_at < _BEAT_EVERY_S:

@@ -21,10 +21,12 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from kraken_dagster.clients.access import Access
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.copying import PART_PREFIX
 from kraken_dagster.clients.processes import free_port
 from kraken_dagster.clients.store.connection import Store, connect
+from kraken_dagster.domain.dagit import Role
 from kraken_dagster.domain.errors import StoreUnavailable, UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.domain.stores import MARKER_NAME
@@ -165,9 +167,9 @@ class Lab:
     def graphql(self, query: str, **variables: Any) -> Any:
         """What Dagit answers, as its pages ask it."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
-        )
+        token = Access(self.home).token(Role.OPERATOR)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/graphql", body, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             found = json.load(answer)
         assert "errors" not in found, found["errors"]

@@ -13,6 +13,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _MODELS = (
     config.KrakenConfig,
     config.MongoDB,
+    config.Dagit,
     config.Locations,
     config.Location,
     config.BackupLocation,

@@ -180,9 +180,11 @@ def _absolute(config: KrakenConfig, folder: Path) -> KrakenConfig:
         )
         for name, engine in config.engines.items()
     }
+    pem = {name: absolute(getattr(config.dagit, name)) for name in ("certificate", "private_key")}
     return config.model_copy(
         update={
             "home": absolute(config.home),
+            "dagit": config.dagit.model_copy(update=pem),
             "engines": engines,
             "locations": config.locations.model_copy(update=locations),
             "instruments": instruments,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.domain.acquisition import Timing
+from kraken_dagster.domain.dagit import Dagit
 from kraken_dagster.domain.engines import (
     ENGINE_LOCAL,
     Engine,
@@ -229,6 +230,9 @@ class KrakenConfig(Strict):
     )
     simulation: Simulation | None = Field(
         None, description="Present only where the instruments are simulated."
+    )
+    dagit: Dagit = Field(
+        default_factory=Dagit, description="Who is let into Dagit, and from where."
     )
     home: Path = Field(
         Path(".kraken"),

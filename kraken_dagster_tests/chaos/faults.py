@@ -16,7 +16,7 @@ from kraken_dagster_tests.chaos.plan import PlannedFault
 Undo = Callable[[], None]
 PROGRAMS = {
     "daemon": "dagster-daemon",
-    "web server": "dagster-webserver",
+    "web server": "kraken_dagster.dagit",
     "code server": "dagster api grpc",
     "runs": "execute_run",
     "MongoDB": "secantusd-py",

@@ -1,0 +1,230 @@
+"""The door before Dagit: who is let in, as operator or as viewer, and what is refused."""
+
+import html
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.requests import Request, cookie_parser
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kraken_dagster.clients.access import LOGIN_LIVES_FOR, Access
+from kraken_dagster.dagit.rules import (
+    FORWARDED_USER,
+    GRAPHQL,
+    PROXY_TOKEN,
+    WEB_SOCKET,
+    Asked,
+    Refused,
+    check_cross_site,
+    check_get,
+    check_path,
+    check_place,
+    check_post,
+    scheme_of,
+)
+from kraken_dagster.domain.dagit import Place, Role
+from kraken_dagster.domain.errors import KrakenError
+from kraken_dagster.steps.world import utc_now
+
+_LOGIN = "/login"
+_HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_TOLD_EVERY_S = 1.0
+_HOW = (
+    "To log in, run `kraken login` where Kraken runs, and open the link that it prints. "
+    "`kraken login --viewer` makes one for people who only look."
+)
+# A browser leaves the login out of a request that another site's link has begun; Dagit's own
+# page asks again, and then it is there.
+_ONCE_MORE = '<meta http-equiv="refresh" content="0">'
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">{head}<title>Kraken</title>
+</head><body style="font: 16px sans-serif; max-width: 40em; margin: 4em auto"><h1>Kraken</h1>
+<p>{text}</p></body></html>"""
+_log = logging.getLogger("kraken.dagit")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who has asked."""
+
+    role: Role
+    name: str  # a proxy's user, or by what else this one is known
+    by_token: bool = False
+
+
+@dataclass
+class Guard:
+    """Lets operators into one application of Dagit's, and viewers into another that only reads."""
+
+    place: Place
+    access: Access
+    operating: ASGIApp
+    looking: ASGIApp
+    _told_at: float = field(default=0.0, repr=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return
+        try:
+            asked = await run_in_threadpool(self._asked, scope)
+            check_place(asked, self.place)
+            check_path(asked)
+            if asked.path == _LOGIN and asked.method == "GET":
+                response = await run_in_threadpool(self._log_in, asked, scope)
+                await response(scope, receive, _with_headers(send))
+                return
+            caller = await run_in_threadpool(self._caller, asked)
+            check_cross_site(asked, by_token=caller.by_token)
+            if asked.path == GRAPHQL:
+                receive = await self._read_graphql(asked, caller, scope, receive)
+        except Refused as refused:
+            await self._refuse(refused, scope, receive, send)
+            return
+        except KrakenError as error:  # of the folder with the tokens
+            _log.error("%s", error)
+            await self._refuse(Refused(503, "Logins can't be checked"), scope, receive, send)
+            return
+        app = self.operating if caller.role is Role.OPERATOR else self.looking
+        await app(scope, receive, _with_headers(send))
+
+    def _asked(self, scope: Scope) -> Asked:
+        headers = Headers(scope=scope)
+        peer = scope["client"][0] if scope.get("client") else ""
+        return Asked(
+            method=scope.get("method", WEB_SOCKET),
+            path=scope["path"],
+            scheme=scheme_of(headers, scope["scheme"], from_proxy=self._is_proxy(peer, headers)),
+            peer=peer,
+            headers=headers,
+        )
+
+    def _is_proxy(self, peer: str, headers: Headers) -> bool:
+        tokens = headers.getlist(PROXY_TOKEN)
+        return (
+            len(tokens) == 1 and self.place.is_proxy(peer) and self.access.is_proxy_token(tokens[0])
+        )
+
+    def _caller(self, asked: Asked) -> Caller:
+        user, authorization = asked.one(FORWARDED_USER), asked.one("authorization")
+        if user is not None:
+            if not self._is_proxy(asked.peer, asked.headers):
+                raise Refused(
+                    403,
+                    f"{asked.peer} is not a trusted proxy, and says who its user is",
+                    "See `trusted_proxies` and the token for proxies in docs/security.md.",
+                )
+            if user:
+                return Caller(self.place.role_of(user), user)
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() == "bearer":
+            role = self.access.role_of_token(token.strip())
+            if role is None:
+                raise Refused(401, "This token is not valid", "docs/security.md says where it is.")
+            return Caller(role, "a token", by_token=True)
+        for header in asked.headers.getlist("cookie"):
+            login = cookie_parser(header).get(self._cookie)
+            role = login and self.access.role_of_login(login, now=utc_now())
+            if role:
+                return Caller(role, "a login")
+        raise Refused(401, "You are not logged in", _HOW)
+
+    @property
+    def _cookie(self) -> str:
+        return f"kraken_{self.place.port}"  # browsers don't tell ports of one host apart
+
+    def _log_in(self, asked: Asked, scope: Scope) -> Response:
+        code = QueryParams(scope["query_string"]).get("code", "")
+        now = utc_now()
+        role = self.access.use_link(code, now=now) if code else None
+        if role is None:
+            raise Refused(401, "This link was used already, or is too old", _HOW)
+        response = RedirectResponse("/", status_code=303)
+        response.set_cookie(
+            self._cookie,
+            self.access.new_login(role, now=now),
+            max_age=int(LOGIN_LIVES_FOR.total_seconds()),
+            secure=asked.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        _log.info("%s: somebody logged in as %s", asked.peer, role)
+        return response
+
+    async def _read_graphql(
+        self, asked: Asked, caller: Caller, scope: Scope, receive: Receive
+    ) -> Receive:
+        """Looks at what GraphQL is asked for; what Dagit is to receive."""
+        if asked.method == WEB_SOCKET:
+            return receive
+        if asked.method != "POST":
+            asked_for = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            check_get(asked_for.get("query", []), set(asked_for))
+            return receive
+        kind = (asked.one("content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refused(415, f"GraphQL by POST takes application/json, found {kind!a}")
+        body = await Request(scope, receive).body()
+        try:
+            changes, fields = check_post(json.loads(body))
+        except (ValueError, RecursionError):
+            raise Refused(400, "The body is not valid JSON") from None
+        if changes and caller.role is not Role.OPERATOR:
+            raise Refused(403, f"A viewer only looks; {', '.join(fields)} is for operators")
+        if changes:
+            _log.info("%s: %a: %s", asked.peer, caller.name, ", ".join(fields))
+        return _again(body, receive)
+
+    async def _refuse(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        peer, now = (scope.get("client") or ("",))[0], time.monotonic()
+        if now - self._told_at > _TOLD_EVERY_S:  # a stranger is not to fill the disk
+            self._told_at = now
+            _log.warning("%s: refused %a: %s", peer, scope["path"][:200], str(refused)[:500])
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": str(refused)[:100]})
+            return
+        headers = Headers(scope=scope)
+        response: Response
+        if "text/html" in headers.get("accept", ""):
+            is_link = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+            again = is_link and refused.status == 401 and scope["path"] != _LOGIN
+            text = html.escape(str(refused))
+            page = _PAGE.format(text=text, head=_ONCE_MORE if again else "")
+            response = HTMLResponse(page, refused.status)
+        else:
+            response = PlainTextResponse(f"kraken: {refused}\n", refused.status)
+        response.headers["Cache-Control"] = "no-store"
+        await response(scope, receive, _with_headers(send))
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body that was read already, once; then whatever else comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def read() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return read
+
+
+def _with_headers(send: Send) -> Send:
+    """Says to browsers that no other site may show, embed or read an answer."""
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers[name] = value
+        await send(message)
+
+    return tell
