@@ -12,7 +12,7 @@ from yaml import YAMLError
 from kraken_dagster.doctor_finding import Finding
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import OwnFunctionError
-from kraken_dagster.metrics.own_function import load
+from kraken_dagster.metrics.limited import require_loadable
 
 _LONGEST = 300
 
@@ -70,7 +70,7 @@ def _metrics(config: KrakenConfig) -> Iterator[Finding]:
     for metrics_type, name in config.metrics.items():
         what = f"metrics {metrics_type}"
         try:
-            load(metrics_type, name)
+            require_loadable(metrics_type, name, limits=config.reading_limits)
             yield Finding("ok", what, f"{name} can be called")
         except OwnFunctionError as error:
             yield Finding("error", what, str(error))

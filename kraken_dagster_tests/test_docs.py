@@ -21,6 +21,7 @@ _MODELS = (
     engines.SlurmEngine,
     config.InstrumentEntry,
     config.Simulation,
+    config.ReadingLimits,
 )
 
 

@@ -170,7 +170,7 @@ def test_the_database_can_not_be_written_through_the_connection(tmp_path):
     path = make_raw(tmp_path / "x.d") / "analysis.tdf"
     with (
         closing(open_tdf(path)) as connection,
-        pytest.raises(sqlite3.OperationalError, match="readonly"),
+        pytest.raises(sqlite3.DatabaseError, match="not authorized"),
     ):
         connection.execute("DELETE FROM Frames")
 

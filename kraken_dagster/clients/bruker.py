@@ -8,6 +8,8 @@ from pathlib import Path
 
 from kraken_dagster.domain.tdf import index_path, read_table
 
+_MOST_KEYS = 100_000
+
 
 def read_bruker_metadata(raw_folder: Path) -> dict[str, str]:
     """Table `GlobalMetadata` of the raw folder's database: key to value, `{}` if it has no rows.
@@ -20,5 +22,7 @@ def read_bruker_metadata(raw_folder: Path) -> dict[str, str]:
     Raises:
         FileFormatError: the database or its table is missing or damaged, or its journal is.
     """
-    rows = read_table(index_path(raw_folder), "GlobalMetadata", ("Key", "Value"))
+    rows = read_table(
+        index_path(raw_folder), "GlobalMetadata", ("Key", "Value"), most_rows=_MOST_KEYS
+    )
     return {str(key): "" if value is None else str(value) for key, value in rows}

@@ -48,6 +48,19 @@ def shown(path: Path) -> Path:
     return path.shown if isinstance(path, RootPath) else path
 
 
+@contextmanager
+def adopted(handle: int, path: Path) -> Iterator[RootPath]:
+    """A root that another process has opened and handed over; closed when the block ends."""
+    with _lock:
+        _shown[str(handle)] = path
+    try:
+        yield RootPath(f"{_HANDLES}/{handle}")
+    finally:
+        with _lock:
+            _shown.pop(str(handle), None)
+        os.close(handle)
+
+
 @dataclass(frozen=True)
 class OpenRoot:
     """A root that was found to be the store `store_id`."""

@@ -12,6 +12,7 @@ _HEAD = """\
 # Settings of Kraken, as `kraken settings export` writes them and `kraken settings import` reads
 # them. To change some by hand, take out their `version` and `digest`: they become a new version.
 """
+_MOST_BYTES = 4 * 1024 * 1024
 
 
 def written(settings: Sequence[Settings]) -> str:
@@ -29,6 +30,8 @@ def read(content: bytes) -> list[dict[str, Any]]:
     Raises:
         InputRefused: it is no YAML, or has not the form of such a file.
     """
+    if len(content) > _MOST_BYTES:
+        raise _refused(f"{len(content)} bytes, more than {_MOST_BYTES}")
     try:
         # _Loader is a SafeLoader
         data = yaml.load(content.decode(), Loader=_Loader)  # noqa: S506

@@ -24,6 +24,7 @@ from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.figures import BUILT_IN_TYPES, TYPE_CUSTOM
 from kraken_dagster.domain.patterns import why_not_pattern
 from kraken_dagster.domain.processing import DEFAULT_SKIP_PATTERN
+from kraken_dagster.domain.reading_limits import ReadingLimits
 from kraken_dagster.domain.vendors import Vendor
 
 InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
@@ -227,6 +228,10 @@ class KrakenConfig(Strict):
         default_factory=dict,
         description="Functions of the site's own that read results, by the metrics type "
         "([a-z0-9_]+) of the settings, as `package.module:function`.",
+    )
+    reading_limits: ReadingLimits = Field(
+        default_factory=ReadingLimits,
+        description="What a process may take that reads files which Kraken did not write.",
     )
     simulation: Simulation | None = Field(
         None, description="Present only where the instruments are simulated."

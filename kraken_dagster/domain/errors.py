@@ -70,6 +70,7 @@ The tree:
         MissingOutputError      a required result file is not there
         FileFormatError         it is there, and can't be read or lacks a required column
           NoRowCounts           a table is whole, and none of its rows counts
+          ReadingEnded          reading it took more than its limits, or ended the process
         UnsupportedRawFile      a program can't read this vendor's files
         OwnFunctionError      a site's own function is none, has failed, or gave no figures
 
@@ -399,6 +400,10 @@ class FileFormatError(MetricsError):
 
 
 class NoRowCounts(FileFormatError):
+    pass
+
+
+class ReadingEnded(FileFormatError):
     pass
 
 

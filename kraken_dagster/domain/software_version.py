@@ -21,8 +21,8 @@ _NUMBER = r"\d[\w.+-]*"
 # 1.8.1 (Data-Independent Acquisition by Neural Networks)`; Skyline `Skyline (64-bit) 23.1.0.268`;
 # any other `program 1.2.3` in a line of its own.
 _ALPHADIA = rf"\bPROGRESS: version: ({_NUMBER})"
-_DIANN = rf"^\W*DIA-NN ({_NUMBER})"
-_SKYLINE = rf"^\W*Skyline\w* (?:\(64-bit\) )?({_NUMBER})"
+_DIANN = rf"^[^\w\n]*DIA-NN ({_NUMBER})"
+_SKYLINE = rf"^[^\w\n]*Skyline\w* (?:\(64-bit\) )?({_NUMBER})"
 _PLAIN = rf"^[A-Za-z][\w-]* v?(\d+\.{_NUMBER})\s*$"
 _PATTERNS = {
     SOFTWARE_TYPE_ALPHADIA: (_ALPHADIA,),

@@ -12,7 +12,15 @@ from contextlib import closing
 from pathlib import Path
 
 from kraken_dagster.domain.errors import FileFormatError
-from kraken_dagster.domain.sqlite_files import columns_of, damaged, open_immutable
+from kraken_dagster.domain.plain_files import NoPlainFile, require_plain
+from kraken_dagster.domain.sqlite_files import (
+    MOST_ROWS,
+    columns_of,
+    damaged,
+    fetched,
+    kind_of,
+    open_immutable,
+)
 from kraken_dagster.domain.tdf_data import require_all_data
 from kraken_dagster.domain.tdf_journal import journals_beside, open_with_journals
 
@@ -50,12 +58,16 @@ def open_tdf(path: Path) -> sqlite3.Connection:
         FileFormatError: there is no such file, it is no SQLite database, or what its journal holds
             can't be read for certain.
     """
-    if not path.is_file():
+    try:
+        require_plain(path)
+    except (FileNotFoundError, NotADirectoryError, NoPlainFile) as error:
         raise FileFormatError(
             f"There is no {path.name}",
             file=path,
+            expected="a plain file",
+            found=error if isinstance(error, NoPlainFile) else None,
             next_step="check that this is a Bruker timsTOF raw folder and that it is complete.",
-        )
+        ) from error
     if journals := journals_beside(path):
         return open_with_journals(path, journals)
     return open_immutable(path)
@@ -68,6 +80,7 @@ def read_table(
     *,
     optional: Sequence[str] = (),
     all_data: bool = False,
+    most_rows: int = MOST_ROWS,
 ) -> list[tuple[object, ...]]:
     """All rows of these columns, in the order in which SQLite gives them.
 
@@ -77,10 +90,11 @@ def read_table(
         optional: further columns, whose cells are None where the table lacks them.
         all_data: whether the database must know of all data in `analysis.tdf_bin`, and these must
             be there.
+        most_rows: a table of more is refused.
 
     Raises:
-        FileFormatError: the file, the table or a column is missing, the file is damaged, or it or
-            its data are incomplete.
+        FileFormatError: the file, the table or a column is missing, the file is damaged or too
+            big, or it or its data are incomplete.
     """
     with closing(open_tdf(path)) as connection:
         try:
@@ -90,7 +104,8 @@ def read_table(
             names = [f'"{column}"' for column in columns]
             names += [f'"{name}"' if name.lower() in found else "NULL" for name in optional]
             # names can't be bound as parameters
-            return connection.execute(f'SELECT {", ".join(names)} FROM "{table}"').fetchall()  # noqa: S608
+            query = f'SELECT {", ".join(names)} FROM "{table}"'  # noqa: S608
+            return fetched(path, connection, query, most_rows=most_rows)
         except sqlite3.DatabaseError as error:
             raise damaged(path, error) from error
 
@@ -101,7 +116,13 @@ def _require(
     """Raises FileFormatError unless the columns exist: SQLite takes an unknown "name" for text."""
     found = columns_of(connection, table)
     if not found:
-        raise FileFormatError(f"{path.name} has no table {table}", file=path)
+        kind = kind_of(connection, table)
+        raise FileFormatError(
+            f"{path.name} has no table {table}",
+            file=path,
+            expected="a table with rows of its own" if kind else None,
+            found=f"a {kind} of this name" if kind else None,
+        )
     missing = [column for column in columns if column.lower() not in found]
     if missing:
         raise FileFormatError(

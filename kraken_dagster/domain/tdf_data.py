@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.domain.errors import FileFormatError
+from kraken_dagster.domain.plain_files import NoPlainFile, open_plain
 from kraken_dagster.domain.sqlite_files import columns_of
 
 _LENGTH = struct.Struct("<I")
@@ -39,11 +40,13 @@ def require_all_data(connection: sqlite3.Connection, path: Path) -> None:
         return
     data = path.with_name(f"{path.name}_bin")
     try:
-        with data.open("rb") as file:
+        with open_plain(data) as file:
             size = os.fstat(file.fileno()).st_size
             lengths = [_length(file.fileno(), frame.offset) for frame in last]
     except FileNotFoundError as error:
         raise _incomplete(data, last[-1], "a file with its data", "no such file") from error
+    except NoPlainFile as error:
+        raise _incomplete(data, last[-1], "a plain file with its data", str(error)) from error
     _require_data_of_last(data, last, lengths, size)
     _require_frames_of_data(connection, data, last[-1], size)
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kraken_dagster.domain.errors import FileFormatError
-from kraken_dagster.domain.sqlite_files import columns_of, damaged, open_immutable
+from kraken_dagster.domain.plain_files import open_plain
+from kraken_dagster.domain.sqlite_files import columns_of, damaged, is_intact, limit, open_immutable
 
 WAL, ROLLBACK = "-wal", "-journal"
 MOST_BYTES = 8 * 1024**3  # of a private copy
+_PIECE_BYTES = 8 * 1024**2
 _WAL_HEADER = struct.Struct(">IIIIIIII")  # magic, version, page size, checkpoint, salts, checksums
 _WAL_FRAME = struct.Struct(">IIIIII")  # page, size of the database after a commit, salts, checksums
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -39,7 +41,7 @@ def journals_beside(path: Path) -> list[Path]:
     for suffix in (WAL, ROLLBACK):
         journal = path.with_name(path.name + suffix)
         try:
-            status = journal.stat()
+            status = journal.lstat()
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -71,7 +73,7 @@ def open_with_journals(path: Path, journals: Sequence[Path]) -> sqlite3.Connecti
     for _, other in ranks:
         if other is not best:
             other.close()
-    if not _is_intact(best):
+    if not is_intact(best):
         best.close()
         raise _unreadable(journals[0], f"a database that is damaged with it: {path.name}")
     return best
@@ -81,7 +83,7 @@ def open_with_journals(path: Path, journals: Sequence[Path]) -> sqlite3.Connecti
 def _private_copy(path: Path, journals: Sequence[Path]) -> Iterator[Path]:
     try:
         with TemporaryDirectory(prefix="kraken-index-") as folder:
-            size = sum(one.stat().st_size for one in (path, *journals))
+            size = sum(one.lstat().st_size for one in (path, *journals))
             room = min(MOST_BYTES, shutil.disk_usage(folder).free)
             if size > room:
                 raise FileFormatError(
@@ -92,7 +94,8 @@ def _private_copy(path: Path, journals: Sequence[Path]) -> Iterator[Path]:
                     next_step="have TMPDIR name a folder with more room.",
                 )
             for one in (path, *journals):
-                shutil.copyfile(one, Path(folder) / one.name)
+                with open_plain(one) as file, (Path(folder) / one.name).open("xb") as copy:
+                    shutil.copyfileobj(file, copy, _PIECE_BYTES)
             yield Path(folder) / path.name
     except OSError as error:
         raise _unreadable(journals[0], error) from error
@@ -104,6 +107,7 @@ def _replay(path: Path, copy: Path, journals: Sequence[Path]) -> None:
     committed = _committed_frames(wal) if wal is not None else 0
     try:
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            limit(connection)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()  # needs no -shm
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
             _, taken, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -123,7 +127,7 @@ def _replay(path: Path, copy: Path, journals: Sequence[Path]) -> None:
 def _committed_frames(wal: Path) -> int:
     """How many pages a write-ahead log has, by its own word, up to its last commit."""
     last = 0
-    with wal.open("rb") as file:
+    with open_plain(wal) as file:
         head = file.read(_WAL_HEADER.size)
         if len(head) < _WAL_HEADER.size:
             raise _unreadable(wal, f"{len(head)} bytes")
@@ -148,7 +152,7 @@ def _rank(connection: sqlite3.Connection) -> tuple[bool, int, bool]:
     try:
         columns = columns_of(connection, "Frames")
         frames = connection.execute("SELECT count(*) FROM Frames").fetchone()[0] if columns else -1
-        return _is_intact(connection), frames, _is_closed(connection)
+        return is_intact(connection), frames, _is_closed(connection)
     except sqlite3.DatabaseError:
         return False, -1, False
 
@@ -158,14 +162,6 @@ def _is_closed(connection: sqlite3.Connection) -> bool:
         return False
     rows = connection.execute("SELECT Value FROM GlobalMetadata WHERE Key = 'ClosedProperly'")
     return any(str(value) == "1" for (value,) in rows)
-
-
-def _is_intact(connection: sqlite3.Connection) -> bool:
-    try:
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        return bool(found == "ok")
-    except sqlite3.DatabaseError:
-        return False
 
 
 def _unreadable(journal: Path, found: object) -> FileFormatError:

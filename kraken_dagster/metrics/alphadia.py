@@ -92,7 +92,7 @@ def read(folder: Path) -> Reading:
     three files that is not there, can't be read or was cut off, each column that every search has,
     and a table of precursors of which none counts although `stat.tsv` knows of some.
     """
-    draft = Draft()
+    draft = Draft(folder)
     has_internal = True
     with draft.keeping():
         stat = read_table(folder / STAT_NAME)

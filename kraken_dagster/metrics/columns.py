@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from kraken_dagster.clients.result_files import is_share_trouble, unreadable
 from kraken_dagster.domain.errors import FileFormatError, NoRowCounts
+from kraken_dagster.domain.reading_limits import too_much_memory
+from kraken_dagster.metrics.cells import require_short_cells, require_short_chunks
 from kraken_dagster.metrics.numbers import INFINITE, MISSING, spellings
 from kraken_dagster.metrics.rows import Rows, as_numbers, double
 from kraken_dagster.metrics.sentinels import Least
@@ -41,12 +43,11 @@ class Series:
         """As doubles; a row where one of the numbers is missing, or stands for a missing one, is
         left out.
         """
-        import pyarrow as pa  # noqa: PLC0415
         import pyarrow.compute as pc  # noqa: PLC0415
 
         arrays = [batch.column(name) for name in self.columns]
         if self.are_lengths:
-            arrays = [_lengths(array.cast(pa.large_string())) for array in arrays]
+            arrays = [_lengths(array) for array in arrays]
         # Integers of more than 53 bits are rounded, as everywhere.
         numbers, *others = (as_numbers(array) for array in arrays)
         there = pc.is_finite(numbers)
@@ -181,12 +182,13 @@ def _run_side_by_side(function: Callable[[], None], *, threads: int) -> None:
         raise errors[0]
 
 
-def _lengths(texts: "pa.LargeStringArray") -> "pa.Array":
+def _lengths(texts: "pa.Array") -> "pa.Array":
     """In characters; where each is a byte, as in sequences, in a fraction of the time."""
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    content = texts.buffers()[2]
-    if content is None or content.to_pybytes().isascii():
+    texts = texts.cast(pa.large_string())
+    if pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
         return pc.binary_length(texts)
     return pc.utf8_length(texts)
 
@@ -199,6 +201,7 @@ def _read(path: Path, summaries: Mapping[Series, Summary], *, quotes: bool, as_t
                 summary.begin_pass()
             file.seek(0)
             for batch in _batches(path, file, left, quotes=quotes, as_texts=as_texts):
+                require_short_cells(path, batch)
                 chosen: dict[Rows, pa.RecordBatch] = {}
                 for series, summary in left.items():
                     rows = summary.rows
@@ -234,6 +237,7 @@ def _batches(
 
     # pre_buffer would hold all of a column's compressed bytes.
     with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as table:
+        require_short_chunks(path, table.metadata, types)
         yield from table.iter_batches(BATCH_ROWS, columns=list(types), use_threads=False)
 
 
@@ -244,8 +248,8 @@ def _readable(path: Path, wanted: Sequence[Series] = ()) -> Iterator[None]:
 
     try:
         yield
-    except MemoryError:  # one of pyarrow's is an ArrowException too, and no fault of the file
-        raise
+    except MemoryError as error:  # one of pyarrow's is an ArrowException too
+        raise too_much_memory(path) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         if isinstance(error, OSError) and is_share_trouble(error):
             raise unreadable(path, error) from error

@@ -59,7 +59,7 @@ def read(folder: Path) -> Reading:
     files that can't be read or was cut off, a column that is required (the two counts, and `RT`
     where there is a report), and a report of which no row counts although precursors were found.
     """
-    draft = Draft()
+    draft = Draft(folder)
     with draft.keeping():
         _add_statistics(draft, read_table(folder / STATS_NAME, quotes=False))
     with draft.keeping():

@@ -36,7 +36,7 @@ def read(folder: Path) -> Reading:
     files, so that no single column is required. Problems are a table that is not there, can't be
     read, was cut off, or has no rows or no column of `FIGURES`, and text in one of them.
     """
-    draft = Draft()
+    draft = Draft(folder)
     with draft.keeping():
         table = read_table(folder / RESULTS_NAME)
         for name in _figures_in(table):

@@ -18,11 +18,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kraken_dagster.domain.errors import KrakenError, UnsupportedRawFile
-from kraken_dagster.metrics.frames import Figures, read_figures
+from kraken_dagster.domain.reading_limits import ReadingLimits
+from kraken_dagster.metrics.frames import Figures
+from kraken_dagster.metrics.limited import raw_figures
 from kraken_dagster.metrics.msqc import RESULTS_NAME
 
 PROGRAM = "kraken-rawqc"
 EXIT_FAILED, EXIT_UNSUPPORTED = 1, 3
+_WITHIN_S = 3600.0
 
 
 def write_results(figures: Figures, output: Path) -> Path:
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("OUTPUT lies in the raw data, which is never written to")
     _say(f"{PROGRAM} {_version()}")
     try:
-        figures = read_figures(raw)
+        figures = raw_figures(raw, limits=ReadingLimits(), wall_s=_WITHIN_S)
         result = write_results(figures, output)
     except UnsupportedRawFile as error:
         return _fail(error, EXIT_UNSUPPORTED)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from kraken_dagster.domain.errors import MetricsError
 from kraken_dagster.domain.figures import Value
+from kraken_dagster.domain.reading_limits import too_much_memory
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Reading:
 class Draft:
     """A reading in the making, which a problem with one figure doesn't end."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self.figures: dict[str, Value] = {}
         self.problems: list[MetricsError] = []
         self.notes: list[str] = []
@@ -35,6 +38,8 @@ class Draft:
             yield
         except MetricsError as problem:
             self.problems.append(problem)
+        except MemoryError:
+            self.problems.append(too_much_memory(self.folder))
 
     def reading(self) -> Reading:
         return Reading(self.figures, tuple(self.problems), tuple(self.notes))

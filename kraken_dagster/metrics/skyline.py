@@ -77,7 +77,7 @@ def read(folder: Path) -> Reading:
     text; labels none of which is known; and figures of single peptides that can't be told: of one
     that stands there twice with different numbers, or whose name is none.
     """
-    draft = Draft()
+    draft = Draft(folder)
     with draft.keeping():
         table = read_table(folder / REPORT_NAME, delimiters=",;\t", any_culture=True)
         report = _with_plain_names(table)

@@ -309,12 +309,7 @@ def _record_done(
 ) -> BackupOutcome:
     raw_file = held.raw_file
     size = sum(fact.size or 0 for fact in result.facts.values())
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    facts = bounded(
-        lambda: instrument_facts(world, raw_file, result, root.path),
-        timeout_s=stall_s,
-        what=raw_file.id,
-    )
+    facts = instrument_facts(world, raw_file, result, root.path)
     copied = raw_file.model_copy(update={"file_info": result.facts})
     look = seen(world, copied, root.path)
     verb = "copied and verified" if result.copied else "was there already, and proven identical"

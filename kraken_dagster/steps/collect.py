@@ -23,13 +23,12 @@ from kraken_dagster.domain.raw_file import RawFile, Status, Step, short_details
 from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.domain.stores import Role
-from kraken_dagster.metrics.alphadia_errors import error_codes
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.limited import error_codes
 from kraken_dagster.steps.after_jobs import look_after
 from kraken_dagster.steps.attempts import latest_jobs, latest_of
 from kraken_dagster.steps.failing import failure_recorded, record_damage
 from kraken_dagster.steps.leases import Held, holding
-from kraken_dagster.steps.outputs import renew_folder
+from kraken_dagster.steps.outputs import figures_of, renew_folder
 from kraken_dagster.steps.provenance import printed_by, provenance_of
 from kraken_dagster.steps.stores import gone_meanwhile, opened, require_unchanged
 from kraken_dagster.steps.world import World
@@ -222,16 +221,11 @@ class _Taken:
 
 def _take(world: World, raw_file: RawFile, job: QuantJob, root: OpenRoot) -> _Taken:
     """The job's figures, now in MongoDB, or what was wrong."""
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
     folder = world.result_folder(job, root.path)
     if job.failure is not None:
         job = _with_last_words(world, job, root)
         return _Taken(job, {}, job.failure)
-    reading = bounded(
-        lambda: read_figures(job.metrics_type, folder, own=world.config.metrics),
-        timeout_s=stall_s,
-        what=job.output_path,
-    )
+    reading = figures_of(world, job, folder)
     problem = "; ".join(map(str, reading.problems))[:_LONGEST_PROBLEM] or None
     if problem is not None and (kept := _kept_result(world, job)) is not None:
         return kept
@@ -263,8 +257,8 @@ def _with_last_words(world: World, job: QuantJob, root: OpenRoot) -> QuantJob:
     if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
         stall_s = world.instrument(job.instrument_id).copy_stall_s
         folder = world.result_folder(job, root.path)
-        codes = bounded(lambda: error_codes(folder), timeout_s=stall_s, what=job.output_path)
-        words["error_codes"] = codes
+        limits = world.config.reading_limits
+        words["error_codes"] = error_codes(folder, limits=limits, wall_s=stall_s)
     return job.model_copy(update=words)
 
 

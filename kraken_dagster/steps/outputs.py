@@ -20,7 +20,8 @@ from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.slurm import is_job_id, job_id_in_log
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.domain.vendors import Vendor, safe_relative
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.limited import read_figures
+from kraken_dagster.metrics.reading import Reading
 from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
@@ -105,6 +106,23 @@ def _output_folder(
     )
 
 
+def figures_of(world: World, job: QuantJob, folder: Path) -> Reading:
+    """The figures in a job's result folder, and every problem with them; `folder` is that.
+
+    Raises:
+        CopyStalled, OutputUnreadable: nothing is known of it.
+    """
+    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    return _figures(world, job.metrics_type, folder, stall_s)
+
+
+def _figures(world: World, metrics_type: str, folder: Path, wall_s: float) -> Reading:
+    config = world.config
+    return read_figures(
+        metrics_type, folder, own=config.metrics, limits=config.reading_limits, wall_s=wall_s
+    )
+
+
 def _finished(
     world: World, raw_file: RawFile, settings: Settings, base: str, folder: Path
 ) -> QuantJob | None:
@@ -119,7 +137,7 @@ def _finished(
     words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
     if job.state is not JobState.SUCCEEDED and (words[:1], words[2:]) != (["0"], [job.id]):
         return None
-    reading = read_figures(job.metrics_type, folder, own=world.config.metrics)
+    reading = figures_of(world, job, folder)
     return None if reading.problems else job
 
 
@@ -147,7 +165,7 @@ def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
     words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
     if len(words) == 3 and words[0].isdecimal():
         return "its job's exit code was 0" if int(words[0]) == 0 else None
-    reading = read_figures(settings.metrics_type, folder, own=world.config.metrics)
+    reading = _figures(world, settings.metrics_type, folder, world.config.defaults.copy_stall_s)
     if not reading.figures or reading.problems:
         return None
     return f"{len(reading.figures)} figures can be read, and nothing is wrong with them"
@@ -225,10 +243,7 @@ def has_result(world: World, job: QuantJob) -> bool:
         with output_errors(folder):
             names = {item.name for item in folder.iterdir()}
         ours = {BEGUN_FILE, JOB_ID_FILE, EXIT_CODE_FILE, job.log_name}
-        return (
-            names > ours & names
-            and not read_figures(job.metrics_type, folder, own=world.config.metrics).problems
-        )
+        return names > ours & names and not figures_of(world, job, folder).problems
 
 
 def output_is_full(world: World) -> bool:

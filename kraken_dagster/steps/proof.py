@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kraken_dagster.clients import bruker
 from kraken_dagster.clients.bounded import beating
-from kraken_dagster.clients.bruker import read_bruker_metadata
 from kraken_dagster.clients.copying import CopyResult
+from kraken_dagster.clients.limited_child import call
 from kraken_dagster.clients.proving import read_all
 from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 from kraken_dagster.domain.tdf import INDEX_NAMES
+from kraken_dagster.metrics.limited import limits_for_raw
 from kraken_dagster.steps.after_jobs import seen
 from kraken_dagster.steps.stores import opened_backup
 from kraken_dagster.steps.world import World
@@ -78,14 +80,25 @@ def instrument_facts(
 ) -> dict[str, str]:
     """What Bruker's software says of the file, `ClosedProperly` first of all.
 
-    Read from the backup, so that the source is read once only. A damaged database is recorded
-    and is no reason to refuse the backup: it is the instrument's file as it is.
+    Read from the backup, so that the source is read once only, and in a child process with limits.
+    Why a database can't be read is recorded, and is no reason to refuse the backup: it is the
+    instrument's file as it is.
+
+    Raises:
+        CopyStalled: the backup store gives no answer.
     """
     index = next((name for name in INDEX_NAMES if f"{raw_file.id}/{name}" in result.facts), None)
     if index is None:
         return {}
+    folder = world.backup_folder(raw_file, root) / raw_file.id
     try:
-        said = read_bruker_metadata(world.backup_folder(raw_file, root) / raw_file.id)
+        said = call(
+            f"{bruker.__name__}:read_bruker_metadata",
+            folder,
+            limits=limits_for_raw(world.config.reading_limits),
+            wall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            what=folder / index,
+        )
     except FileFormatError as error:
         return {"ClosedProperly": "unknown", index: str(error)}
     return {name: said[name][:_LONGEST_FACT] for name in _BRUKER_FACTS if name in said}

@@ -9,11 +9,11 @@ from typing import Any
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.manifest import manifest_text
-from kraken_dagster.clients.result_files import read_text
 from kraken_dagster.domain.errors import ClusterError
 from kraken_dagster.domain.quant import QuantJob
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.software_version import software_version
+from kraken_dagster.metrics.limited import version_in_logs
 from kraken_dagster.steps.inputs import changed_since
 from kraken_dagster.steps.world import World
 
@@ -103,12 +103,12 @@ def _version(world: World, job: QuantJob, root: Path) -> str | None:
     stall_s = world.instrument(job.instrument_id).copy_stall_s
     folder = world.result_folder(job, root)
 
-    def written() -> list[str]:
-        return [read_text(folder, name, limit=_LOG_BYTES) for name in _LOGS]
-
-    for text in bounded(written, timeout_s=stall_s, what=folder):
-        if (found := software_version(job.software_type, text)) is not None:
-            return found
+    limits = world.config.reading_limits
+    found = version_in_logs(
+        job.software_type, folder, _LOGS, _LOG_BYTES, limits=limits, wall_s=stall_s
+    )
+    if found is not None:
+        return found
     return software_version(job.software_type, printed_by(world, job, lines=_LOG_LINES))
 
 
