@@ -60,7 +60,8 @@ def test_where_everything_is_well_doctor_says_so(path):
     code, found = examine(path)
     assert code == 0
     names = (
-        *("configuration", "backup", "output", "MongoDB", "access to MongoDB", "clocks"),
+        *("configuration", "home", "backup", "output"),
+        *("MongoDB", "access to MongoDB", "clocks"),
         *("thermo1", "bruker1"),
     )
     assert levels(found) == dict.fromkeys(names, "ok")
