@@ -23,6 +23,7 @@ from kraken_dagster.cli_common import (
     told,
 )
 from kraken_dagster.cli_env import env
+from kraken_dagster.cli_instrument import instrument
 from kraken_dagster.cli_login import login
 from kraken_dagster.cli_project import project
 from kraken_dagster.cli_rebuild import rebuild
@@ -33,8 +34,9 @@ from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.clients.private import be_private, site_umask
 from kraken_dagster.doctor_rights import examine_rights
 from kraken_dagster.domain.dagit import LOOPBACK
-from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
+from kraken_dagster.domain.errors import ConfigError, KrakenError, StoreUnavailable
 from kraken_dagster.domain.raw_file import Status
+from kraken_dagster.loaded import told_without_configuration
 from kraken_dagster.steps.retry import retry as retry_step
 from kraken_dagster.supervision import Supervisor, run_until_stopped
 
@@ -54,6 +56,7 @@ def main(context: click.Context, path: Path | None) -> None:
     context.obj = (path or config_path()).absolute()
 
 
+main.add_command(instrument)
 main.add_command(project)
 main.add_command(verify)
 main.add_command(restore)
@@ -138,7 +141,12 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
 @told
 def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
     """How the instruments are and what their files are doing; 1 if something is wrong."""
-    world = open_world(path)
+    try:
+        world = open_world(path)
+    except ConfigError:
+        for line in told_without_configuration(path):
+            click.echo(printable(line))
+        raise
     if watch:
         watching.watch(world.store, list(world.config.instruments), every_s=every)
         return
@@ -158,9 +166,25 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         print_table(found["engines"], columns)
         columns = ["id", "path", "status", "looked_at", "free_space_gb", "total_space_gb"]
         print_table(found["file_systems"], columns)
+        _print_processes(found["processes"])
+        _print_left(found["left"])
         for problem in found["wrong"]:
             click.echo(f"WRONG: {printable(problem)}")
     sys.exit(1 if found["wrong"] else 0)
+
+
+def _print_processes(rows: list[dict[str, Any]]) -> None:
+    if rows:
+        columns = ["process", "host", "configuration", "file_time", "since", "state"]
+        print_table(rows, columns)
+
+
+def _print_left(left: list[dict[str, Any]]) -> None:
+    """The instruments that are not in instruments.yaml, where there are any."""
+    if left:
+        click.echo("NOT IN instruments.yaml:")
+        columns = ["id", "state", "files", "unfinished", "errors", "backups", "open_jobs", "path"]
+        print_table(left, columns)
 
 
 @main.command()

@@ -8,7 +8,6 @@ import dagster as dg
 from kraken_dagster.assets.metrics import metrics_asset
 from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
 from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
-from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.private import be_private
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.jobs import (
@@ -20,6 +19,7 @@ from kraken_dagster.jobs import (
     retiring_job,
     scrubbing_job,
 )
+from kraken_dagster.loaded import load_and_tell
 from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
 from kraken_dagster.sensors.archiver import archiver_sensor
 from kraken_dagster.sensors.cluster_jobs import cluster_jobs_sensor
@@ -77,4 +77,4 @@ def build_defs(
 def defs() -> dg.Definitions:
     """What `workspace.yaml` loads: the instruments of instruments.yaml."""
     be_private()  # also where it is loaded by `dagster dev`
-    return build_defs(load_config())
+    return build_defs(load_and_tell())

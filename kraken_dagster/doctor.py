@@ -32,7 +32,10 @@ from kraken_dagster.domain.resources import Resources
 from kraken_dagster.domain.settings import SOFTWARE_TYPE_ALPHADIA, Settings
 from kraken_dagster.domain.stores import MARKER_NAME, Role
 from kraken_dagster.domain.vendors import safe_relative
+from kraken_dagster.reports import left_behind
+from kraken_dagster.steps.identity import recognised, require_settled
 from kraken_dagster.steps.inputs import located
+from kraken_dagster.steps.scene import glance
 from kraken_dagster.steps.share import mixture
 from kraken_dagster.steps.stores import require
 from kraken_dagster.steps.world import World
@@ -55,7 +58,13 @@ def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Findi
         return [*findings, Finding("error", "MongoDB", str(error))]
     for instrument_id in config.instruments:
         findings.append(_instrument(world, instrument_id))
-    return findings
+    return [*findings, *_left_behind(world)]
+
+
+def _left_behind(world: World) -> Iterator[Finding]:
+    for item in left_behind(world):
+        told = item["told"] or f"{item['state']}: {item['files']} files, {item['backups']} backups"
+        yield Finding("ok" if item["told"] is None else "warning", "instruments", told)
 
 
 def _roots(config: KrakenConfig) -> Iterator[Finding]:
@@ -258,10 +267,9 @@ def _trial(config: KrakenConfig, name: str, engine: Slurm, told: str) -> Iterato
 def _instrument(world: World, instrument_id: str) -> Finding:
     instrument = world.instrument(instrument_id)
     try:
-        listing = world.lister(
-            str(world.instrument_folder(instrument_id)),
-            timeout_s=instrument.folder_timeout_s,
-        )
+        known = require_settled(world, instrument_id)
+        scene = glance(world, instrument, instrument_id)
+        listing = recognised(world, instrument_id, known, scene, record=False).listing
     except FolderError as error:
         return Finding("error", instrument_id, str(error))
     free = listing.free_bytes / 1024**3

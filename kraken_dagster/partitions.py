@@ -101,6 +101,14 @@ def add_partitions(instance: dg.DagsterInstance, instrument_id: str, keys: Seque
             instance.add_dynamic_partitions(name, some)
 
 
+def forget_partitions(instance: dg.DagsterInstance, instrument_id: str) -> int:
+    """Takes all of an instrument's partitions away; what was recorded of them stays."""
+    keys = partitions_of(instance, instrument_id)
+    for key in keys:
+        instance.delete_dynamic_partition(_name(instrument_id), key)
+    return len(keys)
+
+
 def stand_together(instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]) -> None:
     """Sees to it that these partitions follow on each other, or nearly so.
 

@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from kraken_dagster.clients.store.connection import Store
-from kraken_dagster.clients.store.instances import Instance
+from kraken_dagster.clients.store.instances import Instance, Loaded, OnDisk
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError
 from resources.store import HOME_VARIABLE
@@ -154,8 +154,13 @@ class Presence:
             )
         self.store.instances.seen(self.instance)
 
-    def beat(self, *, now: datetime) -> None:
-        self.instance = self.instance.model_copy(update={"seen_at": now})
+    def beat(self, *, now: datetime, loaded: list[Loaded], on_disk: OnDisk) -> None:
+        """A sign of life, with what its processes run: that is what it serves by now."""
+        daemon = [item.instruments for item in loaded if item.process == "daemon"]
+        changes = {"seen_at": now, "loaded": loaded, "on_disk": on_disk}
+        if daemon and daemon[0]:
+            changes["instruments"] = daemon[0]
+        self.instance = self.instance.model_copy(update=changes)
         self.store.instances.seen(self.instance)
 
     def end(self, *, now: datetime) -> None:

@@ -1,13 +1,15 @@
 """What `kraken status`, `files` and `show` tell, as plain data; printing it is the CLI's."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from kraken_dagster.clients.store.instances import Instance
+from kraken_dagster.clients.store.instances import Instance, Loaded
 from kraken_dagster.clients.store.jobs import current_results
+from kraken_dagster.domain.identity import Identity
 from kraken_dagster.domain.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.steps.disks import FILE_SYSTEMS
+from kraken_dagster.steps.identity import served_ids
 from kraken_dagster.steps.in_the_way import in_the_way, of_file
 from kraken_dagster.steps.in_the_way import lines as lines_of
 from kraken_dagster.steps.waiting import what_they_wait_for
@@ -18,6 +20,9 @@ _STANDS_STILL = timedelta(hours=24)
 _POLLED_WITHIN = timedelta(minutes=10)  # an engine in trouble is asked every five
 _PURGED_WITHIN = timedelta(hours=24)  # the schedule comes twice
 _TOLD_AT_MOST = 3
+# The daemon loads its code anew each minute, and a tick takes a while.
+_TAKEN_UP_WITHIN = timedelta(minutes=3)
+_RELOAD = "reload it in Dagit (Deployment, Reload)"
 
 
 def status(world: World) -> dict[str, Any]:
@@ -35,13 +40,99 @@ def status(world: World) -> dict[str, Any]:
         for name in world.store.jobs.engines_in_use()
         if name not in world.config.engines
     ]
+    processes = processes_of(world)
+    wrong += [item["told"] for item in processes if item["told"] is not None]
+    left = left_behind(world)
+    wrong += [item["told"] for item in left if item["told"] and _is_unfinished(item)]
     return {
         "simulation": world.config.simulation is not None,
         "instruments": instruments,
         "engines": engines,
         "file_systems": file_systems,
+        "processes": processes,
+        "left": left,
         "wrong": wrong,
     }
+
+
+def processes_of(world: World) -> list[dict[str, Any]]:
+    """Which configuration the processes of each `kraken up` run; `told`: what is wrong with it."""
+    found = [
+        _process(instance, loaded, world.now())
+        for instance in world.store.instances.all_living(now=world.now())
+        for loaded in instance.loaded
+    ]
+    return sorted(found, key=lambda item: (item["host"], item["home"], item["process"]))
+
+
+def _process(instance: Instance, loaded: Loaded, now: datetime) -> dict[str, Any]:
+    disk = instance.on_disk
+    row = {
+        "host": instance.host,
+        "home": instance.home,
+        "process": loaded.process,
+        "configuration": loaded.digest,
+        "file_time": loaded.file_time,
+        "since": loaded.since,
+    }
+    if disk is None or (disk.digest == loaded.digest and loaded.problem is None):
+        return {**row, "state": "current", "told": None}
+    what = f"{loaded.process} on {instance.host}"
+    which = f"{disk.path}, written at {_time(disk.file_time)}"
+    runs = f"that of {_time(loaded.file_time)} ({loaded.digest}), since {_time(loaded.since)}"
+    if problem := disk.problem or loaded.problem:
+        told = f"{what} can't take up {which}, and knows only {runs}: {problem}"
+        return {**row, "state": "the file is broken", "told": told}
+    if disk.file_time is not None and now - disk.file_time < _TAKEN_UP_WITHIN:
+        told = None
+    else:
+        told = f"{what} has not taken up {which}, and runs {runs}: {_RELOAD}"
+    return {**row, "state": "the file is newer", "told": told}
+
+
+def _time(at: datetime | None) -> str:
+    return "an unknown time" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def left_behind(world: World) -> list[dict[str, Any]]:
+    """The instruments that have files, and that nobody serves; `told`: what to do about them."""
+    served = served_ids(world)
+    return [item for item in instruments_known(world) if item["id"] not in served]
+
+
+def _is_unfinished(item: Mapping[str, Any]) -> bool:
+    return bool(item["unfinished"] or item["errors"] or item["open_jobs"])
+
+
+def instruments_known(world: World) -> list[dict[str, Any]]:
+    """Every instrument that has files, is configured, or was once."""
+    identities, served = world.store.instruments.all(), served_ids(world)
+    ids = {*world.store.instruments.ids(), *world.config.instruments}
+    return [
+        _known_instrument(
+            world, identities.get(item) or Identity(id=item), is_served=item in served
+        )
+        for item in sorted(ids)
+    ]
+
+
+def _known_instrument(world: World, known: Identity, *, is_served: bool) -> dict[str, Any]:
+    summary = world.store.instruments.summary(known.id)
+    state, told = "configured", None
+    if known.retired_at is not None:
+        state = f"retired {known.retired_at:%Y-%m-%d}"
+    elif not is_served:
+        last = world.store.instances.last(serving=[known.id])
+        state = "not configured" if last is None else f"last served by {_ago(last)}"
+        told = (
+            f"{known.id} is not in instruments.yaml and has {summary['files']} files, "
+            f"{summary['unfinished']} of them in work, {summary['open_jobs']} open jobs and "
+            f"{summary['backups']} backups, which nobody looks after: `kraken instrument rename "
+            f"{known.id} NEW` if it has got another id, `kraken instrument retire {known.id}` if "
+            "it is out of use, or put it back"
+        )
+    place = {"id": known.id, "state": state, "type": known.type, "path": known.path}
+    return {**place, **summary, "told": told}
 
 
 def _not_running(world: World, instruments: Sequence[Mapping[str, Any]]) -> str | None:

@@ -24,6 +24,7 @@ from kraken_dagster.clients.config_file import CONFIG_VARIABLE
 from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
 from kraken_dagster.clients.processes import accepts, die_with_parent
 from kraken_dagster.clients.store.connection import connect
+from kraken_dagster.clients.store.instances import Loaded, OnDisk
 from kraken_dagster.dagit import start
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.dagit import LOOPBACK, Place
@@ -35,6 +36,7 @@ from kraken_dagster.homes import (
     dagster_home,
     require_same_environment,
 )
+from kraken_dagster.loaded import PROCESS_VARIABLE, forget_all, loaded_now, on_disk
 from kraken_dagster.presence import HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.site_files import beside, shipped
 from kraken_dagster.steps.world import utc_now
@@ -81,6 +83,8 @@ class Supervisor:
     _lock: HomeLock | None = None
     _presence: Presence | None = None
     _beat_at: float = 0.0
+    _loaded: list[Loaded] = field(default_factory=list)
+    _on_disk: OnDisk | None = None
 
     @property
     def home(self) -> Path:
@@ -105,6 +109,7 @@ class Supervisor:
         uri = self.config.mongodb.uri or self._start_server()
         store = connect(uri)
         store.prepare()
+        forget_all(self.config.home)
         presence = Presence.of(store, self.config, now=utc_now())
         presence.begin()
         self._presence = presence
@@ -172,8 +177,10 @@ class Supervisor:
         if self._presence is None or time.monotonic() - self._beat_at < _BEAT_EVERY_S:
             return
         self._beat_at = time.monotonic()
+        self._loaded = loaded_now(self.config.home, self._loaded)
+        self._on_disk = on_disk(self.config_path, self.environment(), self._on_disk)
         with contextlib.suppress(StoreError):  # it is away: told by whoever needs it
-            self._presence.beat(now=utc_now())
+            self._presence.beat(now=utc_now(), loaded=self._loaded, on_disk=self._on_disk)
 
     def environment(self) -> Mapping[str, str]:
         return {
@@ -230,7 +237,7 @@ class Supervisor:
                 log = stack.enter_context((self.log_folder / f"{child.name}.log").open("ab"))
             child.process = subprocess.Popen(
                 child.command,
-                env=dict(self.environment()),
+                env={**self.environment(), PROCESS_VARIABLE: child.name},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=None if log is None else subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""A process that moves aside or purges, and kills itself at the n-th thing it does; no tests."""
+"""A process that moves aside, purges or renames, and kills itself at the n-th thing it does."""
 
 import multiprocessing
 import os
@@ -11,6 +11,7 @@ from typing import Any
 
 from kraken_dagster.clients.store.connection import connect
 from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.steps.rename import rename
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.retention_cases import move_all, purge_all
 
@@ -18,7 +19,15 @@ from kraken_dagster_tests.retention_cases import move_all, purge_all
 # doesn't see, so the function around it stands for it.
 _CALLS = frozenset({"unlink", "rmdir", "fchmod", "fsync", "mkdir", "rename", "sendall"})
 _FUNCTIONS = frozenset({"renameat2"})
-_STEPS = {"move": move_all, "purge": purge_all}
+# A rename changes MongoDB only, and reads a lot of it.
+_OF_INTEREST = {"rename": (frozenset[str](), frozenset({"update_one", "update_many"}))}
+
+
+def _rename(world: World, old: str) -> None:
+    rename(world, old, "astral1", by="a test")
+
+
+_STEPS = {"move": move_all, "purge": purge_all, "rename": _rename}
 
 # Forked from a server that has loaded everything once: a fresh process in a few milliseconds.
 _context = multiprocessing.get_context("forkserver")
@@ -42,7 +51,7 @@ def _child(config: str, step: str, instrument_id: str, now: datetime, die_at: in
     store.raw_files.latest([instrument_id])  # connected, so that what follows is the step's own
     world = World(config=parsed, store=store, engines={}, now=lambda: now)
     if die_at:
-        profile = _Deadly(die_at)
+        profile = _Deadly(die_at, *_OF_INTEREST.get(step, (_CALLS, _FUNCTIONS)))
         threading.setprofile(profile)
         sys.setprofile(profile)
     _STEPS[step](world, instrument_id)
@@ -52,14 +61,14 @@ def _child(config: str, step: str, instrument_id: str, now: datetime, die_at: in
 class _Deadly:
     """Kills the process right before, and right after, each thing of interest: one of these."""
 
-    def __init__(self, die_at: int) -> None:
-        self.left = die_at
+    def __init__(self, die_at: int, calls: frozenset[str], functions: frozenset[str]) -> None:
+        self.left, self.calls, self.functions = die_at, calls, functions
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if event in ("c_call", "c_return"):
-            interesting = getattr(argument, "__name__", None) in _CALLS
+            interesting = getattr(argument, "__name__", None) in self.calls
         else:
-            interesting = frame.f_code.co_name in _FUNCTIONS
+            interesting = frame.f_code.co_name in self.functions
         if not interesting or threading.current_thread().name.startswith("pymongo"):
             return
         self.left -= 1

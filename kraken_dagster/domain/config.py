@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.domain.acquisition import Timing
 from kraken_dagster.domain.dagit import Dagit
@@ -244,6 +244,13 @@ class KrakenConfig(Strict):
         description="Kraken's own folder: the embedded server's data, local jobs, Dagster's home.",
     )
 
+    _elsewhere: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def all_instruments(self) -> frozenset[str]:
+        """Every instrument in the file, also those that are served by other processes."""
+        return self._elsewhere | self.instruments.keys()
+
     @property
     def timing(self) -> Timing:
         speed = 1 if self.simulation is None else self.simulation.speed
@@ -263,7 +270,9 @@ class KrakenConfig(Strict):
     def only(self, instrument_ids: set[str]) -> "KrakenConfig":
         """The same, serving only these instruments."""
         kept = {key: value for key, value in self.instruments.items() if key in instrument_ids}
-        return self.model_copy(update={"instruments": kept})
+        served = self.model_copy(update={"instruments": kept})
+        served._elsewhere = self.all_instruments - kept.keys()
+        return served
 
 
 def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:

@@ -16,12 +16,14 @@ The tree:
           NotNeeded             a file need not be deleted any more
         LeaseHeld               another run works on the file
         LeaseLost               this run's lease was taken over; it must stop
+      RenameRefused             an instrument is not renamed, retired or accepted now
       InitRefused               a folder is not made known as a store: it may be another
       NameError_
         WrongExtension          also a ValueError: not a name of this vendor
         UnsafePath              a path that would lead out of its root
       FolderError               an instrument's folder
         FolderMissing, FolderUnreadable, FolderHangs                              (transient)
+        InstrumentInDoubt     its files are recorded as another's: a person decides (transient)
       FileError
         SourceMissing           the file is not on the instrument (any more)      (transient)
         SourceUnreadable        open elsewhere, access denied                     (transient)
@@ -199,6 +201,10 @@ class UnsafePath(NameError_):
     pass
 
 
+class RenameRefused(KrakenError):
+    pass
+
+
 class FolderError(KrakenError):
     transient = True
 
@@ -212,6 +218,10 @@ class FolderUnreadable(FolderError):
 
 
 class FolderHangs(FolderError):
+    pass
+
+
+class InstrumentInDoubt(FolderError):
     pass
 
 

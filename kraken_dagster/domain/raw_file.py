@@ -238,6 +238,8 @@ class RawFile(BaseModel):
     # A long list stands beside the document, and is read when it is first asked for.
     file_info: SkipValidation[Mapping[str, FileFact]] = Field(default_factory=dict)
     backup_base_path: str | None = None
+    # The instrument's id when the file was recorded, if it was renamed since: the backup's folder.
+    filed_as: str | None = None
     backup_status: BackupStatus | None = None
     instrument_file_status: InstrumentFileStatus | None = None
     created_at: AwareDatetime
@@ -283,6 +285,11 @@ class RawFile(BaseModel):
         """The date of its month's folder: as recorded, if another program filed it by that."""
         by_another = bool(self.file_info) and self.backed_up_at is None
         return self.created_at if by_another else self.dated_at
+
+    @property
+    def filing_id(self) -> str:
+        """The folder below the backup store's root that its backup is in, or comes to."""
+        return self.filed_as or self.instrument_id
 
     @property
     def year_month(self) -> str:

@@ -5,12 +5,13 @@ import dagster as dg
 from kraken_dagster.assets.common import make_world
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.dates import local
-from kraken_dagster.domain.errors import StoreUnavailable
+from kraken_dagster.domain.errors import InstrumentInDoubt, StoreUnavailable
 from kraken_dagster.domain.waiting import move_due_at
 from kraken_dagster.partitions import TAG_INSTRUMENT, archive_job, op_name
 from kraken_dagster.sensors.runs import ensure_partitions, request_errand
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_comparison, due_for_move
 from kraken_dagster.steps.errands import archive_of
+from kraken_dagster.steps.identity import require_settled
 from kraken_dagster.steps.in_the_way import in_the_way
 from kraken_dagster.steps.world import World
 from resources.cluster import ClusterResource
@@ -37,6 +38,7 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
         options = ArchiveOptions.of(instrument)
         try:
             world = make_world(config, store, cluster, storage)
+            require_settled(world, instrument_id)
             due = due_for_comparison(world, instrument_id, world.now())
             due += due_for_move(world, instrument_id, world.now())
             if not due and options.off is not None:
@@ -54,7 +56,7 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
                 run_config={"ops": {op_name(instrument_id, "archive"): {"config": vars(options)}}},
                 tags={TAG_INSTRUMENT: instrument_id},
             )
-        except StoreUnavailable as error:
+        except (InstrumentInDoubt, StoreUnavailable) as error:
             return dg.SkipReason(str(error))
 
     return archiver

@@ -28,6 +28,7 @@ from kraken_dagster.domain.marks import RESTLESS, SourceLook
 from kraken_dagster.domain.raw_file import FINAL, InstrumentFileStatus, KnownFile, RawFile, Step
 from kraken_dagster.domain.retention import require_record, why_not_move
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
+from kraken_dagster.steps.identity import require_settled
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.replaced import register_replacement
 from kraken_dagster.steps.right_disk import require_answer, require_right_disk
@@ -99,9 +100,11 @@ def archive(
     Once the instrument turns out to be away the others are put off without a try.
 
     Raises:
+        InstrumentInDoubt: it may not be the instrument that it was.
         StoreUnavailable
     """
     options = options or ArchiveOptions.of(world.instrument(instrument_id))
+    require_settled(world, instrument_id)
     outcomes: list[MoveOutcome] = []
     away: KrakenError | None = None
     for raw_file in due_for_move(world, instrument_id, world.now(), options=options):

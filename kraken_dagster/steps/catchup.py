@@ -14,6 +14,7 @@ from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry, OutputExistsMode
 from kraken_dagster.domain.discovery import cant_know, oldest_first, sort_out
 from kraken_dagster.domain.errors import FolderMissing, LeaseHeld
+from kraken_dagster.domain.identity import Identity
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
     OPEN_ACQUISITION,
@@ -27,6 +28,7 @@ from kraken_dagster.domain.settings import AssignedSettings
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, elder_names
 from kraken_dagster.steps.deciding import decide, decision_on, in_scope
 from kraken_dagster.steps.failing import failure_recorded
+from kraken_dagster.steps.identity import recognised, require_settled
 from kraken_dagster.steps.leases import holding
 from kraken_dagster.steps.look import look_at_open
 from kraken_dagster.steps.outputs import planned_folder
@@ -84,9 +86,13 @@ def register_all(world: World, instrument_id: str, options: CatchupOptions) -> F
             "debug_max_file_age_in_hours": options.debug_max_file_age_in_hours,
         }
     )
+    known = require_settled(world, instrument_id)
+    if known.path != str(instrument.path):  # before anything in it is taken for this one's
+        scene = look_around(world, instrument, instrument_id, patience=_PATIENCE)
+        recognised(world, instrument_id, known, scene)
     # What was moved aside came first: another file of that name in the folder is the later one.
     moved = _register_moved(world, instrument, instrument_id)
-    found = _register_folder(world, instrument, instrument_id)
+    found = _register_folder(world, instrument, known)
     return replace(
         moved,
         in_folder=found.in_folder,
@@ -146,8 +152,10 @@ def decide_on(world: World, raw_file_id: str, *, run_id: str) -> str | None:
     return None
 
 
-def _register_folder(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
+def _register_folder(world: World, instrument: InstrumentEntry, known: Identity) -> Found:
+    instrument_id = known.id
     scene = look_around(world, instrument, instrument_id, patience=_PATIENCE)
+    scene = recognised(world, instrument_id, known, scene)
     now, seen_now = scene.at, dict.fromkeys(scene.standing, scene.at)
 
     def settle(raw_file: RawFile, found: Standing) -> RawFile:

@@ -19,6 +19,7 @@ from kraken_dagster.domain.raw_file import (
     RawFile,
     Status,
 )
+from kraken_dagster.steps.identity import recognised, require_settled
 from kraken_dagster.steps.registering import register_new
 from kraken_dagster.steps.scene import Scene, look_around
 from kraken_dagster.steps.share import clock_differs, mixture, partly_unknown, why_blind
@@ -70,7 +71,9 @@ def look_at(world: World, instrument_id: str) -> Look:
     """
     now, instrument = world.now(), world.instrument(instrument_id)
     try:
+        known = require_settled(world, instrument_id)
         scene = look_around(world, instrument, instrument_id)
+        scene = recognised(world, instrument_id, known, scene)
     except FolderError as error:
         world.store.board.unwell(instrument_id, details=str(error), now=now)
         _wait_blindly(world, instrument_id, now)

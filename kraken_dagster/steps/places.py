@@ -162,13 +162,13 @@ def _with_backup_in(
         theirs = folded(file_id)[: -len(rules.extension)]
         return ours.startswith(theirs) or theirs.startswith(ours)
 
-    ids = world.store.raw_files.ids_of_month(raw_file.instrument_id, raw_file.year_month)
+    ids = world.store.raw_files.ids_of_month(raw_file.filing_id, raw_file.year_month)
     wanted = [item for item in {*ids, *also} - {raw_file.id} if may_be(item) or item in also]
     found = world.store.raw_files.many(wanted)
     return [
         other
         for other in found.values()
-        if other.instrument_id == raw_file.instrument_id
+        if other.filing_id == raw_file.filing_id
         and world.backup_folder(other, root) == folder
         and _claims(other, raw_file)
     ]

@@ -24,6 +24,7 @@ from kraken_dagster.domain.errors import (
 )
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.retention import GB, Goal, span, why_not_purge
+from kraken_dagster.steps.identity import require_settled
 from kraken_dagster.steps.purge_file import Purged, purge_file
 from kraken_dagster.steps.purge_plan import (
     NotDeleted,
@@ -31,7 +32,7 @@ from kraken_dagster.steps.purge_plan import (
     measured_free_bytes,
 )
 from kraken_dagster.steps.right_disk import require_answer
-from kraken_dagster.steps.stores import require_backup_store
+from kraken_dagster.steps.stores import require_backup_store, require_some_backups
 from kraken_dagster.steps.troubles import PURGE, in_own_words, note_trouble
 from kraken_dagster.steps.world import World
 
@@ -94,9 +95,10 @@ def purge(
 
 
 def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions) -> PurgeOutcome:
+    require_settled(world, instrument_id)
     before = measured_free_bytes(world, instrument_id)
     goal = Goal(free=before, wanted=options.wanted_bytes)
-    require_backup_store(world, instrument_id)
+    require_some_backups(world, instrument_id)
     deleted: list[Purged] = []
     kept: list[NotDeleted] = []
     error: KrakenError | None = None
@@ -205,7 +207,7 @@ def _one(
         return NotDeleted(raw_file.id, str(error), damaged=True)
     except KrakenError as error:
         if isinstance(error, BackupUnwritable | CopyStalled):  # or is it all of them?
-            require_backup_store(world, raw_file.instrument_id)
+            require_backup_store(world, raw_file)
         if isinstance(error, CopyStalled):
             require_answer(world, raw_file.instrument_id)
         trouble = note_trouble(world, raw_file, PURGE, error, run_id=run_id)

@@ -151,7 +151,7 @@ def _prove(
         )
     except BackupDamaged as error:
         require_unchanged(root)
-        require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
+        require_backup_store(world, raw_file)  # it may have gone this very moment
         record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
         raise
     world.store.retention.proven(raw_file, now=world.now())

@@ -63,7 +63,7 @@ def restore(
     one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
     require_record(instrument.type, raw_file.id, raw_file.file_info)
     _require_folder(target)
-    require_backup_store(world, raw_file.instrument_id)
+    require_backup_store(world, raw_file)
     with opened_backup(world, raw_file) as root:
         return _restore(world, raw_file, target, on_progress, root=root.path)
 

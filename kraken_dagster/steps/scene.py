@@ -60,6 +60,21 @@ def look_around(
         FolderError
         StoreUnavailable
     """
+    scene = glance(world, instrument, instrument_id, patience=patience)
+    if len(world.rules(instrument_id).extensions) > 1:
+        return _without_members(world, instrument, instrument_id, scene)
+    return scene
+
+
+def glance(
+    world: World, instrument: InstrumentEntry, instrument_id: str, *, patience: float = 1
+) -> Scene:
+    """The same, and nothing at all is changed.
+
+    Raises:
+        FolderError
+        StoreUnavailable
+    """
     now = world.now()
     listing, standing, left_alone = list_standing(world, instrument, instrument_id, patience)
     known = world.store.raw_files.known(instrument_id, standing)
@@ -68,10 +83,7 @@ def look_around(
         _, later, _ = list_standing(world, instrument, instrument_id, patience)
         new = _confirmed(instrument, new, later, known, now)
     unknown = cant_know(instrument.type, listing.entries)
-    scene = Scene(now, listing, standing, left_alone, known, new, unknown)
-    if len(world.rules(instrument_id).extensions) > 1:
-        return _without_members(world, instrument, instrument_id, scene)
-    return scene
+    return Scene(now, listing, standing, left_alone, known, new, unknown)
 
 
 def list_standing(

@@ -5,13 +5,19 @@ waits goes on by itself once it is back.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.clients.proving import require_store
 from kraken_dagster.clients.roots import OpenRoot, away, opened_root, part_away
-from kraken_dagster.domain.errors import CopyStalled, FileError, OnAnotherStore, StoreAway
+from kraken_dagster.domain.errors import (
+    BackupUnwritable,
+    CopyStalled,
+    FileError,
+    OnAnotherStore,
+    StoreAway,
+)
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.world import World
@@ -51,7 +57,7 @@ def opened_backup(world: World, raw_file: RawFile) -> Iterator[OpenRoot]:
     stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
     with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
         _require_its_store(world, raw_file, root)
-        _require_part(world, raw_file.instrument_id, root, timeout_s=stall_s)
+        _require_part(world, raw_file.filing_id, root, timeout_s=stall_s)
         with gone_meanwhile(root):
             yield root
 
@@ -66,12 +72,29 @@ def require(world: World, role: Role, *, timeout_s: float = _PATIENCE_S) -> None
         pass
 
 
-def require_backup_store(world: World, instrument_id: str) -> None:
+def require_backup_store(world: World, raw_file: RawFile) -> None:
     """Raises StoreAway or BackupUnwritable where the store is away, CopyStalled where it hangs."""
+    _require_any_backup(world, raw_file.instrument_id, raw_file.filing_id)
+
+
+def require_some_backups(world: World, instrument_id: str) -> None:
+    """The same, for an instrument: one that was renamed may have backups in several folders.
+
+    Raises:
+        StoreAway, BackupUnwritable, CopyStalled
+    """
+    *others, last = sorted(world.store.bulk.filing_ids(instrument_id))
+    for filing_id in others:
+        with suppress(BackupUnwritable):
+            return _require_any_backup(world, instrument_id, filing_id)
+    return _require_any_backup(world, instrument_id, last)
+
+
+def _require_any_backup(world: World, instrument_id: str, filing_id: str) -> None:
     stall_s = world.instrument(instrument_id).copy_stall_s
     with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
         path = root.path
-        bounded(lambda: require_store(path, instrument_id), timeout_s=stall_s, what=path)
+        bounded(lambda: require_store(path, filing_id), timeout_s=stall_s, what=path)
 
 
 def why_away(world: World, role: Role) -> str | None:
@@ -114,17 +137,17 @@ def gone_meanwhile(root: OpenRoot) -> Iterator[None]:
         raise
 
 
-def _require_part(world: World, instrument_id: str, root: OpenRoot, *, timeout_s: float) -> None:
+def _require_part(world: World, filing_id: str, root: OpenRoot, *, timeout_s: float) -> None:
     """An instrument's folder may be a mount of its own: where backups of it are recorded, it is
     never missing and never empty.
 
     Raises:
         StoreAway
     """
-    path = root.path.shown / instrument_id
+    path = root.path.shown / filing_id
     try:
         found = bounded(
-            lambda: root.has_anything_in(instrument_id),
+            lambda: root.has_anything_in(filing_id),
             timeout_s=min(timeout_s, _PATIENCE_S),
             what=path,
         )
@@ -132,7 +155,7 @@ def _require_part(world: World, instrument_id: str, root: OpenRoot, *, timeout_s
         raise part_away(path, root.role, "no answer") from error
     except OSError as error:
         raise part_away(path, root.role, error.strerror or str(error)) from error
-    if not found and world.store.bulk.has_backups(instrument_id, root.store_id):
+    if not found and world.store.bulk.has_backups(filing_id, root.store_id):
         told = "nothing, though backups of this instrument are recorded here: it is not mounted"
         raise part_away(path, root.role, told)
 

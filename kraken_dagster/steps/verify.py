@@ -116,7 +116,7 @@ def _was_damaged(raw_file: RawFile) -> bool:
 def _verify(
     world: World, held: Held, run_id: str, pace: Pace, on_bytes: Callable[[int], None]
 ) -> VerifyOutcome:
-    require_backup_store(world, held.raw_file.instrument_id)
+    require_backup_store(world, held.raw_file)
     with opened_backup(world, held.raw_file) as root:
         return _verify_in(world, held, run_id, pace, on_bytes, root=root)
 
@@ -147,7 +147,7 @@ def _verify_in(
             outcome = watched(held, read, stall_s=stall_s, what=path)
     except BackupDamaged as error:
         require_unchanged(root)
-        require_backup_store(world, raw_file.instrument_id)  # it may have gone this very moment
+        require_backup_store(world, raw_file)  # it may have gone this very moment
         if raw_file.is_backed_up:
             record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
         return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
@@ -155,7 +155,7 @@ def _verify_in(
         raise
     except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
         require_unchanged(root)
-        require_backup_store(world, raw_file.instrument_id)
+        require_backup_store(world, raw_file)
         return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
     held.require()
     seen = outcome.seen if raw_file.is_backed_up else None

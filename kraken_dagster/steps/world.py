@@ -107,8 +107,8 @@ class World:
     def _backup_place(self, raw_file: RawFile) -> PurePosixPath:
         """Below the root: where it was recorded, else where the rule of the folders has it."""
         root = self.config.locations.backup.cluster_path
-        recorded = backup_folder_below_root(raw_file.backup_base_path, root, raw_file.instrument_id)
-        return recorded or PurePosixPath(raw_file.instrument_id, raw_file.year_month)
+        recorded = backup_folder_below_root(raw_file.backup_base_path, root, raw_file.filing_id)
+        return recorded or PurePosixPath(raw_file.filing_id, raw_file.year_month)
 
     def on_cluster(self, engine_name: str) -> bool:
         """Whether this engine's jobs run elsewhere, and see the roots under other paths."""

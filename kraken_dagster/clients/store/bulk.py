@@ -94,10 +94,15 @@ class Bulk:
             ]
         return list(map(safe_relative, dict.fromkeys(found)))
 
-    def has_backups(self, instrument_id: str, store_id: str) -> bool:
-        """Whether a backup of the instrument is recorded in a store, or in one that isn't told."""
+    def has_backups(self, filing_id: str, store_id: str) -> bool:
+        """Whether a backup in an instrument's folder is recorded in a store, or in one that isn't
+        told."""
+        own: Document = {"instrument_id": filing_id, "filed_as": None}
+        return any(self._has_backups(who, store_id) for who in (own, {"filed_as": filing_id}))
+
+    def _has_backups(self, who: Document, store_id: str) -> bool:
         query: Document = {
-            "instrument_id": instrument_id,
+            **who,
             "backup_store": {"$in": [store_id, None]},
             "$or": [
                 {"backup_status": {"$in": sorted(BACKED_UP)}},
@@ -109,6 +114,11 @@ class Bulk:
             ],
         }
         return self._raw_files.find_one(query, {"_id": 1}) is not None
+
+    def filing_ids(self, instrument_id: str) -> set[str]:
+        """The folders of the backup store that an instrument's backups are in."""
+        query = {"instrument_id": instrument_id, "filed_as": {"$gt": ""}}
+        return {instrument_id, *map(str, self._raw_files.distinct("filed_as", query))}
 
     def put_on_store(self, store_id: str) -> None:
         """Records where the backups are of which that isn't recorded."""

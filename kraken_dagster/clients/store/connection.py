@@ -13,6 +13,7 @@ from kraken_dagster.clients.store.catalog import Catalog
 from kraken_dagster.clients.store.errands import Errands
 from kraken_dagster.clients.store.inputs import Inputs
 from kraken_dagster.clients.store.instances import Instances
+from kraken_dagster.clients.store.instruments import Instruments
 from kraken_dagster.clients.store.jobs import Metrics, QuantJobs
 from kraken_dagster.clients.store.markers import Markers
 from kraken_dagster.clients.store.members import MemberLists
@@ -51,6 +52,7 @@ class Store:
         self.metrics = Metrics(self._database["metrics"])
         self.errands = Errands(self._database["errand"])
         self.instances = Instances(self._database["instance"])
+        self.instruments = Instruments(self._database, members)
         self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)
         self.markers = Markers(self._database["store"])

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pymongo.collection import Collection as MongoCollection
 
 from kraken_dagster.clients.store.translation import translated
@@ -13,6 +13,32 @@ from kraken_dagster.clients.store.translation import translated
 LIVES_FOR = timedelta(seconds=60)
 
 Document = dict[str, Any]
+
+
+class Loaded(BaseModel):
+    """What the code server of one program (`daemon`, `dagit`) runs, since when.
+
+    `problem`: why it could not take up a newer file, and goes on with this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    process: str
+    pid: int
+    digest: str
+    file_time: AwareDatetime | None = None
+    since: AwareDatetime
+    instruments: list[str] = Field(default_factory=list)
+    problem: str | None = None
+
+
+class OnDisk(BaseModel):
+    """The configuration file as it is; `problem`: why nobody could load it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    path: str
+    digest: str
+    file_time: AwareDatetime | None = None
+    problem: str | None = None
 
 
 class Instance(BaseModel):
@@ -27,6 +53,8 @@ class Instance(BaseModel):
     since: datetime
     seen_at: datetime
     ended_at: datetime | None = None
+    loaded: list[Loaded] = Field(default_factory=list)
+    on_disk: OnDisk | None = None
 
     @classmethod
     def name(cls, host: str, home: str) -> str:
@@ -54,10 +82,15 @@ class Instances:
         """Those that live and serve one of these instruments."""
         return [item for item in self._serving(serving) if item.lives(now)]
 
+    def all_living(self, *, now: datetime) -> list[Instance]:
+        return [item for item in self.all() if item.lives(now)]
+
+    def all(self) -> list[Instance]:
+        return [Instance.model_validate(item) for item in self._collection.find({})]
+
     def last(self, *, serving: Collection[str]) -> Instance | None:
         """The one that gave the last sign of life, whether or not it lives."""
         return max(self._serving(serving), key=lambda item: item.seen_at, default=None)
 
     def _serving(self, instruments: Collection[str]) -> list[Instance]:
-        found = [Instance.model_validate(item) for item in self._collection.find({})]
-        return [item for item in found if set(item.instruments) & set(instruments)]
+        return [item for item in self.all() if set(item.instruments) & set(instruments)]

@@ -35,6 +35,7 @@ INDEXES = (
     IndexModel([("instrument_id", ASCENDING), ("status", ASCENDING), ("retry_at", ASCENDING)]),
     IndexModel([("instrument_id", ASCENDING), ("created_at", ASCENDING)]),
     IndexModel([("status", ASCENDING), ("created_at", ASCENDING)]),
+    IndexModel([("filed_as", ASCENDING), ("created_at", ASCENDING)]),
 )
 HISTORY_LENGTH = 100
 _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +43,7 @@ DATES = {"created_at": 1, "created_at_": 1}
 # `$in` over more values than this costs the embedded server more than it saves.
 _NAMES_AT_ONCE = 100
 _DUPLICATE = 11000
-_IDENTITY = dict.fromkeys(
+IDENTITY = dict.fromkeys(
     (
         "original_name",
         "status",
@@ -95,31 +96,38 @@ class RawFiles:
                 found[str(document["_id"])] = parse(document, self._members)
         return found
 
+    def backed_up(self, raw_file_ids: Iterable[str]) -> set[str]:
+        """Those of these files that have a backup."""
+        return {key for key, item in self.many(raw_file_ids).items() if item.is_backed_up}
+
     def known(self, instrument_id: str, names: Iterable[str]) -> dict[str, list[KnownFile]]:
         """What is known of these original names on an instrument."""
         found: dict[str, list[KnownFile]] = {}
         for some in _batches(list(names), _NAMES_AT_ONCE):
             query = {"instrument_id": instrument_id, "original_name": {"$in": some}}
-            for document in self._collection.find(query, _IDENTITY):
+            for document in self._collection.find(query, IDENTITY):
                 name = str(document["original_name"])
-                found.setdefault(name, []).append(_known(document))
+                found.setdefault(name, []).append(known_file(document))
         return found
 
-    def ids_of_month(self, instrument_id: str, month: str) -> list[str]:
-        """The ids of an instrument's files whose backups belong into a month, `YYYY_MM`, or are
-        recorded there."""
+    def ids_of_month(self, filing_id: str, month: str) -> list[str]:
+        """The ids of the files whose backups belong into a month, `YYYY_MM`, of an instrument's
+        folder, or are recorded there."""
         year, number = map(int, month.split("_"))
         begin = datetime(year, number, 1, tzinfo=UTC)
         end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
-        there = re.escape(f"{instrument_id}/{month}")
-        query = {
-            "instrument_id": instrument_id,
-            "$or": [
-                {"created_at": {"$gte": begin, "$lt": end}},
-                {"backup_base_path": {"$regex": f"(^|/){there}(/|$)"}},
-            ],
-        }
-        return [str(document["_id"]) for document in self._collection.find(query, {"_id": 1})]
+        there = re.escape(f"{filing_id}/{month}")
+        found: list[str] = []
+        for who in ({"instrument_id": filing_id}, {"filed_as": filing_id}):
+            query = {
+                **who,
+                "$or": [
+                    {"created_at": {"$gte": begin, "$lt": end}},
+                    {"backup_base_path": {"$regex": f"(^|/){there}(/|$)"}},
+                ],
+            }
+            found += [str(document["_id"]) for document in self._collection.find(query, {"_id": 1})]
+        return found
 
     def in_status(self, instrument_id: str, statuses: Collection[Status]) -> list[RawFile]:
         query = {"instrument_id": instrument_id, "status": {"$in": sorted(statuses)}}
@@ -395,7 +403,7 @@ def dated_id(document: Document) -> tuple[datetime, str]:
     return dated(created_at, first_seen=first_seen), str(document["_id"])
 
 
-def _known(document: Document) -> KnownFile:
+def known_file(document: Document) -> KnownFile:
     """What tells a file apart; `parse` reads a document that isn't as Kraken writes it."""
     try:
         return _as_written(document)
@@ -459,7 +467,7 @@ def _parse(document: Document, members: MemberLists | None) -> RawFile:
             "created_at_": document.get("created_at_") or created,
             "updated_at_": document.get("updated_at_") or created,
             "original_name": document.get("original_name") or document["_id"],
-            "file_info": _members_of(document, instrument_id, members),
+            "file_info": _members_of(document, document.get("filed_as") or instrument_id, members),
         }
     )
 
