@@ -16,6 +16,7 @@ from typing import Any
 import mfusepy
 
 _STAT = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino", "st_blocks")
+# No free inodes are told, and files can be made all the same.
 _STATFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_namemax")
 
 

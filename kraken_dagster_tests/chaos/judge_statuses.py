@@ -153,8 +153,9 @@ def _about_places(facts: Facts, record: Record, acquired: list[Acquired]) -> Ite
     place = record.get("instrument_file_status")
     if not mains or any(item.removed or len(item.names) > 1 for item in acquired):
         return
-    aside = _standing(facts, record["instrument_id"], inside=True)
-    folder = _standing(facts, record["instrument_id"], inside=False)
+    stem = record["original_name"].rpartition(".")[0]
+    aside = _standing(facts, record["instrument_id"], stem, inside=True)
+    folder = _standing(facts, record["instrument_id"], stem, inside=False)
     if place == "moved" and not mains <= aside:
         yield f"{name} is moved aside by its record, and Backup/ lacks it"
     if place == "purged" and mains & aside:
@@ -163,13 +164,16 @@ def _about_places(facts: Facts, record: Record, acquired: list[Acquired]) -> Ite
         yield f"{name} is on the instrument by its record, and is not there"
 
 
-def _standing(facts: Facts, instrument_id: str, *, inside: bool) -> set[tuple[int, str]]:
-    """What stands in the instrument's `Backup/`, or beside it."""
+def _standing(facts: Facts, instrument_id: str, stem: str, *, inside: bool) -> set[tuple[int, str]]:
+    """What stands in the instrument's `Backup/`, or beside it, under a name of this acquisition.
+
+    A companion of another one may have the very same content.
+    """
     head = f"{instrument_id}/Backup/"
     return {
         content
         for path, content in facts.instruments.items()
-        if path.startswith(f"{instrument_id}/") and path.startswith(head) == inside
+        if path.startswith(f"{instrument_id}/") and path.startswith(head) == inside and stem in path
     }
 
 
