@@ -17,7 +17,8 @@ import unicodedata
 import mfusepy
 
 _STAT = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino")
-_STATFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_namemax")
+# No free inodes are told, and files can be made all the same.
+_STATFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_namemax")
 _FAT_NS = 2_000_000_000
 
 

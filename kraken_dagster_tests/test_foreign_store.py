@@ -1,10 +1,11 @@
 """A backup store that refuses what is no part of the proof, and what `kraken doctor` says of it."""
 
 import os
+import subprocess
 
 import pytest
 
-from kraken_dagster.clients.store_probe import PREFIX
+from kraken_dagster.clients.store_probe import PREFIX, has_room
 from kraken_dagster.doctor import _writable
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.domain.vendors import Vendor
@@ -96,3 +97,26 @@ def test_doctor_removes_what_a_probe_that_was_killed_has_left_and_nothing_else(t
     os.utime(left, (1, 1))
     assert _writable("a store", tmp_path).level == "ok"
     assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, other.name]
+
+
+def test_a_store_that_tells_of_no_free_inodes_has_room(tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    with foreign(store, "none") as real:
+        facts = os.statvfs(store)
+        assert facts.f_files > 0
+        assert facts.f_favail == 0
+        assert has_room(store, 4096)
+        assert list(real.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("limit", ["size=8k", "nr_inodes=2"])
+def test_a_store_that_takes_no_file_has_no_room(tmp_path, limit):
+    mount = ["mount", "-t", "tmpfs", "-o", limit, "small", tmp_path]
+    subprocess.run(mount, check=True)
+    try:
+        assert not has_room(tmp_path, 64 * 1024)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)

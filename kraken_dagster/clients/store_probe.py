@@ -3,6 +3,7 @@
 What is tried is done in a folder of its own, which the next probe removes if this one was killed.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -53,6 +54,32 @@ def probe(root: Path) -> list[Shortcoming]:
     finally:
         with suppress(OSError):  # it was told already why
             _remove(folder)
+
+
+def has_room(root: Path, size_bytes: int) -> bool:
+    """Whether a file of this size can be written there.
+
+    It is written: quotas are no part of what a file system tells of its room, and some tell of
+    free inodes what is not so.
+
+    Raises:
+        OSError: the folder can't be written to, for another reason.
+    """
+    folder = root / f"{PREFIX}{secrets.token_hex(8)}"
+    try:
+        folder.mkdir()
+        with (folder / "file").open("xb") as file:
+            file.write(bytes(size_bytes))
+            file.flush()
+            os.fsync(file.fileno())  # some tell only then
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return False
+        raise
+    finally:
+        with suppress(OSError):
+            _remove(folder)
+    return True
 
 
 def _operations(folder: Path) -> Iterator[Shortcoming]:

@@ -1,6 +1,5 @@
 """Where a job writes, and what is done with what stands there already."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from kraken_dagster.clients.files import set_aside
 from kraken_dagster.clients.job_script import BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE
 from kraken_dagster.clients.reading import exists, is_empty, output_errors
 from kraken_dagster.clients.result_files import read_text
+from kraken_dagster.clients.store_probe import has_room
 from kraken_dagster.domain.commands import JobPaths
 from kraken_dagster.domain.config import Location, OutputExistsMode
 from kraken_dagster.domain.errors import OutputExists
@@ -247,15 +247,13 @@ def has_result(world: World, job: QuantJob) -> bool:
 
 
 def output_is_full(world: World) -> bool:
-    """Whether the output has no room.
+    """Whether the output takes no small file, as one that is full or over its quota.
 
     Raises:
         StoreAway, OutputUnreadable: it can't be known.
     """
     with opened(world, Role.OUTPUT) as root, output_errors(root.path):
-        facts = os.statvfs(root.path)
-    few = facts.f_bavail * facts.f_frsize < _NO_ROOM_BYTES
-    return few or (facts.f_files > 0 and facts.f_favail == 0)
+        return not has_room(root.path, _NO_ROOM_BYTES)
 
 
 def job_id_left_by(world: World, job: QuantJob) -> str | None:
