@@ -100,9 +100,12 @@ def _writable(name: str, path: Path) -> Finding:
         short, free = bounded(tried, timeout_s=_TIMEOUT_S, what=path)
     except StoreAway as error:
         return Finding("error", name, str(error))
-    except (OSError, KrakenError) as error:
+    except OSError as error:
+        found = error.strerror or str(error)
         advice = "mount it (or create the folder), or give Kraken's user the right to write there"
-        return Finding("error", name, f"{path}: {error}; {advice}")
+        return Finding("error", name, f"{path}: {found}; {advice}")
+    except KrakenError as error:
+        return Finding("error", name, str(error))
     told = ". ".join(item.in_words() for item in short)
     if any(item.fatal for item in short):
         return Finding("error", name, f"{path}: {told}. Mend the mount or the user's rights there")
