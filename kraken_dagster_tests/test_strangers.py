@@ -32,8 +32,8 @@ LIMITS = ReadingLimits(memory_mb=1024, cpu_s=3, written_mb=50)
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
 METADATA, FRAMES = "DROP TABLE GlobalMetadata", "DROP TABLE Frames"
 ONE_FRAME = "1 AS Id, 1 AS Time, 0 AS MsMsType, 1 AS SummedIntensities, 1 AS AccumulationTime"
-BILLION = "replace(hex(zeroblob(500000000)), '00', 'xx')"
-QUOTED = BILLION.replace("'", "''")
+MUCH = "replace(hex(zeroblob(400000000)), '00', 'xx')"
+QUOTED = MUCH.replace("'", "''")
 HOSTILE = {
     "endless recursion": [
         METADATA,
@@ -49,9 +49,9 @@ HOSTILE = {
     ],
     "a value of a gigabyte": [
         METADATA,
-        f"CREATE VIEW GlobalMetadata AS SELECT 'a' AS Key, {BILLION} AS Value",
+        f"CREATE VIEW GlobalMetadata AS SELECT 'a' AS Key, {MUCH} AS Value",
         FRAMES,
-        f"CREATE VIEW Frames AS SELECT {ONE_FRAME}, {BILLION} AS x",
+        f"CREATE VIEW Frames AS SELECT {ONE_FRAME}, {MUCH} AS x",
     ],
     "a computed column": [
         METADATA,
