@@ -37,7 +37,7 @@ from kraken_dagster_tests.retention_cases import (
 
 
 def refused(world, instrument_id: str, name: str, words: str) -> None:
-    """Nothing is deleted, in these words; they come once, and `kraken retry` has them forgotten."""
+    """Nothing is deleted, in these words; they are noted once."""
     before = content(world.config.locations.instruments.path)
     outcome = purge_all(world, instrument_id)
     assert outcome.deleted == ()
@@ -213,7 +213,7 @@ def test_an_odd_record_proves_nothing(world, info):
     outcome = purge_all(world, "thermo1")
     assert outcome.deleted == ()
     assert "x.raw" in files_in(aside(world, "thermo1"))
-    assert fields(world, "x.raw")["purge"]["retry_at"] is None
+    assert fields(world, "x.raw")["purge"]["refused"]
 
 
 def test_one_files_refusal_stops_no_other(world):

@@ -159,4 +159,9 @@ def _weigh(world: World, raw_file: RawFile, now: datetime, options: PurgeOptions
 
 
 def _why_not(raw_file: RawFile, now: datetime, options: PurgeOptions) -> str | None:
-    return why_not_purge(raw_file, now=now, min_age_days=options.min_file_age_to_remove_in_days)
+    """What was refused counts as that until it is looked at again, which a plan doesn't."""
+    days = options.min_file_age_to_remove_in_days
+    reason = why_not_purge(raw_file, now=now, min_age_days=days)
+    if reason is None and raw_file.purge is not None and raw_file.purge.refused:
+        return raw_file.purge.in_words()
+    return reason
