@@ -1,6 +1,5 @@
 """The `kraken` command. Exit codes: 0 fine, 1 found something wrong, 2 wrong use."""
 
-import getpass
 import os
 import shlex
 import sys
@@ -14,13 +13,16 @@ from kraken_dagster import demo as demo_module
 from kraken_dagster import doctor as doctor_module
 from kraken_dagster import doctor_offline, doctor_stand_in, reports, site_files, watching
 from kraken_dagster.cli_common import (
+    Commands,
+    as_text,
     json_option,
     open_world,
     own_config,
     print_json,
     print_table,
-    printable,
+    say,
     told,
+    user_name,
 )
 from kraken_dagster.cli_env import env
 from kraken_dagster.cli_instrument import instrument
@@ -34,14 +36,14 @@ from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.clients.private import be_private, site_umask
 from kraken_dagster.doctor_rights import examine_rights
 from kraken_dagster.domain.dagit import LOOPBACK
-from kraken_dagster.domain.errors import ConfigError, KrakenError, StoreUnavailable
+from kraken_dagster.domain.errors import ConfigError, KrakenError
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.loaded import told_without_configuration
 from kraken_dagster.steps.retry import retry as retry_step
 from kraken_dagster.supervision import Supervisor, run_until_stopped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     "path",
@@ -75,15 +77,15 @@ def init(folder: Path) -> None:
     """Write a commented instruments.yaml, Dagster's files and a unit of systemd into FOLDER."""
     os.umask(site_umask())  # they are the site's, and Kraken may run as another user
     for path in site_files.init(folder):
-        click.echo(f"wrote {printable(path)}")
-    config = printable(shlex.quote(str(folder / "instruments.yaml")))
-    click.echo("Next: put your instruments and folders into instruments.yaml; then")
+        say(f"wrote {as_text(path)}")
+    config = as_text(shlex.quote(str(folder / "instruments.yaml")))
+    say("Next: put your instruments and folders into instruments.yaml; then")
     for command, what in (
         ("doctor", "what is wrong, and how to mend it"),
         ("init-store --empty", "makes new, empty folders the backup store and the output"),
         ("up", "starts Kraken"),
     ):
-        click.echo(f"  kraken --config {config} {command}    # {what}")
+        say(f"  kraken --config {config} {command}    # {what}")
 
 
 @main.command()
@@ -126,8 +128,9 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
     rows, problems = laboratory.run_once()
     print_table(rows, ["instrument", "file", "status", "expected", "size_bytes", "reason"])
     for problem in problems:
-        click.echo(f"kraken: {problem}", err=True)
-    click.echo(laboratory.farewell())
+        say(f"kraken: {problem}", err=True)
+    for line in laboratory.farewell().splitlines():
+        say(line)
     sys.exit(1 if problems else 0)
 
 
@@ -145,7 +148,7 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         world = open_world(path)
     except ConfigError:
         for line in told_without_configuration(path):
-            click.echo(printable(line))
+            say(as_text(line))
         raise
     if watch:
         watching.watch(world.store, list(world.config.instruments), every_s=every)
@@ -155,7 +158,7 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         print_json(found)
     else:
         if found["simulation"]:
-            click.echo("SIMULATION: these instruments are not real")
+            say("SIMULATION: these instruments are not real")
         rows = [
             {**item, "files": ", ".join(f"{count} {name}" for name, count in item["files"].items())}
             for item in found["instruments"]
@@ -169,7 +172,7 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         _print_processes(found["processes"])
         _print_left(found["left"])
         for problem in found["wrong"]:
-            click.echo(f"WRONG: {printable(problem)}")
+            say(f"WRONG: {as_text(problem)}")
     sys.exit(1 if found["wrong"] else 0)
 
 
@@ -182,7 +185,7 @@ def _print_processes(rows: list[dict[str, Any]]) -> None:
 def _print_left(left: list[dict[str, Any]]) -> None:
     """The instruments that are not in instruments.yaml, where there are any."""
     if left:
-        click.echo("NOT IN instruments.yaml:")
+        say("NOT IN instruments.yaml:")
         columns = ["id", "state", "files", "unfinished", "errors", "backups", "open_jobs", "path"]
         print_table(left, columns)
 
@@ -245,16 +248,16 @@ def show(path: Path, raw_file_id: str, as_json: bool) -> None:
     for name, value in found.items():
         if isinstance(value, dict) and name != "file_info":
             for part, detail in value.items():
-                click.echo(f"{name + '.' + part:28} {printable(detail)}")
+                say(f"{name + '.' + part:28} {as_text(detail)}")
         elif name not in ("file_info", "jobs", "metrics", "history"):
-            click.echo(f"{name:28} {printable(value)}")
+            say(f"{name:28} {as_text(value)}")
     for name, fact in found["file_info"].items():
-        click.echo(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {printable(name)}")
+        say(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {as_text(name)}")
     for job in found["jobs"]:
         where = f"{job['_id']}: {job['state']} ({job['cluster_job_id']} on {job['engine']})"
         where += f" in {job['output_path']}"
         where += f": {job['detail']}" if job["detail"] else ""
-        click.echo(f"{'job':28} {printable(where)}")
+        say(f"{'job':28} {as_text(where)}")
     for result in found["metrics"]:
         _print_result(result)
     columns = ["at", "from", "to", "reason", "run_id"]
@@ -265,25 +268,25 @@ def _print_result(result: dict[str, Any]) -> None:
     """Figures, and where they come from; documents of other programs lack some of it."""
     name, version = result.get("settings_name", "n/a"), result.get("settings_version", 1)
     mark = "" if result["current"] else " (an older or incomplete one)"
-    click.echo(f"{'metrics':28} {printable(f'{name} v{version}{mark}')}")
+    say(f"{'metrics':28} {as_text(f'{name} v{version}{mark}')}")
     for key, value in result.items():
         if isinstance(value, int | float) and key not in ("settings_version", "current"):
-            click.echo(f"  {printable(key):36} {value}")
+            say(f"  {as_text(key):36} {value}")
     for key, value in (result.get("provenance") or {}).items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:
                 words = " ".join(str(part) for part in item.values() if part is not False)
-                click.echo(f"  {'from ' + key:36} {printable(words)}")
+                say(f"  {'from ' + key:36} {as_text(words)}")
         elif isinstance(value, dict):
             words = ", ".join(f"{part} {detail}" for part, detail in value.items())
-            click.echo(f"  {'from ' + key:36} {printable(words)}")
+            say(f"  {'from ' + key:36} {as_text(words)}")
         elif key == "notes":
             for note in value:
-                click.echo(f"  {'from ' + key:36} {printable(note)}")
+                say(f"  {'from ' + key:36} {as_text(note)}")
         elif isinstance(value, list) and value:
-            click.echo(f"  {'from ' + key:36} {printable(shlex.join(map(str, value)))}")
+            say(f"  {'from ' + key:36} {as_text(shlex.join(map(str, value)))}")
         elif value not in (None, []):
-            click.echo(f"  {'from ' + key:36} {printable(value)}")
+            say(f"  {'from ' + key:36} {as_text(value)}")
 
 
 @main.command()
@@ -295,12 +298,12 @@ def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
     world, failed = open_world(path), False
     for raw_file_id in raw_file_ids:
         try:
-            _, what_follows = retry_step(world, raw_file_id, asked_by=getpass.getuser())
+            _, what_follows = retry_step(world, raw_file_id, asked_by=user_name())
         except KrakenError as error:
-            click.echo(f"kraken: {error}", err=True)
+            say(f"kraken: {error}", err=True)
             failed = True
         else:
-            click.echo(f"{printable(raw_file_id)}: {what_follows}")
+            say(f"{as_text(raw_file_id)}: {what_follows}")
     sys.exit(1 if failed else 0)
 
 
@@ -333,7 +336,7 @@ def doctor(
         findings.extend(doctor_module.examine(config, lambda: open_world(path)))
     if stand_in:
         content = None if exported is None else exported.read()
-        with suppress(StoreUnavailable):  # which is among the findings already
+        with suppress(KrakenError):  # which is among the findings already
             findings.extend(doctor_stand_in.examine_stand_in(open_world(path), content))
     if as_json:
         print_json([vars(item) for item in findings])

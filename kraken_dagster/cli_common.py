@@ -1,12 +1,16 @@
-"""What the modules of the `kraken` command share: how they find their world, and how they print."""
+"""What the modules of the `kraken` command share: how they find their world, print, and end."""
 
+import getpass
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -15,13 +19,25 @@ from rich.text import Text
 
 from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.clients.engines import make_engines
+from kraken_dagster.clients.logs import print_uncaught_quoted, quote_log_records
 from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.domain.error_kinds import Kind, kind_of
 from kraken_dagster.domain.errors import KrakenError
+from kraken_dagster.domain.printable import printable, printable_lines
 from kraken_dagster.homes import require_own_homes
 from kraken_dagster.steps.world import World
 from resources.store import StoreResource
 
 _WIDTH_WITHOUT_TERMINAL = 240
+_OF_THE_SYSTEM = {
+    Kind.ACCESS: (
+        "Your user is not allowed to do this",
+        "run the command as the user whose Kraken this is, or have the right given.",
+    ),
+    Kind.MISSING: ("A file or a folder is not there", "make it, or name another one."),
+    Kind.TAKEN: ("Something else stands under that name", "see what it is, or name another."),
+    Kind.FULL: ("No space, or no quota, is left", "free some, and run the command again."),
+}
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red", "done": "green"}
 
 
@@ -39,6 +55,88 @@ def told(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+class Commands(click.Group):
+    """A group of commands that end in one sentence on stderr, and not in a traceback.
+
+    Exit codes: 1 what a command tells of, 2 wrong use. A fault in Kraken still is a traceback.
+    """
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **extra)
+        quote_log_records()
+        print_uncaught_quoted()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a terminal may be unable to show all letters
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            with errors_of_the_system(), _flushed():
+                code = super().main(args, standalone_mode=False, **extra)
+        except KrakenError as error:
+            _end(f"kraken: {error}")
+        except click.ClickException as error:
+            _end_of_wrong_use(error)
+        except (click.Abort, KeyboardInterrupt):
+            _end("kraken: interrupted")
+        except BrokenPipeError:  # whoever read the output, like `head`, has enough
+            _end()
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def errors_of_the_system() -> Iterator[None]:
+    """An error of the operating system, in a sentence; that of a reader who left stays itself.
+
+    Raises:
+        KrakenError
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        kind = kind_of(error) or Kind.DEVICE
+        meaning, next_step = _OF_THE_SYSTEM.get(kind, (kind.meaning, "mend it, and try again."))
+        raise KrakenError(
+            meaning, file=error.filename, found=error.strerror or error, next_step=next_step
+        ) from error
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """What was printed is written before the command ends well, also where it ends by `sys.exit`.
+
+    At Python's own end an error would be a traceback.
+    """
+    try:
+        yield
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+
+
+def _end(message: str | None = None, code: int = 1) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:  # it would be tried again, and complained of, at Python's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if message is not None:
+        with suppress(OSError):
+            click.echo(printable_lines(message), err=True)
+    sys.exit(code)
+
+
+def _end_of_wrong_use(error: click.ClickException) -> NoReturn:
+    context = getattr(error, "ctx", None)
+    lines = "" if context is None else f"{context.get_usage()}\n"
+    if context is not None:
+        lines += f"Try '{context.command_path} --help' for help.\n\n"
+    _end(f"{lines}Error: {printable(error.format_message())}", error.exit_code)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 
@@ -54,9 +152,14 @@ def own_config(path: Path) -> KrakenConfig:
 
 
 def open_world(path: Path) -> World:
-    config = own_config(path)
-    store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
-    engines = make_engines(config.engines, config.home)
+    """
+    Raises:
+        KrakenError
+    """
+    with errors_of_the_system():
+        config = own_config(path)
+        store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
+        engines = make_engines(config.engines, config.home)
     return World(config=config, store=store, engines=engines)
 
 
@@ -69,20 +172,35 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
 
 
 def _cell(value: Any) -> Text:
-    shown = printable(value)
-    return Text(shown, style=_COLORS.get(shown, ""))
+    text = as_text(value)
+    return Text(text, style=_COLORS.get(text, ""))
 
 
-def printable(value: Any) -> str:
-    """A value for a terminal: names from disks keep their control characters to themselves."""
+def user_name() -> str:
+    """Who runs the command, for histories; nobody gave every number a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def as_text(value: Any) -> str:
+    """A value as a table or a line has it; nothing is `-`."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
+    return printable(value)
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Writes one line, quoted: the one way by which a command prints what isn't a table or JSON."""
+    click.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:
+    """Exact data: JSON escapes control characters by itself."""
+
     def plain(item: Any) -> str:
         return item.isoformat() if isinstance(item, datetime) else str(item)
 

@@ -1,18 +1,19 @@
 """`kraken instrument`: what a person says of instruments that left the configuration or changed."""
 
-import getpass
 from pathlib import Path
 
 import click
 
 from kraken_dagster.assets.rebuild import rebuild_instrument
 from kraken_dagster.cli_common import (
+    as_text,
     json_option,
     open_world,
     print_json,
     print_table,
-    printable,
+    say,
     told,
+    user_name,
 )
 from kraken_dagster.homes import dagster_home
 from kraken_dagster.partitions import forget_partitions
@@ -62,13 +63,13 @@ def rename(path: Path, old: str, new: str, *, merge: bool, dry_run: bool, yes: b
     world = open_world(path)
     _say(plan_rename(world, old, new, merge=merge).in_words())
     if dry_run or not (yes or click.confirm("Rename it?")):
-        click.echo("nothing was changed")
+        say("nothing was changed")
         return
-    plan = rename_step(world, old, new, by=getpass.getuser(), merge=merge)
-    click.echo(f"renamed: {plan.files} files are {printable(new)}'s now")
+    plan = rename_step(world, old, new, by=user_name(), merge=merge)
+    say(f"renamed: {plan.files} files are {as_text(new)}'s now")
     _tell_dagster(world, old, new)
     if new not in world.config.all_instruments:
-        click.echo(f"{printable(new)} is not in instruments.yaml")
+        say(f"{as_text(new)} is not in instruments.yaml")
 
 
 @instrument.command()
@@ -82,10 +83,10 @@ def retire(path: Path, instrument_id: str, *, dry_run: bool, yes: bool) -> None:
     world = open_world(path)
     _say(retire_steps.plan_retirement(world, instrument_id).in_words())
     if dry_run or not (yes or click.confirm("Retire it?")):
-        click.echo("nothing was changed")
+        say("nothing was changed")
         return
-    retire_steps.retire(world, instrument_id, by=getpass.getuser())
-    click.echo(f"retired: {printable(instrument_id)}")
+    retire_steps.retire(world, instrument_id, by=user_name())
+    say(f"retired: {as_text(instrument_id)}")
 
 
 @instrument.command()
@@ -94,25 +95,25 @@ def retire(path: Path, instrument_id: str, *, dry_run: bool, yes: bool) -> None:
 @told
 def accept(path: Path, instrument_id: str) -> None:
     """Take an instrument as instruments.yaml has it: its type, its folder, in use again."""
-    _say(retire_steps.accept(open_world(path), instrument_id, by=getpass.getuser()))
-    click.echo("its watcher goes on at its next tick")
+    _say(retire_steps.accept(open_world(path), instrument_id, by=user_name()))
+    say("its watcher goes on at its next tick")
 
 
 def _say(lines: list[str]) -> None:
     for line in lines:
-        click.echo(printable(line))
+        say(as_text(line))
 
 
 def _tell_dagster(world: World, old: str, new: str) -> None:
     """Partitions and materialisations under the new id, where this machine has a Dagster."""
     home = dagster_home(world.config)
     if not (home / "dagster.yaml").exists():
-        click.echo(f"no Dagster here: `kraken rebuild --instrument {new}` where {new} is served")
+        say(f"no Dagster here: `kraken rebuild --instrument {new}` where {new} is served")
         return
     with open_dagster(home) as dagster:
         if not world.store.instruments.has_files(old):
             gone = forget_partitions(dagster, old)
-            click.echo(f"Dagster: {gone} partitions of {printable(old)} taken away")
+            say(f"Dagster: {gone} partitions of {as_text(old)} taken away")
         if new in world.config.instruments:
             rebuilt = rebuild_instrument(world, dagster, new)
-            click.echo(f"Dagster: {printable(new)}: {rebuilt.summary()}")
+            say(f"Dagster: {as_text(new)}: {rebuilt.summary()}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kraken_dagster.cli_common import own_config, told
+from kraken_dagster.cli_common import own_config, say, told
 from kraken_dagster.clients.access import Access
 from kraken_dagster.domain.dagit import Role
 from kraken_dagster.steps.world import utc_now
@@ -22,6 +22,6 @@ def login(path: Path, viewer: bool, revoke: bool) -> None:
     access = Access(own_config(path).home)
     if revoke:
         access.revoke()
-        click.echo("All logins have ended; links of before are void, and the tokens are new.")
+        say("All logins have ended; links of before are void, and the tokens are new.")
         return
-    click.echo(access.new_link(Role.VIEWER if viewer else Role.OPERATOR, now=utc_now()))
+    say(access.new_link(Role.VIEWER if viewer else Role.OPERATOR, now=utc_now()))

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from kraken_dagster.cli_common import (
+    as_text,
     json_option,
     open_world,
     print_json,
     print_table,
-    printable,
+    say,
     told,
 )
 from kraken_dagster.domain.catalog import Project
@@ -74,13 +75,13 @@ def show(path: Path, project_id: str, as_json: bool) -> None:
         )
         return
     for name, value in found.model_dump().items():
-        click.echo(f"{name:14} {printable(value)}")
+        say(f"{name:14} {as_text(value)}")
     print_table(
         [{**row, "excluded": ", ".join(row["excluded"])} for row in rows],
         ["settings", "newest", "type", "scope", "excluded", "filter", "status", "id"],
     )
     for item in broken:
-        click.echo(f"WRONG: assignment {item.id}: {printable(item.problem)}")
+        say(f"WRONG: assignment {item.id}: {as_text(item.problem)}")
 
 
 def _assignment(world: World, item: AssignedSettings) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def add(path: Path, project_id: str, name: str, description: str) -> None:
     """Add a project. Its id is what stands in file names: 4 to 16 of A-Z and 0-9."""
     item = Project(id=project_id, name=name, description=description)
     catalog.add_project(open_world(path), item)
-    click.echo(f"{project_id} added; files named ..._{project_id}_... are its from now on")
+    say(f"{project_id} added; files named ..._{project_id}_... are its from now on")
 
 
 @project.command()
@@ -117,7 +118,7 @@ def add(path: Path, project_id: str, name: str, description: str) -> None:
 def archive(path: Path, project_id: str) -> None:
     """Archive a project: no further file becomes its, those that are stay."""
     catalog.archive_project(open_world(path), project_id)
-    click.echo(f"{project_id} archived; new files that name it go to the fallback project")
+    say(f"{project_id} archived; new files that name it go to the fallback project")
 
 
 @project.command()
@@ -143,7 +144,7 @@ def assign(
     catalog.assign(
         world, project_id, chosen, scope=scope, excluded=excluded, raw_file_id_filter=name_filter
     )
-    click.echo(f"{project_id} uses {chosen.title}, scope {scope}, from the next file on")
+    say(f"{project_id} uses {chosen.title}, scope {scope}, from the next file on")
 
 
 @project.command()
@@ -172,7 +173,7 @@ def unassign(
         raw_file_id_filter=name_filter,
         excluded=excluded or None,
     )
-    click.echo(f"taken from {project_id}: {printable(gone)}")
+    say(f"taken from {project_id}: {as_text(gone)}")
 
 
 @project.command()
@@ -186,9 +187,9 @@ def upgrade(path: Path, project_id: str, name: str, version: int | None) -> None
     changed = catalog.upgrade(open_world(path), project_id, name, version=version)
     for before, after in changed:
         place = f"scope {before.scope.scope}"
-        click.echo(f"{project_id}, {place}: {before.settings.title} -> version {after.version}")
+        say(f"{project_id}, {place}: {before.settings.title} -> version {after.version}")
     if not changed:
-        click.echo(f"{project_id} uses that version already")
+        say(f"{project_id} uses that version already")
 
 
 @project.command("preview")
@@ -236,17 +237,17 @@ def _plain(found: Preview) -> dict[str, Any]:
 
 
 def _print_preview(found: Preview) -> None:
-    click.echo(f"file        {printable(found.file_name)} on {found.instrument_id}")
-    click.echo(f"project     {found.project_id}: {found.project_reason}")
+    say(f"file        {as_text(found.file_name)} on {found.instrument_id}")
+    say(f"project     {found.project_id}: {found.project_reason}")
     verdict = "yes" if found.is_processed else "no"
-    click.echo(f"processed   {verdict}: {printable(found.reason)}")
+    say(f"processed   {verdict}: {as_text(found.reason)}")
     for problem in found.broken:
-        click.echo(f"WRONG   {printable(problem)}")
+        say(f"WRONG   {as_text(problem)}")
     for item in found.settings:
         settings, mark = item.assigned.settings, "APPLIES" if item.applies else "no     "
         archived = "" if settings.is_active else " (archived)"
         title = f"{settings.name}:{settings.version}{archived}"
-        click.echo(f"{mark} {title:24} {settings.software_type:9} {printable(item.reason)}")
+        say(f"{mark} {title:24} {settings.software_type:9} {as_text(item.reason)}")
         for name, value in (
             ("engine", item.engine),
             ("output", item.output),
@@ -254,4 +255,4 @@ def _print_preview(found: Preview) -> None:
             ("PROBLEM", item.problem),
         ):
             if value is not None:
-                click.echo(f"{'':8}{name:8} {printable(value)}")
+                say(f"{'':8}{name:8} {as_text(value)}")

@@ -1,6 +1,5 @@
 """`kraken rebuild`: Dagster's storage made anew from MongoDB."""
 
-import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kraken_dagster.assets.rebuild import rebuild_file, rebuild_instrument
-from kraken_dagster.cli_common import open_world, printable, told
+from kraken_dagster.cli_common import as_text, open_world, say, told, user_name
 from kraken_dagster.domain.errors import StatusConflict, UnknownRawFile
 from kraken_dagster.homes import dagster_home
 from kraken_dagster.steps.partition_window import ask_for_again
@@ -48,7 +47,7 @@ def rebuild(path: Path, instruments: tuple[str, ...], ids: tuple[str, ...]) -> N
             for name in _rebuild_instrument(world, instance, item)
         ]
     for name in wrong:
-        click.echo(f"kraken: the document {printable(name)} can't be read", err=True)
+        say(f"kraken: the document {as_text(name)} can't be read", err=True)
     sys.exit(1 if wrong else 0)
 
 
@@ -56,7 +55,7 @@ def _rebuild_instrument(world: World, instance: DagsterInstance, instrument_id: 
     """The ids of the documents that can't be read."""
     with _bar(instrument_id) as show:
         rebuilt = rebuild_instrument(world, instance, instrument_id, on_files=show)
-    click.echo(f"{instrument_id}: {rebuilt.summary()}")
+    say(f"{instrument_id}: {rebuilt.summary()}")
     return rebuilt.unreadable
 
 
@@ -75,9 +74,9 @@ def _rebuild_files(world: World, instance: DagsterInstance, ids: tuple[str, ...]
                 next_step="add the instrument; Dagster knows no assets of it.",
             )
         with suppress(StatusConflict):  # whatever happened to it keeps it in Dagit as well
-            ask_for_again(world, raw_file, asked_by=getpass.getuser())
+            ask_for_again(world, raw_file, asked_by=user_name())
         rebuilt = rebuild_file(world, instance, raw_file)
-        click.echo(f"{printable(raw_file_id)}: {rebuilt.summary()}")
+        say(f"{as_text(raw_file_id)}: {rebuilt.summary()}")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`kraken verify`, `restore` and `purge`: backups read again, copied out, and disks freed."""
 
-import getpass
 import math
 import os
 import secrets
@@ -24,12 +23,14 @@ from rich.progress import (
 )
 
 from kraken_dagster.cli_common import (
+    as_text,
     json_option,
     open_world,
     print_json,
     print_table,
-    printable,
+    say,
     told,
+    user_name,
 )
 from kraken_dagster.clients.files import Progress as Copied
 from kraken_dagster.clients.pace import Pace
@@ -52,13 +53,9 @@ _WRONG = (Verdict.MISMATCH, Verdict.UNREADABLE)
 
 def _run_id() -> str:
     """What stands in leases and histories in place of a run of Dagster."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # as in a container: nobody gave that number a name
-        user = f"user {os.getuid()}"
     # A number comes again; and who has the run's id may take its leases over.
     process = f"process {os.getpid()}, {secrets.token_hex(4)}"
-    return f"kraken of {user} on {socket.gethostname()}, {process}"
+    return f"kraken of {user_name()} on {socket.gethostname()}, {process}"
 
 
 class _Number(click.FloatRange):
@@ -105,7 +102,7 @@ def verify(
     chosen = begin(world, Selection(raw_file_ids, instruments, older_than))
     if chosen.resumed:
         since = f"{chosen.began_at:%Y-%m-%d %H:%M:%S} UTC"
-        click.echo(f"going on with what was begun at {since}", err=True)
+        say(f"going on with what was begun at {since}", err=True)
     outcomes: list[VerifyOutcome] = []
     with _bar("verifying", total=len(chosen.todo), unit_is_files=True) as (advance, count):
         pace = Pace(mb_per_s)
@@ -115,11 +112,11 @@ def verify(
             advance()
             if not as_json and outcome.verdict is not Verdict.VERIFIED:
                 what = f"{outcome.verdict.upper()}: {outcome.raw_file_id}: {outcome.reason}"
-                click.echo(printable(what))
+                say(as_text(what))
     if as_json:
         print_json([vars(item) for item in outcomes])
     else:
-        click.echo(_summary(outcomes))
+        say(_summary(outcomes))
     wrong = (*_WRONG, Verdict.SKIPPED) if raw_file_ids else _WRONG
     sys.exit(1 if any(item.verdict in wrong for item in outcomes) else 0)
 
@@ -167,12 +164,12 @@ def restore(path: Path, raw_file_id: str, folder: Path) -> None:
 
         result = restore_step(world, raw_file_id, folder.absolute(), on_progress=moved)
     target = folder.absolute() / raw_file_id
-    click.echo(
-        f"{printable(target)}: {len(result.facts)} files, {result.copied} copied, "
+    say(
+        f"{as_text(target)}: {len(result.facts)} files, {result.copied} copied, "
         f"{result.proven} there already; every byte as recorded"
     )
     for refusal in result.refused:
-        click.echo(f"Refused there, and no part of the proof: {printable(refusal)}")
+        say(f"Refused there, and no part of the proof: {as_text(refusal)}")
 
 
 @click.command()
@@ -196,7 +193,7 @@ def purge(path: Path, instruments: tuple[str, ...], really: bool, as_json: bool)
             with in_own_words(instrument_id):
                 found = _purged(world, instrument_id) if really else _planned(world, instrument_id)
         except KrakenError as error:
-            click.echo(f"kraken: {instrument_id}: {error}", err=True)
+            say(f"kraken: {instrument_id}: {error}", err=True)
             failed = True
             shown.append(_shown(instrument_id, str(error), enough=False, error=error))
             continue
@@ -265,7 +262,7 @@ def _shown(
 
 
 def _print_purge(found: dict[str, Any]) -> None:
-    click.echo(f"{found['instrument']}: {printable(found['summary'])}")
+    say(f"{found['instrument']}: {as_text(found['summary'])}")
     rows = [
         *({**item, "what": "deleted"} for item in found["deleted"]),
         *({**item, "what": "would be deleted"} for item in found["to_delete"]),

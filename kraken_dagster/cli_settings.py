@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from kraken_dagster.cli_common import (
+    as_text,
     json_option,
     open_world,
     print_json,
     print_table,
-    printable,
+    say,
     told,
 )
 from kraken_dagster.domain.settings import Settings
@@ -66,7 +67,7 @@ def list_(path: Path, archived: bool, as_json: bool) -> None:
         rows = [{**row, "used_by": ", ".join(row["used_by"])} for row in rows]
         print_table(rows, [*columns, "description"])
     for name in unreadable:
-        click.echo(f"kraken: settings {printable(name)} in MongoDB can't be read", err=True)
+        say(f"kraken: settings {as_text(name)} in MongoDB can't be read", err=True)
     sys.exit(1 if unreadable else 0)
 
 
@@ -92,7 +93,7 @@ def show(path: Path, reference: str, as_json: bool) -> None:
     for name, value in told_of.items():
         if isinstance(value, list | tuple):
             value = ", ".join(map(str, value)) or None  # noqa: PLW2901
-        click.echo(f"{name:20} {printable(value)}")
+        say(f"{name:20} {as_text(value)}")
 
 
 @settings.command()
@@ -109,7 +110,7 @@ def add(path: Path, name: str, **values: Any) -> None:
         given["metrics_type"] = kind
     added = catalog.add_settings(world, {"name": name, **given})
     _tell(added, world.settings_folder(added))
-    click.echo(f"next: kraken project assign PROJECT {name}")
+    say(f"next: kraken project assign PROJECT {name}")
 
 
 @settings.command("new-version")
@@ -134,10 +135,10 @@ def new_version(
     for field in sorted(before.content.keys() | after.content.keys() - {"version"}):
         old, new = before.content.get(field), after.content.get(field)
         if old != new and field != "version":
-            click.echo(f"{field}: {printable(old)} -> {printable(new)}")
+            say(f"{field}: {as_text(old)} -> {as_text(new)}")
     _tell(after, world.settings_folder(after))
     for project_id in world.store.catalog.used_by(before):
-        click.echo(f"next: kraken project upgrade {project_id} {name}")
+        say(f"next: kraken project upgrade {project_id} {name}")
 
 
 @settings.command()
@@ -151,9 +152,9 @@ def archive(path: Path, reference: str) -> None:
     world = open_world(path)
     found = catalog.settings_by(world, reference)
     users = catalog.archive_settings(world, found)
-    click.echo(f"{found.title} archived")
+    say(f"{found.title} archived")
     if users:
-        click.echo(f"still used by {', '.join(users)}; `kraken project upgrade` changes that")
+        say(f"still used by {', '.join(users)}; `kraken project upgrade` changes that")
 
 
 @settings.command("export")
@@ -176,8 +177,8 @@ def import_(path: Path, file: Any) -> None:
     """Add the settings of a YAML file (- for stdin): all of them, or none if one can't be used."""
     for item in catalog.imported(open_world(path), file.read()):
         how = "added" if item.added else "there already"
-        click.echo(f"{item.settings.title}: {how}, {item.settings.digest}")
+        say(f"{item.settings.title}: {how}, {item.settings.digest}")
 
 
 def _tell(added: Settings, folder: Path) -> None:
-    click.echo(f"{added.title} added, {added.digest}; its files belong into {folder}")
+    say(f"{added.title} added, {added.digest}; its files belong into {folder}")

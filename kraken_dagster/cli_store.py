@@ -1,13 +1,20 @@
 """`kraken init-store`: makes a backup store or an output known by a marker in its root."""
 
-import getpass
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kraken_dagster.cli_common import json_option, open_world, print_json, printable, told
+from kraken_dagster.cli_common import (
+    as_text,
+    json_option,
+    open_world,
+    print_json,
+    say,
+    told,
+    user_name,
+)
 from kraken_dagster.domain.errors import CopyStalled, InitRefused
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.init_store import Initialised, InitOptions
@@ -46,7 +53,7 @@ def init_store(
     rows: list[dict[str, Any]] = []
     for item in [Role(role)] if role else list(Role):
         try:
-            done = init_step(world, item, by=getpass.getuser(), options=options)
+            done = init_step(world, item, by=user_name(), options=options)
             rows.append({**vars(done), "reason": _in_words(done)})
         except (InitRefused, CopyStalled) as error:
             rows.append({"role": item, "result": "refused", "reason": str(error)})
@@ -54,7 +61,7 @@ def init_store(
         print_json(rows)
     for row in rows:
         if not as_json:
-            click.echo(f"{row['role']}: {row['result']}: {printable(row['reason'])}")
+            say(f"{row['role']}: {row['result']}: {as_text(row['reason'])}")
     sys.exit(1 if any(row["result"] == "refused" for row in rows) else 0)
 
 

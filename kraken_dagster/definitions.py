@@ -8,6 +8,7 @@ import dagster as dg
 from kraken_dagster.assets.metrics import metrics_asset
 from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
 from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
+from kraken_dagster.clients.logs import quote_log_records
 from kraken_dagster.clients.private import be_private
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.jobs import (
@@ -77,4 +78,5 @@ def build_defs(
 def defs() -> dg.Definitions:
     """What `workspace.yaml` loads: the instruments of instruments.yaml."""
     be_private()  # also where it is loaded by `dagster dev`
+    quote_log_records()
     return build_defs(load_and_tell())

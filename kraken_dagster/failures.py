@@ -6,12 +6,18 @@ from contextlib import contextmanager
 import dagster as dg
 
 from kraken_dagster.domain.errors import KrakenError, LeaseHeld
+from kraken_dagster.domain.printable import printable, printable_lines
 
 _SHOWN = 20
 
 
 class NothingToDo(Exception):
     """A step that has nothing to do; the reason is shown, and the run doesn't fail."""
+
+
+def skip(reason: object) -> dg.SkipReason:
+    """What a sensor's tick tells where it requests nothing; names may stand in it."""
+    return dg.SkipReason(printable(reason))
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def dagster_errors() -> Iterator[None]:
 
 def failure_of_many(failed: Sequence[tuple[str, str]], *, of: int) -> dg.Failure:
     """The failure of a run on many files: pairs of raw file id and reason, the first ones told."""
-    lines = [f"{name!r}: {reason}" for name, reason in failed[:_SHOWN]]
+    lines = [printable_lines(f"{name!r}: {reason}") for name, reason in failed[:_SHOWN]]
     if len(failed) > _SHOWN:
         lines.append(f"... and {len(failed) - _SHOWN} more, in the run's log")
     head = f"{len(failed)} of {of} files failed; the others are done. Next: mend what is wrong, "

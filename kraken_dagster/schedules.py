@@ -3,6 +3,7 @@
 import dagster as dg
 
 from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.failures import skip
 from kraken_dagster.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB, TAG_INSTRUMENT
 from kraken_dagster.steps.purge_plan import PurgeOptions
 
@@ -24,7 +25,7 @@ def purge_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     )
     def purges() -> list[dg.RunRequest] | dg.SkipReason:
         if not on:
-            return dg.SkipReason("nothing is purged: min_free_space_gb or remove_files is off")
+            return skip("nothing is purged: min_free_space_gb or remove_files is off")
         return [
             dg.RunRequest(
                 run_key=item,

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from kraken_dagster.assets.common import make_world
+from kraken_dagster.assets.metadata import text
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import KrakenError
@@ -84,9 +85,9 @@ def _is_news(outcome: MoveOutcome) -> bool:
 def _moved(instrument_id: str, outcome: MoveOutcome) -> dg.AssetObservation:
     raw_file = outcome.raw_file
     metadata: dict[str, dg.MetadataValue] = {
-        "on the instrument": dg.MetadataValue.text(str(raw_file.instrument_file_status)),
+        "on the instrument": text(str(raw_file.instrument_file_status)),
         "moved aside": dg.MetadataValue.bool(outcome.moved),
-        "what was done": dg.MetadataValue.text(outcome.reason),
+        "what was done": text(outcome.reason),
     }
     if outcome.renamed:
         metadata["second copies"] = dg.MetadataValue.json(list(outcome.renamed))
@@ -196,12 +197,12 @@ def _purged(
 
 def _deleted(instrument_id: str, outcome: PurgeOutcome, item: Purged) -> dg.AssetObservation:
     metadata: dict[str, dg.MetadataValue] = {
-        "on the instrument": dg.MetadataValue.text(item.status.value),
+        "on the instrument": text(item.status.value),
         "freed bytes": dg.MetadataValue.int(item.size_bytes),
         "files": dg.MetadataValue.int(item.files),
         "gone before": dg.MetadataValue.int(item.gone),
-        "what was done": dg.MetadataValue.text(item.reason),
-        "why": dg.MetadataValue.text(
+        "what was done": text(item.reason),
+        "why": text(
             f"{outcome.free_before_bytes} bytes were free, {outcome.wanted_bytes} shall be"
         ),
     }
@@ -274,7 +275,7 @@ def verified(instrument_id: str, outcome: VerifyOutcome) -> Iterator[dg.AssetChe
         passed=outcome.verdict is Verdict.VERIFIED,
         partition=partition_key(outcome.raw_file_id),
         metadata={
-            "what was found": dg.MetadataValue.text(outcome.reason),
+            "what was found": text(outcome.reason),
             "files": dg.MetadataValue.int(outcome.files),
             "bytes": dg.MetadataValue.int(outcome.size_bytes),
         },

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from kraken_dagster.domain.printable import code_block, printable
 from kraken_dagster.domain.quant import QuantJob, failed_details
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 
@@ -19,14 +20,28 @@ Metadata = dict[str, dg.MetadataValue]
 _DIGESTS_SHOWN = 50
 
 
+def text(value: object) -> dg.MetadataValue:
+    """A text that names may stand in, as Dagit may show it."""
+    return dg.MetadataValue.text(printable(value))
+
+
+def path(value: object) -> dg.MetadataValue:
+    return dg.MetadataValue.path(printable(value))
+
+
+def log(value: str) -> dg.MetadataValue:
+    """What a program wrote; Dagit reads Markdown and HTML, and shows it as it is."""
+    return dg.MetadataValue.md(code_block(value))
+
+
 def acquisition_metadata(record: RawFile) -> Metadata:
     watched = record.acquisition
     metadata: Metadata = {
-        "raw file": dg.MetadataValue.text(record.id),
+        "raw file": text(record.id),
         "created at": dg.MetadataValue.timestamp(record.created_at),
-        "status": dg.MetadataValue.text(record.status.value),
-        "project": dg.MetadataValue.text(record.project_id or ""),
-        "acquisition errors": dg.MetadataValue.text("; ".join(watched.get("errors", ())) or "none"),
+        "status": text(record.status.value),
+        "project": text(record.project_id or ""),
+        "acquisition errors": text("; ".join(watched.get("errors", ())) or "none"),
     }
     if watched.get("ended_at") is not None:
         ended = watched["ended_at"]
@@ -49,13 +64,13 @@ def backup_metadata(
     metadata: Metadata = {
         "size bytes": dg.MetadataValue.int(sum(fact.size or 0 for fact in facts.values())),
         "files": dg.MetadataValue.int(len(facts)),
-        "backup": dg.MetadataValue.text(record.backup_base_path or ""),
-        "how": dg.MetadataValue.text(how),
+        "backup": text(record.backup_base_path or ""),
+        "how": text(how),
     }
     if manifest is not None:
-        metadata["manifest"] = dg.MetadataValue.path(str(manifest))
+        metadata["manifest"] = path(str(manifest))
     for name, value in instrument_facts.items():
-        metadata[name] = dg.MetadataValue.text(value)
+        metadata[name] = text(value)
     return metadata
 
 
@@ -70,14 +85,14 @@ def digests_metadata(facts: Mapping[str, FileFact]) -> Metadata:
 def submitted_metadata(jobs: Sequence[QuantJob], *, state: str) -> Metadata:
     metadata: Metadata = {
         "jobs": dg.MetadataValue.int(len(jobs)),
-        "state": dg.MetadataValue.text(state),
+        "state": text(state),
     }
     for job in jobs:
-        metadata[f"{job.settings_name} job"] = dg.MetadataValue.text(
+        metadata[f"{job.settings_name} job"] = text(
             f"{job.id} ({job.cluster_job_id} on {job.engine})"
         )
         metadata[f"{job.settings_name} command"] = dg.MetadataValue.json(job.command)
-        metadata[f"{job.settings_name} output"] = dg.MetadataValue.path(job.output_path)
+        metadata[f"{job.settings_name} output"] = path(job.output_path)
     return metadata
 
 
@@ -89,10 +104,10 @@ def ended_metadata(jobs: Sequence[QuantJob]) -> Metadata:
         "jobs failed": dg.MetadataValue.int(len(failures)),
     }
     if failures:
-        metadata["failures"] = dg.MetadataValue.text(failed_details(failures))
+        metadata["failures"] = text(failed_details(failures))
     for job in jobs:
         name = job.settings_name
-        metadata[f"{name} output"] = dg.MetadataValue.path(job.output_path)
+        metadata[f"{name} output"] = path(job.output_path)
         if job.started_at and job.ended_at:
             seconds = (job.ended_at - job.started_at).total_seconds()
             metadata[f"{name} seconds"] = dg.MetadataValue.float(seconds)
@@ -101,7 +116,7 @@ def ended_metadata(jobs: Sequence[QuantJob]) -> Metadata:
         if job.exit_code is not None:
             metadata[f"{name} exit code"] = dg.MetadataValue.int(job.exit_code)
         if job.node is not None:
-            metadata[f"{name} node"] = dg.MetadataValue.text(job.node)
+            metadata[f"{name} node"] = text(job.node)
     return metadata
 
 
@@ -115,12 +130,12 @@ def figures_metadata(
     With one settings a figure has its own name, with several the settings' name in front.
     """
     several = len(figures) > 1
-    metadata: Metadata = {"status": dg.MetadataValue.text(record.status.value)}
+    metadata: Metadata = {"status": text(record.status.value)}
     for settings, found in figures.items():
         for name, value in found.items():
             key = f"{settings}: {name}" if several else name
             if isinstance(value, bool | str):
-                metadata[key] = dg.MetadataValue.text(str(value))
+                metadata[key] = text(str(value))
             elif value is not None and math.isfinite(value):
                 metadata[key] = dg.MetadataValue.float(float(value))
     for settings, origin in provenance.items():

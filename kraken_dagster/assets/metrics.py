@@ -4,7 +4,7 @@ import dagster as dg
 
 from kraken_dagster.assets.common import make_world
 from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
-from kraken_dagster.assets.metadata import Metadata, figures_metadata
+from kraken_dagster.assets.metadata import Metadata, figures_metadata, log, text
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import BackupDamaged
 from kraken_dagster.domain.quant import failed_details
@@ -66,7 +66,7 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
 
 
 def _failed_check(damage: BackupDamaged) -> tuple[str, bool, Metadata]:
-    return DIGESTS_MATCH, False, {"what was found": dg.MetadataValue.text(str(damage))}
+    return DIGESTS_MATCH, False, {"what was found": text(str(damage))}
 
 
 def _failure(outcome: CollectOutcome) -> dg.Failure:
@@ -82,7 +82,7 @@ def _failure(outcome: CollectOutcome) -> dg.Failure:
 def _log_tails(outcome: CollectOutcome) -> dict[str, dg.MetadataValue]:
     failed = {name for name, _ in outcome.failures}
     return {
-        f"{job.settings_name} log": dg.MetadataValue.md(f"```\n{job.log_tail}\n```")
+        f"{job.settings_name} log": log(job.log_tail)
         for job in outcome.jobs
         if job.settings_name in failed and job.log_tail
     }

@@ -20,6 +20,7 @@ from kraken_dagster.assets.metadata import (
     ended_metadata,
     figures_metadata,
     submitted_metadata,
+    text,
 )
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.raw_file import RawFile, partition_key
@@ -189,7 +190,7 @@ def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
 def _check(known: Known, key: str) -> dg.AssetCheckEvaluation:
     record = known.raw_file
     told_of = "as recorded" if known.is_sound else record.status_details or "damaged"
-    metadata = {"what was found": dg.MetadataValue.text(told_of)}
+    metadata = {"what was found": text(told_of)}
     if known.proven_at is not None:
         metadata["proven at"] = dg.MetadataValue.timestamp(known.proven_at)
     return dg.AssetCheckEvaluation(
@@ -209,8 +210,8 @@ def _put_aside(known: Known, key: str) -> Iterator[dg.AssetObservation]:
             description="rebuilt from MongoDB",
             metadata={
                 HAPPENED_AT: dg.MetadataValue.timestamp(item.at),
-                "on the instrument": dg.MetadataValue.text(item.status.value),
-                "what was done": dg.MetadataValue.text(item.reason),
+                "on the instrument": text(item.status.value),
+                "what was done": text(item.reason),
             },
         )
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from kraken_dagster.domain.config import KrakenConfig, expand_environment, problems
 from kraken_dagster.domain.errors import ConfigError
+from kraken_dagster.domain.printable import printable
 
 CONFIG_VARIABLE = "KRAKEN_CONFIG"
 INSTRUMENTS_VARIABLE = "KRAKEN_INSTRUMENTS"
@@ -61,9 +62,12 @@ def _compose(path: Path) -> yaml.MappingNode:
             found=error.strerror,
             next_step=f"create it, or name another one in {CONFIG_VARIABLE}.",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
-            "The configuration is not valid YAML", file=path, found=error, next_step=_NEXT
+            "The configuration is not valid YAML",
+            file=path,
+            found=" ".join(str(error).split()),
+            next_step=_NEXT,
         ) from error
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(
@@ -106,16 +110,17 @@ def _construct(path: Path, node: yaml.Node, environment: dict[str, str], key: st
 
 def _problem(path: Path, node: yaml.Node, key: str, expected: str) -> ConfigError:
     line = node.start_mark.line + 1
-    return ConfigError(f"{path}, line {line}, key {key!r}: {expected}", next_step=_NEXT)
+    return ConfigError(_in_words(path, line, key, expected), next_step=_NEXT)
+
+
+def _in_words(path: Path, line: int, key: str, expected: str) -> str:
+    return printable(f"{path}, line {line}, key {key!r}: {expected}")
 
 
 def _config_error(
     path: Path, root: yaml.MappingNode, found: list[tuple[tuple[str, ...], str]]
 ) -> ConfigError:
-    lines = [
-        f"{path}, line {_line(root, key)}, key {'.'.join(key)!r}: {expected}"
-        for key, expected in found
-    ]
+    lines = [_in_words(path, _line(root, key), ".".join(key), expected) for key, expected in found]
     return ConfigError("\n".join(lines), next_step=_NEXT)
 
 
@@ -173,7 +178,7 @@ def _absolute(config: KrakenConfig, folder: Path) -> KrakenConfig:
     engines = {
         name: engine.model_copy(
             update={
-                key: absolute(path.expanduser())
+                key: absolute(_in_home(path))
                 for key in ("key_file", "known_hosts")
                 if (path := getattr(engine, key, None)) is not None
             }
@@ -190,6 +195,14 @@ def _absolute(config: KrakenConfig, folder: Path) -> KrakenConfig:
             "instruments": instruments,
         }
     )
+
+
+def _in_home(path: Path) -> Path:
+    """The path with its `~` replaced; as it stands where the user has no home."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _only_these(config: KrakenConfig, path: Path, wanted: str | None) -> KrakenConfig:

@@ -82,6 +82,8 @@ ends with its cause. What nobody has sorted is tried again a few
 times in a row, and waits then. Which foreign errors time cures: `domain/error_kinds.py`.
 """
 
+from kraken_dagster.domain.printable import printable, printable_lines
+
 
 class KrakenError(Exception):
     """An error that says what, which file, expected and found, and what to do next.
@@ -91,9 +93,12 @@ class KrakenError(Exception):
         file: path or raw file id.
         expected, found: what should have been and what was.
         next_step: what the reader can do about it.
+
+    All of them are kept as `printable` shows them: they are for people, and names stand in them.
     """
 
     transient = False
+    of_several_lines = False  # `what` has a line for each problem
     unsorted = False  # nobody knows whether time cures it, so it is tried a few times only
 
     def __init__(
@@ -105,19 +110,19 @@ class KrakenError(Exception):
         found: object = None,
         next_step: str | None = None,
     ) -> None:
-        self.what = what
+        self.what = printable_lines(what) if self.of_several_lines else printable(what)
         file = getattr(file, "shown", file)  # a path through an open root is for this process only
-        # A name that is no UTF-8 could be shown and kept nowhere.
-        self.file = None if file is None else str(file).encode("utf-8", "backslashreplace").decode()
-        self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
-        self.next_step = next_step
+        self.file = None if file is None else printable(file)
+        self._quoted_file = printable(repr(str(file)))
+        self.expected = None if expected is None else printable(expected)
+        self.found = None if found is None else printable(found)
+        self.next_step = None if next_step is None else printable(next_step)
         super().__init__(self._message())
 
     def _message(self) -> str:
         text = self.what.rstrip(".")
         if self.file is not None:
-            text += f": {self.file!r}"
+            text += f": {self._quoted_file}"
         text += "."
         if self.expected is not None:
             text += f" Expected {self.expected}."
@@ -133,6 +138,8 @@ class KrakenError(Exception):
 
 class ConfigError(KrakenError):
     """instruments.yaml can't be used; the message has file, line, key and what was expected."""
+
+    of_several_lines = True
 
 
 class Unexpected(KrakenError):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from kraken_dagster.domain.errors import SettingsRefused
+from kraken_dagster.domain.printable import printable
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.resources import Resources, more_memory, more_time
 from kraken_dagster.domain.settings import Settings
@@ -294,7 +295,7 @@ def resources_for_another_try(job: QuantJob) -> Resources | None:
 def failed_details(failures: Sequence[tuple[str, str]]) -> str:
     """The errors of several settings' jobs in one line: pairs of settings name and error."""
     each = "; ".join(f"[{name}] {error}" for name, error in failures)
-    return f"error while processing: {each}"
+    return printable(f"error while processing: {each}")
 
 
 def next_run_folder(base: str, existing: set[str]) -> str:

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 from kraken_dagster.domain.appearance import Appearance
 from kraken_dagster.domain.dates import dated
 from kraken_dagster.domain.marks import SourceLook
+from kraken_dagster.domain.printable import printable
 from kraken_dagster.domain.trouble import PurgeIntent, Trouble
 from kraken_dagster.domain.vendors import MAX_NAME_BYTES, Vendor, VendorRules
 
@@ -420,6 +421,6 @@ def raw_file_id_of(key: str) -> str:
 
 
 def short_details(text: str) -> str:
-    """`text` as it fits into `status_details`, in one line."""
-    line = " ".join(text.split())
+    """`text` as it fits into `status_details`: printable, in one line."""
+    line = printable(" ".join(text.split()))
     return line if len(line) <= MAX_STATUS_DETAILS else line[: MAX_STATUS_DETAILS - 1] + "…"

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
 from kraken_dagster.domain.errors import KrakenError, UnsupportedRawFile
+from kraken_dagster.domain.printable import printable
 from kraken_dagster.domain.reading_limits import ReadingLimits
 from kraken_dagster.metrics.frames import Figures
 from kraken_dagster.metrics.limited import raw_figures
@@ -97,7 +99,7 @@ def _say(line: str) -> None:
 
 
 def _fail(error: Exception, exit_code: int) -> int:
-    print(f"{PROGRAM}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    print(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
     return exit_code
 
 
@@ -108,8 +110,13 @@ def _version() -> str:
         return "(not installed)"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM, description="Quality figures of raw data: OUTPUT/msqc_results.tsv."
     )
     parser.add_argument("raw", metavar="RAW", type=Path, help="a Bruker .d folder; only read")

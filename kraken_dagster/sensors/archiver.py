@@ -7,6 +7,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.dates import local
 from kraken_dagster.domain.errors import InstrumentInDoubt, StoreUnavailable
 from kraken_dagster.domain.waiting import move_due_at
+from kraken_dagster.failures import skip
 from kraken_dagster.partitions import TAG_INSTRUMENT, archive_job, op_name
 from kraken_dagster.sensors.runs import ensure_partitions, request_errand
 from kraken_dagster.steps.archive import ArchiveOptions, due_for_comparison, due_for_move
@@ -42,10 +43,10 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
             due = due_for_comparison(world, instrument_id, world.now())
             due += due_for_move(world, instrument_id, world.now())
             if not due and options.off is not None:
-                return dg.SkipReason(f"nothing is moved aside: {options.off}")
+                return skip(f"nothing is moved aside: {options.off}")
             if not due:
                 told = _next(world, instrument_id) + _troubles(world, instrument_id)
-                return dg.SkipReason(f"no file is due{told}")
+                return skip(f"no file is due{told}")
             ensure_partitions(context.instance, instrument_id, due)
             return request_errand(
                 context.instance,
@@ -57,7 +58,7 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
                 tags={TAG_INSTRUMENT: instrument_id},
             )
         except (InstrumentInDoubt, StoreUnavailable) as error:
-            return dg.SkipReason(str(error))
+            return skip(str(error))
 
     return archiver
 

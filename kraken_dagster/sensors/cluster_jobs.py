@@ -9,6 +9,7 @@ from kraken_dagster.assets.common import make_world
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import StoreUnavailable
 from kraken_dagster.domain.raw_file import RawFile, Step
+from kraken_dagster.failures import skip
 from kraken_dagster.partitions import collect_job, quant_job, slots_of_all_engines
 from kraken_dagster.sensors.disks import show_disks
 from kraken_dagster.sensors.runs import ensure_partitions, live_files, quant_run_config, request
@@ -43,13 +44,13 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
             requests = _requests(context, world, found, set(job_names))
             problems = [*found.problems, *_show_disks(context.instance, world)]
         except StoreUnavailable as error:
-            return dg.SkipReason(str(error))
+            return skip(str(error))
         for problem in problems:
             context.log.error(problem)
         if requests:
             return dg.SensorResult(run_requests=requests)
         told = "".join(f"; {problem}" for problem in problems)
-        return dg.SkipReason(f"{found.open_jobs} jobs are open, nothing to collect{told}")
+        return skip(f"{found.open_jobs} jobs are open, nothing to collect{told}")
 
     return cluster_jobs
 

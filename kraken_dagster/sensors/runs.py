@@ -9,6 +9,7 @@ from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from kraken_dagster.domain.errors import UnknownRawFile
 from kraken_dagster.domain.raw_file import RawFile, Step, partition_key, raw_file_id_of
+from kraken_dagster.failures import skip
 from kraken_dagster.partitions import (
     QUANT_JOB,
     TAG_ATTEMPT,
@@ -146,16 +147,16 @@ def request_errand(
     """A run for work on a whole instrument, unless one is at it or on its way."""
     held = world.store.errands.get(errand).held(world.now())
     if held is not None:
-        return dg.SkipReason(f"run {held.run_id} is at it")
+        return skip(f"run {held.run_id} is at it")
     filter_ = RunsFilter(job_name=job_name, statuses=list(_LIVE))
     for record in instance.get_run_records(filter_):
         run, reason = record.dagster_run, _why_idle(record, lease_s, world.now())
         if reason is None:
-            return dg.SkipReason(f"run {run.run_id} is on its way")
+            return skip(f"run {run.run_id} is on its way")
         instance.report_run_failed(run, reason)
     attempt = world.store.errands.next_attempt(errand)
     if attempt is None:
-        return dg.SkipReason("another sensor has just requested a run")
+        return skip("another sensor has just requested a run")
     return dg.RunRequest(
         run_key=f"{errand}:{attempt}", job_name=job_name, run_config=run_config, tags=tags
     )

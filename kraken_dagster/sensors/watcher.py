@@ -10,6 +10,7 @@ from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import FolderError, StoreUnavailable
 from kraken_dagster.domain.raw_file import RawFile, Status, Step
 from kraken_dagster.domain.stores import Role
+from kraken_dagster.failures import skip
 from kraken_dagster.partitions import (
     BACKUP,
     copy_pool,
@@ -61,14 +62,14 @@ def watcher_sensor(
             requests = _requests(context, world, instrument_id, due)
             waiting = _waiting(world, [*look.open, *due]) if not requests else ""
         except StoreUnavailable as error:
-            return dg.SkipReason(str(error))
+            return skip(str(error))
         for left in look.newly_left_alone:
             context.log.warning(f"left alone: {left.name!a}: {left.reason}")
         if requests:
             return dg.SensorResult(run_requests=requests)
         runs = f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
         told = "".join(f"; {line}" for line in away)
-        return dg.SkipReason(f"{look.problem or f'{look.summary()}; {runs}'}{told}{waiting}")
+        return skip(f"{look.problem or f'{look.summary()}; {runs}'}{told}{waiting}")
 
     return watcher
 
