@@ -220,7 +220,7 @@ def test_a_fault_in_kraken_is_a_traceback_that_is_quoted_too() -> None:
 
 def test_there_is_one_way_to_print_and_one_to_show_a_text_in_dagit() -> None:
     ways = {
-        "click.echo(": ["cli_common.py"],
+        "click.echo(": ["cli_common.py", "cli_env.py"],  # which writes lines for a shell, exactly
         "click.secho(": [],
         "MetadataValue.text(": ["metadata.py"],
         "MetadataValue.path(": ["metadata.py"],
@@ -230,4 +230,4 @@ def test_there_is_one_way_to_print_and_one_to_show_a_text_in_dagit() -> None:
     files = [path for path in SOURCE.rglob("*.py") if "simulation" not in path.parts]
     for way, allowed in ways.items():
         used = [path.name for path in files if way in path.read_text(encoding="utf-8")]
-        assert used == allowed, way
+        assert sorted(used) == allowed, way

@@ -13,6 +13,7 @@ from kraken_dagster.assets.metadata import (
     acquisition_metadata,
     backup_metadata,
     digests_metadata,
+    text,
 )
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.domain.config import KrakenConfig
@@ -150,7 +151,7 @@ def _nothing_compared(record: RawFile, reason: str) -> tuple[str, bool, Metadata
     damaged = record.backup_status is BackupStatus.COPYING_FAILED
     known = "the backup failed, or is damaged; " if damaged else ""
     told = f"{known}nothing was compared: {reason}"
-    return DIGESTS_MATCH, not damaged, {"what was found": dg.MetadataValue.text(told)}
+    return DIGESTS_MATCH, not damaged, {"what was found": text(told)}
 
 
 def _with_failed_check(backed_up: Work) -> Work:
