@@ -148,7 +148,7 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         world = open_world(path)
     except ConfigError:
         for line in told_without_configuration(path):
-            say(as_text(line))
+            say(as_text(line), err=True)
         raise
     if watch:
         watching.watch(world.store, list(world.config.instruments), every_s=every)
