@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.clients.manifest import manifest_name
-from kraken_dagster.domain.config import Location
+from kraken_dagster.domain.config import BackupLocation
 from kraken_dagster.domain.raw_file import FileFact, Status
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.proof import BackupOutcome
@@ -104,7 +104,7 @@ def test_the_month_of_a_backup_is_that_of_the_acquisition_in_utc(world):
 
 
 def test_the_recorded_path_is_the_clusters(make_world, config):
-    backup = Location(path=config.locations.backup.path, cluster="/fs/pool/backup")
+    backup = BackupLocation(path=config.locations.backup.path, cluster="/fs/pool/backup")
     locations = config.locations.model_copy(update={"backup": backup})
     world = make_world(config.model_copy(update={"locations": locations}))
     raw_file = backed_up(world, "thermo1", "x.raw")

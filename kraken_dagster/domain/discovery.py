@@ -88,6 +88,14 @@ def sort_out(
     return standing, left_alone
 
 
+def left_alone_in_words(left_alone: Sequence[LeftAlone]) -> str:
+    """`; 6 left alone, 'x.raw': why`, to go after other words; nothing where there is none."""
+    if not left_alone:
+        return ""
+    first = left_alone[0]
+    return f"; {len(left_alone)} left alone, {first.name!a}: {first.reason}"
+
+
 def cant_know(vendor: Vendor, entries: Sequence[Entry]) -> dict[str, str]:
     """The acquisitions of which the folder has the name, and of which no more can be known."""
     rules = RULES[vendor]

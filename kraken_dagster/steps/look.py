@@ -10,7 +10,7 @@ from kraken_dagster.domain import acquisition
 from kraken_dagster.domain.acquisition import Standing, Watch
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.dates import in_words
-from kraken_dagster.domain.discovery import LeftAlone, written_since
+from kraken_dagster.domain.discovery import LeftAlone, left_alone_in_words, written_since
 from kraken_dagster.domain.errors import FolderError, StatusConflict
 from kraken_dagster.domain.raw_file import (
     BACKUP_UNDER_WAY,
@@ -109,7 +109,7 @@ def _tell(
     """Shows how the instrument is; the look with what is left alone for the first time."""
     board = world.store.board.get(instrument_id) or {}
     left_alone = [*scene.left_alone, *_without_main_file(world, instrument_id, scene, look)]
-    details = look.summary() + _clock_summary(difference) + _left_alone_summary(left_alone)
+    details = look.summary() + _clock_summary(difference) + left_alone_in_words(left_alone)
     news = world.store.board.well(
         instrument_id,
         details=details,
@@ -283,10 +283,3 @@ def _clock_summary(difference: float | None) -> str:
     if difference is None:
         return ""
     return f"; its clock is {in_words(difference)} this machine's: no date of its files counts"
-
-
-def _left_alone_summary(left_alone: Sequence[LeftAlone]) -> str:
-    if not left_alone:
-        return ""
-    first = left_alone[0]
-    return f"; {len(left_alone)} left alone, {first.name!a}: {first.reason}"

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.dates import clock_difference
-from kraken_dagster.domain.discovery import Kind, LeftAlone, Listing, sort_out
+from kraken_dagster.domain.discovery import Kind, LeftAlone, Listing, left_alone_in_words, sort_out
 from kraken_dagster.domain.errors import FolderError
 from kraken_dagster.domain.raw_file import RawFile
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME, corrupted_name
@@ -150,4 +150,5 @@ def mixture(
         return Mixture(told, False)
     check = f"check `type: {instrument.type}` and `path` of {instrument_id} in instruments.yaml"
     folder = world.instrument_folder(instrument_id)
-    return Mixture(f"{told}: {check}. Nothing is backed up meanwhile: {folder}", True)
+    alone = left_alone_in_words(left_alone)
+    return Mixture(f"{told}: {check}. Nothing is backed up meanwhile: {folder}{alone}", True)
