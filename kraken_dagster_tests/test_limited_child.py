@@ -110,7 +110,7 @@ def marked(name: str) -> list[int]:
     return found
 
 
-def asked(readers: str, name: str, folder: Path, *, wall_s: float = 60, limits=LIMITS):
+def asked(readers: str, name: str, folder: Path, *, wall_s: float = 600, limits=LIMITS):
     return call(f"{readers}:{name}", folder, limits=limits, wall_s=wall_s, what=folder / "x.d")
 
 
