@@ -11,7 +11,7 @@ from kraken_dagster.clients import handles
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.errors import BackupDamaged, BackupUnwritable, CopyStalled
 from kraken_dagster.domain.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.steps import purge_plan
+from kraken_dagster.steps import stores
 from kraken_dagster.steps import verify as steps_verify
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.quant import submit_jobs
@@ -154,13 +154,13 @@ def test_a_file_that_hangs_is_told_and_a_store_that_hangs_is_away(world, monkeyp
     comes_back = Event()
     monkeypatch.setattr(handles, "digest_of", lambda *_args, **_options: comes_back.wait())
     if of_the_store:
-        require_store, asked = purge_plan.require_store, []
+        require_store, asked = stores.require_store, []
 
         def hangs_later(*args):
             asked.append(args)
             return require_store(*args) if len(asked) == 1 else comes_back.wait()
 
-        monkeypatch.setattr(purge_plan, "require_store", hangs_later)
+        monkeypatch.setattr(stores, "require_store", hangs_later)
         with pytest.raises(CopyStalled):
             verify(world, "x.raw")
     else:
