@@ -62,6 +62,7 @@ class Lab:
     sensors: str = "running"
     engine_slots: int = 4
     root: Path | None = None  # where the folders are that other instances share; else in `home`
+    uri: str | None = None  # of a MongoDB that runs already; else the embedded server is used
     files: dict[str, Path] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     port: int = 0
@@ -87,6 +88,8 @@ class Lab:
             "instruments": {name: {"type": vendor} for name, vendor in INSTRUMENTS.items()},
         }
         settings["instruments"]["share1"]["copy_stall_s"] = 4
+        if self.uri is not None:
+            settings["mongodb"] = {"uri": self.uri}
         self.config_path.write_text(yaml.safe_dump(settings))
         (self.home / "dagster.yaml").write_text(yaml.safe_dump(impatient_dagster()))
 
@@ -113,9 +116,9 @@ class Lab:
 
     @property
     def store(self) -> Store:
-        """The embedded server, which keeps its port."""
+        """The embedded server, which keeps its port, or the one that `uri` names."""
         if self._store is None:
-            self._store = connect(embedded_uri(self.home), timeout_s=1)
+            self._store = connect(self.uri or embedded_uri(self.home), timeout_s=1)
         return self._store
 
     def configure(self, **options: Any) -> None:
@@ -170,7 +173,7 @@ class Lab:
         token = Access(self.home).token(Role.OPERATOR)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/graphql", body, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             found = json.load(answer)
         assert "errors" not in found, found["errors"]
         return found["data"]
@@ -194,11 +197,12 @@ class Lab:
         assert "run" in answer["launchRun"], answer
         return str(answer["launchRun"]["run"]["runId"])
 
-    def launch_backfill(self, assets: Sequence[str], partitions: Sequence[str]) -> str:
+    def launch_backfill(self, assets: Sequence[str], partitions: Sequence[str], **tags: str) -> str:
         """Launches a backfill as the assets' page in Dagit does; its id."""
         params = {
             "assetSelection": [{"path": item.split("/")} for item in assets],
             "partitionNames": list(partitions),
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
         answer = self.graphql(_BACKFILL, params=params)["launchPartitionBackfill"]
         assert "backfillId" in answer, answer

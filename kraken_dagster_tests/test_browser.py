@@ -1,30 +1,41 @@
-"""Dagit in a real browser: what a person sees, and what a foreign page can't do."""
+"""Dagit of a whole Kraken: what a person sees in a real browser, what a foreign page can't do, and
+that no answer holds a secret."""
 
+import json
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
 
+import dagster as dg
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from kraken_dagster.clients.access import Access
+from kraken_dagster.clients.config_file import load_config
 from kraken_dagster.domain.dagit import Role
-from kraken_dagster.partitions import ASSETS
-from kraken_dagster.steps.world import utc_now
+from kraken_dagster.partitions import ASSETS, raw_files
+from kraken_dagster.steps.look import due_for_backup, look_at
+from kraken_dagster.steps.world import World, utc_now
 from kraken_dagster_tests.copying_cases import unavailable
 from kraken_dagster_tests.dagit_door import MUTATION, POOL, by_get
-from kraken_dagster_tests.helpers import wait_until
+from kraken_dagster_tests.dagit_queries import COMPUTE_LOGS, PAGES, START_SENSOR, variables
+from kraken_dagster_tests.helpers import database_uri, wait_until
 from kraken_dagster_tests.laboratory import PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),  # a guard against hanging; each wait has its own
     pytest.mark.xdist_group("browser"),  # in one worker, as they share a laboratory
 ]
+_FILES = ["first.raw", "second.raw"]
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP *.example 127.0.0.1"]
+_OF_BACKUPS = "The raw file's verified copy on the backup store."
 _POOLS = "{ instance { concurrencyLimits { concurrencyKey } } }"
 # Tries what a page can: an image, a form, fetch in three ways, a web socket, a frame.
 _EVIL = """<title>evil</title><a id="link" href="%(dagit)s/assets">look</a>
@@ -48,14 +59,16 @@ Promise.all(tried).then(found => {
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = Lab(tmp_path_factory.mktemp("browser") / "lab", sensors="stopped")
-    folder = lab.home / "instruments" / "thermo1"
-    for name in ("first.raw", "second.raw"):
-        (folder / name).write_bytes(name.encode())
+def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[Lab]:
+    """The password of its MongoDB stands in instruments.yaml. Two files are known."""
+    home = tmp_path_factory.mktemp("browser") / "lab"
+    lab = Lab(home, sensors="stopped", uri=database_uri(server_uri, "browser"))
+    for name in _FILES:
+        (lab.home / "instruments" / "thermo1" / name).write_bytes(name.encode())
     try:
         lab.up()
         lab.wait_for_dagit()
+        _register(lab)
         yield lab
     finally:
         if lab.process is not None and lab.process.poll() is None:
@@ -67,10 +80,26 @@ def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         unavailable("no Chromium to look at Dagit with")
+    expect.set_options(timeout=PATIENCE_S * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
         yield browser
         browser.close()
+
+
+def _register(lab: Lab) -> None:
+    """Both files are known, their acquisitions are over, and they have partitions."""
+    config = load_config(lab.config_path, environment={})
+    world = World(config=config, store=lab.store, engines={})
+
+    def over() -> bool:
+        look_at(world, "thermo1")
+        due = due_for_backup(world.store, "thermo1", world.now())
+        return {item.id for item in due} == set(_FILES)
+
+    wait_until(over, "the acquisitions are over", timeout_s=PATIENCE_S, every_s=0.5)
+    with dg.DagsterInstance.from_config(str(lab.dagster_home)) as instance:
+        instance.add_dynamic_partitions(str(raw_files("thermo1").name), _FILES)
 
 
 def _page(browser: Browser) -> Page:
@@ -90,7 +119,7 @@ def _logged_in(browser: Browser, lab: Lab, role: Role) -> Page:
 def _shows(page: Page, url: str, *texts: str) -> None:
     page.goto(url)
     for text in texts:
-        expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE_S * 1000)
+        expect(page.get_by_text(text).first).to_be_visible()
 
 
 def test_the_printed_link_shows_the_lineage_and_the_sensors(lab: Lab, browser: Browser) -> None:
@@ -117,13 +146,13 @@ def test_a_foreign_page_can_not(lab: Lab, browser: Browser, name: str) -> None:
     dagit, page = f"http://127.0.0.1:{lab.port}", _logged_in(browser, lab, Role.OPERATOR)
     with _evil(dagit) as port:
         page.goto(f"http://{name}:{port}/")
-        expect(page).to_have_title("tried", timeout=PATIENCE_S * 1000)
+        expect(page).to_have_title("tried")
         expect(page.locator("#frame")).to_have_count(1)
-        assert all("Assets" not in frame.content() for frame in page.frames if frame.parent_frame)
+        assert [frame.url for frame in page.frames if frame.url.startswith(dagit)] == []
         pools = lab.graphql(_POOLS)["instance"]["concurrencyLimits"]
         assert POOL not in {item["concurrencyKey"] for item in pools}
         page.locator("#link").click()  # a link is followed, though the first request has no login
-        expect(page).to_have_title(re.compile("Assets"), timeout=PATIENCE_S * 1000)
+        expect(page.get_by_text(_OF_BACKUPS).first).to_be_visible()
 
 
 def test_a_name_that_is_bent_to_dagit_shows_nothing(lab: Lab, browser: Browser) -> None:
@@ -150,6 +179,84 @@ def _evil(dagit: str) -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_operator_materialises_and_a_viewer_can_not(lab: Lab, browser: Browser) -> None:
+    asset = f"http://127.0.0.1:{lab.port}/assets/thermo1/raw_file?view=partitions"
+    looking = _logged_in(browser, lab, Role.VIEWER)
+    _shows(looking, asset, "first.raw")
+    expect(looking.get_by_role("button", name="Materialize").first).to_be_disabled()
+    page = _logged_in(browser, lab, Role.OPERATOR)
+    _shows(page, asset, "first.raw")
+    before = _backfills(lab)
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="Launch backfill").click()
+    assert _ended(lab, before)["status"] == "COMPLETED_SUCCESS"
+
+
+def _backfills(lab: Lab) -> set[str]:
+    return {item["id"] for item in lab.backfills()}
+
+
+def _ended(lab: Lab, before: set[str]) -> Any:
+    """The backfill that was not there before, once it has ended."""
+
+    def found() -> Any:
+        for item in lab.backfills():
+            if item["id"] not in before and item["status"].startswith("COMPLETED"):
+                return item
+        return None
+
+    return wait_until(found, "a backfill has ended", timeout_s=PATIENCE_S, every_s=1)
+
+
+def test_no_answer_of_dagit_holds_a_secret(lab: Lab) -> None:
+    """Of what its pages ask: the password of MongoDB, and the tokens for Dagit itself."""
+    shown = secrets.token_hex(32)  # as long and as odd as the secrets are
+    lab.graphql(START_SENSOR, sensorSelector=variables("")["sensor"])
+    before = _backfills(lab)
+    lab.launch_backfill(["thermo1/raw_file", "thermo1/backup"], ["second.raw"], shown=shown)
+    [run] = _ended(lab, before)["runs"]
+    ticks = "share1's sensor has ticked"
+    wait_until(lambda: _told("ticks", _ask(lab, "ticks")), ticks, timeout_s=PATIENCE_S, every_s=1)
+
+    answers = {name: _ask(lab, name, run["runId"]) for name in PAGES}
+    answers |= {f"log of {key}": text for key, text in _logs(lab, run["runId"]).items()}
+    assert [name for name in PAGES if not _told(name, answers[name])] == []
+    assert any("second.raw" in text for name, text in answers.items() if name.startswith("log of"))
+    assert {"run", "runs"} <= _holding(answers, shown)
+    kept = [urlsplit(str(lab.uri)).password, *_tokens(lab)]
+    assert len(set(filter(None, kept))) == 4
+    assert [name for secret in kept for name in _holding(answers, str(secret))] == []
+
+
+def _ask(lab: Lab, page: str, run_id: str = "") -> str:
+    return json.dumps(lab.graphql(PAGES[page][0], **variables(run_id)))
+
+
+def _told(page: str, answer: str) -> bool:
+    return PAGES[page][1] in answer
+
+
+def _holding(answers: dict[str, str], word: str) -> set[str]:
+    return {name for name, text in answers.items() if word in text}
+
+
+def _tokens(lab: Lab) -> list[str]:
+    return [path.read_text().strip() for path in (lab.home / "access").glob("*.token")]
+
+
+def _logs(lab: Lab, run_id: str) -> dict[str, str]:
+    """What the run's processes have printed, by the keys of its logs."""
+    run: dict[str, Any] = json.loads(_ask(lab, "run", run_id))["runOrError"]
+    keys = [item["fileKey"] for item in run["eventConnection"]["events"] if "fileKey" in item]
+    return {
+        key: json.dumps(lab.graphql(COMPUTE_LOGS, key=[run_id, "compute_logs", key]))
+        for key in keys
+    }
