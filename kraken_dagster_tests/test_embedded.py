@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
+from kraken_dagster.clients import embedded
 from kraken_dagster.clients.embedded import EmbeddedServer, ensure_running
 from kraken_dagster.clients.processes import accepts
 from kraken_dagster.clients.store.connection import connect
@@ -174,9 +175,48 @@ def test_a_port_that_somebody_else_took_meanwhile_is_left_to_them(home):
             assert server.port != port
 
 
+def test_who_wants_the_server_while_it_is_stopped_gets_a_new_one(home, monkeypatch):
+    stopping = Event()
+    stop = embedded._stop
+
+    def told_before(*arguments):
+        stopping.set()
+        stop(*arguments)
+
+    with running(home) as first:
+        monkeypatch.setattr(embedded, "_stop", told_before)
+        ending = Thread(target=first.stop)
+        ending.start()
+        assert stopping.wait(60)
+        with running(home) as second:
+            ending.join()
+            assert second.process is not None
+            with closing(connect(second.uri)) as store:
+                store.prepare()
+
+
+def test_a_first_start_leaves_nothing_in_the_log(home):
+    """Or its last line is what people are told when a later start fails for another reason."""
+    assert (home / "server.log").read_text() == ""
+
+
 def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path):
     (tmp_path / "data").write_text("a file where the server's folder should be")
-    with pytest.raises(StoreUnavailable, match=r"does not come up.*server\.log"):
+    told = r"does not come up.*it ended with 1: .*data.*server\.log"
+    with pytest.raises(StoreUnavailable, match=told):
+        ensure_running(tmp_path)
+
+
+def test_a_server_that_gives_no_answer_is_told_with_how_long_it_was_waited_for(
+    tmp_path, monkeypatch
+):
+    program = tmp_path / "mute"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(embedded, "_program", lambda: str(program))
+    monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 0.1)
+    (tmp_path / "server.log").write_text("of an earlier start\n")
+    with pytest.raises(StoreUnavailable, match=r"no answer within 0 s: nothing in its log"):
         ensure_running(tmp_path)
 
 

@@ -43,8 +43,9 @@ from kraken_dagster.clients.processes import (
 )
 from kraken_dagster.domain.errors import StoreUnavailable
 
-_START_TIMEOUT_S = 30.0
-_MAKER_TIMEOUT_S = 5.0  # should it have kept nothing by then, it is started once more
+_START_TIMEOUT_S = 120.0  # on a busy machine; one that ends by itself is told at once
+_STOP_TIMEOUT_S = 20.0
+_WAKE_EVERY_S = 0.1
 _PROGRAM = "secantusd-py"
 
 
@@ -54,6 +55,7 @@ class EmbeddedServer:
 
     uri: str = field(repr=False)  # with its password
     port: int
+    folder: Path
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -67,10 +69,14 @@ class EmbeddedServer:
             return self.process.poll() is None
         return accepts(self.port)
 
-    def stop(self, timeout_s: float = 20.0) -> None:
-        """Ends the server if this process started it, and leaves anybody else's alone."""
+    def stop(self) -> None:
+        """Ends the server if this process started it, and leaves anybody else's alone.
+
+        Who wants the server meanwhile waits, and starts one: it still accepts while it ends.
+        """
         if self.process is not None:
-            _stop(self.process, timeout_s)
+            with _locked(self.folder):
+                _stop(self.process, self.port)
 
 
 def ensure_running(folder: Path) -> EmbeddedServer:
@@ -84,13 +90,13 @@ def ensure_running(folder: Path) -> EmbeddedServer:
         known = _known(folder)
         port = known.get("port")
         if port is not None and _answers(port, known):
-            return EmbeddedServer(uri_of(folder, port), port)
+            return EmbeddedServer(uri_of(folder, port), port, folder)
         make_private(folder)  # an older Kraken's may be anybody's to read
         port = port if port is not None and is_free(port) else free_port()
         process = _start_closed(folder, port)
         facts = {"port": port, "pid": process.pid, "closed": True}
         (folder / "server.json").write_text(json.dumps(facts))
-        return EmbeddedServer(uri_of(folder, port), port, process)
+        return EmbeddedServer(uri_of(folder, port), port, folder, process)
 
 
 def uri_of(folder: Path, port: int) -> str:
@@ -122,18 +128,21 @@ def _start_closed(folder: Path, port: int) -> "subprocess.Popen[bytes]":
     """Starts the server so that it asks for the password; makes that where there is none."""
     if read_password(folder) is None:
         _make_user(folder)
+    options = ["--auth", "--log-level", "WARNING"]
     for last in (False, True):
-        process = _start(folder, port, ["--auth"], lambda: says_hello(uri_at(port, None)))
+        process = _start(folder, port, options, lambda: says_hello(uri_at(port, None)))
         try:
             if lets_in(uri_of(folder, port)):
                 return process
         except PyMongoError as error:
-            _stop(process)
-            raise _does_not_come_up(folder) from error
-        _stop(process)  # the password is of other data: a folder that was put together by hand
+            _stop(process, port)
+            raise _does_not_come_up(folder, f"it does not tell who may enter: {error}") from error
+        _stop(
+            process, port
+        )  # the password is of other data: a folder that was put together by hand
         if not last:
             _make_user(folder)
-    raise _does_not_come_up(folder)
+    raise _does_not_come_up(folder, "it has not kept the password that it was given")
 
 
 def _make_user(folder: Path) -> None:
@@ -143,16 +152,16 @@ def _make_user(folder: Path) -> None:
     with certificate(folder) as pem:
         key, ours = str(pem), {"tls": True, "tlsCAFile": str(pem)}
         ours["tlsCertificateKeyFile"] = key
-        options = ["--tls-cert-file", key, "--tls-key-file", key, "--tls-ca-file", key]
-        process = _start(
-            folder, port, [*options, "--tls-require-client-cert"], lambda: says_hello(uri, **ours)
-        )
+        # Its warnings would be about us, who knock before we say hello.
+        options = ["--tls-require-client-cert", "--log-level", "ERROR", "--tls-ca-file", key]
+        options += ["--tls-cert-file", key, "--tls-key-file", key]
+        process = _start(folder, port, options, lambda: says_hello(uri, **ours))
         try:
             set_user(uri, password, **ours)
         except PyMongoError as error:
-            raise _does_not_come_up(folder) from error
+            raise _does_not_come_up(folder, f"it takes no password: {error}") from error
         finally:
-            _stop(process, _MAKER_TIMEOUT_S)
+            _stop(process, port)
     write_password(folder, password)
 
 
@@ -164,10 +173,11 @@ def _start(
     settings.write_text("")
     command = [
         *(_program(), "--config", str(settings)),
-        *("--standalone", "--host", LOOPBACK, "--port", str(port), *options),
-        *("--storage-path", str(folder / "data"), "--log-level", "WARNING"),
+        *("--standalone", "--host", LOOPBACK, "--port", str(port)),
+        *("--storage-path", str(folder / "data"), *options),
     ]
     with (folder / "server.log").open("ab") as log:
+        said_before = log.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -179,34 +189,41 @@ def _start(
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            break
+            said = _last_line(folder / "server.log", said_before)
+            raise _does_not_come_up(folder, f"it ended with {process.returncode}: {said}")
         # Not the port only: a SIGTERM before the first answer is lost on the server now and then.
         if accepts(port) and is_ready():
             return process
         time.sleep(0.05)
     process.kill()
     process.wait()
-    raise _does_not_come_up(folder)
+    said = _last_line(folder / "server.log", said_before)
+    raise _does_not_come_up(folder, f"no answer within {_START_TIMEOUT_S:.0f} s: {said}")
 
 
-def _stop(process: "subprocess.Popen[bytes]", timeout_s: float = 20.0) -> None:
+def _stop(process: "subprocess.Popen[bytes]", port: int) -> None:
     if process.poll() is not None:
         return
     process.terminate()
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            process.wait(_WAKE_EVERY_S)
+        except subprocess.TimeoutExpired:
+            accepts(port)  # it ends only when somebody knocks, or after two seconds
+        else:
+            return
+    process.kill()
+    process.wait()
 
 
-def _does_not_come_up(folder: Path) -> StoreUnavailable:
-    log = folder / "server.log"
+def _does_not_come_up(folder: Path, found: str) -> StoreUnavailable:
     return StoreUnavailable(
         "The embedded MongoDB server does not come up",
         file=folder,
-        found=_last_line(log),
-        next_step=f"read {log}; or set `mongodb.uri` to a real MongoDB.",
+        found=found,
+        next_step=f"try it again, read {folder / 'server.log'}, or set `mongodb.uri` to a real "
+        "MongoDB.",
     )
 
 
@@ -256,6 +273,7 @@ def _answers(port: int, known: Mapping[str, Any]) -> bool:
     return accepts(port)
 
 
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+def _last_line(path: Path, start: int) -> str:
+    """The last of what was written to the log since it had `start` bytes."""
+    lines = path.read_bytes()[start:].decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "nothing in its log"

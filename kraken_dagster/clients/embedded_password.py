@@ -24,7 +24,8 @@ USER = "kraken"
 _PASSWORD = "password"  # noqa: S105 - the file's name
 _MECHANISM = "SCRAM-SHA-256"
 _AUTHENTICATION_FAILED = 18  # MongoDB's code
-_TIMEOUT_MS = 5000
+_TIMEOUT_MS = 60_000  # a busy machine's server has just begun
+_HELLO_TIMEOUT_MS = 5000  # it is said again and again
 
 
 def read_password(folder: Path) -> str | None:
@@ -56,7 +57,7 @@ def uri_at(port: int, password: str | None) -> str:
 
 def says_hello(uri: str, **options: Any) -> bool:
     """Whether a server answers there; that needs no password."""
-    with _client(uri, **options) as client:
+    with _client(uri, _HELLO_TIMEOUT_MS, **options) as client:
         try:
             client.admin.command("hello")
         except PyMongoError:
@@ -95,8 +96,10 @@ def set_user(uri: str, password: str, **options: Any) -> None:
         client.admin.command("createUser", USER, **facts)
 
 
-def _client(uri: str, **options: Any) -> "MongoClient[dict[str, Any]]":
-    return MongoClient(uri, serverSelectionTimeoutMS=_TIMEOUT_MS, **options)
+def _client(
+    uri: str, timeout_ms: int = _TIMEOUT_MS, **options: Any
+) -> "MongoClient[dict[str, Any]]":
+    return MongoClient(uri, serverSelectionTimeoutMS=timeout_ms, **options)
 
 
 @contextmanager
