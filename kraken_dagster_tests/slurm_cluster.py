@@ -67,6 +67,18 @@ class Cluster:
     node: str
     settings: dict[str, str] = field(repr=False)
 
+    def entry(self, **more: object) -> dict[str, object]:
+        """Its entry below `engines` in instruments.yaml, with further fields."""
+        return {
+            "type": "slurm",
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "key_file": self.key_file,
+            "known_hosts": self.known_hosts,
+            **more,
+        }
+
     # -- what there is ------------------------------------------------------------------------
 
     @property

@@ -118,15 +118,8 @@ class Ahead:
         self.ahead = timedelta()
 
 
-def world_on(
-    cluster: Cluster,
-    folder: Path,
-    config: KrakenConfig,
-    store: Store,
-    now: Callable[[], datetime],
-    **engine: Any,
-) -> World:
-    """The configuration's instruments, with their roots in this folder and the cluster as engine.
+def config_on(cluster: Cluster, folder: Path, config: KrakenConfig, **engine: Any) -> KrakenConfig:
+    """The configuration with its roots in this folder and the cluster as an engine.
 
     `engine` has further fields of the engine's entry. The owner of the folder owns the roots.
     """
@@ -135,17 +128,21 @@ def world_on(
     for name in roots:
         (folder / name).mkdir()
         os.chown(folder / name, owner.st_uid, owner.st_gid)
-    entry = {
-        "type": "slurm",
-        "host": cluster.host,
-        "port": cluster.port,
-        "user": cluster.user,
-        "key_file": cluster.key_file,
-        "known_hosts": cluster.known_hosts,
-    }
     given = config.model_dump(exclude_unset=True)
     given["locations"] |= {name: str(folder / name) for name in roots}
-    given["engines"] = {"cluster": entry | engine}
-    given["defaults"] = {"engine": "cluster"}
-    made = KrakenConfig.model_validate(given)
+    given["engines"] = {"cluster": cluster.entry(**engine)}
+    return KrakenConfig.model_validate(given)
+
+
+def world_on(
+    cluster: Cluster,
+    folder: Path,
+    config: KrakenConfig,
+    store: Store,
+    now: Callable[[], datetime],
+    **engine: Any,
+) -> World:
+    """The configuration's instruments, as `config_on` has them, and all run on the cluster."""
+    given = config_on(cluster, folder, config, **engine).model_dump(exclude_unset=True)
+    made = KrakenConfig.model_validate({**given, "defaults": {"engine": "cluster"}})
     return World(config=made, store=store, engines=make_engines(made.engines, folder), now=now)

@@ -75,16 +75,7 @@ class Bench:
         self.jobs = self.engine()
 
     def engine(self, **changes: object) -> Slurm:
-        cluster = self.cluster
-        fields = {
-            "type": "slurm",
-            "host": cluster.host,
-            "port": cluster.port,
-            "user": cluster.user,
-            "key_file": cluster.key_file,
-            "known_hosts": cluster.known_hosts,
-        }
-        return slurm(SlurmEngine.model_validate({**fields, **changes}))
+        return slurm(SlurmEngine.model_validate(self.cluster.entry(**changes)))
 
     def spec(
         self,

@@ -20,7 +20,7 @@ from kraken_dagster.steps.world import utc_now
 from kraken_dagster_tests.dagster_bench import Bench, hastened, raw_file
 from kraken_dagster_tests.helpers import wait_until
 from kraken_dagster_tests.slurm_cluster import Cluster
-from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM
+from kraken_dagster_tests.slurm_fixtures import NEEDS_SLURM, config_on
 
 pytestmark = [
     *NEEDS_SLURM,
@@ -41,32 +41,11 @@ def bench(
     config: KrakenConfig, store: Store, cluster: Cluster, cluster_folder: Path
 ) -> Iterator[Bench]:
     """The three instruments of the tests, their roots on the cluster's disk, and its engine."""
-    roots = ("backup", "output", "settings", "software")
-    for name in roots:
-        (cluster_folder / name).mkdir()
-        os.chown(cluster_folder / name, *_owner(cluster_folder))
-    engine = {
-        "type": "slurm",
-        "host": cluster.host,
-        "port": cluster.port,
-        "user": cluster.user,
-        "key_file": cluster.key_file,
-        "known_hosts": cluster.known_hosts,
-        "slots": FILES,
-    }
-    given = config.model_dump(exclude_unset=True)
-    given["locations"] |= {name: str(cluster_folder / name) for name in roots}
-    given["engines"] = {"cluster": engine}
-    on_cluster = KrakenConfig.model_validate(given)
+    on_cluster = config_on(cluster, cluster_folder, config, slots=FILES)
     _install_program(cluster_folder, store)
     with dg.DagsterInstance.ephemeral() as instance:
         options = {"copy_slots": FILES, "engine": "cluster"}
         yield Bench(hastened(on_cluster, **options), store, instance)
-
-
-def _owner(folder: Path) -> tuple[int, int]:
-    facts = folder.stat()
-    return facts.st_uid, facts.st_gid
 
 
 def _install_program(folder: Path, store: Store) -> None:

@@ -74,19 +74,8 @@ def bench(
     if request.param == "cluster":
         root = request.getfixturevalue("cluster_folder")
         cluster = request.getfixturevalue("cluster")
-        given["engines"] = {
-            "cluster": {
-                "type": "slurm",
-                "host": cluster.host,
-                "port": cluster.port,
-                "user": cluster.user,
-                "key_file": cluster.key_file,
-                "known_hosts": cluster.known_hosts,
-                "mem": "20M",
-                "cpus": 1,
-                "conda": str(root / "software" / "conda"),
-            }
-        }
+        conda = str(root / "software" / "conda")
+        given["engines"] = {"cluster": cluster.entry(mem="20M", cpus=1, conda=conda)}
     else:
         given["engines"] = {"local": {"slots": 4, "conda": str(root / "software" / "conda")}}
     owner = root.stat()
