@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -336,8 +335,7 @@ def doctor(
         findings.extend(doctor_module.examine(config, lambda: open_world(path)))
     if stand_in:
         content = None if exported is None else exported.read()
-        with suppress(KrakenError):  # which is among the findings already
-            findings.extend(doctor_stand_in.examine_stand_in(open_world(path), content))
+        findings.extend(doctor_stand_in.examine_stand_in(lambda: open_world(path), content))
     if as_json:
         print_json([vars(item) for item in findings])
     else:

@@ -4,7 +4,8 @@ It works on the same disks with a MongoDB of its own, and leaves every file on i
 the other instance will look for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dagster import DagsterInstance
@@ -15,7 +16,7 @@ from kraken_dagster.clients.bounded import bounded
 from kraken_dagster.doctor import Finding
 from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
 from kraken_dagster.domain.discovery import sort_out
-from kraken_dagster.domain.errors import FolderError, KrakenError, UnknownSettings
+from kraken_dagster.domain.errors import FolderError, KrakenError, StoreUnavailable, UnknownSettings
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
 from kraken_dagster.homes import dagster_home
 from kraken_dagster.steps.errands import archive_of, purge_of
@@ -25,15 +26,26 @@ _TIMEOUT_S = 60.0
 _RESULT = "out_"
 
 
-def examine_stand_in(world: World, exported: bytes | None) -> Iterator[Finding]:
-    """
+def examine_stand_in(make_world: Callable[[], World], exported: bytes | None) -> list[Finding]:
+    """Nothing where there is no world: that is among the findings of `doctor` already.
+
     Args:
         exported: what `kraken settings export` wrote on the other instance.
 
     Raises:
-        StoreUnavailable
         InputRefused: `exported` is no such file.
     """
+    found: list[Finding] = []
+    try:
+        world = make_world()
+    except KrakenError:
+        return found
+    with suppress(StoreUnavailable):
+        found.extend(_examined(world, exported))
+    return found
+
+
+def _examined(world: World, exported: bytes | None) -> Iterator[Finding]:
     for instrument_id in world.config.instruments:
         yield _options(world, instrument_id)
     yield _database(world)
