@@ -154,10 +154,10 @@ def _lives(pid: int) -> bool:
 
 
 def told_without_configuration(path: Path) -> list[str]:
-    """What runs with a configuration that can't be read any more, in words."""
+    """What runs with a configuration that can't be read any more, in words; empty if nothing."""
     home = home_that_runs(path)
     if home is None:
-        return ["no `kraken up` runs with it on this machine"]
+        return []
     return [
         f"{item.process} goes on with the configuration that was written at "
         f"{item.file_time:%Y-%m-%d %H:%M:%S} UTC ({item.digest})"
