@@ -70,6 +70,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
         ("20230104_sample_17.raw", Status.DONE),
     ):
         assert store.raw_files.register(record(name, status=status), reason="test")
+    left = record("20250301_sample_1.raw", status=Status.DONE, instrument_id="old1")
+    assert store.raw_files.register(left, reason="test")
     store.close()
     mark_stores_of(folder / "instruments.yaml")
     (folder / ".kraken" / "mongodb").mkdir(parents=True)
@@ -97,6 +99,7 @@ def _run(
         cwd=site,
         env=environment,
         capture_output=True,
+        input="y\n",  # some commands ask whether they may
         text=True,
         timeout=120,
     )
