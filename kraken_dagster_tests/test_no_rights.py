@@ -147,7 +147,7 @@ def bytes_as_yaml(place: Path) -> Path:
 
 def mongodb_that_refuses(place: Path) -> Path:
     (place / "home").mkdir()
-    (place / "home").chmod(0o777)
+    (place / "home").chmod(0o555)
     return write_config(place, mongodb={"uri": f"mongodb://127.0.0.1:{free_port()}/"})
 
 
