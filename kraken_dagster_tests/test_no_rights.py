@@ -17,6 +17,7 @@ from kraken_dagster.cli import main
 from kraken_dagster.clients.processes import free_port
 
 pytestmark = pytest.mark.timeout(600)
+NOTHING_RUNS = "no `kraken up` runs with it on this machine"  # `status`, of a broken configuration
 
 
 def leaves(group: click.Group, *before: str) -> Iterator[tuple[list[str], click.Command]]:
@@ -78,7 +79,7 @@ def faults(found: list[dict[str, Any]]) -> list[str]:
 
 
 def ended_well(item: dict[str, Any]) -> bool:
-    lines = item["err"].splitlines()
+    lines = [line for line in item["err"].splitlines() if line != NOTHING_RUNS]
     if item["code"] not in (1, 2) or "Traceback" in item["err"] + item["out"]:
         return False
     if item["code"] == 2:
@@ -203,7 +204,7 @@ def test_every_command_says_when_its_output_can_not_be_written() -> None:
     assert all("No space" in item["err"] for item in ended)
 
 
-def test_a_reader_who_has_enough_is_no_fault(place: Path) -> None:
+def test_a_reader_who_has_enough_is_no_fault() -> None:
     script = f"{Path(sys.executable).with_name('kraken')} --help | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.stderr == ""
