@@ -9,17 +9,31 @@ starts it as root gets user 54321 in the commands; anybody else stays who they a
 
 import json
 import os
+import pkgutil
 import sys
 import tempfile
+from contextlib import redirect_stdout, suppress
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import kraken_dagster.definitions  # noqa: F401 - what a command imports late is imported while it may be
+import kraken_dagster
 from kraken_dagster.cli import main
+from kraken_dagster.cli_common import print_table
 
 STRANGER = 54321
 AT_ONCE = 40
 _OF_ROOT = 0
+
+
+def import_all() -> None:
+    """What commands import late, which a stranger may be unable to do: the checkout is root's."""
+    for module in pkgutil.walk_packages(kraken_dagster.__path__, "kraken_dagster."):
+        import_module(module.name)
+    with redirect_stdout(StringIO()), suppress(SystemExit):
+        print_table([{"a": "b"}], ["a"])
+        main(["status", "--help"])
 
 
 def start(command: list[str], stdout: str | None, folder: Path, number: int) -> int:
@@ -72,4 +86,5 @@ def run(commands: list[list[str]], stdout: str | None) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
+    import_all()
     print(json.dumps(run(asked["commands"], asked["stdout"])))

@@ -198,7 +198,8 @@ def test_every_command_ends_in_one_sentence(found: Any, wrong: str) -> None:
 
 
 def test_every_command_says_when_its_output_can_not_be_written() -> None:
-    ended = run([[*words, "--help"] for words, _ in leaves(main)], stdout="/dev/full")
+    config = ["--config", "/nowhere/instruments.yaml"]
+    ended = run([[*config, *words, "--help"] for words, _ in leaves(main)], stdout="/dev/full")
     assert {item["code"] for item in ended} == {1}
     assert {item["err"].count("\n") for item in ended} == {1}
     assert all("No space" in item["err"] for item in ended)
