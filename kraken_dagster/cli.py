@@ -128,7 +128,7 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
     print_table(rows, ["instrument", "file", "status", "expected", "size_bytes", "reason"])
     for problem in problems:
         say(f"kraken: {problem}", err=True)
-    for line in laboratory.farewell().splitlines():
+    for line in laboratory.farewell():
         say(line)
     sys.exit(1 if problems else 0)
 

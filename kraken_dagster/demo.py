@@ -1,15 +1,12 @@
 """`kraken demo`: Kraken at work on the simulated laboratory."""
 
 import contextlib
-import hashlib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,20 +20,19 @@ from kraken_dagster.clients.engines import make_engines
 from kraken_dagster.clients.processes import die_with_parent
 from kraken_dagster.clients.read_only import lift
 from kraken_dagster.clients.store.catalog import RAWQC_SETTINGS
+from kraken_dagster.demo_watch import Watch, judge, to_practise, wait_for_looks
 from kraken_dagster.domain.catalog import Project
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import ConfigError
-from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
 from kraken_dagster.domain.settings import Settings
 from kraken_dagster.domain.stores import Role
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes
 from kraken_dagster.steps.init_store import mark
 from kraken_dagster.steps.world import World, utc_now
-from kraken_dagster.supervision import Supervisor, run_until_stopped, say
+from kraken_dagster.supervision import Supervisor, open_dagster, run_until_stopped, say
 from resources.store import StoreResource
 
-_TIMEOUT_S = 600.0
 _PROGRAM = "simulated-search"
 _ROOTS = ("instruments", "backup", "output", "settings", "software")
 _SEARCH_SETTINGS = Settings(
@@ -57,6 +53,7 @@ class Demo:
     files: int = 4
     speed: float = 400.0
     made: list[Role] = field(default_factory=list)  # the stores that this demo has made
+    practice: list[str] = field(default_factory=list)  # raw files that wait for `kraken retry`
 
     @property
     def config_path(self) -> Path:
@@ -90,19 +87,33 @@ class Demo:
                 world = self._seeded_world(config)
                 watching = threading.Thread(target=supervisor.watch, daemon=True)
                 watching.start()
+                wait_for_looks(world)
                 laboratory = self._start_laboratory(start, forever=False)
-                _wait(world, laboratory, sum(len(files) for files in expected.values()))
-                return _judge(world, expected)
+                with open_dagster(supervisor.home) as instance:
+                    stuck = Watch(world, instance, laboratory, expected).wait()
+                    rows, problems = judge(world, instance, expected)
+                self.practice = to_practise(world)
+                return rows, [*stuck, *problems]
             finally:
                 supervisor.stop()
 
-    def farewell(self) -> str:
-        config = shlex.quote(str(self.config_path))
-        return (
-            "SIMULATION: no instrument and no search was real. Look at it in Dagit with\n"
-            f"  kraken --config {config} up\n"
-            f"and in the terminal with\n  kraken --config {config} status"
-        )
+    def farewell(self) -> list[str]:
+        """What one can do next, line by line."""
+        kraken = f"kraken --config {shlex.quote(str(self.config_path))}"
+        lines = [
+            "SIMULATION: no instrument and no search was real. Look at it in Dagit with",
+            f"  {kraken} up",
+            "and in the terminal with",
+            f"  {kraken} status",
+        ]
+        for raw_file_id in self.practice:
+            lines += [
+                "One search failed on purpose, as searches do. To practise: read why, and have it",
+                "done again while `up` runs; this time it succeeds.",
+                f"  {kraken} show {shlex.quote(raw_file_id)}",
+                f"  {kraken} retry {shlex.quote(raw_file_id)}",
+            ]
+        return lines
 
     def _set_up(self) -> KrakenConfig:
         self._refuse_anything_else()
@@ -113,8 +124,9 @@ class Demo:
             (self.home / "instruments" / name).mkdir(exist_ok=True)
         (self.home / SIGN_NAME).write_text("SIMULATION: everything in this folder is simulated.\n")
         program = self.home / "software" / _PROGRAM
-        python = shlex.quote(sys.executable)
-        program.write_text(f'#!/bin/sh\nexec {python} -m kraken_dagster.simulation.standin "$@"\n')
+        python, standin = shlex.quote(sys.executable), "-m kraken_dagster.simulation.standin"
+        state = shlex.quote(str(self.home / "software" / "searched"))
+        program.write_text(f'#!/bin/sh\nexec {python} {standin} --state {state} "$@"\n')
         program.chmod(0o755)
         self.config_path.write_text(
             f"# SIMULATION: written by `kraken demo`.\n{yaml.safe_dump(self._settings())}"
@@ -163,7 +175,6 @@ class Demo:
             self.home / "instruments",
             speed=self.speed,
             files_per_instrument=self.files,
-            is_backed_up=lambda *_: False,
             start=start,
         )
         return {name: expected_outcomes(plan) for name, plan in laboratory.plans.items()}
@@ -171,7 +182,7 @@ class Demo:
     def _start_laboratory(self, start: datetime, *, forever: bool) -> "subprocess.Popen[bytes]":
         command = [
             *(sys.executable, "-m", "kraken_dagster.simulation.laboratory"),
-            *("--root", str(self.home / "instruments"), "--backup", str(self.home / "backup")),
+            *("--root", str(self.home / "instruments")),
             *("--speed", str(self.speed), "--files", str(self.files)),
             *("--start", start.isoformat(), "--project", DEMO_PROJECT),
         ]
@@ -218,75 +229,3 @@ class Demo:
         finally:
             if before is not None:
                 os.environ["DAGSTER_HOME"] = before
-
-
-def _wait(world: World, laboratory: "subprocess.Popen[bytes]", expected: int) -> None:
-    """Until every expected file is known and final, or time is up."""
-    deadline, told = time.monotonic() + _TIMEOUT_S, ""
-    while time.monotonic() < deadline:
-        found = _all_files(world)
-        final = sum(item.status in FINAL - {Status.ERROR} for item in found)
-        if (text := f"{final} of {expected} files have ended") != told:
-            say(told := text)
-        if laboratory.poll() is not None and final == len(found) >= expected:
-            return
-        time.sleep(1)
-    laboratory.terminate()
-
-
-def _all_files(world: World) -> list[RawFile]:
-    return [
-        item
-        for instrument_id in world.config.instruments
-        for item in world.store.raw_files.in_status(instrument_id, list(Status))
-    ]
-
-
-def _judge(
-    world: World, expected: dict[str, list[ExpectedFile]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for instrument_id, files in expected.items():
-        wanted = Counter(files)
-        found = world.store.raw_files.in_status(instrument_id, list(Status))
-        for item in sorted(found, key=lambda item: item.created_at):
-            match = next((one for one in wanted if wanted[one] and _matches(item, one)), None)
-            if match is None:
-                problems.append(f"{item.id}: {item.status} ({item.status_details}) not expected")
-            else:
-                wanted[match] -= 1
-            problems.extend(_unproven(world, item))
-            rows.append(
-                {
-                    "instrument": instrument_id,
-                    "file": item.id,
-                    "status": item.status,
-                    "expected": "as expected" if match else "NOT AS EXPECTED",
-                    "size_bytes": item.size,
-                    "reason": item.status_details,
-                }
-            )
-        problems.extend(
-            f"{one.original_name}: never ended as {one.expected_status}"
-            for one in wanted.elements()
-        )
-    return rows, problems
-
-
-def _matches(item: RawFile, expected: ExpectedFile) -> bool:
-    return (
-        item.original_name == expected.original_name
-        and item.status == expected.expected_status
-        and expected.reason_contains in (item.status_details or "")
-    )
-
-
-def _unproven(world: World, item: RawFile) -> Iterator[str]:
-    """What in the backup is not what was recorded; read here without Kraken's own reader."""
-    for name, fact in item.file_info.items():
-        path = world.backup_folder(item) / name
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != fact.md5:
-            yield f"{path}: MD5 {found}, recorded {fact.md5}"

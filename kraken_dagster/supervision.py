@@ -29,6 +29,7 @@ from kraken_dagster.dagit import start
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.dagit import LOOPBACK, Place
 from kraken_dagster.domain.errors import KrakenError, StoreError
+from kraken_dagster.domain.printable import printable
 from kraken_dagster.homes import (
     DAGSTER_HOME,
     claim_homes,
@@ -303,4 +304,4 @@ def run_until_stopped(supervisor: Supervisor) -> None:
 
 
 def say(text: str) -> None:
-    print(f"kraken: {text}", flush=True)
+    print(f"kraken: {printable(text)}", flush=True)

@@ -1,6 +1,6 @@
 """The simulated laboratory: several instruments that acquire at the same time.
 
-python -m kraken_dagster.simulation.laboratory --root DIR --speed S --files N --backup DIR
+python -m kraken_dagster.simulation.laboratory --root DIR --speed S --files N
 """
 
 import argparse
@@ -9,10 +9,9 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
-from kraken_dagster.simulation.bench import Bench, has_manifest
+from kraken_dagster.simulation.bench import Bench
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, Vendor
 from kraken_dagster.simulation.plans import PlanItem, demo_plan, running_number
@@ -35,7 +34,6 @@ class Laboratory:
     Args:
         speed: laboratory seconds in a real second.
         files_per_instrument: ordinary acquisitions of each, as `demo_plan` counts them.
-        is_backed_up: (instrument id, original name) -> whether the file's backup is there.
         start: of the plans; names are made from it.
         forever: go on with new names until `close`.
         announce: called with a line per event, from several threads.
@@ -50,7 +48,6 @@ class Laboratory:
         *,
         speed: float,
         files_per_instrument: int,
-        is_backed_up: Callable[[str, str], bool],
         start: datetime,
         instruments: Mapping[str, Vendor] = INSTRUMENTS,
         project: str = DEMO_PROJECT,
@@ -61,7 +58,6 @@ class Laboratory:
         self.instruments = dict(instruments)
         self.clock = LabClock(speed)
         self._files = files_per_instrument
-        self._is_backed_up = is_backed_up
         self._start = start
         self._project = project
         self._forever = forever
@@ -98,11 +94,10 @@ class Laboratory:
             self.root / name,
             self.instruments[name],
             clock=self.clock,
-            is_backed_up=partial(self._is_backed_up, name),
             announce=lambda event: self._announce(f"SIMULATION {name}: {event}"),
         )
 
-    def _plan(self, name: str, first_number: int) -> list[PlanItem]:
+    def _plan(self, name: str, first_number: int, *, practice: bool = True) -> list[PlanItem]:
         vendor = self.instruments[name]
         same_model = [other for other, its in self.instruments.items() if its == vendor]
         return demo_plan(
@@ -112,6 +107,7 @@ class Laboratory:
             project=self._project,
             unit=same_model.index(name) + 1,
             first_number=first_number,
+            practice=practice,
         )
 
     def _work(self, name: str) -> Iterator[PlanItem]:
@@ -121,7 +117,7 @@ class Laboratory:
         number = running_number(self._start)
         while self._forever:
             number += len(plan)
-            plan = self._plan(name, number)
+            plan = self._plan(name, number, practice=False)
             for item in plan:
                 if isinstance(item, Acquisition):
                     self.clock.sleep_minutes(PAUSE_MINUTES)
@@ -140,7 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.root,
             speed=args.speed,
             files_per_instrument=args.files,
-            is_backed_up=partial(has_manifest, args.backup),
             start=args.start or datetime.now().astimezone(),
             project=args.project,
             forever=args.forever,
@@ -164,7 +159,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--root", type=Path, required=True, help="folder for the instruments' folders")
     add("--speed", type=float, required=True, help="laboratory seconds in a real second")
     add("--files", type=int, required=True, help="ordinary acquisitions per instrument")
-    add("--backup", type=Path, required=True, help="Kraken's backup, only looked at")
     add("--start", type=datetime.fromisoformat, help="date and time of the plan (default: now)")
     add("--project", default=DEMO_PROJECT, help="project id in the names; empty for none")
     add("--forever", action="store_true", help="go on with new names until SIGTERM")

@@ -1,6 +1,6 @@
 """A stand-in for a search program in the demonstration. It is a SIMULATION: no search is made.
 
-    python -m kraken_dagster.simulation.standin RAW OUTPUT
+    python -m kraken_dagster.simulation.standin [--state DIR] RAW OUTPUT
 
 RAW is one file of a simulated Thermo or Sciex instrument. In the folder OUTPUT it leaves tables in
 the form of AlphaDIA 2 (`stat.tsv`, `internal.tsv`, `precursors.parquet`) with figures drawn from
@@ -9,7 +9,8 @@ counts more precursors than the table, a sample, has rows. Both `log.txt`, which
 and stdout say that this is a simulation.
 
 Exit codes: 0 written; 1 RAW can't be read or OUTPUT not be written; 2 wrong arguments; 7 RAW's
-name contains `_FAIL_`, as a search that fails.
+name contains `_FAIL_`, as a search that fails, or `_PRACTICE_`, and it is the first time by what
+stands in the folder DIR.
 """
 
 import argparse
@@ -23,8 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from kraken_dagster.simulation.plans import PRACTICE_MARK
+
 NOTICE = "SIMULATION: no search was made; all figures are invented."
 FAIL_MARK = "_FAIL_"
+PRACTICE_NOTICE = "fails the first time, on purpose: `kraken retry` it, and it succeeds"
 EXIT_FAILED, EXIT_SIMULATED_FAILURE = 1, 7
 SAMPLE_ROWS = 400
 
@@ -45,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="standin", description=NOTICE)
     parser.add_argument("raw", metavar="RAW", type=Path)
     parser.add_argument("output", metavar="OUTPUT", type=Path)
+    parser.add_argument("--state", metavar="DIR", type=Path)
     arguments = parser.parse_args(argv)
     try:
-        return _run(arguments.raw, arguments.output)
+        return _run(arguments.raw, arguments.output, arguments.state)
     except OSError as error:
         print(f"standin: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -68,7 +73,7 @@ def write_results(facts: RawFacts, output: Path) -> None:
     _write_precursors(output / "precursors.parquet", chance)
 
 
-def _run(raw: Path, output: Path) -> int:
+def _run(raw: Path, output: Path, state: Path | None) -> int:
     output.mkdir(parents=True, exist_ok=True)
     # the job's own script may have written to it before
     with (output / "log.txt").open("a", encoding="utf-8") as log:
@@ -76,11 +81,26 @@ def _run(raw: Path, output: Path) -> int:
         if FAIL_MARK in raw.name:
             _say(f"ERROR: {raw.name!a} fails, as its name says. {NOTICE}", log, sys.stderr)
             return EXIT_SIMULATED_FAILURE
+        if state is not None and _is_first_time(raw, state):
+            _say(f"ERROR: {raw.name!a}: {PRACTICE_NOTICE}", log, sys.stderr)
+            return EXIT_SIMULATED_FAILURE
         facts = read_facts(raw)
         _say(f"INFO: {facts.name!a}: {facts.size_bytes} bytes", log, sys.stdout)
         write_results(facts, output)
         _say(f"INFO: tables written. {NOTICE}", log, sys.stdout)
     return 0
+
+
+def _is_first_time(raw: Path, state: Path) -> bool:
+    """Whether it is a file to practise on that no search has seen before; from now on one has."""
+    if PRACTICE_MARK not in raw.name:
+        return False
+    state.mkdir(parents=True, exist_ok=True)
+    seen = state / raw.name
+    if seen.exists():
+        return False
+    seen.touch()
+    return True
 
 
 def _stat(facts: RawFacts, chance: random.Random) -> dict[str, object]:
