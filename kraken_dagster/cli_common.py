@@ -28,7 +28,7 @@ from kraken_dagster.homes import require_own_homes
 from kraken_dagster.steps.world import World
 from resources.store import StoreResource
 
-_WIDTH_WITHOUT_TERMINAL = 240
+_WIDTH_WITHOUT_TERMINAL = 10_000  # nobody reads there, and no name may be cut
 _OF_THE_SYSTEM = {
     Kind.ACCESS: (
         "Your user is not allowed to do this",
