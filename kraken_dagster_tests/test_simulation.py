@@ -334,7 +334,7 @@ def test_a_plan_is_the_same_for_the_same_arguments_and_new_for_another_start() -
 
 
 def test_without_a_project_no_token_is_left_empty() -> None:
-    (item,) = demo_plan("sciex", files=1, start=START, project="")
+    (item,) = demo_plan("sciex", files=1, start=START, project="", practice=False)
     assert "__" not in item.name
     assert "SIM1" not in item.name
 
