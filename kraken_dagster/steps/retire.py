@@ -1,7 +1,6 @@
 """An instrument goes out of use: `kraken instrument retire`. What is left of it is closed and
 explained; nothing is deleted, and backups stay provable and restorable under its id."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kraken_dagster.domain.errors import RenameRefused, StatusConflict
@@ -93,19 +92,17 @@ def _close(world: World, raw_file: RawFile, by: str) -> None:
         if job.is_open:
             reason = f"{why}; the job was not cancelled, and its result is not collected"
             world.store.jobs.give_up(job, reason=reason, now=world.now())
-    status, reason = (
-        Status.ERROR,
-        (
-            f"{why} before this file had a backup; it stays on that instrument's disk. Next: to "
-            "back it up, put the instrument back into instruments.yaml and `kraken retry`"
-        ),
-    )
-    changes: Mapping[str, object] = {"retry_at": None}
     if raw_file.is_backed_up:
         status, reason = _end_of(raw_file), f"{why} before it was processed; it is backed up"
+    else:
+        status = Status.ERROR
+        reason = (
+            f"{why} before this file had a backup; it stays on that instrument's disk. Next: to "
+            "back it up, put the instrument back into instruments.yaml and `kraken retry`"
+        )
     try:
         world.store.raw_files.transition(
-            raw_file, status, now=world.now(), reason=reason, fields=changes
+            raw_file, status, now=world.now(), reason=reason, fields={"retry_at": None}
         )
     except StatusConflict:
         return  # somebody else changed it; `kraken status` goes on counting it
