@@ -1,0 +1,135 @@
+"""Control charts: run lengths by simulation against published tables, and how long they take.
+
+A run length is how many values a chart takes until it signals. Each is shown beside the table's,
+and how many standard errors it is from it: one in 370 is farther than 3. Exit code 1 if the
+share of those is larger than chance makes it.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kraken_dagster.quality.charts import CUSUM_H, CUSUM_K, cusum, ewma, levey_jennings, variability
+from kraken_dagster.quality.limits import limits
+from kraken_dagster.quality.westgard import westgard
+
+CASES = Path(__file__).parents[1] / "kraken_dagster_tests" / "cases" / "control_charts.json"
+SERIES, AT_ONCE = 4_000, 400
+LONGEST = 16  # mean run lengths that a series goes on: one in 10 million has not signalled then
+RUNS, METRICS = 100_000, 8
+Signals = Callable[[np.ndarray], np.ndarray]
+
+
+def run_lengths(signals: Signals, shift: float, about: float) -> np.ndarray:
+    """Of SERIES series of normal values with mean `shift`."""
+    chance = np.random.default_rng(20)
+    found = []
+    for _ in range(SERIES // AT_ONCE):
+        z = chance.standard_normal((int(LONGEST * about) + 50, AT_ONCE)) + shift
+        hit = signals(z)
+        assert hit.any(axis=0).all()
+        found.append(hit.argmax(axis=0) + 1)
+    return np.concatenate(found)
+
+
+def by_cusum(h: float) -> Signals:
+    def signals(z: np.ndarray) -> np.ndarray:
+        chart = cusum(z, k=0.5, h=h)
+        return chart.up_signals | chart.down_signals
+
+    return signals
+
+
+def by_ewma(weight: float, width: float) -> Signals:
+    steady = width * np.sqrt(weight / (2 - weight))
+    return lambda z: np.abs(ewma(z, weight=weight, width=width).mean) > steady
+
+
+def by_variability(z: np.ndarray) -> np.ndarray:
+    return cusum(variability(z)).up_signals
+
+
+def by_westgard(z: np.ndarray) -> np.ndarray:
+    return np.any(list(westgard(z).values()), axis=0)
+
+
+def compare(
+    title: str, signals: Signals, shifts: list[float], expected: list[float]
+) -> list[float]:
+    """Prints a line per shift; how many standard errors each is away."""
+    away = []
+    for shift, about in zip(shifts, expected, strict=True):
+        found = run_lengths(signals, shift, about)
+        error = found.std(ddof=1) / np.sqrt(len(found))
+        away.append((found.mean() - about) / error)
+        print(f"{title:28} shift {shift:<5g} {found.mean():8.2f} +- {error:5.2f}", end="")
+        print(f"   table {about:8.2f}   {away[-1]:+5.1f} standard errors")
+    return away
+
+
+def compare_all() -> bool:
+    table = json.loads(CASES.read_text())
+    away = []
+    part = table["run_lengths_3_sigma"]
+    away += compare("3 sigma", levey_jennings, part["shift"], part["exact"])
+    part = table["run_lengths_cusum"]
+    for h, exact in part["exact"].items():
+        away += compare(f"CUSUM k 0.5, h {h}", by_cusum(float(h)), part["shift"], exact)
+    part = table["run_lengths_ewma"]
+    for design in part["designs"]:
+        weight, width = design["weight"], design["width"]
+        title = f"EWMA {weight:g}, {width:g}"
+        away += compare(title, by_ewma(weight, width), part["shift"], design["exact"])
+    part = table["run_lengths_westgard"]
+    compare("Westgard (table simulated)", by_westgard, part["shift"], part["simulated"])
+    found = run_lengths(by_variability, 0, 500)
+    print(f"CUSUM of variability, upper side: in control a false alarm every {found.mean():.0f}")
+    far = sum(abs(item) > 3 for item in away)
+    most = max(map(abs, away))
+    print(f"{far} of {len(away)} are farther than 3 standard errors, {most:.1f} at most")
+    return far <= 1
+
+
+def evaluate(x: np.ndarray, guide: slice) -> int:
+    """All charts over all runs; the number of signals."""
+    found = [limits(x[guide, column]) for column in range(x.shape[1])]
+    z = np.column_stack([item.standardised(x[:, column]) for column, item in enumerate(found)])
+    mean, spread = cusum(z), cusum(variability(z))
+    charts = (
+        levey_jennings(z),
+        mean.up_signals | mean.down_signals,
+        spread.up_signals,
+        ewma(z).signals,
+        by_westgard(z),
+    )
+    return sum(int(chart.sum()) for chart in charts)
+
+
+def show_speed() -> None:
+    chance = np.random.default_rng(1)
+    x = chance.standard_normal((RUNS, METRICS)) + 20
+    x[chance.random(x.shape) < 0.01] = np.nan
+    all_s, new_s = best_time(x), best_time(x[-500:])
+    print(f"{RUNS} runs x {METRICS} metrics, all charts: {all_s:.2f} s")
+    print(f"a new run, with the 499 before it: {1000 * new_s:.1f} ms")
+
+
+def best_time(x: np.ndarray) -> float:
+    """Seconds, the best of five: other programs only ever make it longer."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        evaluate(x, slice(0, 50))
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+if __name__ == "__main__":
+    print(f"run lengths of {SERIES} series each; CUSUM k {CUSUM_K}, h {CUSUM_H} by default")
+    fine = compare_all()
+    show_speed()
+    sys.exit(0 if fine else 1)

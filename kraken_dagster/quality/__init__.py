@@ -1,0 +1,1 @@
+"""Quality control: charts, limits, rules, and verdicts of runs."""
