@@ -98,7 +98,7 @@ def read_table(
     """
     with closing(open_tdf(path)) as connection:
         try:
-            found = _require(connection, path, table, columns)
+            found = require_columns(connection, path, table, columns)
             if all_data:
                 require_all_data(connection, path)
             names = [f'"{column}"' for column in columns]
@@ -110,7 +110,7 @@ def read_table(
             raise damaged(path, error) from error
 
 
-def _require(
+def require_columns(
     connection: sqlite3.Connection, path: Path, table: str, columns: Sequence[str]
 ) -> frozenset[str]:
     """Raises FileFormatError unless the columns exist: SQLite takes an unknown "name" for text."""
