@@ -34,6 +34,7 @@ from kraken_dagster.cli_store import init_store
 from kraken_dagster.clients.config_file import config_path, load_config
 from kraken_dagster.clients.private import be_private, site_umask
 from kraken_dagster.doctor_rights import examine_rights
+from kraken_dagster.domain.config import OutputExistsMode
 from kraken_dagster.domain.dagit import LOOPBACK
 from kraken_dagster.domain.errors import ConfigError, KrakenError
 from kraken_dagster.domain.raw_file import Status
@@ -290,14 +291,26 @@ def _print_result(result: dict[str, Any]) -> None:
 
 @main.command()
 @click.argument("raw_file_ids", nargs=-1, required=True)
+@click.option(
+    "--output-exists-mode",
+    "mode",
+    type=click.Choice(
+        [item.value for item in OutputExistsMode if item is not OutputExistsMode.RAISE]
+    ),
+    help="Process them once more, also where they have ended well; this is done with results "
+    "that are there.",
+)
 @click.pass_obj
 @told
-def retry(path: Path, raw_file_ids: tuple[str, ...]) -> None:
+def retry(path: Path, raw_file_ids: tuple[str, ...], mode: str | None) -> None:
     """Do the failed step of these raw files again, at the sensors' next tick."""
+    wanted = None if mode is None else OutputExistsMode(mode)
     world, failed = open_world(path), False
     for raw_file_id in raw_file_ids:
         try:
-            _, what_follows = retry_step(world, raw_file_id, asked_by=user_name())
+            _, what_follows = retry_step(
+                world, raw_file_id, asked_by=user_name(), mode=wanted
+            )
         except KrakenError as error:
             say(f"kraken: {error}", err=True)
             failed = True

@@ -111,7 +111,7 @@ def test_a_result_that_is_there_is_not_touched_and_waits_for_a_person(world, raw
     with pytest.raises(OutputExists):
         submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
     assert (stored(world).status, stored(world).retry_at) == (Status.ERROR, None)
-    assert "set output_exists_mode to `add`" in stored(world).status_details
+    assert "`kraken retry ID --output-exists-mode add`" in stored(world).status_details
     assert [item.name for item in output(world).iterdir()] == ["earlier.txt"]
     world.now.forward(days=30)
     assert due_for_backup(world.store, "thermo1", world.now()) == []

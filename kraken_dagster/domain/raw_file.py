@@ -58,6 +58,7 @@ FINAL = frozenset(
         Status.IGNORED,
     }
 )
+ENDED = FINAL - {Status.ERROR}  # what an error that is no damage doesn't take from a file
 OPEN_ACQUISITION = frozenset({Status.QUEUED_FOR_MONITORING, Status.MONITORING_ACQUISITION})
 BACKUP_UNDER_WAY = frozenset({Status.CHECKSUMMING, Status.CHECKSUMMING_DONE, Status.COPYING})
 
@@ -105,7 +106,14 @@ _TRANSITIONS: Mapping[Status, frozenset[Status]] = {
         {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
     ),
     Status.QUEUED_FOR_QUANTING: frozenset(
-        {Status.QUANTING, Status.QUANTING_FAILED, Status.DONE_NOT_QUANTED}
+        {
+            Status.QUANTING,
+            Status.QUANTING_FAILED,
+            Status.DONE_NOT_QUANTED,
+            # it had ended, was asked for again, and nothing of that was begun
+            Status.DONE,
+            Status.ACQUISITION_FAILED,
+        }
     ),
     Status.QUANTING: frozenset(
         {Status.DONE, Status.QUANTING_FAILED, Status.QUEUED_FOR_QUANTING}  # a job is run again
@@ -115,7 +123,9 @@ ASKED_AGAIN: Mapping[Status, frozenset[Status]] = {
     Status.DONE: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
     Status.DONE_NOT_QUANTED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
     Status.QUANTING_FAILED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
-    Status.ACQUISITION_FAILED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.ACQUISITION_FAILED: frozenset(
+        {Status.QUEUED_FOR_QUANTING, Status.COPYING, Status.QUEUED_FOR_MONITORING}
+    ),
     Status.ERROR: frozenset(
         {
             Status.QUEUED_FOR_MONITORING,
@@ -220,6 +230,16 @@ class DecidedSettings(BaseModel):
     engine: str | None = None
 
 
+class AskedAgain(BaseModel):
+    """How a file was that had ended, when its jobs were asked for again."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    status: Status
+    details: str | None = None
+    settings: list[DecidedSettings] = Field(default_factory=list)
+    attempt: int | None = None  # the number of its last set of jobs
+
+
 class RawFile(BaseModel):
     """A document of the collection `raw_file`. Sizes in bytes, dates in UTC.
 
@@ -255,6 +275,8 @@ class RawFile(BaseModel):
     retry_at: AwareDatetime | None = None
     lease: Lease | None = None
     quant_settings: list[DecidedSettings] = Field(default_factory=list)
+    asked_again: AskedAgain | None = None  # until something of it is begun
+    output_exists_mode: str | None = None  # of the request for its jobs, until they are submitted
     history: list[dict[str, Any]] = Field(default_factory=list)
     backed_up_at: AwareDatetime | None = None
     backup_store: str | None = None  # the id of the store that holds its backup

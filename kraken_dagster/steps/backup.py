@@ -14,11 +14,18 @@ from kraken_dagster.clients.roots import OpenRoot, shown
 from kraken_dagster.domain.acquisition import Watch
 from kraken_dagster.domain.config import InstrumentEntry
 from kraken_dagster.domain.debris import without_gone_debris
-from kraken_dagster.domain.errors import DigestMismatch, SourceMissing
+from kraken_dagster.domain.errors import (
+    BackupDamaged,
+    DigestMismatch,
+    KrakenError,
+    SourceMissing,
+    StoreAway,
+    StoreError,
+)
 from kraken_dagster.domain.marks import SourceLook
 from kraken_dagster.domain.processing import main_file_is_missing, overwrite_requested, was_renamed
 from kraken_dagster.domain.raw_file import (
-    FINAL,
+    ENDED,
     OPEN_ACQUISITION,
     BackupStatus,
     FileFact,
@@ -31,7 +38,13 @@ from kraken_dagster.domain.vendors import backup_mapping
 from kraken_dagster.steps.after_jobs import seen
 from kraken_dagster.steps.again import end_as_before, prove_in_place
 from kraken_dagster.steps.deciding import decide
-from kraken_dagster.steps.failing import damage_fields, failure_recorded
+from kraken_dagster.steps.failing import (
+    damage_fields,
+    failure_recorded,
+    note_not_done,
+    record_damage,
+    unexpected_of,
+)
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.places import clear_away, others_kept, settle_place
 from kraken_dagster.steps.proof import BackupOutcome, instrument_facts, to_record, verify
@@ -81,10 +94,10 @@ def back_up(
             return BackupOutcome(raw_file, False, reason)
         if raw_file.is_backed_up and not by_hand:
             return BackupOutcome(raw_file, False, "the backup is there already")
+        if raw_file.is_backed_up:
+            return _verify_again(world, held, run_id)
         failed = damage_fields(raw_file)
         with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease, fields=failed):
-            if raw_file.is_backed_up:
-                return verify(world, raw_file)
             if raw_file.instrument_file_status is InstrumentFileStatus.PURGED:
                 return prove_in_place(world, held, run_id)
             outcome = _settle_acquisition(world, held, run_id) or _make(
@@ -94,6 +107,29 @@ def back_up(
                 held.raw_file = outcome.raw_file
                 decide(world, held, run_id, by_hand=False)
             return outcome
+
+
+def _verify_again(world: World, held: Held, run_id: str) -> BackupOutcome:
+    """Only damage changes the file. A store that can't be read says nothing of what it holds.
+
+    Raises:
+        BackupDamaged: status `error`.
+        FileError: it could not be read; the history says so.
+    """
+    try:
+        return verify(world, held.raw_file)
+    except (StoreError, StoreAway):
+        raise
+    except BackupDamaged as error:
+        record_damage(world, held.raw_file, error, run_id=run_id, lease=held.lease)
+        raise
+    except KrakenError as error:
+        note_not_done(world, held.raw_file, error, run_id=run_id)
+        raise
+    except Exception as error:
+        unexpected = unexpected_of(error, held.raw_file.id)
+        note_not_done(world, held.raw_file, unexpected, run_id=run_id)
+        raise unexpected from error
 
 
 def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome | None:
@@ -142,7 +178,7 @@ def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
         return f"the acquisition is not over yet: {raw_file.status_details or raw_file.status}"
     if raw_file.status is Status.IGNORED:
         return f"the file is ignored: {raw_file.status_details}"
-    if not by_hand and raw_file.status in FINAL - {Status.ERROR}:
+    if not by_hand and raw_file.status in ENDED:
         return f"nothing is due: the file is {raw_file.status}"
     return None
 
@@ -150,6 +186,8 @@ def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
 def _nothing_to_copy(
     world: World, held: Held, run_id: str, reason: str, instrument_file: InstrumentFileStatus
 ) -> BackupOutcome:
+    if held.raw_file.status is Status.ACQUISITION_FAILED:  # as it was found to be before
+        return BackupOutcome(held.raw_file, False, reason)
     raw_file = world.store.raw_files.transition(
         held.raw_file,
         Status.ACQUISITION_FAILED,
@@ -192,21 +230,12 @@ def _make_in(
     root: OpenRoot,
 ) -> BackupOutcome:
     instrument = world.instrument(held.raw_file.instrument_id)
-    raw_file = world.store.raw_files.transition(
-        held.raw_file,
-        Status.COPYING,
-        now=world.now(),
-        run_id=run_id,
-        lease=held.lease,
-        options=_asked(options),
-        fields={"backup_status": BackupStatus.COPYING_IN_PROGRESS, "retry_at": None},
-    )
-    held.raw_file = raw_file
+    raw_file = held.raw_file
 
     def members() -> list[str]:
         return members_of(world, raw_file, instrument)
 
-    try:
+    try:  # before anything changes: of what isn't there nothing is begun
         found = bounded(members, timeout_s=instrument.copy_stall_s, what=raw_file.id)
     except SourceMissing:
         clear_away(world, raw_file, root=root.path)
@@ -215,6 +244,15 @@ def _make_in(
         clear_away(world, raw_file, root=root.path)
         problem = ";".join(raw_file.acquisition.get("errors", ())) or "No files found."
         return _nothing_to_copy(world, held, run_id, problem, InstrumentFileStatus.INITIAL)
+    raw_file = held.raw_file = world.store.raw_files.transition(
+        raw_file,
+        Status.COPYING,
+        now=world.now(),
+        run_id=run_id,
+        lease=held.lease,
+        options=_asked(options),
+        fields={"backup_status": BackupStatus.COPYING_IN_PROGRESS, "retry_at": None},
+    )
     refuse_grown(world, held, found, run_id)
     settle_place(
         world, held, _mapping(world, raw_file, found).values(), root=root.path, run_id=run_id

@@ -11,7 +11,7 @@ from kraken_dagster.domain.processing import (
     settings_in_scope,
 )
 from kraken_dagster.domain.quant import JobState, QuantJob
-from kraken_dagster.domain.raw_file import FINAL, DecidedSettings, RawFile, Status
+from kraken_dagster.domain.raw_file import ENDED, AskedAgain, DecidedSettings, RawFile, Status
 from kraken_dagster.domain.settings import AssignedSettings, Settings
 from kraken_dagster.steps.attempts import JOBS_COUNTER, decided
 from kraken_dagster.steps.engine_health import note_trouble, trouble_with
@@ -32,15 +32,26 @@ class QuantOutcome:
     submitted: tuple[QuantJob, ...] = ()
 
 
-def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutcome | None:
-    """The outcome if the file is not to be processed; else its settings are recorded as decided."""
+def decide(
+    world: World,
+    held: Held,
+    run_id: str,
+    *,
+    by_hand: bool,
+    fields: Mapping[str, Any] | None = None,
+) -> QuantOutcome | None:
+    """The outcome if the file is not to be processed; else its settings are recorded as decided.
+
+    Args:
+        fields: further ones of the file that change with it.
+    """
     raw_file = held.raw_file
     settings = settings_for(world, raw_file)
     decision = decision_on(world, raw_file, has_settings=bool(settings))
     jobs = _without_dropped(world, raw_file, settings if decision.process else [])
     if not decision.process:
         assert decision.status is not None
-        if raw_file.status in (decision.status, *(FINAL - {Status.ERROR})):
+        if raw_file.status in (decision.status, *ENDED):
             return QuantOutcome(raw_file, decision.details or "")
         ended = end(world, held, run_id, decision.status, decision.details)
         return QuantOutcome(ended, decision.details or "")
@@ -57,6 +68,8 @@ def decide(world: World, held: Held, run_id: str, *, by_hand: bool) -> QuantOutc
         fields={
             "retry_at": None,
             "quant_settings": as_fields(decided(world, raw_file, settings, attempt, jobs)),
+            **as_it_had_ended(held.raw_file),
+            **(fields or {}),
         },
     )
     return None
@@ -121,8 +134,21 @@ def end(world: World, held: Held, run_id: str, status: Status, details: str | No
         reason=details,
         run_id=run_id,
         lease=held.lease,
-        fields={"retry_at": None, "failures": 0},
+        fields={"retry_at": None, "failures": 0, "output_exists_mode": None},
     )
+
+
+def as_it_had_ended(raw_file: RawFile) -> dict[str, Any]:
+    """What is kept of a file that had ended, until something is begun that was asked for again."""
+    if raw_file.status not in ENDED:
+        return {}
+    before = AskedAgain(
+        status=raw_file.status,
+        details=raw_file.status_details,
+        settings=raw_file.quant_settings,
+        attempt=raw_file.attempts.get(JOBS_COUNTER),
+    )
+    return {"asked_again": before.model_dump()}
 
 
 def as_fields(items: Sequence[DecidedSettings]) -> list[Mapping[str, Any]]:
@@ -152,13 +178,14 @@ def _without_dropped(
     kept = []
     for job in world.store.jobs.of(raw_file.id):
         dropped = (job.settings_name, job.settings_version) not in decided_on
-        if dropped and job.state is JobState.INTENDED and _withdraw_if_possible(world, job):
+        if dropped and job.state is JobState.INTENDED and withdraw_if_possible(world, job):
             continue
         kept.append(job)
     return kept
 
 
-def _withdraw_if_possible(world: World, job: QuantJob) -> bool:
+def withdraw_if_possible(world: World, job: QuantJob) -> bool:
+    """Whether an intention could be taken back: its engine could be asked, and has nothing."""
     if trouble_with(world, job.engine, world.now()):
         return False
     try:

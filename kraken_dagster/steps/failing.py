@@ -14,7 +14,7 @@ from kraken_dagster.domain.errors import (
     Unexpected,
     Unsorted,
 )
-from kraken_dagster.domain.raw_file import FINAL, BackupStatus, Lease, RawFile, Status
+from kraken_dagster.domain.raw_file import ENDED, BackupStatus, Lease, RawFile, Status
 from kraken_dagster.steps.world import World
 
 LONGEST_WAIT_S = 30 * 60
@@ -95,8 +95,33 @@ def record_failure(
     lease: Lease,
     fields: Mapping[str, object] | None = None,
 ) -> None:
-    """Sets status `error` with the message. What time can cure gets a time for the next try."""
+    """Sets status `error` with the message. What time can cure gets a time for the next try.
+
+    A file that has ended keeps its status: nothing was begun of what was asked for once more, and
+    its history says so.
+    """
     raw_file = world.store.raw_files.get(raw_file_id)
+    if raw_file.status in ENDED:
+        note_not_done(world, raw_file, error, run_id=run_id)
+    else:
+        _set_error(world, raw_file, error, run_id=run_id, lease=lease, fields=fields)
+
+
+def note_not_done(world: World, raw_file: RawFile, error: KrakenError, *, run_id: str) -> None:
+    """In the history only: what was asked for was not done, and the file is what it was."""
+    note = f"not done, and nothing has changed: {error}"
+    world.store.raw_files.update(raw_file, {}, now=world.now(), note=note, run_id=run_id)
+
+
+def _set_error(
+    world: World,
+    raw_file: RawFile,
+    error: KrakenError,
+    *,
+    run_id: str,
+    lease: Lease,
+    fields: Mapping[str, object] | None,
+) -> None:
     now = world.now()
     failures = raw_file.failures + 1
     # A success sets `failures` back, and this with it.
@@ -118,7 +143,7 @@ def record_failure(
 
 def damage_fields(raw_file: RawFile) -> dict[str, object]:
     """How the file had ended is kept, so that it ends like that again once its backup is whole."""
-    ended = raw_file.is_backed_up and raw_file.status in FINAL - {Status.ERROR}
+    ended = raw_file.is_backed_up and raw_file.status in ENDED
     how = {"ended_as": raw_file.status, "ended_details": raw_file.status_details}
     return {"backup_status": BackupStatus.COPYING_FAILED, **(how if ended else {})}
 
@@ -139,4 +164,11 @@ def record_damage(
             raw_file, fields, now=world.now(), note=str(error), run_id=run_id
         )
         return
-    record_failure(world, raw_file.id, error, run_id=run_id, lease=lease, fields=fields)
+    _set_error(
+        world,
+        world.store.raw_files.get(raw_file.id),
+        error,
+        run_id=run_id,
+        lease=lease,
+        fields=fields,
+    )

@@ -7,9 +7,17 @@ from kraken_dagster.domain.engines import SlurmEngine
 from kraken_dagster.domain.quant import JobState, QuantJob, job_name
 from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile
 from kraken_dagster.domain.settings import Settings
+from kraken_dagster.domain.stores import Role
 from kraken_dagster.steps.attempts import JOBS_COUNTER
 from kraken_dagster.steps.inputs import inputs_of, require_program
-from kraken_dagster.steps.outputs import job_paths, output_folder, planned_folder, working_copy
+from kraken_dagster.steps.outputs import (
+    job_paths,
+    move_out_of_the_way,
+    output_folder,
+    planned_folder,
+    working_copy,
+)
+from kraken_dagster.steps.stores import opened
 from kraken_dagster.steps.world import World
 
 
@@ -32,6 +40,10 @@ def intended(
     if folder.follow is None:
         bounded(lambda: require_program(world, job), timeout_s=stall_s, what=job.software)
     job = job.model_copy(update={"inputs": inputs_of(world, settings, job)})
+    if folder.in_the_way:
+        with opened(world, Role.BACKUP):  # else nothing is submitted, and nothing to be moved
+            _begin_anew(world, raw_file)
+        bounded(lambda: move_out_of_the_way(world, folder), timeout_s=stall_s, what=root)
     if folder.follow is not None:
         followed = {
             "state": JobState.WAITING,
@@ -40,6 +52,14 @@ def intended(
         }
         job = job.model_copy(update=followed)
     return world.store.jobs.intend(job)
+
+
+def _begin_anew(world: World, raw_file: RawFile) -> None:
+    """From here on the file isn't any more what it was when it was asked for again."""
+    current = world.store.raw_files.current(raw_file.id)
+    if current.asked_again is not None:
+        note = "the result that was there is moved aside"
+        world.store.raw_files.update(current, {"asked_again": None}, now=world.now(), note=note)
 
 
 _OF_THE_MAKER = ("inputs", "cluster_job_id", "node", "started_at", "ended_at", "exit_code")

@@ -27,12 +27,14 @@ from kraken_dagster.steps.world import World
 
 _NO_ROOM_BYTES = 64 * 1024
 _LOG_BYTES = 4 * 1024 * 1024
+_ANOTHER_MODE = "`kraken retry ID --output-exists-mode add`, or `overwrite`."
 
 
 @dataclass(frozen=True)
 class OutputFolder:
     """A result's folder below the output root; `follow` is the cluster's id of a job that writes
-    there already and is to be followed, instead of submitting one.
+    there already and is to be followed, instead of submitting one. `in_the_way`: what stands there
+    is to be moved aside first.
 
     `done` says by what the result that stands there is known to be complete: nothing is computed;
     `made_by` is the job of ours that has made it, where that is known.
@@ -42,6 +44,7 @@ class OutputFolder:
     follow: str | None = None
     done: str | None = None
     made_by: QuantJob | None = None
+    in_the_way: bool = False
 
 
 def planned_folder(raw_file: RawFile, settings: Settings) -> str:
@@ -57,7 +60,7 @@ def planned_folder(raw_file: RawFile, settings: Settings) -> str:
 def output_folder(
     world: World, raw_file: RawFile, settings: Settings, engine: str, mode: OutputExistsMode
 ) -> OutputFolder:
-    """The folder to write to, after what stands there was dealt with.
+    """The folder to write to. Nothing is changed.
 
     Raises:
         OutputExists: a result is there, and the mode says nothing that helps.
@@ -86,23 +89,24 @@ def _output_folder(
         done = f"job {finished.id} ended well, and its result can be read after all"
         return OutputFolder(base, done=done, made_by=finished)
     if mode is OutputExistsMode.ASSOCIATE:
-        if done := complete_by(world, settings, folder):
-            return OutputFolder(base, done=done)
-        return OutputFolder(base, follow=_job_to_follow(world, engine, folder))
+        writer = _last_writer(world, raw_file, base)
+        if writer is not None and writer.state is JobState.SUCCEEDED and writer.failure is None:
+            return OutputFolder(base, done=f"job {writer.id} ended well", made_by=writer)
+        return _associated(world, settings, engine, base, folder)
     if mode is OutputExistsMode.ADD:
         parent = base.rpartition("/")[0]
         with output_errors(folder.parent):
             names = {f"{parent}/{item.name}" for item in folder.parent.iterdir()}
         return OutputFolder(next_run_folder(base, names))
     if mode is OutputExistsMode.OVERWRITE or _is_our_failure(world, raw_file, base):
-        set_aside(folder)
-        return OutputFolder(base)
+        return OutputFolder(base, in_the_way=True)
     raise OutputExists(
         "A result is there already",
         file=folder,
-        next_step="set output_exists_mode to `add` (a new folder beside it), `overwrite` (the "
-        "old one is moved aside) or `associate` (its Slurm job is followed), and ask for "
-        "`quant_job` again.",
+        found=f"output_exists_mode {mode.value!r}",
+        next_step="`kraken retry ID --output-exists-mode add` (a new folder beside it), "
+        "`overwrite` (the old one is moved aside) or `associate` (a complete one is taken as it "
+        "is, a job that still writes it is followed).",
     )
 
 
@@ -123,13 +127,49 @@ def _figures(world: World, metrics_type: str, folder: Path, wall_s: float) -> Re
     )
 
 
+def _associated(
+    world: World, settings: Settings, engine: str, base: str, folder: Path
+) -> OutputFolder:
+    """
+    Raises:
+        OutputExists: nothing says that the result is complete, and no job is known to write it.
+    """
+    if done := complete_by(world, settings, folder):
+        return OutputFolder(base, done=done)
+    if world.on_cluster(engine):
+        return OutputFolder(base, follow=_job_to_follow(folder))
+    return _of_local_job(world, engine, base, folder)
+
+
+def _of_local_job(world: World, engine: str, base: str, folder: Path) -> OutputFolder:
+    """By the job of this machine that has begun there: its exit code is in its own folder."""
+    name = read_text(folder, BEGUN_FILE, limit=1000).strip()
+    state = world.engines[engine].states([name])[name].state if name else None
+    if state is JobState.SUCCEEDED:
+        return OutputFolder(base, done=f"job {name} ended well")
+    if state is JobState.RUNNING:
+        return OutputFolder(base, follow=name)
+    raise OutputExists(
+        "Nothing says that the result is complete, and no job of this machine writes it",
+        file=folder,
+        expected="an exit code 0, figures that can be read, or a job that runs",
+        found=f"job {name}, {state}" if name else f"no {BEGUN_FILE}",
+        next_step=_ANOTHER_MODE,
+    )
+
+
+def move_out_of_the_way(world: World, folder: OutputFolder) -> None:
+    """Moves aside what stands in the folder."""
+    with opened(world, Role.OUTPUT) as root:
+        set_aside(root.path / folder.relative)
+
+
 def _finished(
     world: World, raw_file: RawFile, settings: Settings, base: str, folder: Path
 ) -> QuantJob | None:
     """The last job of ours that wrote there, if only its result could not be read then, and can be
     now: a search that has ended well is not run once more."""
-    writers = [job for job in world.store.jobs.of(raw_file.id) if job.relative_output_path == base]
-    job = writers[-1] if writers else None
+    job = _last_writer(world, raw_file, base)
     if job is None or job.failure is None:
         return None
     if (job.settings_name, job.settings_version) != (settings.name, settings.version):
@@ -171,15 +211,8 @@ def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
     return f"{len(reading.figures)} figures can be read, and nothing is wrong with them"
 
 
-def _job_to_follow(world: World, engine: str, folder: Path) -> str:
+def _job_to_follow(folder: Path) -> str:
     """The Slurm job id that Kraken has left there, or else the log; AlphaDIA writes it there."""
-    if not world.on_cluster(engine):
-        raise OutputExists(
-            "Only a Slurm job can be followed, and the file's engine is this machine",
-            file=folder,
-            found=f"engine {engine!r}",
-            next_step="set output_exists_mode to `add` or `overwrite`.",
-        )
     words = read_text(folder, JOB_ID_FILE, limit=1000).split()
     if len(words) == 2 and is_job_id(words[0]):
         return words[0]
@@ -191,7 +224,7 @@ def _job_to_follow(world: World, engine: str, folder: Path) -> str:
             file=folder / "log.txt",
             expected="a line with `slurm_job_id: ` and a number",
             found=repr(job_id) if text else "nothing in it, or no such file",
-            next_step="set output_exists_mode to `add` or `overwrite`.",
+            next_step=_ANOTHER_MODE,
         )
     return job_id
 
@@ -271,10 +304,14 @@ def job_id_left_by(world: World, job: QuantJob) -> str | None:
 
 def _is_our_failure(world: World, raw_file: RawFile, relative: str) -> bool:
     """Whether the last job that wrote there was ours and failed: nobody's result is lost then."""
-    writers: Sequence[QuantJob] = [
-        job for job in world.store.jobs.of(raw_file.id) if job.relative_output_path == relative
-    ]
-    return bool(writers) and writers[-1].failure is not None
+    writer = _last_writer(world, raw_file, relative)
+    return writer is not None and writer.failure is not None
+
+
+def _last_writer(world: World, raw_file: RawFile, relative: str) -> QuantJob | None:
+    """The last job of ours that wrote to a folder."""
+    jobs: Sequence[QuantJob] = world.store.jobs.of(raw_file.id)
+    return next((job for job in reversed(jobs) if job.relative_output_path == relative), None)
 
 
 def job_paths(

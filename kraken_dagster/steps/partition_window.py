@@ -6,7 +6,7 @@ from datetime import timedelta
 from kraken_dagster.clients.store.bulk import PAGE
 from kraken_dagster.domain.partition_window import why_kept
 from kraken_dagster.domain.quant import QuantJob
-from kraken_dagster.domain.raw_file import FINAL, RawFile, Status
+from kraken_dagster.domain.raw_file import ENDED, RawFile
 from kraken_dagster.steps.world import World
 
 
@@ -27,7 +27,7 @@ def to_retire(world: World, instrument_id: str, raw_file_ids: Sequence[str]) -> 
         perhaps = [
             item
             for item in world.store.bulk.files(raw_file_ids[start : start + PAGE])
-            if item.dated_at < long_ago and item.status in FINAL - {Status.ERROR}
+            if item.dated_at < long_ago and item.status in ENDED
         ]
         jobs = world.store.bulk.jobs([item.id for item in perhaps])
         yield [

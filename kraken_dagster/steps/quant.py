@@ -7,7 +7,7 @@ from kraken_dagster.domain.config import OutputExistsMode
 from kraken_dagster.domain.errors import JobError, KrakenError, NameError_
 from kraken_dagster.domain.quant import JobState, QuantJob
 from kraken_dagster.domain.raw_file import (
-    FINAL,
+    ENDED,
     DecidedSettings,
     RawFile,
     Status,
@@ -16,11 +16,12 @@ from kraken_dagster.domain.raw_file import (
 )
 from kraken_dagster.steps.after_jobs import remember
 from kraken_dagster.steps.attempts import latest_jobs
-from kraken_dagster.steps.deciding import QuantOutcome, decide, decide_late, end
+from kraken_dagster.steps.deciding import QuantOutcome, decide, decide_late, end, settings_for
 from kraken_dagster.steps.engine_health import trouble_with
 from kraken_dagster.steps.failing import failure_recorded
 from kraken_dagster.steps.leases import Held, holding
 from kraken_dagster.steps.new_job import intended, skipped
+from kraken_dagster.steps.refused import put_back, put_back_if_refused
 from kraken_dagster.steps.submission import fits, hand_over, withdraw
 from kraken_dagster.steps.world import World
 
@@ -58,24 +59,53 @@ def submit_jobs(
     Args:
         slots: at most this many jobs may be open on each engine, by its name.
         no_cluster: make no connection to a cluster; its jobs are recorded as skipped.
+        output_exists_mode: another program or person may have asked for another one before, and
+            the file waits since: that one holds, unless it is asked `by_hand` now.
         by_hand: a person asked for it, so a file that has ended is processed once more.
 
     Raises:
         JobError: a job can't be submitted; status `error` and the reason are in MongoDB. The
-            file's other jobs are.
+            file's other jobs are. A file that had ended, and of which nothing was begun, keeps
+            its status, and its history has the reason.
         LeaseHeld: another run works on the file.
         StoreUnavailable
     """
     with holding(world, raw_file_id, step=Step.QUANT, run_id=run_id) as held:
         if reason := _why_not(held.raw_file, by_hand=by_hand):
             return QuantOutcome(held.raw_file, reason)
-        with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease):
+        asked_for = None if by_hand else held.raw_file.output_exists_mode
+        mode = OutputExistsMode(asked_for) if asked_for else output_exists_mode
+        choice = _Choice(slots, mode, no_cluster, by_hand)
+        with (
+            failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
+            put_back_if_refused(world, held, run_id),
+        ):
+            if no_cluster and (reason := _would_be_skipped(world, held.raw_file)):
+                return QuantOutcome(held.raw_file, reason)
             if held.raw_file.status is not Status.QUEUED_FOR_QUANTING:
-                ended = decide(world, held, run_id, by_hand=by_hand)
+                fields = {"output_exists_mode": _to_keep(world, held.raw_file, mode)}
+                ended = decide(world, held, run_id, by_hand=by_hand, fields=fields)
                 if ended is not None:
                     return ended
-            choice = _Choice(slots, output_exists_mode, no_cluster, by_hand)
             return _submit(world, held, run_id, choice)
+
+
+def _would_be_skipped(world: World, raw_file: RawFile) -> str | None:
+    """Why a file that has ended isn't asked for again, just to be recorded as skipped."""
+    settings = settings_for(world, raw_file)
+    engines = {world.engine_of(raw_file.instrument_id, item) for item in settings}
+    if raw_file.status not in ENDED or not engines or not all(map(world.on_cluster, engines)):
+        return None
+    return (
+        f"nothing was begun, and the file stays {raw_file.status}: debug_no_cluster_ssh is set, "
+        "and its jobs would go to a cluster. Next: unset it, and ask for `quant_job` again."
+    )
+
+
+def _to_keep(world: World, raw_file: RawFile, mode: OutputExistsMode) -> str | None:
+    """The mode that whoever submits the jobs later must know of: one that isn't configured."""
+    configured = world.instrument(raw_file.instrument_id).output_exists_mode
+    return None if mode is configured else mode.value
 
 
 def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
@@ -85,7 +115,7 @@ def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
         return "its jobs are open already; `kraken show` lists them"
     if raw_file.status is Status.IGNORED:
         return "the file is ignored"
-    if not by_hand and raw_file.status in FINAL - {Status.ERROR}:
+    if not by_hand and raw_file.status in ENDED:
         return f"nothing is due: the file is {raw_file.status}"
     return None
 
@@ -103,7 +133,12 @@ def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutc
         raise next((item for item in progress.refused if not item.transient), progress.refused[0])
     if progress.waiting:
         why = "; ".join(dict.fromkeys(progress.waiting))
-        return QuantOutcome(_wait(world, raw_file, run_id, why), why, tuple(submitted))
+        mode = _to_keep(world, raw_file, choice.output_exists_mode)
+        waits = _wait(world, raw_file, run_id, why, mode=mode)
+        return QuantOutcome(waits, why, tuple(submitted))
+    if not submitted and raw_file.asked_again is not None:
+        why = _skipped_details(progress.skipped)
+        return QuantOutcome(put_back(world, held, run_id), f"nothing was begun: {why}")
     if not submitted:
         details = _skipped_details(progress.skipped)
         return QuantOutcome(end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
@@ -115,7 +150,7 @@ def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutc
         run_id=run_id,
         lease=held.lease,
         options={"output_exists_mode": choice.output_exists_mode},
-        fields={"failures": 0},
+        fields={"failures": 0, "asked_again": None, "output_exists_mode": None},
     )
     return QuantOutcome(after, "submitted", tuple(submitted))
 
@@ -197,13 +232,13 @@ def _engine_of(world: World, held: Held, item: DecidedSettings) -> str:
     return world.instrument(held.raw_file.instrument_id).engine
 
 
-def _wait(world: World, raw_file: RawFile, run_id: str, why: str) -> RawFile:
+def _wait(world: World, raw_file: RawFile, run_id: str, why: str, *, mode: str | None) -> RawFile:
     """The file stays queued, and says why; once, however often it is tried."""
-    if raw_file.status_details == short_details(why):
+    if (raw_file.status_details, raw_file.output_exists_mode) == (short_details(why), mode):
         return raw_file
     return world.store.raw_files.update(
         raw_file,
-        {"status_details": short_details(why)},
+        {"status_details": short_details(why), "output_exists_mode": mode},
         now=world.now(),
         note=why,
         run_id=run_id,

@@ -1,8 +1,13 @@
 """What a person can ask for again: `kraken retry`."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from kraken_dagster.domain.config import OutputExistsMode
 from kraken_dagster.domain.errors import FileError, FolderError, StatusConflict
 from kraken_dagster.domain.quant import JobState
 from kraken_dagster.domain.raw_file import (
+    ENDED,
     FINAL,
     BackupStatus,
     InstrumentFileStatus,
@@ -12,26 +17,30 @@ from kraken_dagster.domain.raw_file import (
 )
 from kraken_dagster.domain.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.steps.attempts import JOBS_COUNTER, decided, latest_jobs
-from kraken_dagster.steps.deciding import as_fields, decision_on, settings_for
+from kraken_dagster.steps.deciding import as_fields, as_it_had_ended, decision_on, settings_for
 from kraken_dagster.steps.leases import holding
 from kraken_dagster.steps.right_disk import names_in_backup
 from kraken_dagster.steps.world import World
 
 
-def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, str]:
+def retry(
+    world: World, raw_file_id: str, *, asked_by: str, mode: OutputExistsMode | None = None
+) -> tuple[RawFile, str]:
     """Makes the step that failed due again; the next tick of the sensors takes it up.
 
     A file in `error` goes on where it stopped, one that was `ignored` is watched after all. Of one
     that failed in processing what failed is done once more, with the settings that apply now;
-    results that are there stay. One that was gone from `Backup/` and stands there again counts as
-    moved aside again. Where moving aside or purging was refused, that refusal is forgotten,
-    whatever the status.
+    results that are there stay, unless a `mode` says what is to become of them: then also a file
+    that has ended well is processed once more. One that was gone from `Backup/` and stands there
+    again counts as moved aside again. Where moving aside or purging was refused, that refusal is
+    forgotten, whatever the status.
 
     Raises:
         UnknownRawFile
         StatusConflict: nothing is to be retried in the file's status.
     """
     raw_file, now = world.store.raw_files.get(raw_file_id), world.now()
+    wanted = {} if mode is None else {"output_exists_mode": mode.value}
     note = f"asked for again by {asked_by}"
     if _stands_in_backup_after_all(world, raw_file):
         return _moved_after_all(world, raw_file, note, asked_by)
@@ -40,24 +49,32 @@ def retry(world: World, raw_file_id: str, *, asked_by: str) -> tuple[RawFile, st
         if raw_file.retry_at == now or not _failed(world, raw_file):
             return raw_file, told
     if raw_file.status is Status.ERROR:
-        after = world.store.raw_files.update(raw_file, {"retry_at": now}, now=now, note=note)
+        after = world.store.raw_files.update(
+            raw_file, {"retry_at": now, **wanted}, now=now, note=note
+        )
         return after, f"{raw_file.instrument_id}_watcher goes on with it at its next tick"
     if raw_file.status is Status.IGNORED:
         after = world.store.raw_files.transition(
             raw_file, Status.QUEUED_FOR_MONITORING, now=now, reason=note
         )
         return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
-    if (queued := _retry_jobs(world, raw_file, note, asked_by)) is not None:
+    if (queued := _retry_jobs(world, raw_file, note, asked_by, wanted)) is not None:
         return queued, "cluster_jobs submits its jobs at its next tick"
     raise _nothing_to_retry(raw_file)
 
 
-def _retry_jobs(world: World, raw_file: RawFile, note: str, asked_by: str) -> RawFile | None:
-    """The file queued again, if any of its jobs failed, was skipped or is lost."""
+def _retry_jobs(
+    world: World, raw_file: RawFile, note: str, asked_by: str, wanted: Mapping[str, Any]
+) -> RawFile | None:
+    """The file queued again, if any of its jobs failed, was skipped or is lost, or if all of it is
+    wanted once more."""
     if given_up := _give_up_lost_jobs(world, raw_file, asked_by):
         note = f"{note}; given up: {', '.join(given_up)}"
     failed = raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file)
-    if not given_up and not failed:
+    if not given_up and wanted and raw_file.status is Status.QUEUED_FOR_QUANTING:
+        return world.store.raw_files.update(raw_file, wanted, now=world.now(), note=note)
+    again = bool(wanted) and raw_file.is_backed_up and raw_file.status in ENDED
+    if not given_up and not failed and not again:
         return None
     decision = decision_on(world, raw_file, has_settings=True)
     if not decision.process:
@@ -67,7 +84,7 @@ def _retry_jobs(world: World, raw_file: RawFile, note: str, asked_by: str) -> Ra
             found=decision.details,
             next_step="change what keeps it from that, and ask again.",
         )
-    return _queue_again(world, raw_file, note)
+    return _queue_again(world, raw_file, note, wanted)
 
 
 def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
@@ -79,16 +96,17 @@ def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
         file=raw_file.id,
         expected="status error, quanting_failed or ignored",
         found=raw_file.status,
-        next_step="to do a step once more all the same, materialise its asset for this partition.",
+        next_step="to process it once more all the same, `kraken retry ID --output-exists-mode "
+        "add`; to do another step once more, materialise its asset for this partition.",
     )
 
 
-def _queue_again(world: World, raw_file: RawFile, note: str) -> RawFile:
+def _queue_again(world: World, raw_file: RawFile, note: str, wanted: Mapping[str, Any]) -> RawFile:
     """Has what did not succeed submitted once more, with the settings that apply now."""
     attempt = world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
     jobs = world.store.jobs.of(raw_file.id)
     again = decided(world, raw_file, settings_for(world, raw_file), attempt, jobs)
-    fields = {"quant_settings": as_fields(again)}
+    fields = {"quant_settings": as_fields(again), **as_it_had_ended(raw_file), **wanted}
     current, now = world.store.raw_files.get(raw_file.id), world.now()
     if current.status is Status.QUEUED_FOR_QUANTING:
         return world.store.raw_files.update(current, fields, now=now, note=note)
