@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import takewhile
 from queue import Empty, SimpleQueue
@@ -19,12 +19,14 @@ from dagster import DagsterEventType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.storage.dagster_run import assets_are_externally_managed
 
+from kraken_dagster.assets.interruption import telling_what_is_left
 from kraken_dagster.domain.errors import OnAnotherStore, StoreAway, StoreUnavailable
 from kraken_dagster.domain.raw_file import partition_key, raw_file_id_of
 from kraken_dagster.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.partitions import ASSETS, asset_key
 from kraken_dagster.reporting import Event, Origin, Planned, report
 from kraken_dagster.steps.batches import giving_life_signs
+from kraken_dagster.steps.ending import Ending
 from kraken_dagster.steps.world import World
 
 Metadata = Mapping[str, dg.MetadataValue]
@@ -58,6 +60,23 @@ class Done:
     check_of: dg.AssetKey | None = None
     failure: dg.Failure | None = None
     unusual: bool = False
+    begun: bool = True
+
+    @property
+    def word(self) -> str:
+        """What became of the file, as `failures.counted` counts it."""
+        if self.failure is not None:
+            return "failed" if self.begun else "not_begun"
+        return "idle" if self.metadata is None else "done"
+
+    @property
+    def stays(self) -> bool:
+        """Whether the file had ended, and is as it was."""
+        return _stays(self.failure)
+
+
+def _stays(failure: dg.Failure | None) -> bool:
+    return failure is not None and getattr(failure.__cause__, "stays", None) is not None
 
 
 Work = Callable[[str], Done]
@@ -75,9 +94,11 @@ class _Batch:
     waiting: list[Event] = field(default_factory=list)
     written_at: float = field(default_factory=time.monotonic)
     ended: int = 0
+    became: dict[str, str] = field(default_factory=dict)  # of each file, a word of `counted`
     materialised: int = 0
     idle: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, dg.Failure]] = field(default_factory=list)
+    not_begun: list[tuple[str, dg.Failure]] = field(default_factory=list)
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext, key: dg.AssetKey, total: int) -> "_Batch":
@@ -87,6 +108,7 @@ class _Batch:
 
     def take(self, raw_file_id: str, done: Done) -> None:
         self.ended += 1
+        self.became[raw_file_id] = done.word
         self._log(raw_file_id, done)
         partition = partition_key(raw_file_id)
         if done.check is not None:
@@ -98,12 +120,27 @@ class _Batch:
                 dg.AssetMaterialization(self.key, partition=partition, metadata=dict(done.metadata))
             )
         if done.failure is not None:
-            self.failed.append((raw_file_id, done.failure))
-            if not self.planned:
+            (self.failed if done.begun else self.not_begun).append((raw_file_id, done.failure))
+            if done.stays and (known := self._known(partition, done.reason)) is not None:
+                self.waiting.append(known)
+            elif not self.planned:
                 missing = [*_from_here_on(self.context, self.key)]
                 if done.metadata is not None:  # some of its results are there, and count
                     missing.remove(self.key)
                 self.waiting += [Planned(key, partition) for key in missing]
+
+    def _known(self, partition: str, reason: str) -> dg.AssetMaterialization | None:
+        """The last materialisation once more: Dagit goes on showing what is there, and not that a
+        request was refused."""
+        wanted = dg.AssetRecordsFilter(self.key, asset_partitions=[partition])
+        records = self.context.instance.fetch_materializations(wanted, limit=1).records
+        last = records[0].asset_materialization if records else None
+        if last is None:
+            return None
+        metadata = {**last.metadata, "not begun": dg.MetadataValue.text(reason)}
+        return dg.AssetMaterialization(
+            self.key, description="as before", partition=partition, metadata=metadata
+        )
 
     def write_if_due(self) -> None:
         late = time.monotonic() - self.written_at > _LONGEST_WAIT_S
@@ -121,13 +158,14 @@ class _Batch:
             (log.warning if done.unusual else log.info)(done.reason)
             return
         if done.failure is not None:
-            log.error(f"{raw_file_id!r}: {done.failure.description}")
+            log.error(f"{raw_file_id!r}: {done.word.replace('_', ' ')}: {done.failure.description}")
         elif done.metadata is None:
             self.idle.append((raw_file_id, done.reason))
         if self.ended % _TELL_EVERY == 0 or self.ended == self.total:
             log.info(
                 f"{self.ended} of {self.total} files: {self.materialised} materialised, "
-                f"{len(self.failed)} failed, {len(self.idle)} with nothing to do"
+                f"{len(self.failed)} failed, {len(self.not_begun)} not begun, "
+                f"{len(self.idle)} with nothing to do"
             )
 
     def tell_idle(self) -> None:
@@ -171,13 +209,15 @@ def for_each_file(
     names = [raw_file_id_of(item) for item in context.partition_keys]
     batch = _Batch.of(context, key, len(names))
     with ExitStack() as stack:
+        ending = stack.enter_context(telling_what_is_left(context, names, batch.became))
         if len(names) > 1:
             lease_s = world.instrument(key.path[0]).lease_s
             with dagster_errors():
                 signs = giving_life_signs(world, run_id=context.run.run_id, lease_s=lease_s)
                 stack.enter_context(signs)
+        results = stack.enter_context(closing(_all_done(names, work, threads, ending)))
         try:
-            for ended in _all_done(names, work, threads):
+            for ended in results:
                 if ended is not None:
                     batch.take(*ended)
                 batch.write_if_due()
@@ -191,22 +231,37 @@ def _go_on_or_fail(
     context: dg.AssetExecutionContext, key: dg.AssetKey, batch: _Batch
 ) -> Iterator[dg.MaterializeResult]:
     many = batch.total > 1
-    some_left = batch.ended > len(batch.failed) if many else batch.materialised > 0
+    wrong = len(batch.failed) + len(batch.not_begun)
+    some_left = batch.ended > wrong if many else batch.materialised > 0
     failed = [(name, str(failure.description)) for name, failure in batch.failed]
+    not_begun = [(name, str(failure.description)) for name, failure in batch.not_begun]
     told_before = _told_before(context)
-    if (failed or told_before) and not (some_left and has_next(context, key)):
-        if batch.failed and not many:
-            raise batch.failed[0][1]
-        raise failure_of_many([*told_before, *failed], of=batch.total)
+    if (failed or not_begun or told_before) and not (some_left and has_next(context, key)):
+        if not many and (ours := [*batch.failed, *batch.not_begun]):
+            raise ours[0][1]
+        raise _failure(batch, [*told_before, *failed], not_begun)
     if batch.materialised or (many and some_left):
-        told = {_FAILED: json.dumps(failed)} if failed else {}
+        told = {_FAILED: json.dumps([*failed, *not_begun])} if failed or not_begun else {}
         yield dg.MaterializeResult(asset_key=key, metadata={_NO_EVENT: True, **told})
 
 
-def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[str, Done] | None]:
+def _failure(
+    batch: _Batch, failed: Sequence[tuple[str, str]], not_begun: Sequence[tuple[str, str]]
+) -> dg.Failure:
+    """Each file is told of, and counted, once: a later step has nothing to do on what failed."""
+    of_failed = dict(failed)
+    left = [(name, why) for name, why in not_begun if name not in of_failed]
+    told = {*of_failed, *(name for name, _ in left)}
+    idle = sum(name not in told for name, _ in batch.idle)
+    return failure_of_many(list(of_failed.items()), of=batch.total, not_begun=left, idle=idle)
+
+
+def _all_done(
+    names: Sequence[str], work: Work, threads: int, ending: Ending
+) -> Iterator[tuple[str, Done] | None]:
     """Every file with what became of it, as it ends; None now and then while none does.
 
-    Once MongoDB or a store is away no other is begun.
+    Once MongoDB or a store is away no other is begun; nor once the run is told to end.
     """
     if len(names) == 1:
         yield names[0], _done(work, names[0])
@@ -225,13 +280,18 @@ def _all_done(names: Sequence[str], work: Work, threads: int) -> Iterator[tuple[
                 continue
             future = futures.pop(name)
             if future.cancelled():
-                yield name, Done("", failure=dg.Failure(_NOT_BEGUN))
+                yield name, Done("", failure=dg.Failure(_NOT_BEGUN), begun=False)
                 continue
             done = future.result()
             yield name, done
             if done.failure is not None and _ends_it(done.failure.__cause__):
                 for other in futures.values():
                     other.cancel()
+    except Exception:
+        raise
+    except BaseException:  # also when nobody wants the next one
+        ending.begun.set()
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
@@ -250,7 +310,7 @@ def _done(work: Work, raw_file_id: str) -> Done:
     except NothingToDo as reason:
         return Done(str(reason), unusual=True)
     except dg.Failure as failure:
-        return Done(str(failure.description), failure=failure)
+        return Done(str(failure.description), failure=failure, begun=not _stays(failure))
 
 
 def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:

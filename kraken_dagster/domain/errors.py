@@ -100,6 +100,7 @@ class KrakenError(Exception):
     transient = False
     of_several_lines = False  # `what` has a line for each problem
     unsorted = False  # nobody knows whether time cures it, so it is tried a few times only
+    stays: str | None = None  # the status of a file of which nothing was begun
 
     def __init__(
         self,

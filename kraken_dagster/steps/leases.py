@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from kraken_dagster.domain.errors import LeaseLost, StoreError
-from kraken_dagster.domain.raw_file import Lease, RawFile, Step
+from kraken_dagster.domain.raw_file import FINAL, Lease, RawFile, Step, short_details
+from kraken_dagster.steps.ending import ended_in_words, ends, lapsed_in_words, was_stopped
 from kraken_dagster.steps.world import World
 
 
@@ -24,8 +25,10 @@ class Held:
     _lost: threading.Event = field(default_factory=threading.Event)
 
     def still_ours(self) -> bool:
-        """No once it was taken over, or may have been: this process may have been held up."""
-        return not self._lost.is_set() and self.now() < self.until
+        """No once it was taken over, or may have been: this process may have been held up; nor
+        once the run was told to end."""
+        lost = self._lost.is_set() or ends(self.lease.run_id)
+        return not lost and self.now() < self.until
 
     def require(self) -> None:
         """Stops who may have been held up so long that somebody else works on the file.
@@ -50,6 +53,9 @@ def holding(
     While MongoDB is away the lease can't be renewed; once it has lapsed by our own clock it counts
     as lost, because somebody else may hold it.
 
+    A run that is told to end in the block leaves word of it in the file's history; the word of one
+    that was killed is left by whoever takes the lease after it.
+
     Args:
         known: the record as it was read a moment ago, which saves reading it once more.
 
@@ -67,16 +73,35 @@ def holding(
         until=now + timedelta(seconds=seconds),
     )
     taken = world.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
+    if (dead := raw_file.lease) is not None and not dead.is_live(now):
+        taken = _note(world, raw_file_id, lapsed_in_words(dead), run_id)
     held = Held(lease, taken, world.now, lease.until)
     ended = threading.Event()
     renewer = threading.Thread(target=_renew, args=(world, held, seconds, ended), daemon=True)
     renewer.start()
+    told_to_end = True
     try:
         yield held
+        told_to_end = False
+    except Exception:
+        told_to_end = ends(run_id)
+        raise
     finally:
         ended.set()
+        if told_to_end:
+            was_stopped(run_id, raw_file_id)
+            with suppress(StoreError):
+                word = ended_in_words(run_id, step, raw_file.instrument_id)
+                _note(world, raw_file_id, word, run_id)
         with suppress(StoreError):  # it lapses by itself then
             world.store.raw_files.release_lease(raw_file_id, lease, now=world.now())
+
+
+def _note(world: World, raw_file_id: str, word: str, run_id: str) -> RawFile:
+    """In the history, and in the details of a file that is under way."""
+    raw_file = world.store.raw_files.current(raw_file_id)
+    shown = {} if raw_file.status in FINAL else {"status_details": short_details(word)}
+    return world.store.raw_files.update(raw_file, shown, now=world.now(), note=word, run_id=run_id)
 
 
 def _renew(world: World, held: Held, seconds: float, ended: threading.Event) -> None:
