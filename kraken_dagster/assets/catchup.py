@@ -159,7 +159,7 @@ def _launch(
     """A backfill for each so many files, of the assets that are due on them."""
     assets = [*((RAW_FILE, BACKUP) if wave.backup else ())]
     assets += [*((QUANT_JOB, QUANT_RESULT, METRICS) if wave.result else ())]
-    mode = {"output_exists_mode": options.output_exists_mode.name}
+    mode = {"output_exists_mode": options.output_exists_mode.value}
     run_config = (
         {"ops": {op_name(instrument_id, QUANT_JOB): {"config": mode}}} if wave.result else {}
     )

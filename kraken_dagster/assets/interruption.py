@@ -64,7 +64,7 @@ def _tell(
         context.log.error(line)
 
 
-def who_ended(context: dg.AssetExecutionContext) -> str:
+def who_ended(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> str:
     """What has told the run to end: Dagster marks a run that it is asked to terminate."""
     run = context.instance.get_run_by_id(context.run.run_id)
     backfill = context.run.tags.get("dagster/backfill")

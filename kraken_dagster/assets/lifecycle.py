@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
 
 from kraken_dagster.assets.common import make_world
+from kraken_dagster.assets.interruption import who_ended
 from kraken_dagster.assets.metadata import text
 from kraken_dagster.clients.pace import Pace
 from kraken_dagster.domain.config import KrakenConfig
@@ -21,6 +23,7 @@ from kraken_dagster.domain.raw_file import InstrumentFileStatus, partition_key
 from kraken_dagster.failures import NothingToDo, dagster_errors
 from kraken_dagster.partitions import BACKUP, DIGESTS_MATCH, RAW_FILE, asset_key, op_name
 from kraken_dagster.steps.archive import ArchiveOptions, MoveOutcome, archive, compare_changed
+from kraken_dagster.steps.ending import explained
 from kraken_dagster.steps.errands import SCRUB, archive_of, at_work, purge_of
 from kraken_dagster.steps.purge import PurgeOutcome, purge
 from kraken_dagster.steps.purge_file import Purged
@@ -297,7 +300,7 @@ def _alone(
     context: dg.OpExecutionContext, world: World, errand: str, lease_s: float
 ) -> Iterator[bool]:
     """Whether this run is the only one at the errand; if it isn't, it ends quietly."""
-    with ExitStack() as stack:
+    with ExitStack() as stack, explained(context.run.run_id, partial(who_ended, context)):
         try:
             with dagster_errors():
                 run_id = context.run.run_id

@@ -5,6 +5,7 @@ import dagster as dg
 from kraken_dagster.assets.common import make_world
 from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
 from kraken_dagster.assets.metadata import Metadata, figures_metadata, log, text
+from kraken_dagster.assets.run_config import require_understood
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import BackupDamaged
 from kraken_dagster.domain.quant import failed_details
@@ -40,6 +41,7 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
     ) -> Events:
+        require_understood(context, config)
         with dagster_errors():
             world = make_world(config, store, cluster, storage)
 

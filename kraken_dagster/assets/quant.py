@@ -7,7 +7,8 @@ import dagster as dg
 from kraken_dagster.assets.common import asked_by_hand, make_world
 from kraken_dagster.assets.many import Done, Events, for_each_file, for_many_at_once
 from kraken_dagster.assets.metadata import Metadata, ended_metadata, submitted_metadata
-from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
+from kraken_dagster.assets.run_config import open_config, quant_config, require_understood
+from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.failures import dagster_errors
 from kraken_dagster.partitions import (
     BACKUP,
@@ -27,10 +28,7 @@ from resources.store import StoreResource
 def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
     defaults = config.instrument(instrument_id)
 
-    class QuantConfig(dg.Config):
-        output_exists_mode: OutputExistsMode = defaults.output_exists_mode
-        debug_no_cluster_ssh: bool = defaults.debug_no_cluster_ssh
-
+    QuantOptions = open_config(QUANT_JOB, defaults)
     key = asset_key(instrument_id, QUANT_JOB)
 
     @dg.asset(
@@ -43,11 +41,13 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
     )
     def quant_job(
         context: dg.AssetExecutionContext,
-        config: QuantConfig,
+        config: QuantOptions,  # type: ignore[valid-type]
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
     ) -> Events:
+        require_understood(context, kraken_config)
+        options = quant_config(config)
         with dagster_errors():
             world = make_world(kraken_config, store, cluster, storage)
         slots = slots_of_all_engines(context.instance, kraken_config)
@@ -58,8 +58,8 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
                 raw_file_id,
                 run_id=context.run.run_id,
                 slots=slots,
-                output_exists_mode=config.output_exists_mode,
-                no_cluster=config.debug_no_cluster_ssh,
+                output_exists_mode=options.output_exists_mode,
+                no_cluster=options.debug_no_cluster_ssh,
                 by_hand=asked_by_hand(context),
             )
             jobs, reason = outcome.submitted, outcome.reason
@@ -89,6 +89,7 @@ def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDef
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
     ) -> Events:
+        require_understood(context, config)
         with dagster_errors():
             world = make_world(config, store, cluster, storage)
 

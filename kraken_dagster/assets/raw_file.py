@@ -15,6 +15,7 @@ from kraken_dagster.assets.metadata import (
     digests_metadata,
     text,
 )
+from kraken_dagster.assets.run_config import backup_config, open_config, require_understood
 from kraken_dagster.clients.files import Progress
 from kraken_dagster.domain.config import KrakenConfig
 from kraken_dagster.domain.errors import DigestMismatch
@@ -55,6 +56,7 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
     ) -> Events:
+        require_understood(context, config)
         with dagster_errors():
             world = make_world(config, store, cluster, storage)
 
@@ -79,9 +81,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
     partitions = raw_files(instrument_id)
     key = asset_key(instrument_id, BACKUP)
 
-    class BackupConfig(dg.Config):
-        backup_overwrite_file_id: str | None = defaults.backup_overwrite_file_id
-        checksum_overwrite_file_id: str | None = defaults.checksum_overwrite_file_id
+    BackupConfig = open_config(BACKUP, defaults)
 
     @dg.multi_asset(
         name=op_name(instrument_id, BACKUP),
@@ -101,14 +101,15 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
     )
     def backup(
         context: dg.AssetExecutionContext,
-        config: BackupConfig,
+        config: BackupConfig,  # type: ignore[valid-type]
         store: dg.ResourceParam[StoreResource],
         cluster: dg.ResourceParam[ClusterResource],
         storage: dg.ResourceParam[StorageResource],
     ) -> Events:
+        require_understood(context, kraken_config)
+        options = BackupOptions(**backup_config(config).model_dump())
         with dagster_errors():
             world = make_world(kraken_config, store, cluster, storage)
-        options = BackupOptions(**config.model_dump())
         single = len(context.partition_keys) == 1
         decides = is_catchup(context) and not has_next(context, key)
 

@@ -188,7 +188,7 @@ def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
     """The options of `quant_job` that instruments.yaml has for an instrument, as run config."""
     instrument = world.instrument(instrument_id)
     options = {
-        "output_exists_mode": instrument.output_exists_mode.name,
+        "output_exists_mode": instrument.output_exists_mode.value,
         "debug_no_cluster_ssh": instrument.debug_no_cluster_ssh,
     }
     return {op_name(instrument_id, QUANT_JOB): {"config": options}}
