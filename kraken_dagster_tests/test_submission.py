@@ -1123,7 +1123,7 @@ def test_a_job_of_this_machine_can_not_be_followed(world, engine):
     path = output(world, "x.d", "msqc") / "log.txt"
     path.parent.mkdir(parents=True)
     path.write_text("slurm_job_id: 4711\n")
-    with pytest.raises(OutputExists, match="engine is this machine"):
+    with pytest.raises(OutputExists, match="no job of this machine writes it"):
         submitted(world, "x.d", output_exists_mode=OutputExistsMode.ASSOCIATE)
     assert world.store.jobs.of("x.d") == []
 
