@@ -37,8 +37,11 @@ from kraken_dagster_tests.helpers import (
 from kraken_dagster_tests.rebuilding import new_instance
 from kraken_dagster_tests.standins import custom_settings
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
-BIG = 400_000_000
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+    pytest.mark.timeout(600),
+]
+BIG = 200_000_000
 NAMES = [f"f{number}.raw" for number in range(6)]
 
 
@@ -130,7 +133,7 @@ def test_a_step_that_is_told_to_end_says_so_gives_its_lease_back_and_goes_on_lat
             told += 1
             assert after.status == last["to"]
     assert told > 0
-    assert missed <= 1
+    assert missed <= 2  # the second time the word on the lapsed lease asks once more
     tick_until_idle(world)
     assert world.store.raw_files.get("x.raw").status in {Status.DONE, Status.DONE_NOT_QUANTED}
     assert len(world.store.jobs.of("x.raw")) <= 1
@@ -177,7 +180,7 @@ class Runs:
         found = lambda: [  # noqa: E731
             item for item in backup.rglob(f"{PART_PREFIX}*") if item.is_file() and size(item) > 1e6
         ]
-        wait_until(found, "a copy is under way", timeout_s=120, every_s=0.002)
+        wait_until(found, "a copy is under way", timeout_s=400, every_s=0.002)
 
 
 def size(path: Path) -> int:
@@ -220,7 +223,7 @@ def test_a_terminated_copy_is_explained_and_made_by_the_next_run(
     if asked_in_dagster:
         bench.instance.report_run_canceling(runs.run())
     process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    process.wait(400)
     found = bench.file("x.raw")
     assert (found.status, found.lease) == (Status.COPYING, None)
     told = str(found.status_details)
@@ -243,7 +246,7 @@ def test_a_terminated_run_on_many_files_says_what_it_had_in_hand_and_what_it_has
     runs.wait_for_copy()
     bench.instance.report_run_canceling(runs.run())
     process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    process.wait(400)
     log = bench.log_of(runs.run())
     stopped = [name for name in NAMES if f"{name!r}: stopped in its midst" in log]
     not_begun = [name for name in NAMES if f"{name!r}: not begun" in log]
@@ -268,17 +271,17 @@ def test_a_killed_run_is_told_of_by_the_next_one_that_finds_its_lease(runs: Runs
     process = runs.start("thermo1_ingest", "x.raw", "x.raw")
     runs.wait_for_copy()
     process.kill()
-    process.wait(60)
+    process.wait(400)
     dead = bench.file("x.raw").lease
     assert dead is not None
     wait_until(lambda: not dead.is_live(bench.world.now()), "its lease has lapsed")
     _backed_up_by_the_next(bench, "x.raw")
     reasons = [str(event["reason"]) for event in bench.file("x.raw").history]
-    told = [reason for reason in reasons if "ended without a word" in reason]
+    told = [reason for reason in reasons if "did not give its lease back" in reason]
     assert len(told) == 1
     assert dead.run_id in told[0]
     assert dead.host in told[0]
-    assert "its process was killed, or the machine went down" in told[0]
+    assert "its process was killed, its machine went down, or it could not" in told[0]
 
 
 # -- counts ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from kraken_dagster.partitions import ASSETS, TAG_STEP
 from kraken_dagster.steps.collect import collect
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.dagster_bench import Bench, hastened, install_search, raw_file
-from kraken_dagster_tests.helpers import wait_for_jobs
+from kraken_dagster_tests.helpers import database_uri, wait_for_jobs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
@@ -56,7 +56,7 @@ _MAY_CHANGE = ("history", "updated_at_", "lease", "verified_at", "backup_seen")
 @pytest.fixture(scope="module")
 def bench(server_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """All files done, each with its backup and its result."""
-    folder, uri = tmp_path_factory.mktemp("refused"), f"{server_uri.rstrip('/')}/kraken_refused"
+    folder, uri = tmp_path_factory.mktemp("refused"), database_uri(server_uri, "kraken_refused")
     roots = ("instruments", "backup", "output", "settings", "software")
     for name in (*roots, "instruments/thermo1"):
         (folder / name).mkdir()

@@ -55,7 +55,7 @@ def _tell(
         not_begun=len(left) + ended["not_begun"],
         idle=ended["idle"],
     )
-    lines = [f"The run ended: {ending.why()}. {counts}. Next: {_AFTER_ENDING}"]
+    lines = [f"The run ended: {ending.in_words()}. {counts}. Next: {_AFTER_ENDING}"]
     lines += [f"{name!r}: stopped in its midst; its history says what follows" for name in stopped]
     lines += [f"{name!r}: not begun" for name in left[:_SHOWN]]
     if len(left) > _SHOWN:

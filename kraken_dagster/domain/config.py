@@ -64,8 +64,8 @@ class Options(Strict):
     output_exists_mode: OutputExistsMode = Field(
         OutputExistsMode.RAISE,
         description="What to do where a result is: `raise`, `overwrite` (the old one is moved "
-        "aside), `associate` (a complete one is taken; else the Slurm job that its `log.txt` names "
-        "is followed), `add` (a new `.runN`).",
+        "aside), `associate` (a complete one is taken; else the job that still writes it is "
+        "followed), `add` (a new `.runN`).",
     )
 
     min_free_space_gb: float = Field(

@@ -28,6 +28,13 @@ class Ending:
     begun: threading.Event = field(default_factory=threading.Event)
     stopped: list[str] = field(default_factory=list)
 
+    def in_words(self) -> str:
+        """What has told the run to end, also where nobody can be asked for it any more."""
+        try:
+            return self.why()
+        except Exception:  # noqa: BLE001 - Dagster's storage may be away
+            return _UNKNOWN
+
 
 _endings: dict[str, Ending] = {}
 
@@ -57,7 +64,7 @@ def was_stopped(run_id: str, raw_file_id: str) -> None:
 def ended_in_words(run_id: str, step: Step, instrument_id: str) -> str:
     """What a file's history says of a run that was told to end while it worked on the file."""
     ending = _endings.get(run_id)
-    why = _UNKNOWN if ending is None else ending.why()
+    why = _UNKNOWN if ending is None else ending.in_words()
     follows = _NEXT[step].format(instrument=instrument_id)
     return (
         f"the run ended before its step {step} was done: {why}. Its lease is given back. "
@@ -66,9 +73,10 @@ def ended_in_words(run_id: str, step: Step, instrument_id: str) -> str:
 
 
 def lapsed_in_words(lease: Lease) -> str:
-    """What a file's history says of a run that died with its lease."""
+    """What a file's history says of a run whose lease has lapsed."""
     return (
-        f"run {lease.run_id} on {lease.host}, step {lease.step}, ended without a word, and its "
-        f"lease lapsed at {lease.until:%Y-%m-%d %H:%M:%S} UTC: its process was killed, or the "
-        "machine went down. Next: nothing, this run goes on from what it left."
+        f"run {lease.run_id} on {lease.host}, step {lease.step}, did not give its lease back, "
+        f"which lapsed at {lease.until:%Y-%m-%d %H:%M:%S} UTC: its process was killed, its machine "
+        "went down, or it could not reach MongoDB. Next: nothing, this run goes on from what it "
+        "left."
     )

@@ -73,14 +73,15 @@ def holding(
         until=now + timedelta(seconds=seconds),
     )
     taken = world.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
-    if (dead := raw_file.lease) is not None and not dead.is_live(now):
-        taken = _note(world, raw_file_id, lapsed_in_words(dead), run_id)
     held = Held(lease, taken, world.now, lease.until)
     ended = threading.Event()
     renewer = threading.Thread(target=_renew, args=(world, held, seconds, ended), daemon=True)
     renewer.start()
     told_to_end = True
     try:
+        if (dead := raw_file.lease) is not None and not dead.is_live(now):
+            with suppress(StoreError):  # a word less; the lease is ours
+                held.raw_file = _note(world, raw_file_id, lapsed_in_words(dead), run_id)
         yield held
         told_to_end = False
     except Exception:

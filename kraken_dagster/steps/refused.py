@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from kraken_dagster.domain.errors import StoreError
-from kraken_dagster.domain.quant import JobState
+from kraken_dagster.domain.quant import JobState, QuantJob
 from kraken_dagster.domain.raw_file import RawFile, Status
 from kraken_dagster.steps.attempts import JOBS_COUNTER
 from kraken_dagster.steps.deciding import as_fields, withdraw_if_possible
@@ -40,7 +40,9 @@ def put_back(world: World, held: Held, run_id: str) -> RawFile:
         return world.store.raw_files.update(
             raw_file, fields, now=world.now(), note=note, run_id=run_id
         )
-    counter = {} if asked.attempt is None else {f"attempts.{JOBS_COUNTER}": asked.attempt}
+    # The new attempt's number is given once more only if no job has it, also no skipped one.
+    unused = asked.attempt is not None and not _jobs_of_attempt(world, raw_file)
+    counter = {f"attempts.{JOBS_COUNTER}": asked.attempt} if unused else {}
     return world.store.raw_files.transition(
         raw_file,
         asked.status,
@@ -58,9 +60,13 @@ def put_back(world: World, held: Held, run_id: str) -> RawFile:
     )
 
 
-def _is_begun(world: World, raw_file: RawFile) -> bool:
+def _jobs_of_attempt(world: World, raw_file: RawFile) -> list[QuantJob]:
     attempt = raw_file.attempts.get(JOBS_COUNTER)
-    jobs = [job for job in world.store.jobs.of(raw_file.id) if job.attempt == attempt]
+    return [job for job in world.store.jobs.of(raw_file.id) if job.attempt == attempt]
+
+
+def _is_begun(world: World, raw_file: RawFile) -> bool:
+    jobs = _jobs_of_attempt(world, raw_file)
     intended = [job for job in jobs if job.state is JobState.INTENDED]
     if any(job.state not in (JobState.INTENDED, JobState.SKIPPED) for job in jobs):
         return True
