@@ -308,9 +308,7 @@ def retry(path: Path, raw_file_ids: tuple[str, ...], mode: str | None) -> None:
     world, failed = open_world(path), False
     for raw_file_id in raw_file_ids:
         try:
-            _, what_follows = retry_step(
-                world, raw_file_id, asked_by=user_name(), mode=wanted
-            )
+            _, what_follows = retry_step(world, raw_file_id, asked_by=user_name(), mode=wanted)
         except KrakenError as error:
             say(f"kraken: {error}", err=True)
             failed = True

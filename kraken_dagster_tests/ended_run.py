@@ -1,6 +1,6 @@
 """A run in a process of its own, which a test tells to end, or kills; no tests.
 
-python -m kraken_dagster_tests.ended_run CONFIG DAGSTER_HOME JOB FIRST LAST RUN_ID_FILE
+python -m kraken_dagster_tests.ended_run CONFIG DAGSTER_HOME JOB FIRST LAST
 """
 
 import sys

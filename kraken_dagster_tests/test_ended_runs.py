@@ -195,7 +195,7 @@ def runs(config: KrakenConfig, store: Store, tmp_path: Path) -> Iterator[Runs]:
     with new_instance(tmp_path / "dagster") as instance:
         bench = Bench(hastened(config, copy_slots=2, lease_s=4), store, instance)
         path = tmp_path / "config.json"
-        path.write_text(bench.config.model_dump_json())
+        path.write_text(bench.config.model_dump_json(exclude_unset=True))  # defaults stay defaults
         yield Runs(bench, tmp_path / "dagster", path)
 
 

@@ -7,7 +7,7 @@ steps after this one go on with the others; the run fails at its end, with every
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -20,6 +20,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from dagster._core.storage.dagster_run import assets_are_externally_managed
 
 from kraken_dagster.assets.interruption import telling_what_is_left
+from kraken_dagster.assets.metadata import text
 from kraken_dagster.domain.errors import OnAnotherStore, StoreAway, StoreUnavailable
 from kraken_dagster.domain.raw_file import partition_key, raw_file_id_of
 from kraken_dagster.failures import NothingToDo, dagster_errors, failure_of_many
@@ -137,7 +138,7 @@ class _Batch:
         last = records[0].asset_materialization if records else None
         if last is None:
             return None
-        metadata = {**last.metadata, "not begun": dg.MetadataValue.text(reason)}
+        metadata = {**last.metadata, "not begun": text(reason)}
         return dg.AssetMaterialization(
             self.key, description="as before", partition=partition, metadata=metadata
         )
@@ -215,14 +216,12 @@ def for_each_file(
             with dagster_errors():
                 signs = giving_life_signs(world, run_id=context.run.run_id, lease_s=lease_s)
                 stack.enter_context(signs)
-        results = stack.enter_context(closing(_all_done(names, work, threads, ending)))
-        try:
-            for ended in results:
-                if ended is not None:
-                    batch.take(*ended)
-                batch.write_if_due()
-        finally:
-            batch.write()
+        stack.callback(batch.write)
+        every = stack.enter_context(closing(_all_done(names, work, threads, ending, batch)))
+        for ended in every:
+            if ended is not None:
+                batch.take(*ended)
+            batch.write_if_due()
     batch.tell_idle()
     yield from _go_on_or_fail(context, key, batch)
 
@@ -257,11 +256,12 @@ def _failure(
 
 
 def _all_done(
-    names: Sequence[str], work: Work, threads: int, ending: Ending
+    names: Sequence[str], work: Work, threads: int, ending: Ending, batch: _Batch
 ) -> Iterator[tuple[str, Done] | None]:
     """Every file with what became of it, as it ends; None now and then while none does.
 
-    Once MongoDB or a store is away no other is begun; nor once the run is told to end.
+    Once MongoDB or a store is away no other is begun; nor once the run is told to end. What ends
+    while the run does is taken all the same.
     """
     if len(names) == 1:
         yield names[0], _done(work, names[0])
@@ -278,12 +278,9 @@ def _all_done(
             except Empty:
                 yield None
                 continue
-            future = futures.pop(name)
-            if future.cancelled():
-                yield name, Done("", failure=dg.Failure(_NOT_BEGUN), begun=False)
-                continue
-            done = future.result()
+            done = _outcome(futures[name])
             yield name, done
+            del futures[name]
             if done.failure is not None and _ends_it(done.failure.__cause__):
                 for other in futures.values():
                     other.cancel()
@@ -294,6 +291,16 @@ def _all_done(
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+        for name, future in futures.items():
+            seen = name in batch.became or name in ending.stopped
+            if not seen and not future.cancelled() and future.exception() is None:
+                batch.take(name, future.result())
+
+
+def _outcome(future: "Future[Done]") -> Done:
+    if future.cancelled():
+        return Done("", failure=dg.Failure(_NOT_BEGUN), begun=False)
+    return future.result()
 
 
 def _ends_it(cause: BaseException | None) -> bool:

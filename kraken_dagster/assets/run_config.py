@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from kraken_dagster.domain.config import InstrumentEntry, KrakenConfig, Options, OutputExistsMode
+from kraken_dagster.domain.printable import printable
 from kraken_dagster.domain.raw_file import Step
 from kraken_dagster.partitions import (
     ASSETS,
@@ -93,7 +94,7 @@ def require_understood(context: dg.AssetExecutionContext, config: KrakenConfig) 
     problem = next(_problems(context.run.run_config, _ops_of(context, config)), None)
     problem = problem or _problem_of_tags(context.run.tags)
     if problem is not None:
-        raise dg.Failure(f"{problem}. {_NEXT}", allow_retries=False)
+        raise dg.Failure(printable(f"{problem}. {_NEXT}"), allow_retries=False)
 
 
 def _ops_of(context: dg.AssetExecutionContext, config: KrakenConfig) -> Mapping[str, str]:
