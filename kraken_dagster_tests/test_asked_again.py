@@ -1,15 +1,16 @@
 """Jobs that are asked for again: each command that a message advises does what it says."""
 
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kraken_dagster.domain.config import OutputExistsMode
+from kraken_dagster.domain.config import KrakenConfig, OutputExistsMode
 from kraken_dagster.domain.errors import KrakenError, OutputExists
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.steps.quant import submit_jobs
+from kraken_dagster.steps.retire import retire
 from kraken_dagster.steps.retry import retry
 from kraken_dagster.steps.world import World
 from kraken_dagster_tests.helpers import backed_up, each, tick_until_idle
@@ -128,10 +129,26 @@ def test_a_run_that_dies_before_it_submits_does_not_cost_the_file_its_end(
     monkeypatch.undo()
     assert _status(done)[0] is Status.QUEUED_FOR_QUANTING
     assert done.config.locations.software is not None
-    shutil.move(done.config.locations.software.path / "s", "away")
+    program = done.config.locations.software.path / "s"
+    away = program.rename(program.with_name("away"))
     try:
         with pytest.raises(KrakenError):
             submit_jobs(done, NAME, run_id="sensor", slots=each(2), by_hand=False)
     finally:
-        shutil.move("away", done.config.locations.software.path / "s")
+        away.rename(program)
     assert _status(done)[0] is Status.DONE
+
+
+def test_a_done_file_that_waits_once_more_is_done_when_its_instrument_is_retired(
+    done: World,
+) -> None:
+    _ask(done, OutputExistsMode.ADD, slots=0)
+    assert _status(done)[0] is Status.QUEUED_FOR_QUANTING
+    given = done.config.model_dump(mode="json", exclude_unset=True)
+    del given["instruments"]["thermo1"]
+    without = replace(done, config=KrakenConfig.model_validate(given))
+    retire(without, "thermo1", by="somebody")
+    status, details = _status(done)
+    assert status is Status.DONE
+    assert "retired by somebody before it was processed again" in str(details)
+    assert done.store.raw_files.get(NAME).asked_again is None

@@ -93,22 +93,27 @@ def _close(world: World, raw_file: RawFile, by: str) -> None:
             reason = f"{why}; the job was not cancelled, and its result is not collected"
             world.store.jobs.give_up(job, reason=reason, now=world.now())
     if raw_file.is_backed_up:
-        status, reason = _end_of(raw_file), f"{why} before it was processed; it is backed up"
+        status = _end_of(raw_file)
+        again = " again" if raw_file.asked_again else ""
+        reason = f"{why} before it was processed{again}; it is backed up"
     else:
         status = Status.ERROR
         reason = (
             f"{why} before this file had a backup; it stays on that instrument's disk. Next: to "
             "back it up, put the instrument back into instruments.yaml and `kraken retry`"
         )
+    fields = {"retry_at": None, "asked_again": None, "output_exists_mode": None}
     try:
         world.store.raw_files.transition(
-            raw_file, status, now=world.now(), reason=reason, fields={"retry_at": None}
+            raw_file, status, now=world.now(), reason=reason, fields=fields
         )
     except StatusConflict:
         return  # somebody else changed it; `kraken status` goes on counting it
 
 
 def _end_of(raw_file: RawFile) -> Status:
+    if raw_file.asked_again is not None and raw_file.status is Status.QUEUED_FOR_QUANTING:
+        return raw_file.asked_again.status  # nothing was begun of what was asked for again
     return Status.QUANTING_FAILED if raw_file.status is Status.QUANTING else Status.DONE_NOT_QUANTED
 
 
