@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.clients.bruker import read_bruker_metadata
-from kraken_dagster.domain.errors import FileFormatError, UnsupportedRawFile
+from kraken_dagster.domain.errors import FileFormatError
 from kraken_dagster.domain.tdf import open_tdf
 from kraken_dagster.metrics import rawqc
-from kraken_dagster.metrics.frames import read_figures
 from kraken_dagster.metrics.registry import read_metrics
+from kraken_dagster_tests.raw_metrics.real_files import table_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -104,10 +104,6 @@ def test_a_real_diapasef_file_is_read(tmp_path):
     assert metrics["gradient_length"] == pytest.approx((3866.71217019797 - 3866.2913197535813) / 60)
 
 
-def test_a_real_thermo_file_is_refused_as_not_supported_yet(tmp_path):
-    assert rawqc.main([str(shared("data", "small.RAW")), str(tmp_path)]) == 3
-
-
 def test_what_it_writes_is_what_msqc_reads(tmp_path):
     rawqc.main([str(make_raw(tmp_path / "x.d")), str(tmp_path / "out")])
     assert read_metrics("msqc", tmp_path / "out") == {
@@ -152,7 +148,7 @@ def test_a_hostile_name_is_read_like_any_other(tmp_path, name):
 
 def test_a_relative_path_is_named_after_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(make_raw(tmp_path / "x.d"))
-    assert read_figures(Path()).raw_file == "x.d"
+    assert table_of(Path())["raw_file"] == "x.d"
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
@@ -175,25 +171,30 @@ def test_the_database_can_not_be_written_through_the_connection(tmp_path):
         connection.execute("DELETE FROM Frames")
 
 
-@pytest.mark.parametrize("name", ["x.raw", "X.RAW", "x.wiff", "x.WIFF", "x.wiff2"])
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_other_vendors_files_are_refused_with_exit_code_3(tmp_path, capsys, name, kind):
-    raw = tmp_path / name
-    raw.write_bytes(b"") if kind == "file" else make_raw(raw)
-    assert rawqc.main([str(raw), str(tmp_path / "out")]) == 3
+@pytest.mark.parametrize(
+    ("name", "exit_code", "told"),
+    [
+        ("x.raw", 1, "There is no plain file x.raw"),
+        ("x.wiff", 1, "There is no plain file x.wiff"),
+        ("X.WIFF2", 3, "Sciex's .wiff2 is encrypted, and can't be read"),
+        ("x.mzML", 3, "There is no reader for such raw files"),
+        ("x", 3, "There is no reader for such raw files"),
+    ],
+)
+def test_a_brukers_folder_under_another_name_is_refused(tmp_path, capsys, name, exit_code, told):
+    raw = make_raw(tmp_path / name)
+    assert rawqc.main([str(raw), str(tmp_path / "out")]) == exit_code
     (line,) = capsys.readouterr().err.splitlines()
-    vendor = "Thermo" if name.lower().endswith(".raw") else "Sciex"
-    assert f"{vendor}'s files can't be read yet" in line
-    assert name in line
+    assert told in line
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["x.d", "x.mzML", "x"])
-def test_a_single_file_is_no_bruker_folder(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "exit_code"), [("x.d", 1), ("x.raw", 1), ("x.wiff", 1), ("x.wiff2", 3), ("x.mzML", 3)]
+)
+def test_an_empty_file_is_no_raw_data(tmp_path, name, exit_code):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UnsupportedRawFile, match="can't be read yet"):
-        read_figures(tmp_path / name)
-    assert rawqc.main([str(tmp_path / name), str(tmp_path / "out")]) == 3
+    assert rawqc.main([str(tmp_path / name), str(tmp_path / "out")]) == exit_code
 
 
 @pytest.mark.parametrize(

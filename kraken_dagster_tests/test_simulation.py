@@ -102,9 +102,7 @@ def test_the_waits_add_up_to_the_minutes_and_each_is_below_half_a_second(
 @pytest.mark.parametrize(
     ("vendor", "file", "magic"),
     [
-        ("thermo", "x.raw", b"\x01\xa1F\0i\0n\0n\0i\0g\0a\0n\0"),
         ("bruker", "x.d/analysis.tdf_bin", b""),
-        ("sciex", "x.wiff", bytes.fromhex("D0CF11E0A1B11AE1")),
         ("sciex", "x.wiff2", b"SQLite format 3\0"),
     ],
 )
@@ -116,6 +114,24 @@ def test_files_begin_with_the_vendors_magic_and_say_that_they_are_simulated(
         if path.exists():
             assert path.read_bytes().startswith(magic + MARKER)
     assert (tmp_path / file).exists()
+
+
+@pytest.mark.parametrize("size_bytes", [9_000, 300_000])
+def test_a_thermo_file_has_its_magic_and_says_in_its_header_that_it_is_simulated(
+    tmp_path: Path, size_bytes: int
+) -> None:
+    for _ in begin(tmp_path, acquisition_of("thermo", size_bytes=size_bytes)):
+        content = (tmp_path / "x.raw").read_bytes()
+        assert content.startswith(b"\x01\xa1F\0i\0n\0n\0i\0g\0a\0n\0")
+        assert MARKER in content[:1356]
+
+
+@pytest.mark.parametrize("size_bytes", [9_000, 300_000])
+def test_a_sciex_container_says_that_it_is_simulated(tmp_path: Path, size_bytes: int) -> None:
+    write(tmp_path, acquisition_of("sciex", size_bytes=size_bytes))
+    content = (tmp_path / "x.wiff").read_bytes()
+    assert content.startswith(bytes.fromhex("D0CF11E0A1B11AE1"))
+    assert MARKER in content[:2000]
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

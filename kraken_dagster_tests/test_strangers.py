@@ -12,7 +12,8 @@ from kraken_dagster.domain.errors import FileFormatError
 from kraken_dagster.domain.raw_file import Status
 from kraken_dagster.domain.reading_limits import ReadingLimits
 from kraken_dagster.metrics import rawqc
-from kraken_dagster.metrics.limited import raw_figures, read_figures
+from kraken_dagster.metrics.limited import read_figures
+from kraken_dagster.raw_metrics.limited import read_raw
 from kraken_dagster.steps.backup import BackupOptions, back_up
 from kraken_dagster.steps.collect import collect
 from kraken_dagster_tests.helpers import (
@@ -108,7 +109,7 @@ def test_sqlite_is_asked_for_tables_only(tmp_path, name):
     with pytest.raises(FileFormatError):
         read_bruker_metadata(raw)
     with pytest.raises(FileFormatError):
-        raw_figures(raw, limits=LIMITS, wall_s=60)
+        read_raw(raw, limits=LIMITS, wall_s=60)
 
 
 def test_the_error_says_what_stands_there(tmp_path, capsys):

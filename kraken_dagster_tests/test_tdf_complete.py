@@ -15,7 +15,7 @@ from kraken_dagster.clients.bruker import read_bruker_metadata
 from kraken_dagster.domain import tdf_journal
 from kraken_dagster.domain.errors import FileFormatError, UnsupportedRawFile
 from kraken_dagster.metrics import rawqc
-from kraken_dagster.metrics.frames import read_figures
+from kraken_dagster_tests.raw_metrics.real_files import table_of
 from kraken_dagster_tests.test_rawqc import shared, state
 
 BLOB = 64  # bytes of each frame in the data
@@ -84,13 +84,13 @@ def acquisition(tmp_path):
 
 
 def scans(raw: Path) -> tuple[int, int]:
-    figures = read_figures(raw)
-    return figures.ms1_scans, figures.ms2_scans
+    figures = table_of(raw)
+    return figures["ms1_scans"], figures["ms2_scans"]
 
 
 def refused(raw: Path) -> str:
     with pytest.raises(FileFormatError) as error:
-        read_figures(raw)
+        table_of(raw)
     return str(error.value)
 
 
@@ -319,10 +319,10 @@ def test_a_tsf_is_read_without_accumulation_times(tmp_path):
     raw = acquisition.copied(tmp_path / "q.d")
     acquisition.database.close()
     assert (raw / "analysis.tsf-wal").stat().st_size > 0
-    figures = read_figures(raw)
-    assert (figures.ms1_scans, figures.ms2_scans) == (10, 90)
-    assert figures.ms1_median_tic == 1055
-    assert figures.ms1_median_injection_time is None
+    figures = table_of(raw)
+    assert (figures["ms1_scans"], figures["ms2_scans"]) == (10, 90)
+    assert figures["ms1_median_tic"] == 1055
+    assert figures["ms1_median_injection_time"] is None
     assert read_bruker_metadata(raw) == {"ClosedProperly": "0"}
     os.truncate(raw / "analysis.tsf_bin", 50 * BLOB)
     assert str(raw / "analysis.tsf_bin") in refused(raw)
@@ -333,7 +333,7 @@ def test_a_baf_is_another_vendor_format_that_is_not_read_yet(tmp_path):
     raw.mkdir()
     (raw / "analysis.baf").write_bytes(b"x")
     with pytest.raises(UnsupportedRawFile, match=r"analysis\.baf can't be read yet"):
-        read_figures(raw)
+        table_of(raw)
     assert rawqc.main([str(raw), str(tmp_path / "out")]) == 3
 
 
@@ -342,6 +342,6 @@ def test_times_in_which_nothing_was_trapped_are_no_injection_times(acquisition, 
     with closing(acquisition.database.cursor()) as cursor:
         cursor.execute("UPDATE Frames SET AccumulationTime = -1 WHERE Id > 10 AND MsMsType = 0")
         cursor.execute("UPDATE Frames SET AccumulationTime = 0 WHERE MsMsType = 9")
-    figures = read_figures(acquisition.copied(tmp_path / "s.d"))
-    assert figures.ms1_median_injection_time == 100
-    assert figures.ms2_median_injection_time is None
+    figures = table_of(acquisition.copied(tmp_path / "s.d"))
+    assert figures["ms1_median_injection_time"] == 100
+    assert figures["ms2_median_injection_time"] is None

@@ -1,10 +1,9 @@
-"""Reads results and raw data in a child process with limits (`clients.limited_child`).
+"""Reads results in a child process with limits (`clients.limited_child`).
 
 Each function here has a counterpart, whose name ends with `_there`, that the child runs.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,12 @@ from kraken_dagster.domain.error_records import error_from_record, error_to_reco
 from kraken_dagster.domain.errors import MetricsError, OwnFunctionError, ReadingEnded
 from kraken_dagster.domain.reading_limits import ReadingLimits
 from kraken_dagster.domain.software_version import software_version
-from kraken_dagster.domain.tdf_journal import MOST_BYTES
-from kraken_dagster.metrics import alphadia_errors, frames, own_function, registry
+from kraken_dagster.metrics import alphadia_errors, own_function, registry
 from kraken_dagster.metrics.reading import Reading
 
 UNREADABLE_LOG = "__UNREADABLE_LOG"
-_MB = 1024 * 1024
 _LOAD_WITHIN_S = 120.0
 _NO_FUNCTIONS: Mapping[str, str] = {}
-
-
-def limits_for_raw(limits: ReadingLimits) -> ReadingLimits:
-    """With room for a private copy of Bruker's index, which the bound of that copy keeps."""
-    return limits.model_copy(update={"written_mb": max(limits.written_mb, MOST_BYTES // _MB)})
 
 
 def read_figures(
@@ -123,21 +115,6 @@ def require_loadable(metrics_type: str, name: str, *, limits: ReadingLimits) -> 
 
 def loaded_there(metrics_type: str, name: str) -> None:
     own_function.load(metrics_type, name)
-
-
-def raw_figures(raw: Path, *, limits: ReadingLimits, wall_s: float) -> frames.Figures:
-    """As `frames.read_figures`.
-
-    Raises:
-        UnsupportedRawFile, FileFormatError, CopyStalled
-    """
-    function = f"{__name__}:raw_figures_there"
-    found = call(function, raw, limits=limits_for_raw(limits), wall_s=wall_s, what=raw)
-    return frames.Figures(**found)
-
-
-def raw_figures_there(raw: Path) -> dict[str, Any]:
-    return asdict(frames.read_figures(raw))
 
 
 def _of_own(metrics_type: str, name: str, problem: ReadingEnded) -> OwnFunctionError:

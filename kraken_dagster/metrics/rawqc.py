@@ -1,10 +1,10 @@
 """The program `kraken-rawqc RAW OUTPUT`: quality figures of raw data, without a vendor's library.
 
-It writes the figures that `frames` reads as one row of OUTPUT/msqc_results.tsv, which `msqc`
+It writes figures that `raw_metrics` reads, as one row of OUTPUT/msqc_results.tsv, which `msqc`
 reads.
 
 Exit codes: 0 written; 1 the raw data is damaged or incomplete, or OUTPUT can't be written; 2 wrong
-arguments; 3 raw data of a vendor that it can't read yet.
+arguments; 3 raw data in which it can read no scans.
 """
 
 import argparse
@@ -12,25 +12,41 @@ import csv
 import os
 import sys
 import uuid
-from collections.abc import Sequence
-from dataclasses import astuple, fields
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
-from kraken_dagster.domain.errors import KrakenError, UnsupportedRawFile
+from kraken_dagster.domain.errors import FileFormatError, KrakenError, UnsupportedRawFile
+from kraken_dagster.domain.figures import Value
 from kraken_dagster.domain.printable import printable
 from kraken_dagster.domain.reading_limits import ReadingLimits
-from kraken_dagster.metrics.frames import Figures
-from kraken_dagster.metrics.limited import raw_figures
 from kraken_dagster.metrics.msqc import RESULTS_NAME
+from kraken_dagster.raw_metrics.figures import LEADING
+from kraken_dagster.raw_metrics.limited import RawReading, read_raw
 
 PROGRAM = "kraken-rawqc"
 EXIT_FAILED, EXIT_UNSUPPORTED = 1, 3
 _WITHIN_S = 3600.0
+_PUMP = "evosep_pump_hp_pressure_max"
 
 
-def write_results(figures: Figures, output: Path) -> Path:
+def table_row(raw: Path, reading: RawReading) -> dict[str, Value]:
+    """The columns of msqc_results.tsv, in their order, and what stands in them.
+
+    Raises:
+        UnsupportedRawFile: of these raw data no scans can be read.
+        FileFormatError: they are damaged or incomplete.
+    """
+    if reading.complete is False:
+        raise FileFormatError(reading.incomplete)
+    if LEADING[0] not in reading.figures:
+        raise UnsupportedRawFile("No scans can be read of such raw data", file=raw)
+    names = [*LEADING, *(name for name in (_PUMP,) if name in reading.figures)]
+    return {"raw_file": raw.absolute().name} | {name: reading.figures[name] for name in names}
+
+
+def write_results(row: Mapping[str, Value], output: Path) -> Path:
     """Writes msqc_results.tsv in the folder `output`, which is made if need be; its path.
 
     The table appears under its name when it is complete, in place of an older one.
@@ -42,8 +58,8 @@ def write_results(figures: Figures, output: Path) -> Path:
         # a name that is no UTF-8 is no reason for a table that is none
         with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(field.name for field in fields(figures))
-            writer.writerow(_cell(value) for value in astuple(figures))
+            writer.writerow(row)
+            writer.writerow(_cell(value) for value in row.values())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(result)
@@ -61,13 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("OUTPUT lies in the raw data, which is never written to")
     _say(f"{PROGRAM} {_version()}")
     try:
-        figures = raw_figures(raw, limits=ReadingLimits(), wall_s=_WITHIN_S)
-        result = write_results(figures, output)
+        reading = read_raw(raw.absolute(), limits=ReadingLimits(), wall_s=_WITHIN_S)
+        row = table_row(raw, reading)
+        result = write_results(row, output)
     except UnsupportedRawFile as error:
         return _fail(error, EXIT_UNSUPPORTED)
     except (KrakenError, OSError) as error:
         return _fail(error, EXIT_FAILED)
-    _report(figures, result)
+    _report(row, result)
     return 0
 
 
@@ -79,16 +96,15 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _report(figures: Figures, result: Path) -> None:
-    _say(f"raw file: {figures.raw_file!r}")
+def _report(row: Mapping[str, Value], result: Path) -> None:
+    _say(f"raw file: {row['raw_file']!r}")
     for level in ("ms1", "ms2"):
         tic, time = (
-            _cell(getattr(figures, f"{level}_median_{what}")) or "none"
-            for what in ("tic", "injection_time")
+            _cell(row[f"{level}_median_{what}"]) or "none" for what in ("tic", "injection_time")
         )
-        scans = getattr(figures, f"{level}_scans")
+        scans = row[f"{level}_scans"]
         _say(f"{level.upper()}: {scans} scans, median TIC {tic}, median injection time {time} ms")
-    _say(f"gradient: {figures.gradient_length:.3f} min")
+    _say(f"gradient: {row['gradient_length']:.3f} min")
     _say(f"written: {str(result)!r}")
 
 
@@ -119,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM, description="Quality figures of raw data: OUTPUT/msqc_results.tsv."
     )
-    parser.add_argument("raw", metavar="RAW", type=Path, help="a Bruker .d folder; only read")
+    parser.add_argument(
+        "raw", metavar="RAW", type=Path, help="a Thermo .raw or a Bruker .d; only read"
+    )
     parser.add_argument("output", metavar="OUTPUT", type=Path, help="a folder; made if need be")
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     return parser

@@ -6,8 +6,10 @@ import math
 import re
 import sqlite3
 import struct
+from array import array
 from contextlib import closing
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from kraken_dagster.domain.errors import FileFormatError, UnsupportedRawFile
@@ -81,7 +83,7 @@ def _scans(connection: sqlite3.Connection, path: Path, keys: dict[str, str]) -> 
     names += [f'"{n}"' if n.lower() in found else "NULL" for n in (_BASE_PEAK, _ACCUMULATION)]
     scans = Scans()
     # names can't be bound as parameters
-    query = f'SELECT {", ".join(names)} FROM "Frames" ORDER BY "Time"'  # noqa: S608
+    query = f'SELECT {", ".join(names)} FROM "Frames"'  # noqa: S608
     for number, row in enumerate(connection.execute(query)):
         if number == MOST_ROWS:
             raise FileFormatError(
@@ -95,6 +97,7 @@ def _scans(connection: sqlite3.Connection, path: Path, keys: dict[str, str]) -> 
     for column in (scans.base_peak, scans.injection_ms):  # all of it, or nothing
         if len(column) != len(scans):
             del column[:]
+    scans = _in_order_of_time(scans)
     low, high = _float(keys.get("MzAcqRangeLower")), _float(keys.get("MzAcqRangeUpper"))
     if low is not None and high is not None and 0 <= low <= high:
         scans.low_mz.append(low)
@@ -102,6 +105,22 @@ def _scans(connection: sqlite3.Connection, path: Path, keys: dict[str, str]) -> 
         scans.low_mz.extend(scans.low_mz * (len(scans) - 1))
         scans.high_mz.extend(scans.high_mz * (len(scans) - 1))
     return scans
+
+
+def _in_order_of_time(scans: Scans) -> Scans:
+    """Frames stand in their order, as a rule. SQLite's own sorting has no bounds."""
+    times = scans.rt_min
+    if all(before <= after for before, after in pairwise(times)):
+        return scans
+    order = sorted(range(len(times)), key=times.__getitem__)
+    columns = ("rt_min", "tic", "base_peak", "injection_ms")
+    sorted_columns = {
+        name: array("d", (column[at] for at in order))
+        if (column := getattr(scans, name))
+        else column
+        for name in columns
+    }
+    return Scans(array("B", (scans.ms_level[at] for at in order)), **sorted_columns)
 
 
 def _add(scans: Scans, path: Path, row: tuple[object, ...], is_tsf: bool) -> None:
@@ -136,7 +155,7 @@ def _completeness(
     if (short := _cut_database(path)) is not None:
         return False, short
     if keys.get("ClosedProperly", "1") != "1":
-        return False, "The acquisition software has not closed it (ClosedProperly)."
+        return None, "The acquisition software has not closed it (ClosedProperly)."
     return True, ""
 
 

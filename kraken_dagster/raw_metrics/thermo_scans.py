@@ -122,7 +122,8 @@ def _event(data: bytes, start: int, layout: VersionLayout) -> tuple[int, float, 
     level = data[start + _LEVEL_AT]
     p = start + layout.event_info
     (reactions,) = _COUNT.unpack_from(data, p)
-    precursor = _FIRST_DOUBLE.unpack_from(data, p + 4)[0] if reactions else math.nan
+    isolates = reactions and level > 1  # an MS1 scan may have its whole range there
+    precursor = _FIRST_DOUBLE.unpack_from(data, p + 4)[0] if isolates else math.nan
     p += 4 + layout.reaction * reactions
     if reactions > _MOST_REACTIONS or not 1 <= level <= MOST_LEVEL:
         raise ValueError

@@ -79,7 +79,7 @@ def to_npz(traces: Iterable[Trace]) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(path: Path) -> Mapping[str, Trace]:
+def read_npz(path: Path | io.BytesIO) -> Mapping[str, Trace]:
     """The traces in a file that `to_npz` made, by name; without units.
 
     Raises:

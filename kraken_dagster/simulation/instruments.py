@@ -48,6 +48,7 @@ class Acquisition:
         outcome: `corrupted` (Thermo) ends early under another name, `no_main_file` (Bruker) never
             writes `analysis.tdf_bin`.
         seed: equal seeds give equal data.
+        spray_dies: in the middle of the acquisition (Thermo).
 
     Raises:
         ValueError: an argument is none of these.
@@ -59,6 +60,7 @@ class Acquisition:
     size_bytes: int
     outcome: Outcome = "ok"
     seed: int = 0
+    spray_dies: bool = False
 
     def __post_init__(self) -> None:
         if self.vendor not in EXTENSIONS:
@@ -148,7 +150,13 @@ def _writer(folder: Path, acquisition: Acquisition, appends: int) -> Iterator[No
             fails = acquisition.outcome == "corrupted"
             corrupted = folder / acquisition.corrupted_name if fails else None
             return write_thermo(
-                raw, size_bytes=size_bytes, seed=seed, appends=appends, corrupted=corrupted
+                raw,
+                minutes=acquisition.minutes,
+                size_bytes=size_bytes,
+                seed=seed,
+                appends=appends,
+                corrupted=corrupted,
+                spray_dies=acquisition.spray_dies,
             )
         case "bruker":
             return write_bruker(

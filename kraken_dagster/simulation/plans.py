@@ -64,8 +64,9 @@ def demo_plan(
     """The demo's plan for an instrument.
 
     Args:
-        files: ordinary ones. For a Thermo there come on top: one that gets corrupted, one in DDA
-            mode, and one under the name of the first, once Kraken has moved that aside.
+        files: ordinary ones. For a Thermo the spray dies in one of several; and there come on top:
+            one that gets corrupted, one in DDA mode, and one under the name of the first, once
+            Kraken has moved that aside.
         start: its date stands in the names.
         project: id of 4 to 16 of `A-Z0-9` to stand in the names, or empty for none.
         unit: which instrument of its model; names differ between units.
@@ -83,6 +84,8 @@ def demo_plan(
         first_number = running_number(start)
     kinds = ["ok"] * files
     if vendor == "thermo":
+        if files > 1:
+            kinds[files // 2] = "spray"
         kinds.insert(1, "corrupted")
         kinds.insert(3, "dda")
     if vendor == "sciex" and practice:
@@ -115,6 +118,7 @@ def _acquisition(vendor: Vendor, head: str, kind: str, *, index: int, number: in
         size_bytes=random.Random(seed).randrange(1_000_000, 3_000_000),  # noqa: S311
         outcome=outcome,
         seed=seed,
+        spray_dies=kind == "spray",
     )
 
 

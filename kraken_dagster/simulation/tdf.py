@@ -135,7 +135,7 @@ def _frames(facts: TdfFacts, count: int) -> Iterator[_FrameRow]:
         fraction = index / count
         ms_type = DIA_MS2 if index % FRAMES_PER_CYCLE else MS1
         scale = 2.0e7 if ms_type == MS1 else 2.5e6
-        intensity = scale * _chromatogram(fraction, peaks) * chance.lognormvariate(0, 0.05)
+        intensity = scale * chromatogram(fraction, peaks) * chance.lognormvariate(0, 0.05)
         yield (
             index + 1,
             0.6 + index * FRAME_PERIOD_S + chance.uniform(0, FRAME_PERIOD_S / 20),
@@ -157,7 +157,7 @@ def _frames(facts: TdfFacts, count: int) -> Iterator[_FrameRow]:
         )
 
 
-def _chromatogram(fraction: float, peaks: list[tuple[float, float]]) -> float:
+def chromatogram(fraction: float, peaks: list[tuple[float, float]]) -> float:
     """Total ion current at a part of the gradient: dead volume, elution with peaks, wash-out."""
     rise = 1 / (1 + math.exp((0.08 - fraction) / 0.01))
     fall = 1 / (1 + math.exp((fraction - 0.92) / 0.015))

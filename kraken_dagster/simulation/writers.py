@@ -6,14 +6,14 @@ What is written says of itself that it is simulated. The writers are told every 
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from kraken_dagster.simulation import ole
 from kraken_dagster.simulation.tdf import SimulatedTdf, TdfFacts
+from kraken_dagster.simulation.thermo_raw import MAGIC, SMALLEST_BYTES, ThermoFacts, thermo_parts
 
 MARKER = b"SIMULATED BY KRAKEN, not a measurement\n"
-THERMO_MAGIC = b"\x01\xa1" + "Finnigan".encode("utf-16-le")
-OLE_MAGIC = bytes.fromhex("D0CF11E0A1B11AE1")
 SQLITE_MAGIC = b"SQLite format 3\x00"
 SCAN_BYTES_WHILE_ACQUIRING = 100
 CORRUPTED_AT = 0.75  # part of the acquisition after which a failing one is given up
@@ -29,12 +29,33 @@ _SAMPLE_XML = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def write_thermo(
-    raw: Path, *, size_bytes: int, seed: int, appends: int, corrupted: Path | None
+    raw: Path,
+    *,
+    minutes: float,
+    size_bytes: int,
+    seed: int,
+    appends: int,
+    corrupted: Path | None,
+    spray_dies: bool,
 ) -> Iterator[None]:
-    """`raw` in full or, if there is a name for a `corrupted` one, a part and then under that."""
-    pieces = _pieces(THERMO_MAGIC + MARKER, size_bytes, count=appends, seed=seed)
+    """`raw` in full or, if there is a name for a `corrupted` one, a part and then under that.
+
+    A file that is too small for tables of its scans is the magic and noise.
+    """
+    head, tail = MAGIC + MARKER, b""
+    if size_bytes >= SMALLEST_BYTES:
+        facts = ThermoFacts(
+            sample_name=raw.stem,
+            acquired_at=_date_in(raw.name, seed),
+            minutes=minutes,
+            size_bytes=size_bytes,
+            seed=seed,
+            spray_dies=spray_dies,
+        )
+        head, tail = thermo_parts(facts, MARKER)
+    pieces = _pieces(head, size_bytes - len(tail), count=appends, seed=seed)
     for number, piece in enumerate(pieces, start=1):
-        _append(raw, piece)
+        _append(raw, piece + (tail if number == appends else b""))
         yield
         if corrupted and number >= CORRUPTED_AT * appends:
             raw.rename(corrupted)
@@ -81,7 +102,9 @@ def write_sciex(raw: Path, *, size_bytes: int, seed: int, appends: int) -> Itera
     acquiring = appends - converting
     _append(wiff2, wiff2_bytes)
     _append(scan, MARKER.ljust(SCAN_BYTES_WHILE_ACQUIRING, b"\0"))
-    wiff_pieces = _pieces(OLE_MAGIC + MARKER, wiff_size, count=acquiring, seed=f"{seed}:wiff")
+    is_whole = ole.SMALLEST_BYTES <= wiff_size <= ole.MOST_BYTES
+    head = (ole.container_head(wiff_size) if is_whole else ole.MAGIC) + MARKER
+    wiff_pieces = _pieces(head, wiff_size, count=acquiring, seed=f"{seed}:wiff")
     series_pieces = _pieces(MARKER, series_size, count=acquiring, seed=f"{seed}:timeseries")
     for wiff_piece, series_piece in zip(wiff_pieces, series_pieces, strict=True):
         _append(raw, wiff_piece)
@@ -91,6 +114,15 @@ def write_sciex(raw: Path, *, size_bytes: int, seed: int, appends: int) -> Itera
     for piece in _pieces(b"", scan_size, count=converting, seed=f"{seed}:scan"):
         _append(scan, piece)
         yield
+
+
+def _date_in(name: str, seed: int) -> datetime:
+    """The date that begins a name, at a time by the seed: equal acquisitions have equal bytes."""
+    try:
+        day = datetime.strptime(name[:8], "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        day = datetime(2024, 1, 1, tzinfo=UTC)
+    return day + timedelta(seconds=seed % 86400)
 
 
 def _write_method(folder: Path, minutes: float) -> None:

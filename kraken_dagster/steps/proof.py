@@ -14,7 +14,7 @@ from kraken_dagster.clients.read_only import protect_backup
 from kraken_dagster.domain.errors import FileFormatError, NotRecorded
 from kraken_dagster.domain.raw_file import FileFact, RawFile
 from kraken_dagster.domain.tdf import INDEX_NAMES
-from kraken_dagster.metrics.limited import limits_for_raw
+from kraken_dagster.raw_metrics.limited import limits_for_raw
 from kraken_dagster.steps.after_jobs import seen
 from kraken_dagster.steps.stores import opened_backup
 from kraken_dagster.steps.world import World

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kraken_dagster.domain.figures import Value
+from kraken_dagster.metrics.rawqc import table_row
+from kraken_dagster.raw_metrics.limited import reading_of
+from kraken_dagster.raw_metrics.readers import read
+
 CASES = Path(__file__).resolve().parents[1] / "cases" / "raw_files"
 BOUNDARY = 4096
 # small.RAW: where things stand, for damage that is meant.
@@ -30,6 +35,11 @@ def dia_pasef(folder: Path) -> Path:
     for packed in (CASES / "diaPASEF.d").glob("*.gz"):
         (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
     return raw
+
+
+def table_of(raw: Path) -> dict[str, Value]:
+    """What `kraken-rawqc` would write, read in this process."""
+    return table_row(raw, reading_of(read(raw)))
 
 
 def lengths(size: int, chance: random.Random, count: int = 100) -> list[int]:
