@@ -77,7 +77,7 @@ def test_materialising_over_a_done_file_changes_nothing_and_says_so(
     _shows(page, f"{dagit}/runs/{run}", "Nothing was begun, and the file stays done")
     page.screenshot(path=tmp_path / "materialised_over_done.png")
     _shows(
-        page, f"{dagit}/assets/thermo1/quant_job?view=partitions&partition=done.raw", "as before"
+        page, f"{dagit}/assets/thermo1/quant_job?view=partitions&partition=done.raw", "not begun"
     )
     page.screenshot(path=tmp_path / "partition_as_before.png")
     file = lab.file("done.raw")

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pymongo
 import pytest
+from dagster_shared.serdes import serialize_value
 
 from kraken_dagster.clients.store.connection import Store, connect
 from kraken_dagster.domain.config import KrakenConfig
@@ -182,6 +183,8 @@ def test_the_run_says_what_was_not_begun_and_how_to_have_it(bench: Bench) -> Non
     name = NAMES["done"]
     result = bench.execute(JOBS["quant_job"], name)
     assert not result.success
+    for event in result.all_events:
+        serialize_value(event)  # as Dagster keeps it, where it isn't in memory only
     told = bench.log_of(result)
     assert "A result is there already" in told
     assert "`kraken retry ID --output-exists-mode add`" in told

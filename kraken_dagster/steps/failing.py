@@ -109,7 +109,7 @@ def record_failure(
 
 def note_not_done(world: World, raw_file: RawFile, error: KrakenError, *, run_id: str) -> None:
     """In the history only: what was asked for was not done, and the file is what it was."""
-    error.stays = raw_file.status
+    error.stays = raw_file.status.value
     note = f"not done, and nothing has changed: {error}"
     world.store.raw_files.update(raw_file, {}, now=world.now(), note=note, run_id=run_id)
 
