@@ -18,13 +18,13 @@ from kraken_dagster.domain.engines import (
     EngineName,
     LocalEngine,
     SlurmEngine,
-    Strict,
 )
 from kraken_dagster.domain.errors import SettingsRefused
 from kraken_dagster.domain.figures import BUILT_IN_TYPES, TYPE_CUSTOM
 from kraken_dagster.domain.patterns import why_not_pattern
 from kraken_dagster.domain.processing import DEFAULT_SKIP_PATTERN
 from kraken_dagster.domain.reading_limits import ReadingLimits
+from kraken_dagster.domain.strict import Strict
 from kraken_dagster.domain.vendors import Vendor
 
 InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from kraken_dagster.domain.engines import Strict
 from kraken_dagster.domain.errors import ConfigError
+from kraken_dagster.domain.strict import Strict
 
 LOOPBACK = "127.0.0.1"
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?$")]

@@ -4,16 +4,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from kraken_dagster.domain.resources import Resources
+from kraken_dagster.domain.strict import Strict
 
 EngineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 ENGINE_LOCAL = "local"
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class QueueOrder(StrEnum):

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from kraken_dagster.domain.engines import Strict
 from kraken_dagster.domain.errors import ReadingEnded
+from kraken_dagster.domain.strict import Strict
 
 
 class ReadingLimits(Strict):
