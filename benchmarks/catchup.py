@@ -24,20 +24,20 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.origin import JobPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 
-from kraken_dagster.assets.catchup import CATCHUP_TAGS
-from kraken_dagster.clients.config_file import CONFIG_VARIABLE, load_config
-from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.clients.store.connection import connect
-from kraken_dagster.domain.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
-from kraken_dagster.domain.settings import Settings
-from kraken_dagster.domain.vendors import backup_mapping
-from kraken_dagster.partitions import ASSETS, add_partitions, asset_key
+from kraken_dagster.backup.source import members_of
+from kraken_dagster.catchup.catchup import CatchupOptions, register_all
+from kraken_dagster.catchup.defs import CATCHUP_TAGS
+from kraken_dagster.config.loader import CONFIG_VARIABLE, load_config
+from kraken_dagster.model.files.vendors import backup_mapping
+from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
+from kraken_dagster.model.settings import Settings
+from kraken_dagster.orchestration.partitions import ASSETS, add_partitions, asset_key
+from kraken_dagster.quant.output_folder import planned_folder
+from kraken_dagster.runtime.services import World, utc_now
 from kraken_dagster.simulation import standin
-from kraken_dagster.steps.catchup import CatchupOptions, register_all
-from kraken_dagster.steps.outputs import planned_folder
-from kraken_dagster.steps.source import members_of
-from kraken_dagster.steps.world import World, utc_now
-from kraken_dagster_tests.helpers import database_uri, mark_stores
+from kraken_dagster.store.connection import connect
+from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.support.helpers import database_uri, mark_stores
 
 INSTRUMENTS = {"thermo1": "thermo", "bruker1": "bruker", "sciex1": "sciex"}
 MEMBERS = {

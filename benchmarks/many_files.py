@@ -7,19 +7,19 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from kraken_dagster.clients.store.connection import DEFAULT_DATABASE, connect
-from kraken_dagster.clients.store.jobs import object_id
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.quant import JobState, QuantJob
-from kraken_dagster.domain.raw_file import (
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.raw_file import (
     BackupStatus,
     DecidedSettings,
     InstrumentFileStatus,
     RawFile,
     Status,
 )
-from kraken_dagster.steps.world import World
-from kraken_dagster_tests.helpers import mark_stores
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.connection import DEFAULT_DATABASE, connect
+from kraken_dagster.store.jobs import object_id
+from kraken_dagster_tests.support.helpers import mark_stores
 
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 INSTRUMENT = "thermo1"

@@ -24,14 +24,14 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 from many_files import INSTRUMENT, fill, make_world, name_of
 
-from kraken_dagster.assets.retiring import retire
-from kraken_dagster.clients.embedded import ensure_running
 from kraken_dagster.definitions import build_defs
-from kraken_dagster.partitions import METRICS, asset_key
-from kraken_dagster.reporting import add_partitions, report
-from kraken_dagster.steps.world import World
-from kraken_dagster.supervision import prepare_dagster
-from kraken_dagster_tests.helpers import database_uri
+from kraken_dagster.operations.supervisor import prepare_dagster
+from kraken_dagster.orchestration.event_log import add_partitions, report
+from kraken_dagster.orchestration.partitions import METRICS, asset_key
+from kraken_dagster.rebuild.retire_defs import retire
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.support.helpers import database_uri
 
 _COUNTS = """
 query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {

@@ -12,14 +12,14 @@ from pathlib import Path
 import dagster as dg
 from many_files import INSTRUMENT, fill, make_world
 
-from kraken_dagster.assets.rebuild import missing_events, rebuild_instrument
-from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.partitions import ASSETS
-from kraken_dagster.reporting import Told
-from kraken_dagster.steps.rebuild import pages_of
-from kraken_dagster.steps.world import World
-from kraken_dagster.supervision import prepare_dagster
-from kraken_dagster_tests.helpers import database_uri
+from kraken_dagster.operations.supervisor import prepare_dagster
+from kraken_dagster.orchestration.event_log import Told
+from kraken_dagster.orchestration.partitions import ASSETS
+from kraken_dagster.rebuild.defs import missing_events, rebuild_instrument
+from kraken_dagster.rebuild.history import pages_of
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.support.helpers import database_uri
 
 _ONE_BY_ONE = 500
 

@@ -13,18 +13,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.clients.slurm import Slurm
-from kraken_dagster.clients.ssh import HeadNode, Login, Ssh
-from kraken_dagster.clients.store.connection import connect
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.engines import SlurmEngine
-from kraken_dagster.domain.quant import JobSpec, JobState, QuantJob
-from kraken_dagster.domain.resources import Resources
-from kraken_dagster.steps.poll import poll
-from kraken_dagster.steps.world import World, utc_now
-from kraken_dagster_tests.helpers import mark_stores
-from kraken_dagster_tests.slurm_cluster import DEFAULT_BASE, Cluster, cluster_in
+from kraken_dagster.config.engines import SlurmEngine
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.engines.slurm import Slurm
+from kraken_dagster.engines.ssh import HeadNode, Login, Ssh
+from kraken_dagster.model.jobs.job import JobSpec, JobState, QuantJob
+from kraken_dagster.model.jobs.resources import Resources
+from kraken_dagster.quant.jobs.poll import poll
+from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.store.connection import connect
+from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.cluster.slurm_cluster import DEFAULT_BASE, Cluster, cluster_in
+from kraken_dagster_tests.support.helpers import mark_stores
 
 SUBMISSIONS, TURNS = 10, 5
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kraken_dagster.clients.copying import CopyPlan, copy_members
+from kraken_dagster.backup.copier import CopyPlan, copy_members
 
 ROUNDS = 5
 

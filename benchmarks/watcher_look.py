@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.clients.store.connection import connect
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.steps.look import look_at
-from kraken_dagster.steps.world import World
+from kraken_dagster.acquisition.watch import look_at
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.connection import connect
+from kraken_dagster.store.embedded.server import ensure_running
 
 
 def cpu_of_a_look(folder: Path, uri: str, files: int) -> float:

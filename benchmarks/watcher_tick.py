@@ -16,13 +16,13 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.clients.store.connection import Store, connect
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.definitions import build_defs
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.domain.raw_file import InstrumentFileStatus, RawFile, Status
-from kraken_dagster.steps.world import utc_now
-from kraken_dagster_tests.helpers import database_uri
+from kraken_dagster.model.raw_file import InstrumentFileStatus, RawFile, Status
+from kraken_dagster.runtime.services import utc_now
+from kraken_dagster.store.connection import Store, connect
+from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.support.helpers import database_uri
 
 NEW = 5
 AT_ONCE = 5000

@@ -5,12 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from kraken_dagster.assets.metrics import metrics_asset
-from kraken_dagster.assets.quant import quant_job_asset, quant_result_asset
-from kraken_dagster.assets.raw_file import backup_asset, raw_file_asset
-from kraken_dagster.clients.logs import quote_log_records
-from kraken_dagster.clients.private import be_private
-from kraken_dagster.domain.config import KrakenConfig
+from kraken_dagster.acquisition.defs import watcher_sensor
+from kraken_dagster.backup.defs import backup_asset, raw_file_asset
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.fs.private import be_private
 from kraken_dagster.jobs import (
     archiving_job,
     catching_up_job,
@@ -20,12 +18,14 @@ from kraken_dagster.jobs import (
     retiring_job,
     scrubbing_job,
 )
-from kraken_dagster.loaded import load_and_tell
+from kraken_dagster.monitoring.defs import disk_assets
+from kraken_dagster.monitoring.loaded import load_and_tell
+from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
+from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
+from kraken_dagster.quant.metrics_defs import metrics_asset
+from kraken_dagster.retention.archiver import archiver_sensor
+from kraken_dagster.runtime.logs import quote_log_records
 from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
-from kraken_dagster.sensors.archiver import archiver_sensor
-from kraken_dagster.sensors.cluster_jobs import cluster_jobs_sensor
-from kraken_dagster.sensors.disks import disk_assets
-from kraken_dagster.sensors.watcher import watcher_sensor
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource

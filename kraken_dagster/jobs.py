@@ -2,12 +2,9 @@
 
 import dagster as dg
 
-from kraken_dagster.assets.catchup import catchup_op
-from kraken_dagster.assets.lifecycle import archive_op, purge_op, scrub_op
-from kraken_dagster.assets.rebuild import rebuild_op
-from kraken_dagster.assets.retiring import retire_op
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.partitions import (
+from kraken_dagster.catchup.defs import catchup_op
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.orchestration.partitions import (
     BACKUP,
     METRICS,
     PURGE_JOB,
@@ -24,6 +21,9 @@ from kraken_dagster.partitions import (
     ingest_job,
     quant_job,
 )
+from kraken_dagster.rebuild.defs import rebuild_op
+from kraken_dagster.rebuild.retire_defs import retire_op
+from kraken_dagster.retention.defs import archive_op, purge_op, scrub_op
 
 
 def instrument_jobs(instrument_id: str):

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.failures import skip
-from kraken_dagster.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB, TAG_INSTRUMENT
-from kraken_dagster.steps.purge_plan import PurgeOptions
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.orchestration.failures import skip
+from kraken_dagster.orchestration.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB, TAG_INSTRUMENT
+from kraken_dagster.retention.purge_plan import PurgeOptions
 
 
 def purge_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:

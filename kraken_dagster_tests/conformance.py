@@ -15,24 +15,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from kraken_dagster.clients.reading import digest
-from kraken_dagster.domain import (
-    acquisition,
-    commands,
-    discovery,
-    processing,
-    quant,
-    resources,
-    retention,
-    settings,
-    slurm,
-    vendors,
-)
-from kraken_dagster.domain.acquisition import Standing, Timing, Watch
-from kraken_dagster.domain.raw_file import FileFact
-from kraken_dagster.domain.vendors import Vendor
+from kraken_dagster.engines import slurm_output as slurm
+from kraken_dagster.fs.digests import digest
 from kraken_dagster.metrics import alphadia_errors
 from kraken_dagster.metrics.registry import read_metrics
+from kraken_dagster.model import eligibility as processing
+from kraken_dagster.model import retention, settings
+from kraken_dagster.model.files import acquisition, vendors
+from kraken_dagster.model.files import folder as discovery
+from kraken_dagster.model.files.acquisition import Standing, Timing, Watch
+from kraken_dagster.model.files.vendors import Vendor
+from kraken_dagster.model.jobs import job as quant
+from kraken_dagster.model.jobs import resources
+from kraken_dagster.model.raw_file import FileFact
+from kraken_dagster.quant import command as commands
 
 _LAST_WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)  # when watching begins, and all files are there
 _ORIGIN = _LAST_WRITTEN - timedelta(days=30)  # from which a case counts when a file was made

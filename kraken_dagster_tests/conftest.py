@@ -17,16 +17,16 @@ import dagster as dg
 import pymongo
 import pytest
 
-from kraken_dagster.clients.embedded import ensure_running
-from kraken_dagster.clients.engines import make_engines
-from kraken_dagster.clients.job_keeper import SITE_UMASK
-from kraken_dagster.clients.store.connection import Store, connect
-from kraken_dagster.domain.config import KrakenConfig
-from kraken_dagster.steps.world import World
-from kraken_dagster_tests.helpers import database_uri, mark_stores
-from kraken_dagster_tests.postgres import postgres, postgres_instance
-from kraken_dagster_tests.rebuilding import new_instance
-from kraken_dagster_tests.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.engines.factory import make_engines
+from kraken_dagster.fs.job_keeper import SITE_UMASK
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.connection import Store, connect
+from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.cluster.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
+from kraken_dagster_tests.rebuild.rebuilding import new_instance
+from kraken_dagster_tests.support.helpers import database_uri, mark_stores
+from kraken_dagster_tests.support.postgres import postgres, postgres_instance
 
 Opened = Callable[[Path], AbstractContextManager[dg.DagsterInstance]]
 URI_VARIABLE = "KRAKEN_TEST_MONGODB_URI"

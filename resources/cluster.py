@@ -6,9 +6,9 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from kraken_dagster.clients.engines import make_engines
-from kraken_dagster.domain.engines import Engine as EngineEntry
-from kraken_dagster.domain.ports import Engine
+from kraken_dagster.config.engines import Engine as EngineEntry
+from kraken_dagster.engines.factory import make_engines
+from kraken_dagster.model.ports import Engine
 
 
 class ClusterResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from kraken_dagster.clients.listing import list_folder
-from kraken_dagster.domain.ports import FolderLister
+from kraken_dagster.fs.folder_listing import list_folder
+from kraken_dagster.model.ports import FolderLister
 
 
 class StorageResource(dg.ConfigurableResource):  # type: ignore[type-arg]

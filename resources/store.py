@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from kraken_dagster.clients.embedded import ensure_running, uri_of
-from kraken_dagster.clients.store.connection import Store, connect
+from kraken_dagster.store.connection import Store, connect
+from kraken_dagster.store.embedded.server import ensure_running, uri_of
 
 # `kraken up` tells what it starts where its embedded server is. That server is its own to start
 # again: one that a run or a sensor started would end with that run's process. Only the port: the

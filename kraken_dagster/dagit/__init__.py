@@ -1,0 +1,1 @@
+"""Dagit behind a guard: who may look, and who may operate."""

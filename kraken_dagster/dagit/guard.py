@@ -13,7 +13,8 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kraken_dagster.clients.access import LOGIN_LIVES_FOR, Access
+from kraken_dagster.config.dagit import Place, Role
+from kraken_dagster.dagit.access import LOGIN_LIVES_FOR, Access
 from kraken_dagster.dagit.rules import (
     FORWARDED_USER,
     GRAPHQL,
@@ -28,9 +29,8 @@ from kraken_dagster.dagit.rules import (
     check_post,
     scheme_of,
 )
-from kraken_dagster.domain.dagit import Place, Role
-from kraken_dagster.domain.errors import KrakenError
-from kraken_dagster.steps.world import utc_now
+from kraken_dagster.model.errors import KrakenError
+from kraken_dagster.runtime.services import utc_now
 
 _LOGIN = "/login"
 _HEADERS = {

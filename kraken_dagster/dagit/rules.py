@@ -9,7 +9,7 @@ from functools import lru_cache
 from graphql import FieldNode, GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.datastructures import Headers
 
-from kraken_dagster.domain.dagit import Authority, Place, is_same_origin
+from kraken_dagster.config.dagit import Authority, Place, is_same_origin
 
 GRAPHQL = "/graphql"
 PROXY_TOKEN = "x-kraken-proxy-token"  # noqa: S105 - a header's name

@@ -22,10 +22,10 @@ from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
-from kraken_dagster.clients.access import Access
-from kraken_dagster.clients.config_file import load_config
+from kraken_dagster.config.dagit import LOOPBACK, Place
+from kraken_dagster.config.loader import load_config
+from kraken_dagster.dagit.access import Access
 from kraken_dagster.dagit.guard import Guard
-from kraken_dagster.domain.dagit import LOOPBACK, Place
 
 _POLL_MS = 2000
 _STATEMENT_TIMEOUT_MS = 15_000

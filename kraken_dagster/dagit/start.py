@@ -4,11 +4,11 @@ import os
 import sys
 from pathlib import Path
 
-from kraken_dagster.clients.access import LINK_LIVES_FOR, Access
-from kraken_dagster.clients.processes import is_free
-from kraken_dagster.domain.dagit import Place, Role
-from kraken_dagster.domain.errors import ConfigError
-from kraken_dagster.steps.world import utc_now
+from kraken_dagster.config.dagit import Place, Role
+from kraken_dagster.dagit.access import LINK_LIVES_FOR, Access
+from kraken_dagster.fs.child_processes import is_free
+from kraken_dagster.model.errors import ConfigError
+from kraken_dagster.runtime.services import utc_now
 
 
 def check(place: Place) -> None:

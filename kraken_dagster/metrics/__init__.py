@@ -1,0 +1,1 @@
+"""Metrics: numbers read from the results of programs."""

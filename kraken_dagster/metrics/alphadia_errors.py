@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from kraken_dagster.clients.result_files import (
+from kraken_dagster.fs.result_files import (
     is_away,
     is_below,
     opened_below,

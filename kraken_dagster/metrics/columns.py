@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from kraken_dagster.clients.result_files import is_share_trouble, unreadable
-from kraken_dagster.domain.errors import FileFormatError, NoRowCounts
-from kraken_dagster.domain.reading_limits import too_much_memory
-from kraken_dagster.metrics.cells import require_short_cells, require_short_chunks
-from kraken_dagster.metrics.numbers import INFINITE, MISSING, spellings
-from kraken_dagster.metrics.rows import Rows, as_numbers, double
-from kraken_dagster.metrics.sentinels import Least
+from kraken_dagster.fs.limited.limits import too_much_memory
+from kraken_dagster.fs.result_files import is_share_trouble, unreadable
 from kraken_dagster.metrics.tables import no_rows, opened
-from kraken_dagster.metrics.text_files import require_whole
+from kraken_dagster.metrics.values.cells import require_short_cells, require_short_chunks
+from kraken_dagster.metrics.values.numbers import INFINITE, MISSING, spellings
+from kraken_dagster.metrics.values.rows import Rows, as_numbers, double
+from kraken_dagster.metrics.values.sentinels import Least
+from kraken_dagster.metrics.values.text_files import require_whole
+from kraken_dagster.model.errors import FileFormatError, NoRowCounts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kraken_dagster.clients.limited_child import call
-from kraken_dagster.clients.result_files import read_text
-from kraken_dagster.domain.error_records import error_from_record, error_to_record
-from kraken_dagster.domain.errors import MetricsError, OwnFunctionError, ReadingEnded
-from kraken_dagster.domain.reading_limits import ReadingLimits
-from kraken_dagster.domain.software_version import software_version
-from kraken_dagster.metrics import alphadia_errors, own_function, registry
-from kraken_dagster.metrics.reading import Reading
+from kraken_dagster.fs.limited.child import call
+from kraken_dagster.fs.limited.error_records import error_from_record, error_to_record
+from kraken_dagster.fs.limited.limits import ReadingLimits
+from kraken_dagster.fs.result_files import read_text
+from kraken_dagster.metrics import alphadia_errors, registry
+from kraken_dagster.metrics import custom_function as own_function
+from kraken_dagster.metrics.partial import Reading
+from kraken_dagster.model.errors import MetricsError, OwnFunctionError, ReadingEnded
+from kraken_dagster.model.jobs.software_version import software_version
 
 UNREADABLE_LOG = "__UNREADABLE_LOG"
 _LOAD_WITHIN_S = 120.0

@@ -5,11 +5,11 @@
 
 from pathlib import Path
 
-from kraken_dagster.domain.errors import FileFormatError
-from kraken_dagster.metrics.reading import Draft, Reading
-from kraken_dagster.metrics.rows import EVERY_RUN
-from kraken_dagster.metrics.sentinels import MSQC, Least
+from kraken_dagster.metrics.partial import Draft, Reading
 from kraken_dagster.metrics.tables import Table, read_table
+from kraken_dagster.metrics.values.rows import EVERY_RUN
+from kraken_dagster.metrics.values.sentinels import MSQC, Least
+from kraken_dagster.model.errors import FileFormatError
 
 RESULTS_NAME = "msqc_results.tsv"
 

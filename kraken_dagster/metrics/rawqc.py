@@ -17,13 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
-from kraken_dagster.domain.errors import FileFormatError, KrakenError, UnsupportedRawFile
-from kraken_dagster.domain.figures import Value
-from kraken_dagster.domain.printable import printable
-from kraken_dagster.domain.reading_limits import ReadingLimits
+from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics.msqc import RESULTS_NAME
-from kraken_dagster.raw_metrics.figures import LEADING
-from kraken_dagster.raw_metrics.limited import RawReading, read_raw
+from kraken_dagster.model.errors import FileFormatError, KrakenError, UnsupportedRawFile
+from kraken_dagster.model.figures import Value
+from kraken_dagster.model.printable import printable
+from kraken_dagster.raw_readers.figures import LEADING
+from kraken_dagster.raw_readers.limited import RawReading, read_raw
 
 PROGRAM = "kraken-rawqc"
 EXIT_FAILED, EXIT_UNSUPPORTED = 1, 3

@@ -7,11 +7,12 @@ a function of the site's own, named in instruments.yaml (`own`).
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kraken_dagster.clients.roots import shown
-from kraken_dagster.domain.errors import MetricsError, NoRowCounts
-from kraken_dagster.domain.figures import TYPE_CUSTOM, Value, faults_in_words, storable
-from kraken_dagster.metrics import alphadia, diann, msqc, own_function, skyline
-from kraken_dagster.metrics.reading import Reading
+from kraken_dagster.fs.stores.roots import shown
+from kraken_dagster.metrics import alphadia, diann, msqc, skyline
+from kraken_dagster.metrics import custom_function as own_function
+from kraken_dagster.metrics.partial import Reading
+from kraken_dagster.model.errors import MetricsError, NoRowCounts
+from kraken_dagster.model.figures import TYPE_CUSTOM, Value, faults_in_words, storable
 
 Reader = Callable[[Path], Reading]
 

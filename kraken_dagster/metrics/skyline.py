@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 
-from kraken_dagster.domain.errors import FileFormatError, MetricsError
-from kraken_dagster.metrics.numbers import finite
-from kraken_dagster.metrics.reading import Draft, Reading
-from kraken_dagster.metrics.rows import Qualifier, Rows, rows_that_count
-from kraken_dagster.metrics.sentinels import SKYLINE
+from kraken_dagster.metrics.partial import Draft, Reading
 from kraken_dagster.metrics.tables import Table, read_table, require_columns
+from kraken_dagster.metrics.values.numbers import finite
+from kraken_dagster.metrics.values.rows import Qualifier, Rows, rows_that_count
+from kraken_dagster.metrics.values.sentinels import SKYLINE
+from kraken_dagster.model.errors import FileFormatError, MetricsError
 
 REPORT_NAME = "custom_iRT_report.csv"
 PEPTIDE = "PeptideModifiedSequence"

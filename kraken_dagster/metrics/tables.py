@@ -13,10 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from kraken_dagster.clients.reading import exists, output_errors
-from kraken_dagster.clients.result_files import is_share_trouble, opened_below, unreadable
-from kraken_dagster.domain.errors import FileFormatError, MissingOutputError, OutputUnreadable
-from kraken_dagster.metrics.numbers import (
+from kraken_dagster.fs.digests import exists, output_errors
+from kraken_dagster.fs.result_files import is_share_trouble, opened_below, unreadable
+from kraken_dagster.metrics.values.numbers import (
     Ambiguous,
     Decimal,
     decimal_signs,
@@ -25,9 +24,10 @@ from kraken_dagster.metrics.numbers import (
     parse_number,
     parse_numbers,
 )
-from kraken_dagster.metrics.rows import Qualifier, Rows
-from kraken_dagster.metrics.sentinels import Least
-from kraken_dagster.metrics.text_files import cut_off, decoded
+from kraken_dagster.metrics.values.rows import Qualifier, Rows
+from kraken_dagster.metrics.values.sentinels import Least
+from kraken_dagster.metrics.values.text_files import cut_off, decoded
+from kraken_dagster.model.errors import FileFormatError, MissingOutputError, OutputUnreadable
 
 LARGEST_BYTES = 64 * 1024 * 1024  # a table of this module is held in memory as a whole
 _FLAGS = {"true": 1.0, "false": 0.0}

@@ -7,7 +7,8 @@ from datetime import datetime
 
 import numpy as np
 
-from kraken_dagster.domain.quality import (
+from kraken_dagster.config.quality_rules import QcMetric
+from kraken_dagster.model.quality import (
     Annotation,
     AnnotationKind,
     Exclusion,
@@ -16,7 +17,6 @@ from kraken_dagster.domain.quality import (
     QcRun,
     same_gradient,
 )
-from kraken_dagster.domain.quality_rules import QcMetric
 from kraken_dagster.quality.charts import Floats
 from kraken_dagster.quality.limits import ENOUGH
 

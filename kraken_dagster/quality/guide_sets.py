@@ -7,9 +7,9 @@ from statistics import median
 
 import numpy as np
 
-from kraken_dagster.domain.errors import InputRefused
-from kraken_dagster.domain.quality import GuideSet, LeftOut, QcRun, Series, same_gradient
-from kraken_dagster.domain.quality_rules import QcMetric
+from kraken_dagster.config.quality_rules import QcMetric
+from kraken_dagster.model.errors import InputRefused
+from kraken_dagster.model.quality import GuideSet, LeftOut, QcRun, Series, same_gradient
 from kraken_dagster.quality.facts import Facts, comparable
 from kraken_dagster.quality.limits import FEWEST, find_outliers
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import numpy as np
 
-from kraken_dagster.domain.quality import Signal
-from kraken_dagster.domain.quality_rules import Chart, Side
+from kraken_dagster.config.quality_rules import Chart, Side
+from kraken_dagster.model.quality import Signal
 from kraken_dagster.quality.change_point import change_point
 from kraken_dagster.quality.charts import (
     CUSUM_H,

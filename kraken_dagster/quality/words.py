@@ -1,7 +1,7 @@
 """What a verdict says to people."""
 
-from kraken_dagster.domain.quality import MetricVerdict, Signal
-from kraken_dagster.domain.quality_rules import Bounds, Chart
+from kraken_dagster.config.quality_rules import Bounds, Chart
+from kraken_dagster.model.quality import MetricVerdict, Signal
 from kraken_dagster.quality.limits import ENOUGH
 
 _CHARTS = {

@@ -14,18 +14,18 @@ from typing import Any
 
 import yaml
 
-from kraken_dagster.clients.processes import free_port
-from kraken_dagster.clients.store.connection import Store, connect
-from kraken_dagster.domain.errors import KrakenError, StoreUnavailable
-from kraken_dagster.domain.raw_file import FALLBACK_PROJECT
-from kraken_dagster.domain.settings import Settings
-from kraken_dagster.steps.world import utc_now
+from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.model.errors import KrakenError, StoreUnavailable
+from kraken_dagster.model.raw_file import FALLBACK_PROJECT
+from kraken_dagster.model.settings import Settings
+from kraken_dagster.runtime.services import utc_now
+from kraken_dagster.store.connection import Store, connect
 from kraken_dagster_tests.chaos.gather import Places
 from kraken_dagster_tests.chaos.mounts import Disk, clear, run
 from kraken_dagster_tests.chaos.notes import Notebook
 from kraken_dagster_tests.chaos.plan import INSTRUMENTS, STORES, Plan
-from kraken_dagster_tests.helpers import embedded_uri, wait_until
-from kraken_dagster_tests.laboratory import KRAKEN, impatient_dagster, processes_of
+from kraken_dagster_tests.support.helpers import embedded_uri, wait_until
+from kraken_dagster_tests.support.laboratory import KRAKEN, impatient_dagster, processes_of
 
 SPEED = 360  # ten seconds without growth end an acquisition
 QUIET_S = 3600 / SPEED

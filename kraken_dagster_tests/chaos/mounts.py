@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kraken_dagster_tests.helpers import wait_until
+from kraken_dagster_tests.support.helpers import wait_until
 
 
 def run(*command: object) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from kraken_dagster.domain.errors import KrakenError
-from kraken_dagster.domain.raw_file import Status
+from kraken_dagster.model.errors import KrakenError
+from kraken_dagster.model.raw_file import Status
 from kraken_dagster_tests.chaos.facts import acquired_of
 from kraken_dagster_tests.chaos.faults import NotNow, Undo, begin
 from kraken_dagster_tests.chaos.gather import gather, gather_records

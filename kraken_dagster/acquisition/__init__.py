@@ -1,0 +1,1 @@
+"""Stage 1, an instrument's folder: what stands there, what is new, what is finished."""

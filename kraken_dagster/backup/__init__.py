@@ -1,0 +1,1 @@
+"""Stage 2, the backup of a raw file: copied, verified, read again, restored."""

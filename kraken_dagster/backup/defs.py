@@ -1,0 +1,236 @@
+"""The assets `raw_file` (the acquisition is over) and `backup` (copied and verified)."""
+
+import warnings
+from collections.abc import Callable
+
+import dagster as dg
+from dagster import PreviewWarning
+
+from kraken_dagster.backup.backup import BackupOptions, back_up
+from kraken_dagster.backup.outcome import BackupOutcome
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.fs.safe_copy import Progress
+from kraken_dagster.model.errors import DigestMismatch
+from kraken_dagster.model.raw_file import OPEN_ACQUISITION, BackupStatus, RawFile
+from kraken_dagster.monitoring.waiting import what_they_wait_for
+from kraken_dagster.orchestration.asset_world import asked_by_hand, is_catchup, make_world
+from kraken_dagster.orchestration.failures import dagster_errors
+from kraken_dagster.orchestration.file_batches import (
+    Done,
+    Events,
+    Work,
+    for_each_file,
+    for_many_at_once,
+    has_next,
+)
+from kraken_dagster.orchestration.metadata import (
+    Metadata,
+    acquisition_metadata,
+    backup_metadata,
+    digests_metadata,
+    text,
+)
+from kraken_dagster.orchestration.partitions import (
+    BACKUP,
+    DIGESTS_MATCH,
+    RAW_FILE,
+    asset_key,
+    copy_pool,
+    op_name,
+    pool_limit,
+    raw_files,
+)
+from kraken_dagster.orchestration.run_config import backup_config, open_config, require_understood
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+
+def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    key, backup_key = asset_key(instrument_id, RAW_FILE), asset_key(instrument_id, BACKUP)
+
+    @dg.asset(
+        key=key,
+        group_name=instrument_id,
+        partitions_def=raw_files(instrument_id),
+        output_required=False,
+        description="A raw file whose acquisition is over.",
+        kinds={config.instrument(instrument_id).type.value},
+    )
+    def raw_file(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Events:
+        require_understood(context, config)
+        with dagster_errors():
+            world = make_world(config, store, cluster, storage)
+
+        def acquired(raw_file_id: str) -> Done:
+            record = world.store.raw_files.current(raw_file_id)
+            if record.status in OPEN_ACQUISITION:
+                told = what_they_wait_for(world, [record])[record.id]
+                reason = f"The acquisition is not over yet: {told}"
+                planned = has_next(context, key)  # with the backup comes its check
+                check = _nothing_compared(record, reason) if planned else None
+                return Done(reason, unusual=True, check=check, check_of=backup_key)
+            return Done(f"{record.id!r}: {record.status}", metadata=acquisition_metadata(record))
+
+        threads = world.instrument(instrument_id).catchup_threads
+        yield from for_each_file(context, key, world, acquired, threads=threads)
+
+    return for_many_at_once(raw_file)
+
+
+def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
+    defaults = config.instrument(instrument_id)
+    partitions = raw_files(instrument_id)
+    key = asset_key(instrument_id, BACKUP)
+
+    BackupConfig = open_config(BACKUP, defaults)
+
+    @dg.multi_asset(
+        name=op_name(instrument_id, BACKUP),
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[asset_key(instrument_id, RAW_FILE)],
+                group_name=instrument_id,
+                skippable=True,
+                description="The raw file's verified copy on the backup store.",
+            )
+        ],
+        check_specs=[_digests_match(key, partitions)],
+        partitions_def=partitions,
+        can_subset=True,
+        pool=copy_pool(instrument_id),
+    )
+    def backup(
+        context: dg.AssetExecutionContext,
+        config: BackupConfig,  # type: ignore[valid-type]
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Events:
+        require_understood(context, kraken_config)
+        options = BackupOptions(**backup_config(config).model_dump())
+        with dagster_errors():
+            world = make_world(kraken_config, store, cluster, storage)
+        single = len(context.partition_keys) == 1
+        decides = is_catchup(context) and not has_next(context, key)
+
+        def backed_up(raw_file_id: str) -> Done:
+            with dagster_errors():
+                outcome = back_up(
+                    world,
+                    raw_file_id,
+                    run_id=context.run.run_id,
+                    options=options,
+                    by_hand=asked_by_hand(context),
+                    decides=decides,
+                    on_progress=_progress_to(context, key) if single else lambda _: None,
+                )
+            return _done(outcome)
+
+        slots = pool_limit(context.instance, copy_pool(instrument_id), default=defaults.copy_slots)
+        threads = min(defaults.catchup_threads, max(slots, 1))
+        yield from for_each_file(
+            context, key, world, _with_failed_check(backed_up), threads=threads
+        )
+
+    kraken_config = config
+    return for_many_at_once(backup)
+
+
+def _done(outcome: BackupOutcome) -> Done:
+    if not outcome.done:
+        check = _nothing_compared(outcome.raw_file, outcome.reason)
+        return Done(f"No backup was made: {outcome.reason}", check=check)
+    return Done(
+        f"{outcome.raw_file.id!r}: {outcome.reason}",
+        metadata=_backup_metadata(outcome),
+        check=(DIGESTS_MATCH, True, digests_metadata(outcome.facts)),
+    )
+
+
+def _nothing_compared(record: RawFile, reason: str) -> tuple[str, bool, Metadata]:
+    """A check that was planned and told nothing would be shown as one that hasn't passed."""
+    damaged = record.backup_status is BackupStatus.COPYING_FAILED
+    known = "the backup failed, or is damaged; " if damaged else ""
+    told = f"{known}nothing was compared: {reason}"
+    return DIGESTS_MATCH, not damaged, {"what was found": text(told)}
+
+
+def _with_failed_check(backed_up: Work) -> Work:
+    """A backup with other bytes than recorded fails its check, too."""
+
+    def work(raw_file_id: str) -> Done:
+        try:
+            return backed_up(raw_file_id)
+        except dg.Failure as failure:
+            if not isinstance(failure.__cause__, DigestMismatch):
+                raise
+            check = (DIGESTS_MATCH, False, dict(failure.metadata))
+            return Done(str(failure.description), check=check, failure=failure)
+
+    return work
+
+
+def _digests_match(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Checks by partition are a preview in Dagster 1.13, and every load would say so.
+        warnings.simplefilter("ignore", category=PreviewWarning)
+        return dg.AssetCheckSpec(
+            DIGESTS_MATCH,
+            asset=key,
+            partitions_def=partitions,
+            description="What the backup's disk gives back is what was read of the source.",
+        )
+
+
+def _backup_metadata(outcome: BackupOutcome) -> Metadata:
+    """What MongoDB knows of the backup too, and what only this run can tell."""
+    rate = outcome.copied_bytes / 1e6 / outcome.seconds if outcome.seconds else 0.0
+    metadata = {
+        **backup_metadata(
+            outcome.raw_file,
+            outcome.facts,
+            how=outcome.reason,
+            manifest=outcome.manifest,
+            instrument_facts=outcome.instrument_facts,
+        ),
+        "copied bytes": dg.MetadataValue.int(outcome.copied_bytes),
+        "proven without a copy": dg.MetadataValue.int(outcome.proven),
+        "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
+        "MB/s": dg.MetadataValue.float(round(rate, 3)),
+    }
+    if outcome.set_aside:
+        metadata["moved aside"] = dg.MetadataValue.json([str(path) for path in outcome.set_aside])
+    return metadata
+
+
+def _progress_to(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[Progress], None]:
+    """Shows a running copy in the run's log and, as observations, on the asset's page."""
+
+    def show(progress: Progress) -> None:
+        left = progress.seconds_left
+        rest = "" if left is None else f", {left:.0f} s left"
+        context.log.info(
+            f"{progress.done_bytes} of {progress.total_bytes} bytes, "
+            f"{progress.megabytes_per_s:.1f} MB/s{rest}"
+        )
+        context.log_event(
+            dg.AssetObservation(
+                asset_key=key,
+                partition=context.partition_key,
+                metadata={
+                    "bytes so far": progress.done_bytes,
+                    "bytes in all": progress.total_bytes,
+                    "MB/s": round(progress.megabytes_per_s, 3),
+                    "seconds left": -1.0 if left is None else round(left, 1),
+                },
+            )
+        )
+
+    return show

@@ -1,0 +1,145 @@
+"""Copying a backup out, verified."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from kraken_dagster.backup.copier import CopyPlan, CopyResult, copy_members
+from kraken_dagster.fs.dir_handles import one_name
+from kraken_dagster.fs.safe_copy import Progress
+from kraken_dagster.fs.stores.backup_reader import damaged, read_all
+from kraken_dagster.fs.timeouts import beating
+from kraken_dagster.model.errors import (
+    BackupConflict,
+    BackupFull,
+    BackupUnwritable,
+    DigestMismatch,
+    RestoreRefused,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+)
+from kraken_dagster.model.raw_file import RawFile
+from kraken_dagster.model.retention import require_record
+from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.stores import opened_backup, require_backup_store
+
+_COPYING = (
+    BackupConflict,
+    BackupFull,
+    BackupUnwritable,
+    DigestMismatch,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+)
+
+
+def restore(
+    world: World,
+    raw_file_id: str,
+    target: Path,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> CopyResult:
+    """Copies a raw file's backup into a folder, under its raw file id.
+
+    The backup is compared with its record first, so that nothing damaged gets a final name there,
+    and the copy with the record afterwards. What stands there already is proven, and never
+    replaced. Times are kept.
+
+    Raises:
+        NotRecorded: nothing is recorded that the backup could be proven by.
+        UnsafePath: its id is not a name that a folder can have an entry of.
+        ConfigError: its instrument is not configured.
+        BackupDamaged: the backup is not what was recorded; nothing was copied.
+        BackupUnwritable, CopyStalled: the backup store is away.
+        RestoreRefused: the folder doesn't take it.
+        UnknownRawFile, StoreUnavailable
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    instrument = world.instrument(raw_file.instrument_id)
+    one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
+    require_record(instrument.type, raw_file.id, raw_file.file_info)
+    _require_folder(target)
+    require_backup_store(world, raw_file)
+    with opened_backup(world, raw_file) as root:
+        return _restore(world, raw_file, target, on_progress, root=root.path)
+
+
+def _restore(
+    world: World,
+    raw_file: RawFile,
+    target: Path,
+    on_progress: Callable[[Progress], None],
+    *,
+    root: Path,
+) -> CopyResult:
+    instrument, folder = (
+        world.instrument(raw_file.instrument_id),
+        world.backup_folder(raw_file, root),
+    )
+    beating(
+        lambda beat: read_all(folder, raw_file.file_info, on_bytes=beat),
+        stall_s=instrument.copy_stall_s,
+        what=folder / raw_file.id,
+    )
+    result = _copy(world, raw_file, target, on_progress, root=root)
+    for name, recorded in raw_file.file_info.items():
+        fact = result.facts[name]
+        if (fact.size, fact.md5) != (recorded.size, recorded.md5):
+            raise damaged(
+                folder / name, f"MD5 {recorded.md5}", f"MD5 {fact.md5} in what was copied out"
+            )
+    return result
+
+
+def _require_folder(target: Path) -> None:
+    try:
+        found = None if stat.S_ISDIR(os.stat(target).st_mode) else "not a folder"
+    except (FileNotFoundError, NotADirectoryError):
+        found = "not a folder"
+    except OSError as error:
+        found = error.strerror or str(error)
+    if found is not None:
+        raise _refused(target, found, "create it; what isn't mounted is never made up.")
+
+
+def _copy(
+    world: World,
+    raw_file: RawFile,
+    target: Path,
+    on_progress: Callable[[Progress], None],
+    *,
+    root: Path,
+) -> CopyResult:
+    instrument = world.instrument(raw_file.instrument_id)
+    names = sorted(raw_file.file_info)
+    plan = CopyPlan(
+        source_folder=world.backup_folder(raw_file, root),
+        target_folder=target,
+        members={name: name for name in names},
+        target_top=raw_file.id,
+        is_folder=world.rules(raw_file.instrument_id).is_folder,
+        threads=instrument.copy_threads,
+        stall_s=instrument.copy_stall_s,
+    )
+    try:
+        return copy_members(
+            plan, list_members=lambda: names, still_ours=lambda: True, on_progress=on_progress
+        )
+    except _COPYING as error:  # whose words are those of a backup that is made
+        found = f"{error.what}: {error.found}" if error.found else error.what
+        raise _refused(
+            target / raw_file.id,
+            found,
+            "see that there is space and that nothing else has this name; what is there already "
+            "is taken as it is the next time, if it is the same.",
+        ) from error
+
+
+def _refused(path: Path, found: str, next_step: str) -> RestoreRefused:
+    return RestoreRefused(
+        "The backup can't be copied out to there", file=path, found=found, next_step=next_step
+    )

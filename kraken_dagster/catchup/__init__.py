@@ -1,0 +1,1 @@
+"""Everything that stands on an instrument and is not done, in backfills."""

@@ -1,0 +1,1 @@
+"""The command `kraken`, one module for each group of commands."""

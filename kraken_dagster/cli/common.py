@@ -1,0 +1,207 @@
+"""What the modules of the `kraken` command share: how they find their world, print, and end."""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import wraps
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kraken_dagster.config.loader import load_config
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.engines.factory import make_engines
+from kraken_dagster.model.error_kinds import Kind, kind_of
+from kraken_dagster.model.errors import KrakenError
+from kraken_dagster.model.printable import printable, printable_lines
+from kraken_dagster.runtime.homes import require_own_homes
+from kraken_dagster.runtime.logs import print_uncaught_quoted, quote_log_records
+from kraken_dagster.runtime.services import World
+from resources.store import StoreResource
+
+_WIDTH_WITHOUT_TERMINAL = 10_000  # nobody reads there, and no name may be cut
+_OF_THE_SYSTEM = {
+    Kind.ACCESS: (
+        "Your user is not allowed to do this",
+        "run the command as the user whose Kraken this is, or have the right given.",
+    ),
+    Kind.MISSING: ("A file or a folder is not there", "make it, or name another one."),
+    Kind.TAKEN: ("Something else stands under that name", "see what it is, or name another."),
+    Kind.FULL: ("No space, or no quota, is left", "free some, and run the command again."),
+}
+_COLORS = {"ok": "green", "warning": "yellow", "error": "red", "done": "green"}
+
+
+def told(function: Callable[..., None]) -> Callable[..., None]:
+    """Prints the project's errors as they are, and exits with 1."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except KrakenError as error:
+            click.echo(f"kraken: {error}", err=True)
+            sys.exit(1)
+
+    return call
+
+
+class Commands(click.Group):
+    """A group of commands that end in one sentence on stderr, and not in a traceback.
+
+    Exit codes: 1 what a command tells of, 2 wrong use. A fault in Kraken still is a traceback.
+    """
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **extra)
+        quote_log_records()
+        print_uncaught_quoted()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a terminal may be unable to show all letters
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            with errors_of_the_system(), _flushed():
+                code = super().main(args, standalone_mode=False, **extra)
+        except KrakenError as error:
+            _end(f"kraken: {error}")
+        except click.ClickException as error:
+            _end_of_wrong_use(error)
+        except (click.Abort, KeyboardInterrupt):
+            _end("kraken: interrupted")
+        except BrokenPipeError:  # whoever read the output, like `head`, has enough
+            _end()
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def errors_of_the_system() -> Iterator[None]:
+    """An error of the operating system, in a sentence; that of a reader who left stays itself.
+
+    Raises:
+        KrakenError
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        kind = kind_of(error) or Kind.DEVICE
+        meaning, next_step = _OF_THE_SYSTEM.get(kind, (kind.meaning, "mend it, and try again."))
+        raise KrakenError(
+            meaning, file=error.filename, found=error.strerror or error, next_step=next_step
+        ) from error
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """What was printed is written before the command ends well, also where it ends by `sys.exit`.
+
+    At Python's own end an error would be a traceback.
+    """
+    try:
+        yield
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+
+
+def _end(message: str | None = None, code: int = 1) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:  # it would be tried again, and complained of, at Python's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if message is not None:
+        with suppress(OSError):
+            click.echo(printable_lines(message), err=True)
+    sys.exit(code)
+
+
+def _end_of_wrong_use(error: click.ClickException) -> NoReturn:
+    context = getattr(error, "ctx", None)
+    lines = "" if context is None else f"{context.get_usage()}\n"
+    if context is not None:
+        lines += f"Try '{context.command_path} --help' for help.\n\n"
+    _end(f"{lines}Error: {printable(error.format_message())}", error.exit_code)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+def own_config(path: Path) -> KrakenConfig:
+    """The configuration of a command, whose homes are no other's.
+
+    Raises:
+        ConfigError
+    """
+    config = load_config(path)
+    require_own_homes(config, path)
+    return config
+
+
+def open_world(path: Path) -> World:
+    """
+    Raises:
+        KrakenError
+    """
+    with errors_of_the_system():
+        config = own_config(path)
+        store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
+        engines = make_engines(config.engines, config.home)
+    return World(config=config, store=store, engines=engines)
+
+
+def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    console.print(table)
+
+
+def _cell(value: Any) -> Text:
+    text = as_text(value)
+    return Text(text, style=_COLORS.get(text, ""))
+
+
+def user_name() -> str:
+    """Who runs the command, for histories; nobody gave every number a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def as_text(value: Any) -> str:
+    """A value as a table or a line has it; nothing is `-`."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return printable(value)
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Writes one line, quoted: the one way by which a command prints what isn't a table or JSON."""
+    click.echo(printable(text), err=err)
+
+
+def print_json(value: Any) -> None:
+    """Exact data: JSON escapes control characters by itself."""
+
+    def plain(item: Any) -> str:
+        return item.isoformat() if isinstance(item, datetime) else str(item)
+
+    click.echo(json.dumps(value, default=plain, indent=2))

@@ -1,0 +1,358 @@
+"""The `kraken` command. Exit codes: 0 fine, 1 found something wrong, 2 wrong use."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from kraken_dagster.cli import demo as demo_module
+from kraken_dagster.cli import status_watch as watching
+from kraken_dagster.cli.common import (
+    Commands,
+    as_text,
+    json_option,
+    open_world,
+    own_config,
+    print_json,
+    print_table,
+    say,
+    told,
+    user_name,
+)
+from kraken_dagster.cli.env import env
+from kraken_dagster.cli.instrument import instrument
+from kraken_dagster.cli.login import login
+from kraken_dagster.cli.project import project
+from kraken_dagster.cli.rebuild import rebuild
+from kraken_dagster.cli.retention import purge, restore, verify
+from kraken_dagster.cli.settings import settings
+from kraken_dagster.cli.store import init_store
+from kraken_dagster.config.dagit import LOOPBACK
+from kraken_dagster.config.loader import config_path, load_config
+from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.fs.private import be_private, site_umask
+from kraken_dagster.model.errors import ConfigError, KrakenError
+from kraken_dagster.model.raw_file import Status
+from kraken_dagster.monitoring.loaded import told_without_configuration
+from kraken_dagster.operations import report as reports
+from kraken_dagster.operations import site_files
+from kraken_dagster.operations.doctor import checks as doctor_module
+from kraken_dagster.operations.doctor import offline as doctor_offline
+from kraken_dagster.operations.doctor import standby as doctor_stand_in
+from kraken_dagster.operations.doctor.rights import examine_rights
+from kraken_dagster.operations.retry import retry as retry_step
+from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="instruments.yaml; else KRAKEN_CONFIG, else the one in the working directory.",
+)
+@click.version_option(package_name="kraken-dagster")
+@click.pass_context
+def main(context: click.Context, path: Path | None) -> None:
+    """From a mass spectrometer's disk to a verified backup and quality metrics."""
+    be_private()
+    context.obj = (path or config_path()).absolute()
+
+
+main.add_command(instrument)
+main.add_command(project)
+main.add_command(verify)
+main.add_command(restore)
+main.add_command(purge)
+main.add_command(rebuild)
+main.add_command(settings)
+main.add_command(init_store)
+main.add_command(env)
+main.add_command(login)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@told
+def init(folder: Path) -> None:
+    """Write a commented instruments.yaml, Dagster's files and a unit of systemd into FOLDER."""
+    os.umask(site_umask())  # they are the site's, and Kraken may run as another user
+    for path in site_files.init(folder):
+        say(f"wrote {as_text(path)}")
+    config = as_text(shlex.quote(str(folder / "instruments.yaml")))
+    say("Next: put your instruments and folders into instruments.yaml; then")
+    for command, what in (
+        ("doctor", "what is wrong, and how to mend it"),
+        ("init-store --empty", "makes new, empty folders the backup store and the output"),
+        ("up", "starts Kraken"),
+    ):
+        say(f"  kraken --config {config} {command}    # {what}")
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Dagit's port on this machine.")
+@click.option(
+    "--host",
+    default=LOOPBACK,
+    show_default=True,
+    help="The address that Dagit listens on; another needs `dagit` in instruments.yaml.",
+)
+@click.pass_obj
+@told
+def up(path: Path, port: int, host: str) -> None:
+    """Start MongoDB if none is configured, Dagit and the daemon; end them with Ctrl-C."""
+    run_until_stopped(Supervisor(own_config(path), path, port=port, host=host))
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Process one batch, print a table, and exit.")
+@click.option("--port", default=3000, show_default=True, help="Dagit's port; not with --once.")
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".kraken-demo"),
+    show_default=True,
+    help="Where the simulated laboratory lives.",
+)
+@click.option("--files", "count", default=4, show_default=True, help="Files per instrument.")
+@click.option("--speed", default=400.0, show_default=True, help="Laboratory s per real second.")
+@told
+def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
+    """Run Kraken on a SIMULATED laboratory: three instruments that write files of their vendors.
+
+    With --once the exit code is 0 only if every file ended as it should.
+    """
+    laboratory = demo_module.Demo(home.absolute(), files=count, speed=speed)
+    if not once:
+        laboratory.serve(port)
+        return
+    rows, problems = laboratory.run_once()
+    print_table(rows, ["instrument", "file", "status", "expected", "size_bytes", "reason"])
+    for problem in problems:
+        say(f"kraken: {problem}", err=True)
+    for line in laboratory.farewell():
+        say(line)
+    sys.exit(1 if problems else 0)
+
+
+@main.command()
+@json_option
+@click.option("--watch", is_flag=True, help="Counts and files a minute, refreshed; ends by Ctrl-C.")
+@click.option(
+    "--every", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, --watch."
+)
+@click.pass_obj
+@told
+def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
+    """How the instruments are and what their files are doing; 1 if something is wrong."""
+    try:
+        world = open_world(path)
+    except ConfigError:
+        for line in told_without_configuration(path):
+            say(as_text(line), err=True)
+        raise
+    if watch:
+        watching.watch(world.store, list(world.config.instruments), every_s=every)
+        return
+    found = reports.status(world)
+    if as_json:
+        print_json(found)
+    else:
+        if found["simulation"]:
+            say("SIMULATION: these instruments are not real")
+        rows = [
+            {**item, "files": ", ".join(f"{count} {name}" for name, count in item["files"].items())}
+            for item in found["instruments"]
+        ]
+        columns = ["id", "type", "status", "looked_at", "free_space_gb", "files", "details"]
+        print_table(rows, columns)
+        columns = ["id", "type", "status", "asked_at", "open_jobs", "details"]
+        print_table(found["engines"], columns)
+        columns = ["id", "path", "status", "looked_at", "free_space_gb", "total_space_gb"]
+        print_table(found["file_systems"], columns)
+        _print_processes(found["processes"])
+        _print_left(found["left"])
+        for problem in found["wrong"]:
+            say(f"WRONG: {as_text(problem)}")
+    sys.exit(1 if found["wrong"] else 0)
+
+
+def _print_processes(rows: list[dict[str, Any]]) -> None:
+    if rows:
+        columns = ["process", "host", "configuration", "file_time", "since", "state"]
+        print_table(rows, columns)
+
+
+def _print_left(left: list[dict[str, Any]]) -> None:
+    """The instruments that are not in instruments.yaml, where there are any."""
+    if left:
+        say("NOT IN instruments.yaml:")
+        columns = ["id", "state", "files", "unfinished", "errors", "backups", "open_jobs", "path"]
+        print_table(left, columns)
+
+
+@main.command()
+@click.option("--instrument", "instruments", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice([item.value for item in Status]),
+    help="Only these; repeatable.",
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
+@json_option
+@click.pass_obj
+@told
+def files(
+    path: Path,
+    instruments: tuple[str, ...],
+    statuses: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the newest raw files, newest first."""
+    world = open_world(path)
+    if unknown := set(instruments) - set(world.config.instruments):
+        known = ", ".join(world.config.instruments)
+        raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))} (known: {known})")
+    rows = reports.files(
+        world,
+        instrument_ids=list(instruments or world.config.instruments),
+        statuses=[Status(item) for item in statuses] or list(Status),
+        limit=limit,
+    )
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        rows,
+        [
+            *("id", "instrument", "status", "backup", "size_bytes", "created_at"),
+            "waits_for",
+            "details",
+        ],
+    )
+
+
+@main.command()
+@click.argument("raw_file_id")
+@json_option
+@click.pass_obj
+@told
+def show(path: Path, raw_file_id: str, as_json: bool) -> None:
+    """Everything that is known of one raw file: members and digests, jobs, metrics, history."""
+    found = reports.show(open_world(path), raw_file_id)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if isinstance(value, dict) and name != "file_info":
+            for part, detail in value.items():
+                say(f"{name + '.' + part:28} {as_text(detail)}")
+        elif name not in ("file_info", "jobs", "metrics", "history"):
+            say(f"{name:28} {as_text(value)}")
+    for name, fact in found["file_info"].items():
+        say(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {as_text(name)}")
+    for job in found["jobs"]:
+        where = f"{job['_id']}: {job['state']} ({job['cluster_job_id']} on {job['engine']})"
+        where += f" in {job['output_path']}"
+        where += f": {job['detail']}" if job["detail"] else ""
+        say(f"{'job':28} {as_text(where)}")
+    for result in found["metrics"]:
+        _print_result(result)
+    columns = ["at", "from", "to", "reason", "run_id"]
+    print_table(found["history"], columns)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """Figures, and where they come from; documents of other programs lack some of it."""
+    name, version = result.get("settings_name", "n/a"), result.get("settings_version", 1)
+    mark = "" if result["current"] else " (an older or incomplete one)"
+    say(f"{'metrics':28} {as_text(f'{name} v{version}{mark}')}")
+    for key, value in result.items():
+        if isinstance(value, int | float) and key not in ("settings_version", "current"):
+            say(f"  {as_text(key):36} {value}")
+    for key, value in (result.get("provenance") or {}).items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                words = " ".join(str(part) for part in item.values() if part is not False)
+                say(f"  {'from ' + key:36} {as_text(words)}")
+        elif isinstance(value, dict):
+            words = ", ".join(f"{part} {detail}" for part, detail in value.items())
+            say(f"  {'from ' + key:36} {as_text(words)}")
+        elif key == "notes":
+            for note in value:
+                say(f"  {'from ' + key:36} {as_text(note)}")
+        elif isinstance(value, list) and value:
+            say(f"  {'from ' + key:36} {as_text(shlex.join(map(str, value)))}")
+        elif value not in (None, []):
+            say(f"  {'from ' + key:36} {as_text(value)}")
+
+
+@main.command()
+@click.argument("raw_file_ids", nargs=-1, required=True)
+@click.option(
+    "--output-exists-mode",
+    "mode",
+    type=click.Choice(
+        [item.value for item in OutputExistsMode if item is not OutputExistsMode.RAISE]
+    ),
+    help="Process them once more, also where they have ended well; this is done with results "
+    "that are there.",
+)
+@click.pass_obj
+@told
+def retry(path: Path, raw_file_ids: tuple[str, ...], mode: str | None) -> None:
+    """Do the failed step of these raw files again, at the sensors' next tick."""
+    wanted = None if mode is None else OutputExistsMode(mode)
+    world, failed = open_world(path), False
+    for raw_file_id in raw_file_ids:
+        try:
+            _, what_follows = retry_step(world, raw_file_id, asked_by=user_name(), mode=wanted)
+        except KrakenError as error:
+            say(f"kraken: {error}", err=True)
+            failed = True
+        else:
+            say(f"{as_text(raw_file_id)}: {what_follows}")
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.option("--offline", is_flag=True, help="Ask no mount, MongoDB or cluster: for CI.")
+@click.option("--stand-in", is_flag=True, help="Also: can it stand in for another instance?")
+@click.option(
+    "--settings",
+    "exported",
+    type=click.File("rb"),
+    help="With --stand-in: what `kraken settings export` wrote on the other instance.",
+)
+@json_option
+@click.pass_obj
+@told
+def doctor(
+    path: Path, offline: bool, stand_in: bool, exported: BinaryIO | None, as_json: bool
+) -> None:
+    """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
+    if exported is not None and not stand_in:
+        raise click.UsageError("--settings only with --stand-in")
+    if offline and stand_in:
+        raise click.UsageError("--offline and --stand-in exclude each other: that asks MongoDB")
+    config = load_config(path) if offline else own_config(path)
+    findings = doctor_offline.examine_offline(config, path)
+    if offline:
+        findings.append(doctor_offline.left_out(config))
+    else:
+        findings.extend(examine_rights(config, path))
+        findings.extend(doctor_module.examine(config, lambda: open_world(path)))
+    if stand_in:
+        content = None if exported is None else exported.read()
+        findings.extend(doctor_stand_in.examine_stand_in(lambda: open_world(path), content))
+    if as_json:
+        print_json([vars(item) for item in findings])
+    else:
+        print_table([vars(item) for item in findings], ["level", "what", "found"])
+    sys.exit(1 if any(item.level == "error" for item in findings) else 0)

@@ -1,0 +1,1 @@
+"""instruments.yaml: its schema, and reading it."""

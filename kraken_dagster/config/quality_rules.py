@@ -1,0 +1,149 @@
+"""The section `qc` of instruments.yaml: which runs are quality control, and how they are judged."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from kraken_dagster.config.patterns import why_not_pattern
+from kraken_dagster.model.strict import Strict
+
+SampleClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+
+
+class Side(StrEnum):
+    BOTH = "both"
+    LOW = "low"
+    HIGH = "high"
+
+
+class Chart(StrEnum):
+    """Beside Levey-Jennings and fixed bounds, which are always there."""
+
+    CUSUM_MEAN = "cusum_mean"
+    CUSUM_VARIABILITY = "cusum_variability"
+    EWMA = "ewma"
+    MOVING_RANGE = "moving_range"
+    WESTGARD = "westgard"
+
+
+class Bounds(Strict):
+    """Fixed bounds in the metric's own unit."""
+
+    lower: float | None = Field(None, description="A value below it is out of control.")
+    upper: float | None = Field(None, description="A value above it is out of control.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Bounds":
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ValueError(f"expected lower < upper, found {self.lower:g} and {self.upper:g}")
+        return self
+
+    @property
+    def are_set(self) -> bool:
+        return self.lower is not None or self.upper is not None
+
+
+class QcMetric(Bounds):
+    """A metric that runs are judged by."""
+
+    side: Side = Field(Side.BOTH, description="Which change is an alarm: `low`, `high` or `both`.")
+    log: bool = Field(
+        False, description="Chart its log10: for intensities. A value of 0 or less is missing."
+    )
+    bounds: dict[str, Bounds] = Field(
+        default_factory=dict,
+        description="Fixed bounds of one instrument, by its id, in place of the metric's own.",
+    )
+
+    def bounds_on(self, instrument_id: str) -> Bounds:
+        return self.bounds.get(instrument_id, self)
+
+
+class QcClass(Strict):
+    """A kind of quality control sample, and the runs that are of it."""
+
+    pattern: str = Field(
+        description="A regular expression that is found in the file's name, whatever its case."
+    )
+    projects: list[str] = Field(
+        default_factory=list, description="Only files of these projects. Empty: of any."
+    )
+    instruments: list[str] = Field(
+        default_factory=list, description="Only files of these instruments. Empty: of any."
+    )
+    metrics: dict[str, QcMetric] | None = Field(
+        None, description="What runs of this class are judged by, in place of `qc.metrics`."
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _usable_pattern(cls, value: str) -> str:
+        problem = "expected some pattern, found none" if not value else why_not_pattern(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    def takes(self, name: str, *, project_id: str | None, instrument_id: str) -> bool:
+        if self.projects and project_id not in self.projects:
+            return False
+        if self.instruments and instrument_id not in self.instruments:
+            return False
+        return re.search(self.pattern, name, re.IGNORECASE) is not None
+
+
+def _default_metrics() -> dict[str, QcMetric]:
+    """By the names of docs/metrics.md: at most seven of one program's."""
+    low, high = QcMetric(side=Side.LOW), QcMetric(side=Side.HIGH)
+    both, intensity = QcMetric(), QcMetric(log=True)
+    return {
+        "proteins": low,
+        "precursors": low,
+        "weighted_ms1_intensity_sum": intensity,
+        "ms1_signal": intensity,
+        "ms2_signal": intensity,
+        "ms1_median_tic": intensity,
+        "ms2_median_tic": intensity,
+        "ms2_scans": both,
+        "fwhm_rt": high,
+        "calibration:ms1_bias": both,
+        "median_mass_acc_ms1": both,
+        "evosep_pump_hp_pressure_max": high,
+    }
+
+
+class QualityControl(Strict):
+    """Which runs are quality control, and how they are judged."""
+
+    classes: dict[SampleClass, QcClass] = Field(
+        default_factory=dict,
+        description="Kinds of quality control samples by name ([a-z0-9_]+); the first whose rule "
+        "holds is a run's. None: no run is judged.",
+    )
+    metrics: dict[str, QcMetric] = Field(
+        default_factory=_default_metrics,
+        description="What runs are judged by, by the metric's name: 5 to 8 of one program's are a "
+        "good number. What a result doesn't have is left out.",
+    )
+    charts: list[Chart] = Field(
+        default_factory=lambda: [Chart.CUSUM_MEAN, Chart.CUSUM_VARIABILITY],
+        description="Charts beside Levey-Jennings and fixed bounds: `cusum_mean`, "
+        "`cusum_variability`, `ewma`, `moving_range` (a run to look at), `westgard` (out of "
+        "control).",
+    )
+    guide_set_runs: int = Field(
+        20, ge=5, le=500, description="How many good runs make an automatic guide set."
+    )
+
+    def class_of(self, name: str, *, project_id: str | None, instrument_id: str) -> str | None:
+        """The sample class of a file by its original name; None: an ordinary sample."""
+        for title, rule in self.classes.items():
+            if rule.takes(name, project_id=project_id, instrument_id=instrument_id):
+                return title
+        return None
+
+    def metrics_of(self, sample_class: str) -> Mapping[str, QcMetric]:
+        rule = self.classes.get(sample_class)
+        return self.metrics if rule is None or rule.metrics is None else rule.metrics

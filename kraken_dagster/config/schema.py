@@ -1,0 +1,336 @@
+"""The schema of instruments.yaml. Reading the file is `config/loader.py`.
+
+Every key's description is shown in docs/configuration.md, and a test fails when one is missing.
+"""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
+
+from kraken_dagster.config.dagit import Dagit
+from kraken_dagster.config.engines import (
+    ENGINE_LOCAL,
+    Engine,
+    EngineName,
+    LocalEngine,
+    SlurmEngine,
+)
+from kraken_dagster.config.patterns import why_not_pattern
+from kraken_dagster.fs.limited.limits import ReadingLimits
+from kraken_dagster.model.eligibility import DEFAULT_SKIP_PATTERN
+from kraken_dagster.model.errors import SettingsRefused
+from kraken_dagster.model.figures import BUILT_IN_TYPES, TYPE_CUSTOM
+from kraken_dagster.model.files.acquisition import Timing
+from kraken_dagster.model.files.vendors import Vendor
+from kraken_dagster.model.strict import Strict
+
+InstrumentId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+MetricsType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+FunctionName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+]
+
+
+class OutputExistsMode(StrEnum):
+    RAISE = "raise"
+    OVERWRITE = "overwrite"
+    ASSOCIATE = "associate"
+    ADD = "add"
+
+
+class Options(Strict):
+    """Options that a run can also be given in its run config."""
+
+    consider_old_files_acquired: bool = Field(
+        False,
+        description="An acquisition is over if its file is more than 5 h older than the youngest.",
+    )
+    debug_max_file_age_in_hours: float = Field(
+        -1, description="Older files are ignored: not backed up, not processed. -1: no limit."
+    )
+    backup_overwrite_file_id: str | None = Field(
+        None,
+        description="A raw file id, or INSTRUMENT_<id>: a different file that stands in its place "
+        "in the backup is moved aside and replaced.",
+    )
+    checksum_overwrite_file_id: str | None = Field(
+        None,
+        description="A raw file id, or INSTRUMENT_<id>: recorded checksums that differ from the "
+        "source's are replaced.",
+    )
+    output_exists_mode: OutputExistsMode = Field(
+        OutputExistsMode.RAISE,
+        description="What to do where a result is: `raise`, `overwrite` (the old one is moved "
+        "aside), `associate` (a complete one is taken; else the job that still writes it is "
+        "followed), `add` (a new `.runN`).",
+    )
+
+    min_free_space_gb: float = Field(
+        -1, description="Purge the instrument until this much is free. 0 or less: off."
+    )
+    min_file_age_to_remove_in_days: float = Field(
+        14, ge=0, description="Younger files are never purged."
+    )
+    debug_no_cluster_ssh: bool = Field(
+        False,
+        description="Make no connection to a cluster; jobs are recorded as skipped, and can be "
+        "submitted later.",
+    )
+    move_files: bool = Field(True, description="Move backed up files aside on the instrument.")
+    move_failed: bool = Field(
+        False,
+        description="Move failed and ignored acquisitions aside too. They have no backup, and are "
+        "never purged.",
+    )
+    remove_files: bool = Field(True, description="Purge files that were moved aside.")
+
+
+class Defaults(Strict):
+    """Settings of an instrument; in `defaults` they hold for all of them."""
+
+    engine: str = Field(ENGINE_LOCAL, description="Which of `engines` runs its jobs.")
+    sensors: Literal["stopped", "running"] = Field(
+        "stopped", description="Whether a new instrument's sensors start switched on."
+    )
+    skip_processing: bool = Field(False, description="Back up only; process nothing.")
+    skip_quanting: bool = Field(False, description="An older name of `skip_processing`.")
+    skip_processing_pattern: str = Field(
+        DEFAULT_SKIP_PATTERN,
+        description="A regular expression: files in whose names it is found are backed up only. "
+        "Empty: none is left out.",
+    )
+    file_move_delay_m: float = Field(
+        5, description="Minutes from the backup to the move aside. -1: never."
+    )
+    copy_slots: int = Field(
+        2, ge=1, description="How many files are copied at once; a Dagster pool limit wins."
+    )
+    copy_threads: int = Field(
+        4, ge=1, le=16, description="How many members of one Bruker folder are copied at once."
+    )
+    catchup_threads: int = Field(
+        4, ge=1, le=64, description="How many files a run over many of them works on at once."
+    )
+    watch_interval_s: int = Field(30, ge=1, description="Seconds between two looks at the folder.")
+    folder_timeout_s: float = Field(
+        20, gt=0, description="Seconds within which the folder must answer."
+    )
+    copy_stall_s: float = Field(
+        600, gt=0, description="A copy in which no byte moves for this many seconds is given up."
+    )
+    lease_s: float = Field(
+        90, gt=0, description="Seconds after which a run that died is replaced by another."
+    )
+    retry_after_s: float = Field(
+        60, gt=0, description="Seconds until a failed step is tried again; doubles, up to 30 min."
+    )
+    scrub_every_days: float = Field(
+        90, gt=0, description="Days within which every backup is read again, if `scrub` is on."
+    )
+    scrub_mb_per_s: float = Field(
+        100, gt=0, description="Megabytes per second that reading backups again may take."
+    )
+    partition_window_days: float = Field(
+        0,
+        ge=0,
+        description="Files that are final, and to which nothing happened for so many days, are "
+        "taken out of Dagit; MongoDB keeps them. 0: never.",
+    )
+
+    @field_validator("skip_processing_pattern")
+    @classmethod
+    def _usable_pattern(cls, value: str) -> str:
+        if problem := why_not_pattern(value):
+            raise ValueError(problem)
+        return value
+
+
+class InstrumentEntry(Defaults, Options):
+    """One mass spectrometer. What it doesn't say is taken from `options` and `defaults`."""
+
+    type: Vendor = Field(description="thermo, bruker or sciex.")
+    path: Path | None = Field(
+        None, description="Its folder here; else `<locations.instruments>/<id>`."
+    )
+
+
+class Location(Strict):
+    """A root: the path here, and where it differs, the path on the cluster."""
+
+    path: Path = Field(description="The path on this machine.")
+    cluster: str | None = Field(None, description="The path on the cluster, where it differs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @property
+    def cluster_path(self) -> str:
+        return self.cluster or str(self.path)
+
+
+class BackupLocation(Location):
+    """The backup store, and who may read what is in it."""
+
+    group: str | None = Field(
+        None,
+        description="The group that may read backups, and nobody else: files get mode 0440, "
+        "folders 0550. Without one the umask of Kraken's start decides, as a rule for 0444 and "
+        "0555.",
+    )
+
+
+class Locations(Strict):
+    instruments: Location = Field(description="Where the instruments' folders are mounted.")
+    backup: BackupLocation = Field(description="The backup store.")
+    output: Location = Field(description="Where results go.")
+    settings: Location | None = Field(None, description="Configuration files of the programs.")
+    software: Location | None = Field(None, description="Programs of `software_type: custom`.")
+
+
+class MongoDB(Strict):
+    uri: str | None = Field(
+        None,
+        repr=False,  # it may hold a password
+        description="mongodb://... of a real MongoDB. Without one the embedded server is started.",
+    )
+
+
+class Simulation(Strict):
+    """Only for simulated laboratories: their clock runs faster than the real one."""
+
+    speed: float = Field(1, gt=0, description="Laboratory seconds per real second.")
+
+
+class KrakenConfig(Strict):
+    """instruments.yaml as a whole."""
+
+    mongodb: MongoDB = Field(default_factory=MongoDB, description="Where the facts are kept.")
+    locations: Locations = Field(description="The roots of all paths.")
+    engines: dict[EngineName, Engine] = Field(
+        default={ENGINE_LOCAL: LocalEngine(type="local", slots=2)},
+        description="What runs the jobs, by name.",
+    )
+    defaults: Defaults = Field(
+        default_factory=Defaults, description="Settings for all instruments."
+    )
+    options: Options = Field(
+        default_factory=Options, description="Run options for all instruments."
+    )
+    instruments: dict[InstrumentId, InstrumentEntry] = Field(
+        description="The mass spectrometers, by id ([a-z0-9_]+)."
+    )
+    metrics: dict[MetricsType, FunctionName] = Field(
+        default_factory=dict,
+        description="Functions of the site's own that read results, by the metrics type "
+        "([a-z0-9_]+) of the settings, as `package.module:function`.",
+    )
+    reading_limits: ReadingLimits = Field(
+        default_factory=ReadingLimits,
+        description="What a process may take that reads files which Kraken did not write.",
+    )
+    simulation: Simulation | None = Field(
+        None, description="Present only where the instruments are simulated."
+    )
+    dagit: Dagit = Field(
+        default_factory=Dagit, description="Who is let into Dagit, and from where."
+    )
+    home: Path = Field(
+        Path(".kraken"),
+        description="Kraken's own folder: the embedded server's data, local jobs, Dagster's home.",
+    )
+
+    _elsewhere: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def all_instruments(self) -> frozenset[str]:
+        """Every instrument in the file, also those that are served by other processes."""
+        return self._elsewhere | self.instruments.keys()
+
+    @property
+    def timing(self) -> Timing:
+        speed = 1 if self.simulation is None else self.simulation.speed
+        return Timing().hastened(speed)
+
+    def instrument(self, instrument_id: str) -> InstrumentEntry:
+        """An instrument with everything that it takes from `options` and `defaults`."""
+        entry = self.instruments[instrument_id]
+        inherited = {
+            **self.defaults.model_dump(exclude_unset=True),
+            **self.options.model_dump(exclude_unset=True),
+        }
+        own = entry.model_dump(exclude_unset=True)
+        own["path"] = entry.path or self.locations.instruments.path / instrument_id
+        return InstrumentEntry(**{**inherited, **own})
+
+    def only(self, instrument_ids: set[str]) -> "KrakenConfig":
+        """The same, serving only these instruments."""
+        kept = {key: value for key, value in self.instruments.items() if key in instrument_ids}
+        served = self.model_copy(update={"instruments": kept})
+        served._elsewhere = self.all_instruments - kept.keys()
+        return served
+
+
+def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
+    """What no single field can tell: pairs of the key that is wrong and what was expected."""
+    found = [*_engine_problems(config), *_metrics_problems(config)]
+    folders: dict[Path, str] = {}
+    roots = {"backup": config.locations.backup.path, "output": config.locations.output.path}
+    for instrument_id in config.instruments:
+        entry, key = config.instrument(instrument_id), ("instruments", instrument_id)
+        if entry.engine not in config.engines:
+            found.append(
+                (
+                    (*key, "engine"),
+                    f"expected one of {sorted(config.engines)}, found {entry.engine!r}",
+                )
+            )
+        path = entry.path
+        assert path is not None
+        if path in folders:
+            found.append(((*key, "path"), f"the folder of {folders[path]!r} already: {path}"))
+        folders[path] = instrument_id
+        for name, root in roots.items():
+            if path == root or path in root.parents or root in path.parents:
+                found.append(
+                    ((*key, "path"), f"must not share a folder with locations.{name}: {root}")
+                )
+    return found
+
+
+def _engine_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
+    found: list[tuple[tuple[str, ...], str]] = []
+    for name, engine in config.engines.items():
+        if isinstance(engine, SlurmEngine):
+            try:
+                engine.resources.options()
+            except SettingsRefused as error:
+                found.append((("engines", name), str(error)))
+    return found
+
+
+def _metrics_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
+    taken = BUILT_IN_TYPES - {TYPE_CUSTOM}
+    return [
+        (("metrics", name), f"a type of Kraken's own, found {function!r}; choose another name")
+        for name, function in config.metrics.items()
+        if name in taken
+    ]
+
+
+def expand_environment(text: str, environment: dict[str, str]) -> str:
+    """`${NAME}` and `${NAME:-default}`; KeyError with the name where there is neither."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if name in environment:
+            return environment[name]
+        if default is None:
+            raise KeyError(name)
+        return default
+
+    return re.sub(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}", value, text)

@@ -1,0 +1,205 @@
+"""Open folders: what is in one is reached through its handle and never through a path again.
+
+So no symbolic link leads anywhere else, not even one that is put into a path meanwhile. Operating
+system errors pass; who uses this knows which side they mean.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from kraken_dagster.fs.digests import digest_of, open_uncached
+from kraken_dagster.model.errors import UnsafePath
+from kraken_dagster.model.files.folder import Kind
+from kraken_dagster.model.raw_file import FileFact
+
+# Deeper than any instrument's software nests its folders, and few enough handles to hold.
+_DEEPEST = 64
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One entry as it stands: sizes in bytes, times in ns."""
+
+    kind: Kind
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    links: int
+    mode: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> "Seen":
+        return cls(
+            kind=_KINDS.get(stat.S_IFMT(facts.st_mode), Kind.OTHER),
+            device=facts.st_dev,
+            inode=facts.st_ino,
+            size=facts.st_size,
+            mtime_ns=facts.st_mtime_ns,
+            ctime_ns=facts.st_ctime_ns,
+            links=facts.st_nlink,
+            mode=stat.S_IMODE(facts.st_mode),
+        )
+
+    def is_unchanged(self, now: "Seen | None", *, inodes: bool = True) -> bool:
+        """Whether it is the same file, and nobody has written to it.
+
+        Without `inodes` where a mount invents them. A change time can't be set back as
+        `mtime_ns` can. For files only: a folder's changes with every deletion in it.
+        """
+        return now is not None and (
+            (self.kind, self.device, self.size, self.mtime_ns, self.ctime_ns)
+            == (now.kind, now.device, now.size, now.mtime_ns, now.ctime_ns)
+            and (self.inode == now.inode or not inodes)
+        )
+
+    def is_same_folder(self, now: "Seen | None") -> bool:
+        return now is not None and (
+            (self.kind, self.device, self.inode) == (now.kind, now.device, now.inode)
+        )
+
+    def is_one_file_with(self, other: "Seen") -> bool:
+        """Whether both are, or may be, one file, also where two mounts lead to it.
+
+        The devices differ then, and the inodes too where a mount numbers them by itself. Two files
+        that were made apart and are as large don't share the nanosecond of their last change.
+        """
+        if (self.device, self.inode) == (other.device, other.inode):
+            return True
+        return (self.size, self.ctime_ns) == (other.size, other.ctime_ns)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An open folder; `path` is for messages only."""
+
+    handle: int
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> "Folder":
+        """Opens a root. Links in its own path are the administrator's, and are followed."""
+        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
+
+    def sub(self, name: str) -> "Folder":
+        """Opens a folder in this one; OSError where a link or anything else stands there."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return Folder(os.open(one_name(name), flags, dir_fd=self.handle), self.path / name)
+
+    def __enter__(self) -> "Folder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self.handle)
+
+    @contextmanager
+    def below(self, relative: str) -> "Iterator[Folder]":
+        """The folder at `a/b` below this one, opened step by step; this one for an empty path."""
+        with ExitStack() as opened:
+            folder = self
+            for name in relative.split("/") if relative else ():
+                folder = opened.enter_context(folder.sub(name))
+            yield folder
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.handle))
+
+    def itself(self) -> Seen:
+        return Seen.of(os.fstat(self.handle))
+
+    def look(self, name: str) -> Seen | None:
+        """What stands under a name, itself where it is a link; None if nothing does."""
+        try:
+            facts = os.stat(one_name(name), dir_fd=self.handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return Seen.of(facts)
+
+    def look_below(self, relative: str) -> Seen | None:
+        """The same for a path below this folder; None also where one of its folders is missing,
+        or is none."""
+        parent, _, name = relative.rpartition("/")
+        try:
+            with self.below(parent) as folder:
+                return folder.look(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def invents(self, relative: str) -> tuple[bool, bool]:
+        """Whether two looks in a row show other inodes, and other change times, of one file."""
+        one, other = self.look_below(relative), self.look_below(relative)
+        if one is None or other is None:
+            return False, False
+        return one.inode != other.inode, one.ctime_ns != other.ctime_ns
+
+    def read(
+        self, relative: str, *, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> tuple[Seen, FileFact]:
+        """A file's identity, and the size and MD5 of what its disk holds."""
+        parent, _, name = relative.rpartition("/")
+        with self.below(parent) as folder:
+            handle = open_uncached(one_name(name), dir_fd=folder.handle)
+            try:
+                return Seen.of(os.fstat(handle)), digest_of(handle, on_bytes=on_bytes)
+            finally:
+                os.close(handle)
+
+
+@dataclass
+class Tree:
+    """Everything below a folder, by path relative to where the walk began."""
+
+    files: dict[str, Seen] = field(default_factory=dict)
+    folders: dict[str, Seen] = field(default_factory=dict)
+    odd: dict[str, Seen] = field(default_factory=dict)  # links and special files
+
+
+def walk(folder: Folder, name: str) -> Tree:
+    """What stands under `name`, and all below it; paths begin with `name`.
+
+    Raises:
+        UnsafePath: folders that are nested too deep, or lead to another disk.
+    """
+    tree = Tree()
+    _walk(folder, name, name, tree)
+    return tree
+
+
+def _walk(folder: Folder, name: str, relative: str, tree: Tree) -> None:
+    seen = folder.look(name)
+    if seen is None:
+        return
+    if seen.kind is Kind.FILE:
+        tree.files[relative] = seen
+    elif seen.kind is not Kind.FOLDER:
+        tree.odd[relative] = seen
+    else:
+        if relative.count("/") >= _DEEPEST or seen.device != folder.itself().device:
+            raise UnsafePath(
+                "Folders that are nested too deep, or that lead to another disk",
+                file=folder.path / name,
+                next_step="see what that folder is, and move it out of the raw file's folder.",
+            )
+        tree.folders[relative] = seen
+        with folder.sub(name) as inner:
+            for item in inner.names():
+                _walk(inner, item, f"{relative}/{item}", tree)
+
+
+def one_name(name: str) -> str:
+    """`name` if it is that of an entry of one folder; UnsafePath otherwise."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise UnsafePath("Not the name of an entry of a folder", file=name)
+    return name

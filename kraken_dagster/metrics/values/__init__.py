@@ -1,0 +1,1 @@
+"""Numbers and columns as programs write them, and what is computed from them."""

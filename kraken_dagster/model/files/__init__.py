@@ -1,0 +1,1 @@
+"""Raw files as they stand on a disk: names, vendors, members, times."""

@@ -1,0 +1,448 @@
+"""A raw file: its identity, its record in MongoDB, its statuses and their legal transitions.
+
+Source of the fields: the documents of AlphaKraken's collection `raw_file`; `acquisition`,
+`attempts`, `lease`, `retry_at`, `history` and what retention needs are our additions.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote, unquote
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
+
+from kraken_dagster.model.files.appearance import Appearance
+from kraken_dagster.model.files.dates import dated
+from kraken_dagster.model.files.marks import SourceLook
+from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, Vendor, VendorRules
+from kraken_dagster.model.printable import printable
+from kraken_dagster.model.refusal import PurgeIntent, Trouble
+
+FALLBACK_PROJECT = "_FALLBACK"
+MAX_STATUS_DETAILS = 512
+# Room for the longest companion ending, a manifest's ending, and a temporary name.
+_NAME_MARGIN_BYTES = 24
+_ENCODED_PREFIX = "%enc:"
+_FLAG = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-(?=.)")
+
+
+class Status(StrEnum):
+    QUEUED_FOR_MONITORING = "queued_for_monitoring"
+    MONITORING_ACQUISITION = "monitoring_acquisition"
+    MONITORING_DONE = "monitoring_done"
+    CHECKSUMMING = "checksumming"
+    CHECKSUMMING_DONE = "checksumming_done"
+    COPYING = "copying"
+    COPYING_DONE = "copying_done"
+    COMPUTING_MSQC = "computing_msqc"  # left by older versions of AlphaKraken
+    QUEUED_FOR_QUANTING = "queued_for_quanting"
+    QUANTING = "quanting"
+    DONE = "done"
+    DONE_NOT_QUANTED = "done_not_quanted"
+    QUANTING_FAILED = "quanting_failed"
+    ACQUISITION_FAILED = "acquisition_failed"
+    ERROR = "error"
+    IGNORED = "ignored"
+
+
+FINAL = frozenset(
+    {
+        Status.DONE,
+        Status.DONE_NOT_QUANTED,
+        Status.QUANTING_FAILED,
+        Status.ACQUISITION_FAILED,
+        Status.ERROR,
+        Status.IGNORED,
+    }
+)
+ENDED = FINAL - {Status.ERROR}  # what an error that is no damage doesn't take from a file
+OPEN_ACQUISITION = frozenset({Status.QUEUED_FOR_MONITORING, Status.MONITORING_ACQUISITION})
+BACKUP_UNDER_WAY = frozenset({Status.CHECKSUMMING, Status.CHECKSUMMING_DONE, Status.COPYING})
+
+AFTER_BACKUP = frozenset(
+    {
+        Status.COPYING_DONE,
+        Status.COMPUTING_MSQC,
+        Status.QUEUED_FOR_QUANTING,
+        Status.QUANTING,
+        Status.DONE,
+        Status.DONE_NOT_QUANTED,
+        Status.QUANTING_FAILED,
+    }
+)
+
+# What a step may do by itself. Any status but IGNORED may also become ERROR, and a final one is
+# otherwise left only when a step is asked for again (`ASKED_AGAIN`).
+_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED_FOR_MONITORING: frozenset(
+        {Status.MONITORING_ACQUISITION, Status.MONITORING_DONE, Status.IGNORED}
+    ),
+    Status.MONITORING_ACQUISITION: frozenset({Status.MONITORING_DONE, Status.IGNORED}),
+    Status.MONITORING_DONE: frozenset(
+        {
+            Status.CHECKSUMMING,
+            Status.COPYING,
+            Status.ACQUISITION_FAILED,
+            Status.QUEUED_FOR_MONITORING,  # its main file turned up after all
+        }
+    ),
+    Status.CHECKSUMMING: frozenset({Status.CHECKSUMMING_DONE, Status.COPYING}),
+    Status.CHECKSUMMING_DONE: frozenset({Status.COPYING}),
+    Status.COPYING: frozenset({Status.COPYING, Status.COPYING_DONE, Status.ACQUISITION_FAILED}),
+    Status.COPYING_DONE: frozenset(
+        {
+            Status.QUEUED_FOR_QUANTING,
+            Status.DONE_NOT_QUANTED,
+            Status.ACQUISITION_FAILED,
+            # a backup that was found damaged is whole again, and the file had ended before
+            Status.DONE,
+            Status.QUANTING_FAILED,
+        }
+    ),
+    Status.COMPUTING_MSQC: frozenset(
+        {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
+    ),
+    Status.QUEUED_FOR_QUANTING: frozenset(
+        {
+            Status.QUANTING,
+            Status.QUANTING_FAILED,
+            Status.DONE_NOT_QUANTED,
+            # it had ended, was asked for again, and nothing of that was begun
+            Status.DONE,
+            Status.ACQUISITION_FAILED,
+        }
+    ),
+    Status.QUANTING: frozenset(
+        {Status.DONE, Status.QUANTING_FAILED, Status.QUEUED_FOR_QUANTING}  # a job is run again
+    ),
+}
+ASKED_AGAIN: Mapping[Status, frozenset[Status]] = {
+    Status.DONE: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.DONE_NOT_QUANTED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.QUANTING_FAILED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
+    Status.ACQUISITION_FAILED: frozenset(
+        {Status.QUEUED_FOR_QUANTING, Status.COPYING, Status.QUEUED_FOR_MONITORING}
+    ),
+    Status.ERROR: frozenset(
+        {
+            Status.QUEUED_FOR_MONITORING,
+            Status.COPYING,
+            Status.QUEUED_FOR_QUANTING,
+            Status.DONE_NOT_QUANTED,
+            Status.ACQUISITION_FAILED,
+        }
+    ),
+    Status.IGNORED: frozenset({Status.QUEUED_FOR_MONITORING}),
+}
+
+
+def may_become(old: Status, new: Status) -> bool:
+    """Whether the table of transitions allows it."""
+    if new is Status.ERROR:  # also from a final status: a backup can be found damaged years later
+        return old is not Status.IGNORED
+    return new in _TRANSITIONS.get(old, frozenset()) | ASKED_AGAIN.get(old, frozenset())
+
+
+class BackupStatus(StrEnum):
+    COPYING_IN_PROGRESS = "copying_in_progress"
+    COPYING_DONE = "copying_done"
+    COPYING_FAILED = "copying_failed"
+    UPLOAD_IN_PROGRESS = "upload_in_progress"
+    UPLOAD_DONE = "upload_done"
+    UPLOAD_FAILED = "upload_failed"
+    SKIPPED = "skipped"
+
+
+BACKED_UP = frozenset(
+    {
+        BackupStatus.COPYING_DONE,
+        BackupStatus.UPLOAD_IN_PROGRESS,
+        BackupStatus.UPLOAD_DONE,
+        BackupStatus.UPLOAD_FAILED,
+    }
+)
+
+
+class InstrumentFileStatus(StrEnum):
+    INITIAL = "initial"
+    MOVED = "moved"
+    PURGED = "purged"
+    RENAMED = "renamed"
+    NOT_APPLICABLE = "n/a"
+
+
+class Step(StrEnum):
+    """The steps that a run is requested for."""
+
+    BACKUP = "backup"
+    QUANT = "quant"
+    COLLECT = "collect"
+    ARCHIVE = "archive"
+    PURGE = "purge"
+    VERIFY = "verify"
+
+
+class FileFact(BaseModel):
+    """What is recorded of one member: size in bytes, MD5 as hex, S3 ETag where there is one."""
+
+    model_config = ConfigDict(frozen=True)
+    size: int | None
+    md5: str | None
+    etag: str | None = None
+
+    @classmethod
+    def from_record(cls, record: list[Any] | tuple[Any, ...]) -> "FileFact":
+        size, md5, etag = [*record, None, None, None][:3]  # older records have fewer
+        return cls(size=None if size is None else int(size), md5=md5, etag=etag)
+
+    def to_record(self) -> list[Any]:
+        record: list[Any] = [None if self.size is None else float(self.size), self.md5]
+        return record if self.etag is None else [*record, self.etag]
+
+
+class Lease(BaseModel):
+    """Who works on a file until when. Without a renewal it lapses by itself."""
+
+    model_config = ConfigDict(frozen=True)
+    token: str
+    run_id: str
+    host: str
+    step: str
+    until: AwareDatetime
+
+    def is_live(self, now: datetime) -> bool:
+        return self.until > now
+
+
+class DecidedSettings(BaseModel):
+    """One of the settings that a file is processed with, as it was decided.
+
+    `attempt` is that of its job: what is done again gets another, what succeeded keeps its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    name: str
+    version: int
+    attempt: int | None = None
+    engine: str | None = None
+
+
+class AskedAgain(BaseModel):
+    """How a file was that had ended, when its jobs were asked for again."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    status: Status
+    details: str | None = None
+    settings: list[DecidedSettings] = Field(default_factory=list)
+    attempt: int | None = None  # the number of its last set of jobs
+
+
+class RawFile(BaseModel):
+    """A document of the collection `raw_file`. Sizes in bytes, dates in UTC.
+
+    A date without a time zone is none that Kraken or AlphaKraken writes, and can't be compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    id: str = Field(alias="_id")
+    original_name: str
+    instrument_id: str
+    status: Status
+    collision_flag: str | None = None
+    project_id: str | None = None
+    status_details: str | None = None
+    size: int | None = None
+    # A long list stands beside the document, and is read when it is first asked for.
+    file_info: SkipValidation[Mapping[str, FileFact]] = Field(default_factory=dict)
+    backup_base_path: str | None = None
+    # The instrument's id when the file was recorded, if it was renamed since: the backup's folder.
+    filed_as: str | None = None
+    backup_status: BackupStatus | None = None
+    instrument_file_status: InstrumentFileStatus | None = None
+    created_at: AwareDatetime
+    created_at_: AwareDatetime  # when it was first seen, by this machine's clock
+    updated_at_: AwareDatetime
+    # What the instrument's disk says (UTC epoch seconds) where the file can't be that old or young.
+    created_at_on_disk: float | None = None
+    acquisition: dict[str, Any] = Field(default_factory=dict)
+    attempts: dict[str, int] = Field(default_factory=dict)
+    failures: int = 0
+    unsorted_failures: int = 0  # the last ones, of a kind of which nobody knows if time cures it
+    retry_at: AwareDatetime | None = None
+    lease: Lease | None = None
+    quant_settings: list[DecidedSettings] = Field(default_factory=list)
+    asked_again: AskedAgain | None = None  # until something of it is begun
+    output_exists_mode: str | None = None  # of the request for its jobs, until they are submitted
+    history: list[dict[str, Any]] = Field(default_factory=list)
+    backed_up_at: AwareDatetime | None = None
+    backup_store: str | None = None  # the id of the store that holds its backup
+    backup_seen: Appearance | None = None  # how its backup looked when it was last proven
+    verified_at: AwareDatetime | None = None  # when every byte of the backup was last proven
+    ended_as: Status | None = None  # before its backup was found damaged
+    source_look: SourceLook | None = None  # of the source when it was last known to be the backup's
+    source_differs_at: AwareDatetime | None = None  # when a look found it written to since
+    ended_details: str | None = None  # its status_details then
+    gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it
+    archive: Trouble | None = None
+    purge: Trouble | None = None
+    purge_intent: PurgeIntent | None = None
+    unreadable: str | None = None  # the field of a document that can't be read
+
+    @property
+    def is_backed_up(self) -> bool:
+        if self.backup_status is None:  # AlphaKraken's older documents have but these two
+            return bool(self.file_info) and self.status in AFTER_BACKUP
+        return self.backup_status in BACKED_UP
+
+    @property
+    def dated_at(self) -> datetime:
+        """When it was made, as far as that can be: what decides by a file's age goes by this."""
+        return dated(self.created_at, first_seen=self.created_at_)
+
+    @property
+    def filed_under(self) -> datetime:
+        """The date of its month's folder: as recorded, if another program filed it by that."""
+        by_another = bool(self.file_info) and self.backed_up_at is None
+        return self.created_at if by_another else self.dated_at
+
+    @property
+    def filing_id(self) -> str:
+        """The folder below the backup store's root that its backup is in, or comes to."""
+        return self.filed_as or self.instrument_id
+
+    @property
+    def year_month(self) -> str:
+        return year_month(self.filed_under)
+
+    def leased(self, now: datetime) -> Lease | None:
+        return self.lease if self.lease is not None and self.lease.is_live(now) else None
+
+
+class KnownFile(NamedTuple):
+    """What of a raw file's record tells it apart from another of its name.
+
+    As light as can be: a watcher makes one of every file in its folder at every tick.
+    """
+
+    id: str
+    status: Status
+    created_at_: datetime
+    instrument_file_status: InstrumentFileStatus | None
+    is_gone: bool
+    size: int | None
+    sizes: Mapping[str, int | None]  # of the members, by path
+    is_watched: bool  # the monitor's state, or how the acquisition ended, is recorded
+    ended_size: int | None
+    source_mtime: float | None = None  # of the main file when it was backed up
+    is_to_compare: bool = False
+
+    @classmethod
+    def of(cls, raw_file: RawFile) -> Self:
+        return cls(
+            raw_file.id,
+            raw_file.status,
+            raw_file.created_at_,
+            raw_file.instrument_file_status,
+            raw_file.gone_at is not None,
+            raw_file.size,
+            {path: fact.size for path, fact in raw_file.file_info.items()},
+            bool(raw_file.acquisition),
+            raw_file.acquisition.get("ended_size"),
+            None if raw_file.source_look is None else raw_file.source_look.mtime,
+            raw_file.source_differs_at is not None,
+        )
+
+    def main_file_size(self, rules: VendorRules) -> int | None:
+        """Recorded size of the main file in bytes; -1 where there is none (any more).
+
+        None while the file is being handled and nothing is known of its size yet.
+        """
+        if self.instrument_file_status in _NO_LONGER_THERE or self.is_gone:
+            return -1
+        main = rules.main_file(self.id)
+        if main in self.sizes:
+            return self.sizes[main]
+        below = {_from(self.id, path): path for path in self.sizes}
+        if (found := rules.main_file_among(self.id, below)) is not None:
+            return self.sizes[below[found]]
+        if not self.is_watched:  # recorded by another program, which kept less
+            return None if rules.is_folder else self.size
+        if self.status in FINAL and self.status is not Status.ERROR:
+            return -1 if self.ended_size is None else self.ended_size
+        return None
+
+
+def _from(raw_file_id: str, path: str) -> str:
+    """A member's path without the folders that other programs put in front of the raw file."""
+    cut = path.find(f"/{raw_file_id}")
+    return path if cut < 0 or path.startswith(raw_file_id) else path[cut + 1 :]
+
+
+_NO_LONGER_THERE = frozenset(
+    {InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED, InstrumentFileStatus.RENAMED}
+)
+
+
+def year_month(created_at: datetime) -> str:
+    """`YYYY_MM` in UTC, the folder of a backup or a fallback result."""
+    return created_at.astimezone(UTC).strftime("%Y_%m")
+
+
+def collision_flag(now: datetime) -> str:
+    """`YYYYMMDD-HHMMSS-ffffff-` in UTC."""
+    return now.astimezone(UTC).strftime("%Y%m%d-%H%M%S-%f-")
+
+
+def flag_of(file_id: str) -> str | None:
+    """The collision flag at the beginning of an id; None if there is none."""
+    found = _FLAG.match(file_id)
+    return None if found is None else found[0]
+
+
+def raw_file_id(vendor_rules: VendorRules, original_name: str, flag: str | None) -> str:
+    """The id under which a raw file is known for ever: its name, behind the flag on a collision.
+
+    A flagged name that no file system would take (over 255 bytes, of its companions too) is cut
+    and marked with a digest of the whole.
+    """
+    if flag is None:
+        return original_name
+    name = flag + original_name
+    has_companions = vendor_rules.vendor is Vendor.SCIEX  # whose names are longer than the id
+    longest = MAX_NAME_BYTES - (_NAME_MARGIN_BYTES if has_companions else 0)
+    if len(name.encode()) <= longest:
+        return name
+    stem = vendor_rules.stem(original_name)
+    extension = original_name[len(stem) :]
+    mark = "~" + hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]
+    room = MAX_NAME_BYTES - _NAME_MARGIN_BYTES - len((flag + mark + extension).encode())
+    return flag + stem.encode()[:room].decode(errors="ignore") + mark + extension
+
+
+def partition_key(file_id: str) -> str:
+    """The Dagster partition key of a raw file.
+
+    It is the id, but for ids that Dagster can't take (`...`, control characters): those are
+    percent-encoded behind a prefix, and `raw_file_id_of` leads back.
+    """
+    hostile = "..." in file_id or any(not char.isprintable() for char in file_id)
+    if hostile or file_id.startswith(_ENCODED_PREFIX):
+        return _ENCODED_PREFIX + quote(file_id, safe=" ").replace("...", "%2E%2E%2E")
+    return file_id
+
+
+def raw_file_id_of(key: str) -> str:
+    """The raw file id that a partition key stands for."""
+    if key.startswith(_ENCODED_PREFIX):
+        return unquote(key[len(_ENCODED_PREFIX) :])
+    return key
+
+
+def short_details(text: str) -> str:
+    """`text` as it fits into `status_details`: printable, in one line."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= MAX_STATUS_DETAILS else line[: MAX_STATUS_DETAILS - 1] + "…"

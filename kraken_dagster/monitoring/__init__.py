@@ -1,0 +1,1 @@
+"""What is known of instruments and disks right now, in words."""

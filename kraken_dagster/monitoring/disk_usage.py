@@ -1,0 +1,78 @@
+"""How full the disks are: the backup store's and the output's are looked at here, the instruments'
+by their watchers. What is found is in `kraken_status`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kraken_dagster.fs.stores.marker import Role
+from kraken_dagster.model.errors import FolderError
+from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.stores import why_away
+
+FILE_SYSTEMS = ("backup", "output")
+_LOOK_EVERY = timedelta(seconds=60)
+_SHOW_EVERY = timedelta(minutes=15)
+_TIMEOUT_S = 5.0  # a tick of a sensor looks at both
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What is known of one disk; `name` is that of a file system or an instrument. In GB."""
+
+    name: str
+    free_gb: float
+    total_gb: float | None
+    seen_at: datetime
+
+
+def look_at_file_systems(world: World) -> list[str]:
+    """Looks at those whose time has come; returns in words what is wrong with them."""
+    now, wrong = world.now(), []
+    for name in FILE_SYSTEMS:
+        known = world.store.board.file_system(name)
+        seen_at = None if known is None else known.get("updated_at_")
+        if isinstance(seen_at, datetime) and now - seen_at < _LOOK_EVERY:
+            continue
+        root: Path = getattr(world.config.locations, name).path
+        # Asked first, as the lister's errors speak of instruments.
+        if (away := why_away(world, Role(name))) is not None:
+            wrong.append(f"locations.{name}: {away}")
+            world.store.board.file_system_unwell(name, details=away, now=now)
+            continue
+        try:
+            found = world.lister(str(root), timeout_s=_TIMEOUT_S)
+        except FolderError as error:
+            wrong.append(f"locations.{name}: {error}")
+            world.store.board.file_system_unwell(name, details=str(error), now=now)
+            continue
+        world.store.board.file_system_well(
+            name, free_bytes=found.free_bytes, total_bytes=found.total_bytes, now=now
+        )
+    return wrong
+
+
+def to_show(world: World) -> list[Disk]:
+    """The disks whose figures are to be shown anew; each now and then, whoever asks."""
+    now = world.now()
+    found = []
+    for name in (*FILE_SYSTEMS, *world.config.instruments):
+        board = world.store.board
+        known = board.file_system(name) if name in FILE_SYSTEMS else board.get(name)
+        disk = None if known is None else _disk(name, known)
+        if disk is not None and board.may_show(known, every=_SHOW_EVERY, now=now):
+            found.append(disk)
+    return found
+
+
+def _disk(name: str, known: Mapping[str, Any]) -> Disk | None:
+    """None where there are no figures, or none that Kraken writes."""
+    free, total = known.get("free_space_gb"), known.get("total_space_gb")
+    seen_at = known.get("updated_at_")
+    if known.get("status") != "ok" or not isinstance(seen_at, datetime):
+        return None
+    if not isinstance(free, int | float) or not isinstance(total, int | float | None):
+        return None
+    return Disk(name, float(free), total, seen_at)

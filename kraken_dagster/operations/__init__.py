@@ -1,0 +1,1 @@
+"""What operators do: start, check, retry, ask for a state."""

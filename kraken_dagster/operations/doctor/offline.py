@@ -1,0 +1,76 @@
+"""What `kraken doctor` can tell of a configuration alone: no mount, MongoDB or cluster is asked."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dagster._core.errors import DagsterError
+from dagster._core.instance.config import dagster_instance_config
+from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster_shared.check import CheckError
+from yaml import YAMLError
+
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.metrics.limited import require_loadable
+from kraken_dagster.model.errors import OwnFunctionError
+from kraken_dagster.operations.doctor.finding import Finding
+
+_LONGEST = 300
+
+
+def examine_offline(config: KrakenConfig, config_path: Path) -> list[Finding]:
+    """Every check that needs nothing but the configuration and what is installed."""
+    return [*_configuration(config), *_of_dagster(config_path), *_metrics(config)]
+
+
+def left_out(config: KrakenConfig) -> Finding:
+    """What an examination without mounts, MongoDB and clusters says nothing of."""
+    engines = [f"engine {name}" for name in config.engines]
+    what = ", ".join(["backup", "output", "MongoDB", "clocks", *engines, *config.instruments])
+    return Finding("skipped", "--offline", f"not looked at: {what}")
+
+
+def _configuration(config: KrakenConfig) -> Iterator[Finding]:
+    names = ", ".join(config.instruments) or "no instruments"
+    yield Finding("ok", "configuration", f"read: {names}")
+    if config.simulation is not None:
+        speed = config.simulation.speed
+        yield Finding("warning", "simulation", f"the instruments are simulated, clock x{speed:g}")
+    if not config.mongodb.uri and config.simulation is None and len(config.instruments) > 1:
+        yield Finding(
+            "warning",
+            "MongoDB",
+            "several instruments on the embedded server, which its authors call beta; set "
+            "mongodb.uri to a real MongoDB for production",
+        )
+
+
+def _of_dagster(config_path: Path) -> Iterator[Finding]:
+    """The site's own files for Dagster, where there are any."""
+    checks: dict[str, Callable[[Path], object]] = {
+        "dagster.yaml": lambda path: dagster_instance_config(str(path.parent)),
+        "workspace.yaml": lambda path: location_origins_from_yaml_paths([str(path)]),
+    }
+    for name, read in checks.items():
+        path = config_path.parent / name
+        if not path.exists():
+            continue
+        try:
+            read(path)
+        except (DagsterError, CheckError, YAMLError, OSError, UnicodeDecodeError) as error:
+            told = " ".join(str(error).split())
+            told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
+            advice = "mend it, or delete it: Kraken brings one of its own"
+            yield Finding("error", name, f"Dagster can't use {path}: {told}; {advice}")
+        else:
+            yield Finding("ok", name, f"{path}: Dagster can read it")
+
+
+def _metrics(config: KrakenConfig) -> Iterator[Finding]:
+    """Whether the site's own functions can be loaded, which runs their modules."""
+    for metrics_type, name in config.metrics.items():
+        what = f"metrics {metrics_type}"
+        try:
+            require_loadable(metrics_type, name, limits=config.reading_limits)
+            yield Finding("ok", what, f"{name} can be called")
+        except OwnFunctionError as error:
+            yield Finding("error", what, str(error))

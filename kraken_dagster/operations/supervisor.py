@@ -1,0 +1,307 @@
+"""`kraken up`: starts the embedded server, Dagit and the daemon, and starts again what dies."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from dagster import DagsterInstance
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.sql import get_alembic_config
+from sqlalchemy.exc import SQLAlchemyError
+
+from kraken_dagster.config.dagit import LOOPBACK, Place
+from kraken_dagster.config.loader import CONFIG_VARIABLE
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.dagit import start
+from kraken_dagster.dagit.access import Access
+from kraken_dagster.fs.child_processes import accepts, die_with_parent
+from kraken_dagster.model.errors import KrakenError, StoreError
+from kraken_dagster.model.printable import printable
+from kraken_dagster.monitoring.loaded import PROCESS_VARIABLE, forget_all, loaded_now, on_disk
+from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, refuse_second
+from kraken_dagster.operations.site_files import beside, shipped
+from kraken_dagster.runtime.homes import (
+    DAGSTER_HOME,
+    claim_homes,
+    close_home,
+    dagster_home,
+    require_same_environment,
+)
+from kraken_dagster.runtime.services import utc_now
+from kraken_dagster.store.connection import connect
+from kraken_dagster.store.embedded.server import EmbeddedServer, ensure_running
+from kraken_dagster.store.instances import Loaded, OnDisk
+from resources.store import HOME_VARIABLE, SUPERVISED_PORT_VARIABLE
+
+_LONGEST_PAUSE_S = 30.0
+_STOP_TIMEOUT_S = 20.0
+_BEAT_EVERY_S = 10.0
+_TRIES = 10
+_BETWEEN_TRIES_S = 0.5
+_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+_DELETE_OLDER = """DELETE FROM alembic_version WHERE version_num <> :newest
+  AND EXISTS (SELECT 1 FROM alembic_version WHERE version_num = :newest)"""
+
+
+@dataclass
+class Child:
+    """A program that is kept running. `deaths` counts those since it last ran for a minute."""
+
+    name: str
+    command: Sequence[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    start_again_at: float = 0.0
+    deaths: int = 0
+
+
+@dataclass
+class Supervisor:
+    """Keeps Kraken's processes running until it is told to stop. Says what it does on stdout.
+
+    What its children say goes to files in `log_folder`, or to its own stdout without one.
+    """
+
+    config: KrakenConfig
+    config_path: Path
+    port: int | None = 3000
+    host: str = LOOPBACK
+    log_folder: Path | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    started: threading.Event = field(default_factory=threading.Event)
+    _server: EmbeddedServer | None = None
+    _children: list[Child] = field(default_factory=list)
+    _lock: HomeLock | None = None
+    _presence: Presence | None = None
+    _beat_at: float = 0.0
+    _loaded: list[Loaded] = field(default_factory=list)
+    _on_disk: OnDisk | None = None
+
+    @property
+    def home(self) -> Path:
+        return dagster_home(self.config)
+
+    def start(self) -> None:
+        """Starts everything.
+
+        Raises:
+            ConfigError: the port is taken, or another Kraken works for this home or for one of
+                its instruments.
+            StoreUnavailable
+        """
+        require_same_environment(Path.cwd(), self.environment())
+        refuse_second(self.config.home)  # before its port is found to be taken
+        if self.place is not None:
+            start.check(self.place)
+        lock = HomeLock(self.config.home)
+        lock.take()
+        self._lock = lock
+        close_home(self.config, self.config_path)
+        uri = self.config.mongodb.uri or self._start_server()
+        store = connect(uri)
+        store.prepare()
+        forget_all(self.config.home)
+        presence = Presence.of(store, self.config, now=utc_now())
+        presence.begin()
+        self._presence = presence
+        prepare_dagster(self.home, self.config, self.config_path)
+        workspace = ["-w", str(beside(self.config_path, "workspace.yaml", spare_folder=self.home))]
+        programs = Path(sys.executable).parent
+        daemon = [str(programs / "dagster-daemon"), "run", *workspace]
+        self._children = [Child("daemon", daemon)]
+        if self.place is not None:
+            Access(self.config.home).prepare(self.place.url)
+            dagit = start.command(self.place, self.config_path, workspace[-1])
+            self._children.append(Child("dagit", dagit))
+        for child in self._children:
+            self._start_child(child)
+        self.started.set()
+
+    def watch(self) -> None:
+        """Starts again what died, until `stopping` is set."""
+        announced = self.place is None
+        while not self.stopping.wait(0.5):
+            self._look_after_server()
+            self._give_a_sign_of_life()
+            for child in self._children:
+                self._look_after(child)
+            if not announced and self.place is not None and accepts(*self.place.connects_to):
+                announced = True
+                self._announce(self.place)
+
+    def stop(self) -> None:
+        """Ends everything, the embedded server last."""
+        self.stopping.set()
+        living = [child.process for child in self._children if child.process is not None]
+        for process in living:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for process in living:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._lock is not None:
+            end_all_of(self.config.home)
+        if self._presence is not None:
+            with contextlib.suppress(StoreError):
+                self._presence.end(now=utc_now())
+        if self._server is not None:
+            self._server.stop()
+        if self._lock is not None:
+            self._lock.release()
+
+    @property
+    def place(self) -> Place | None:
+        """Where Dagit listens, if it is served."""
+        return None if self.port is None else Place(self.config.dagit, self.host, self.port)
+
+    def _announce(self, place: Place) -> None:
+        try:
+            say(start.announcement(place, Access(self.config.home)))
+        except KrakenError as error:
+            say(str(error))
+
+    def _give_a_sign_of_life(self) -> None:
+        if self._presence is None or time.monotonic() - self._beat_at < _BEAT_EVERY_S:
+            return
+        self._beat_at = time.monotonic()
+        self._loaded = loaded_now(self.config.home, self._loaded)
+        self._on_disk = on_disk(self.config_path, self.environment(), self._on_disk)
+        with contextlib.suppress(StoreError):  # it is away: told by whoever needs it
+            self._presence.beat(now=utc_now(), loaded=self._loaded, on_disk=self._on_disk)
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **os.environ,
+            DAGSTER_HOME: str(self.home),
+            CONFIG_VARIABLE: str(self.config_path),
+            HOME_VARIABLE: str(self.config.home),
+            **({} if self._server is None else {SUPERVISED_PORT_VARIABLE: str(self._server.port)}),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start_server(self) -> str:
+        self._server = ensure_running(self.config.home / "mongodb")
+        found = "found" if self._server.process is None else "started"
+        say(f"embedded MongoDB server {found} at {self._server.address} (beta: for trials only)")
+        return self._server.uri
+
+    def _look_after_server(self) -> None:
+        before = self._server
+        if before is None or before.is_up():
+            return
+        say("the embedded MongoDB server has ended; starting it")
+        try:
+            uri = self._start_server()
+        except KrakenError as error:
+            say(str(error))
+            return
+        if uri != before.uri:  # its port was taken meanwhile: the children must be told
+            if self._presence is not None:
+                self._presence.store = connect(uri)
+            for child in self._children:
+                if child.process is not None:
+                    child.process.terminate()
+
+    def _look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is not None:
+            if child.process.poll() is None:
+                child.deaths = 0 if now - child.started_at > 60 else child.deaths
+                return
+            child.deaths += 1
+            pause = min(2.0 ** (child.deaths - 1) - 1, _LONGEST_PAUSE_S)
+            say(f"{child.name} has ended with {child.process.returncode}; again in {pause:.0f} s")
+            child.process, child.start_again_at = None, now + pause
+        if now >= child.start_again_at:
+            self._start_child(child)
+
+    def _start_child(self, child: Child) -> None:
+        child.started_at = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            log = None
+            if self.log_folder is not None:
+                self.log_folder.mkdir(parents=True, exist_ok=True)
+                log = stack.enter_context((self.log_folder / f"{child.name}.log").open("ab"))
+            child.process = subprocess.Popen(
+                child.command,
+                env={**self.environment(), PROCESS_VARIABLE: child.name},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=None if log is None else subprocess.STDOUT,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads' locks are touched in it
+            )
+
+
+def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None:
+    """Makes Dagster's home and its databases, or leaves those that are there.
+
+    Below Kraken's own folder dagster.yaml is ours; in a home of the site's own it is the site's.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    if home.is_relative_to(config.home) or not (home / "dagster.yaml").exists():
+        own = config_path.parent / "dagster.yaml"
+        text = own.read_text(encoding="utf-8") if own.exists() else shipped("dagster.yaml")
+        (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    claim_homes(config, config_path)
+    # Dagster's databases are made here, before several programs do so at the same time.
+    with open_dagster(home):
+        pass
+
+
+def open_dagster(home: Path) -> DagsterInstance:
+    """Dagster's storage, made if it is not there.
+
+    Deleted under programs that run, it is made by all of them at once: who comes second fails, or
+    leaves a database with two versions, which nobody can open any more. So the older version goes,
+    and there is another try.
+    """
+    for _ in range(_TRIES):
+        try:
+            return DagsterInstance.from_config(str(home))
+        except (CommandError, SQLAlchemyError):
+            _leave_one_version(home)
+            time.sleep(_BETWEEN_TRIES_S)
+    return DagsterInstance.from_config(str(home))
+
+
+def _leave_one_version(home: Path) -> None:
+    """Whichever program made a database, all of it is as the newest version has it."""
+    script = ScriptDirectory.from_config(get_alembic_config(sqlite_run_storage.__file__))
+    newest = script.get_current_head()
+    for path in (home / name for name in _DATABASES):
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(uri, uri=True)) as database,
+            database,
+        ):
+            database.execute(_DELETE_OLDER, {"newest": newest})
+
+
+def run_until_stopped(supervisor: Supervisor) -> None:
+    """Starts, watches, and stops on SIGINT or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.stopping.set())
+    try:
+        supervisor.start()
+        supervisor.watch()
+    finally:
+        supervisor.stop()
+
+
+def say(text: str) -> None:
+    print(f"kraken: {printable(text)}", flush=True)

@@ -1,0 +1,1 @@
+"""What all stages need of Dagster: partitions, run requests, events, failures."""

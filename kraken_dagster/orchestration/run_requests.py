@@ -1,0 +1,194 @@
+"""Requests runs for files, and knows which files have a live run already."""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunRecord, RunsFilter
+
+from kraken_dagster.model.errors import UnknownRawFile
+from kraken_dagster.model.raw_file import RawFile, Step, partition_key, raw_file_id_of
+from kraken_dagster.orchestration.failures import skip
+from kraken_dagster.orchestration.partitions import (
+    QUANT_JOB,
+    TAG_ATTEMPT,
+    TAG_INSTRUMENT,
+    TAG_STEP,
+    add_partitions,
+    missing_partitions,
+    op_name,
+    partitions_of,
+)
+from kraken_dagster.runtime.heartbeats import is_alive
+from kraken_dagster.runtime.services import World
+
+_LIVE = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+_PARTITION_TAG = "dagster/partition"
+_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]) -> dict[str, str]:
+    """The raw files that a live run of these jobs is for, each with the run's id.
+
+    A run whose process is gone stays `started` for ever in Dagster. What shows that it lives is
+    the file's lease; a run without one for too long is reported as failed here, whoever asked for
+    it, and doesn't count.
+    """
+    live: dict[str, str] = {}
+    for record in instance.get_run_records(RunsFilter(statuses=list(_LIVE))):
+        run = record.dagster_run
+        key = run.tags.get(_PARTITION_TAG)
+        if key is None:
+            live |= _live_range(instance, world, record)
+            continue
+        raw_file_id = raw_file_id_of(key)
+        if (reason := _why_dead(world, record, raw_file_id)) is not None:
+            instance.report_run_failed(run, reason)
+        elif run.job_name in jobs:
+            live[raw_file_id] = run.run_id
+    return live
+
+
+def _live_range(instance: dg.DagsterInstance, world: World, record: RunRecord) -> dict[str, str]:
+    """The raw files of a live run over many; none if it is none, or its process is gone.
+
+    Such a run holds a few leases at a time, and gives life signs of its own.
+    """
+    run = record.dagster_run
+    ends = [run.tags.get(name) for name in _RANGE_TAGS]
+    instruments = {key.path[0] for key in run.asset_selection or ()}
+    instruments.add(run.tags.get(TAG_INSTRUMENT, ""))
+    instrument_id = next(iter(instruments & set(world.config.instruments)), None)
+    if None in ends or instrument_id is None:
+        return {}
+    now, lease_s = world.now(), world.instrument(instrument_id).lease_s
+    if not is_alive(world, run.run_id, now) and (reason := _why_idle(record, lease_s, now)):
+        instance.report_run_failed(run, reason)
+        return {}
+    keys = partitions_of(instance, instrument_id)
+    if not set(ends) <= set(keys):
+        return {}
+    first, last = (keys.index(str(end)) for end in ends)
+    return {raw_file_id_of(key): run.run_id for key in keys[first : last + 1]}
+
+
+def _why_dead(world: World, record: RunRecord, raw_file_id: str) -> str | None:
+    if record.dagster_run.status is not DagsterRunStatus.STARTED or record.start_time is None:
+        return None
+    try:
+        raw_file = world.store.raw_files.get(raw_file_id)
+    except UnknownRawFile:
+        return None
+    if raw_file.instrument_id not in world.config.instruments:
+        return None
+    now, run_id = world.now(), record.dagster_run.run_id
+    held = raw_file.leased(now)
+    if held is not None and held.run_id == run_id:
+        return None
+    seconds = world.instrument(raw_file.instrument_id).lease_s
+    started = datetime.fromtimestamp(record.start_time, tz=UTC)
+    idle = now - max(started, raw_file.updated_at_)
+    if idle < timedelta(seconds=seconds):
+        return None
+    return (
+        f"The run's process is gone: it holds no lease on {raw_file_id!r} and nothing has changed "
+        f"on that file for {idle.total_seconds():.0f} s. Next: nothing, what is missing is "
+        "requested again."
+    )
+
+
+def request(
+    world: World,
+    raw_file: RawFile,
+    *,
+    step: Step,
+    job_name: str,
+    run_config: dict[str, Any] | None = None,
+) -> dg.RunRequest | None:
+    """A run for one file; None if another sensor was quicker.
+
+    The attempt is counted in MongoDB first: a run key is used up for ever, even if the run never
+    comes to life.
+    """
+    attempt = world.store.raw_files.next_attempt(raw_file, step)
+    if attempt is None:
+        return None
+    key = partition_key(raw_file.id)
+    return dg.RunRequest(
+        run_key=f"{key}:{step}:{attempt}",
+        job_name=job_name,
+        partition_key=key,
+        run_config=run_config or {},
+        tags={
+            TAG_STEP: step.value,
+            TAG_ATTEMPT: str(attempt),
+            TAG_INSTRUMENT: raw_file.instrument_id,
+        },
+    )
+
+
+def request_errand(
+    instance: dg.DagsterInstance,
+    world: World,
+    *,
+    errand: str,
+    job_name: str,
+    lease_s: float,
+    run_config: dict[str, Any],
+    tags: dict[str, str],
+) -> dg.RunRequest | dg.SkipReason:
+    """A run for work on a whole instrument, unless one is at it or on its way."""
+    held = world.store.errands.get(errand).held(world.now())
+    if held is not None:
+        return skip(f"run {held.run_id} is at it")
+    filter_ = RunsFilter(job_name=job_name, statuses=list(_LIVE))
+    for record in instance.get_run_records(filter_):
+        run, reason = record.dagster_run, _why_idle(record, lease_s, world.now())
+        if reason is None:
+            return skip(f"run {run.run_id} is on its way")
+        instance.report_run_failed(run, reason)
+    attempt = world.store.errands.next_attempt(errand)
+    if attempt is None:
+        return skip("another sensor has just requested a run")
+    return dg.RunRequest(
+        run_key=f"{errand}:{attempt}", job_name=job_name, run_config=run_config, tags=tags
+    )
+
+
+def _why_idle(record: RunRecord, lease_s: float, now: datetime) -> str | None:
+    """Why a run that has no lease on its errand is taken for dead; None if it may yet take it."""
+    if record.dagster_run.status is not DagsterRunStatus.STARTED or record.start_time is None:
+        return None
+    started = datetime.fromtimestamp(record.start_time, tz=UTC)
+    if now - started < timedelta(seconds=lease_s):
+        return None
+    return (
+        f"The run's process is gone: it began at {started:%H:%M:%S} UTC and holds no lease on its "
+        "work any more. Next: nothing, what is missing is requested again."
+    )
+
+
+def ensure_partitions(
+    instance: dg.DagsterInstance, instrument_id: str, files: Iterable[RawFile]
+) -> None:
+    """Adds the files' partitions that Dagster doesn't have (any more)."""
+    wanted = [partition_key(item.id) for item in files]
+    if missing := missing_partitions(instance, instrument_id, wanted):
+        add_partitions(instance, instrument_id, missing)
+
+
+def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
+    """The options of `quant_job` that instruments.yaml has for an instrument, as run config."""
+    instrument = world.instrument(instrument_id)
+    options = {
+        "output_exists_mode": instrument.output_exists_mode.value,
+        "debug_no_cluster_ssh": instrument.debug_no_cluster_ssh,
+    }
+    return {op_name(instrument_id, QUANT_JOB): {"config": options}}

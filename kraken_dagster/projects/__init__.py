@@ -1,0 +1,1 @@
+"""Projects and settings: what people decide about processing."""

@@ -1,0 +1,405 @@
+"""What people do with projects and settings: every change is checked, and none is half made."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kraken_dagster.metrics.registry import READERS
+from kraken_dagster.model.eligibility import ANY_SCOPE
+from kraken_dagster.model.errors import (
+    AlreadyThere,
+    Archived,
+    InputRefused,
+    KrakenError,
+    UnknownAssignment,
+    UnknownSettings,
+)
+from kraken_dagster.model.projects import (
+    Project,
+    check_assignment,
+    check_project,
+    check_settings,
+    settings_from,
+)
+from kraken_dagster.model.raw_file import FALLBACK_PROJECT
+from kraken_dagster.model.settings import AssignedSettings, Settings
+from kraken_dagster.projects import settings_file
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.projects import fallback_project
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of an entry of a file: `added`, or it was `there` already."""
+
+    settings: Settings
+    added: bool
+
+
+def metrics_types(world: World) -> set[str]:
+    """The types of metrics that this installation can read."""
+    return set(READERS) | set(world.config.metrics)
+
+
+def add_project(world: World, project: Project) -> None:
+    """
+    Raises:
+        InputRefused, AlreadyThere
+    """
+    check_project(project)
+    if not world.store.catalog.add_project(project, now=world.now()):
+        raise AlreadyThere(
+            "A project of that id is there already",
+            file=project.id,
+            next_step=f"`kraken project show {project.id}` shows it.",
+        )
+
+
+def archive_project(world: World, project_id: str) -> None:
+    """No further file becomes the project's; those that are stay.
+
+    Raises:
+        UnknownProject, InputRefused
+    """
+    world.store.catalog.project(project_id)
+    if project_id == FALLBACK_PROJECT:
+        raise InputRefused(
+            "The fallback project can't be archived: files that name no project are its",
+            file=project_id,
+            next_step="unassign its settings, if those files shall not be processed.",
+        )
+    world.store.catalog.archive_project(project_id)
+
+
+def settings_by(world: World, reference: str) -> Settings:
+    """Settings by `NAME:VERSION`, or by `NAME` the newest version that isn't archived.
+
+    Raises:
+        UnknownSettings, InputRefused
+    """
+    name, colon, version = reference.partition(":")
+    if not colon:
+        versions = world.store.catalog.versions(name)
+        return next((item for item in reversed(versions) if item.is_active), versions[-1])
+    if not version.isdecimal():
+        raise InputRefused(
+            "Settings are named by name, or by name and version",
+            expected="NAME or NAME:VERSION",
+            found=repr(reference),
+        )
+    return world.store.catalog.settings(name, int(version))
+
+
+def assign(
+    world: World,
+    project_id: str,
+    settings: Settings,
+    *,
+    scope: str = ANY_SCOPE,
+    excluded: Collection[str] = (),
+    raw_file_id_filter: str | None = None,
+) -> None:
+    """Has a project use settings, for the files of a scope.
+
+    Raises:
+        UnknownProject, Archived, InputRefused, AlreadyThere
+    """
+    if project_id == FALLBACK_PROJECT:
+        world.store.catalog.add_project(fallback_project(), now=world.now())
+    world.store.catalog.settle(project_id)
+    if not world.store.catalog.project(project_id).is_active:
+        raise Archived("An archived project gets no settings", file=project_id)
+    if not settings.is_active:
+        raise Archived(
+            "Archived settings are not assigned anew",
+            file=settings.title,
+            next_step="assign another version; `kraken settings list` shows them.",
+        )
+    check_assignment(
+        scope=scope,
+        excluded=excluded,
+        raw_file_id_filter=raw_file_id_filter,
+        instruments=world.config.instruments,
+    )
+    if not world.store.catalog.assign(
+        project_id,
+        settings,
+        scope=scope,
+        excluded=excluded,
+        raw_file_id_filter=raw_file_id_filter,
+        now=world.now(),
+    ):
+        raise AlreadyThere(
+            f"Project {project_id} uses a version of these settings there already",
+            file=settings.name,
+            next_step=f"`kraken project upgrade {project_id} {settings.name}` changes the version.",
+        )
+
+
+def unassign(
+    world: World,
+    project_id: str,
+    reference: str,
+    *,
+    scope: str | None = None,
+    raw_file_id_filter: str | None = None,
+    excluded: Collection[str] | None = None,
+) -> str:
+    """Takes one assignment from a project; what it was, in words. Results stay.
+
+    Args:
+        reference: settings as NAME or NAME:VERSION, or the assignment's id.
+
+    Raises:
+        UnknownProject
+        UnknownAssignment: there is none such, or more than one.
+    """
+    world.store.catalog.settle(project_id)
+    for broken in world.store.catalog.assignments(project_id)[1]:
+        if broken.id == reference:
+            _require_done(world.store.catalog.unassign(broken.id), reference)
+            return broken.problem
+    assigned = _assigned(world, project_id, reference)
+    found = [
+        item
+        for item in assigned
+        if scope in (None, item.scope.scope)
+        and raw_file_id_filter in (None, item.scope.raw_file_id_filter or "")
+        and (excluded is None or item.scope.excluded == frozenset(excluded))
+    ]
+    if len(found) != 1:
+        raise UnknownAssignment(
+            f"{len(found)} assignments of project {project_id} are meant by this",
+            file=reference,
+            expected="exactly one",
+            found="; ".join(_place(item) for item in assigned) or "none",
+            next_step="name its --scope, --filter and --exclude, or its id; `kraken project show` "
+            "has them.",
+        )
+    _require_done(world.store.catalog.unassign(found[0].id), _place(found[0]))
+    return _place(found[0])
+
+
+def upgrade(
+    world: World, project_id: str, name: str, *, version: int | None = None
+) -> list[tuple[AssignedSettings, Settings]]:
+    """Has every assignment of these settings in a project use another version, by default the
+    newest; pairs of what was and what is. Those that use it already are left out.
+
+    Raises:
+        UnknownProject, UnknownAssignment, UnknownSettings, Archived
+        InputRefused: the newest that isn't archived is older than what is used.
+    """
+    world.store.catalog.settle(project_id)
+    assigned = _assigned(world, project_id, name)
+    if not assigned:
+        raise UnknownAssignment(
+            f"Project {project_id} doesn't use these settings",
+            file=name,
+            next_step=f"`kraken project assign {project_id} {name}` has it use them.",
+        )
+    wanted = settings_by(world, name if version is None else f"{name}:{version}")
+    if not wanted.is_active:
+        raise Archived("Archived settings are not assigned anew", file=wanted.title)
+    changed = [item for item in assigned if item.settings.version != wanted.version]
+    newer = [item for item in changed if item.settings.version > wanted.version]
+    if newer and version is None:
+        raise InputRefused(
+            "The newest version that isn't archived is older than the one in use",
+            file=newer[0].settings.title,
+            found=f"version {wanted.version}",
+            next_step=f"make a new version, or go back with --to {wanted.version}.",
+        )
+    for item in changed:
+        _require_done(world.store.catalog.upgrade(item, wanted), _place(item))
+    return [(item, wanted) for item in changed]
+
+
+def _assigned(world: World, project_id: str, reference: str) -> list[AssignedSettings]:
+    world.store.catalog.project(project_id)
+    name, _, version = reference.partition(":")
+    return [
+        item
+        for item in world.store.catalog.assignments(project_id)[0]
+        if item.id == reference
+        or (item.settings.name == name and version in ("", str(item.settings.version)))
+    ]
+
+
+def _place(item: AssignedSettings) -> str:
+    scope, wanted = item.scope.scope, item.scope.raw_file_id_filter or ""
+    without = ", ".join(sorted(item.scope.excluded)) or "none"
+    return f"{item.settings.title}, scope {scope!r}, filter {wanted!r}, excluded {without}"
+
+
+def _require_done(done: bool, what: str) -> None:
+    if not done:
+        raise AlreadyThere(
+            "Somebody else changed this assignment meanwhile",
+            file=what,
+            next_step="look at the project again with `kraken project show`.",
+        )
+
+
+def add_settings(world: World, values: Mapping[str, Any]) -> Settings:
+    """Adds settings under a new name.
+
+    Raises:
+        InputRefused, AlreadyThere
+    """
+    settings = settings_from({**values, "version": 1})
+    _check(world, settings)
+    if _versions(world, settings.name):
+        raise AlreadyThere(
+            "Settings of that name are there already",
+            file=settings.name,
+            next_step=f"`kraken settings new-version {settings.name}` makes a further version.",
+        )
+    return _added(world, settings)
+
+
+def new_version(
+    world: World, name: str, changes: Mapping[str, Any], *, base: int | None = None
+) -> tuple[Settings, Settings]:
+    """Adds a version that differs from the newest in `changes`, where None unsets a field; both.
+
+    Args:
+        base: the version that the changes were made for; another newest one is refused.
+
+    Raises:
+        UnknownSettings, InputRefused
+        AlreadyThere: somebody else made a version meanwhile.
+    """
+    # Looked up first: whoever makes a version between the two is found out by either.
+    number = world.store.catalog.next_version(name)
+    before = world.store.catalog.versions(name)[-1]
+    if base is not None and before.version != base:
+        raise AlreadyThere(
+            "There is a newer version than the one that you start from",
+            file=before.title,
+            expected=f"version {base}",
+            next_step=f"look at `kraken settings show {name}`, and ask again.",
+        )
+    after = settings_from({**before.content, **changes, "version": number})
+    _check(world, after)
+    _refuse_other_type(after, [before])
+    if after.says_the_same(before):
+        raise InputRefused("Nothing differs from the newest version", file=before.title)
+    return before, _added(world, after)
+
+
+def _refuse_other_type(settings: Settings, known: Sequence[Settings]) -> None:
+    """Settings keep their software type: by name they are told apart in a file's results."""
+    for other in known:
+        if other.software_type != settings.software_type:
+            raise InputRefused(
+                f"Settings {settings.name!r} can't be used: software_type: expected "
+                f"{other.software_type}, as in {other.title}, found {settings.software_type}",
+                next_step="add settings under another name.",
+            )
+
+
+def archive_settings(world: World, settings: Settings) -> list[str]:
+    """Has settings not be assigned anew; the projects that go on using them."""
+    world.store.catalog.archive_settings(settings)
+    return world.store.catalog.used_by(settings)
+
+
+def exported(world: World, references: Sequence[str]) -> str:
+    """Settings as the text of a file; all that aren't archived where none are named.
+
+    Raises:
+        UnknownSettings, InputRefused
+    """
+    if references:
+        return settings_file.written([settings_by(world, item) for item in references])
+    found, _ = world.store.catalog.all_settings()
+    return settings_file.written([item for item in found if item.is_active])
+
+
+def imported(world: World, content: bytes) -> list[Imported]:
+    """Adds the settings of a file. Either all of them can be used, or none is added.
+
+    Those with a version keep it; those without become a new version unless the newest one says
+    the same.
+
+    Raises:
+        InputRefused: no such file, a field breaks a rule, or a digest is not that of what stands
+            there.
+        AlreadyThere: a version says something else here.
+    """
+    planned: dict[tuple[str, int], Imported] = {}
+    problems: list[KrakenError] = []
+    for entry in settings_file.read(content):
+        try:
+            item = _planned(world, entry, [done.settings for done in planned.values()])
+        except (InputRefused, AlreadyThere) as error:
+            problems.append(error)
+        else:
+            planned[item.settings.name, item.settings.version] = item
+    if len(problems) > 1:
+        raise InputRefused(
+            f"{len(problems)} of the settings can't be used: {' '.join(map(str, problems))}"
+        )
+    if problems:
+        raise problems[0]
+    for item in planned.values():
+        if item.added:
+            _added(world, item.settings)
+    return list(planned.values())
+
+
+def _planned(world: World, entry: Mapping[str, Any], before: Sequence[Settings]) -> Imported:
+    values = {key: value for key, value in entry.items() if key != "digest"}
+    settings = settings_from(values)
+    if "digest" in entry and entry["digest"] != settings.digest:
+        raise InputRefused(
+            "Settings were changed by hand, and still have the digest of what they were",
+            file=settings.title,
+            expected=entry["digest"],
+            found=settings.digest,
+            next_step="take out their `digest` and `version`: they become a new version.",
+        )
+    _check(world, settings)
+    known = [*_versions(world, settings.name), *(it for it in before if it.name == settings.name)]
+    _refuse_other_type(settings, known)
+    if "version" in entry:
+        same = next((item for item in known if item.version == settings.version), None)
+        if same is not None and same.digest != settings.digest:
+            raise AlreadyThere(
+                "This version says something else here, and a version never changes",
+                file=settings.title,
+                expected=same.digest,
+                found=settings.digest,
+                next_step="take out its `digest` and `version`: it becomes a new version.",
+            )
+        return Imported(same or settings, added=same is None)
+    newest = max(known, key=lambda item: item.version, default=None)
+    if newest is None:
+        return Imported(settings, added=True)
+    if newest.says_the_same(settings):
+        return Imported(newest, added=False)
+    numbers = (newest.version + 1, world.store.catalog.next_version(settings.name))
+    return Imported(settings.model_copy(update={"version": max(numbers)}), added=True)
+
+
+def _versions(world: World, name: str) -> list[Settings]:
+    try:
+        return world.store.catalog.versions(name)
+    except UnknownSettings:
+        return []
+
+
+def _check(world: World, settings: Settings) -> None:
+    engines = world.config.engines
+    check_settings(settings, metrics_types=metrics_types(world), engines=engines)
+
+
+def _added(world: World, settings: Settings) -> Settings:
+    if not world.store.catalog.add_settings(settings, now=world.now()):
+        raise AlreadyThere(
+            "Somebody else made this version meanwhile",
+            file=settings.title,
+            next_step="look at what it says with `kraken settings show`, and ask again.",
+        )
+    return world.store.catalog.settings(settings.name, settings.version)

@@ -1,0 +1,1 @@
+"""The jobs of the processing stage, from their record to their end on an engine."""

@@ -1,0 +1,1 @@
+"""Reads raw files of all vendors without their libraries; figures and traces."""

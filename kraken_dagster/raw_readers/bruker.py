@@ -1,0 +1,211 @@
+"""Reads Bruker's `.d` folders: `analysis.tdf` or `analysis.tsf`, whose table `Frames` has a row for
+each frame, and `chromatography-data.sqlite`. Spectra are not looked at.
+"""
+
+import math
+import re
+import sqlite3
+import struct
+from array import array
+from contextlib import closing
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+from kraken_dagster.fs.tdf.data import require_all_data
+from kraken_dagster.fs.tdf.index import TSF_NAME, index_path, open_tdf, require_columns, stands
+from kraken_dagster.fs.tdf.sqlite_files import MOST_ROWS, damaged
+from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
+from kraken_dagster.raw_readers.bruker_traces import pressure_figures, read_traces
+from kraken_dagster.raw_readers.byte_file import opened
+from kraken_dagster.raw_readers.contents import LONGEST_FACT, Fact, RawContents, Scans
+
+NAME = "bruker"
+MS1 = 0  # Frames.MsMsType; 8 is dda-PASEF, 9 dia-PASEF
+_COLUMNS = ("MsMsType", "Time", "SummedIntensities")
+_ACCUMULATION = "AccumulationTime"  # of what was trapped: a tsf has none
+_BASE_PEAK = "MaxIntensity"
+_BAF_NAME = "analysis.baf"
+_SQLITE_HEADER = struct.Struct(">H6xII")  # from byte 16: page size, changes, pages
+_MOST_KEYS = 100_000
+_FACTS = {
+    "instrument_name": "InstrumentName",
+    "instrument_serial": "InstrumentSerialNumber",
+    "instrument_software": "AcquisitionSoftware",
+    "instrument_software_version": "AcquisitionSoftwareVersion",
+    "method": "MethodName",
+    "sample_id": "SampleName",
+    "operator": "OperatorName",
+}
+
+
+def read(path: Path) -> RawContents:
+    """What the frames' database says.
+
+    Raises:
+        UnsupportedRawFile: an `analysis.baf`, whose index has no figures.
+        FileFormatError: the database is missing, damaged, or has no frames.
+    """
+    index = index_path(path)
+    if not stands(index) and stands(path / _BAF_NAME):
+        raise UnsupportedRawFile(
+            f"{_BAF_NAME} can't be read yet",
+            file=path,
+            expected="a Bruker .d folder with analysis.tdf or analysis.tsf",
+        )
+    with closing(open_tdf(index)) as connection:
+        try:
+            keys = _global_metadata(connection, index)
+            scans = _scans(connection, index, keys)
+            complete, incomplete = _completeness(connection, index, keys)
+        except sqlite3.DatabaseError as error:
+            raise damaged(index, error) from error
+    traces, problem = read_traces(path)
+    return RawContents(
+        reader=NAME,
+        format_version=_format_version(keys),
+        scans=scans,
+        facts=_facts(keys) | ({"traces_problem": problem} if problem else {}),
+        complete=complete,
+        incomplete=incomplete,
+        gradient_start_min=scans.rt_min[0],
+        traces=traces,
+        extra=pressure_figures(traces),
+    )
+
+
+def _scans(connection: sqlite3.Connection, path: Path, keys: dict[str, str]) -> Scans:
+    # Only what was trapped has such a time.
+    is_tsf = path.name == TSF_NAME
+    required = _COLUMNS if is_tsf else (*_COLUMNS, _ACCUMULATION)
+    found = require_columns(connection, path, "Frames", required)
+    names = [f'"{name}"' for name in _COLUMNS]
+    names += [f'"{n}"' if n.lower() in found else "NULL" for n in (_BASE_PEAK, _ACCUMULATION)]
+    scans = Scans()
+    # names can't be bound as parameters
+    query = f'SELECT {", ".join(names)} FROM "Frames"'  # noqa: S608
+    for number, row in enumerate(connection.execute(query)):
+        if number == MOST_ROWS:
+            raise FileFormatError(
+                f"Table Frames of {path.name} is too big",
+                file=path,
+                expected=f"at most {MOST_ROWS} rows",
+            )
+        _add(scans, path, row, is_tsf)
+    if not len(scans):
+        raise FileFormatError(f"Table Frames of {path.name} has no frames", file=path)
+    for column in (scans.base_peak, scans.injection_ms):  # all of it, or nothing
+        if len(column) != len(scans):
+            del column[:]
+    scans = _in_order_of_time(scans)
+    low, high = _float(keys.get("MzAcqRangeLower")), _float(keys.get("MzAcqRangeUpper"))
+    if low is not None and high is not None and 0 <= low <= high:
+        scans.low_mz.append(low)
+        scans.high_mz.append(high)
+        scans.low_mz.extend(scans.low_mz * (len(scans) - 1))
+        scans.high_mz.extend(scans.high_mz * (len(scans) - 1))
+    return scans
+
+
+def _in_order_of_time(scans: Scans) -> Scans:
+    """Frames stand in their order, as a rule. SQLite's own sorting has no bounds."""
+    times = scans.rt_min
+    if all(before <= after for before, after in pairwise(times)):
+        return scans
+    order = sorted(range(len(times)), key=times.__getitem__)
+    columns = ("rt_min", "tic", "base_peak", "injection_ms")
+    sorted_columns = {
+        name: array("d", (column[at] for at in order))
+        if (column := getattr(scans, name))
+        else column
+        for name in columns
+    }
+    return Scans(array("B", (scans.ms_level[at] for at in order)), **sorted_columns)
+
+
+def _add(scans: Scans, path: Path, row: tuple[object, ...], is_tsf: bool) -> None:
+    kind, time, tic, base_peak, trapped = row
+    scans.ms_level.append(1 if _number(path, kind) == MS1 else 2)
+    scans.rt_min.append(_number(path, time) / 60)
+    scans.tic.append(_number(path, tic))
+    if base_peak is not None:
+        scans.base_peak.append(_number(path, base_peak))
+    if trapped is not None or not is_tsf:
+        scans.injection_ms.append(_number(path, trapped))
+
+
+def _number(path: Path, value: object) -> float:
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    raise FileFormatError(
+        f"Table Frames of {path.name} has a cell that is no number",
+        file=path,
+        expected=f"numbers in {', '.join((*_COLUMNS, _ACCUMULATION))}",
+        found=repr(value),
+    )
+
+
+def _completeness(
+    connection: sqlite3.Connection, path: Path, keys: dict[str, str]
+) -> tuple[bool | None, str]:
+    try:
+        require_all_data(connection, path)
+    except FileFormatError as error:
+        return False, str(error)
+    if (short := _cut_database(path)) is not None:
+        return False, short
+    if keys.get("ClosedProperly", "1") != "1":
+        return None, "The acquisition software has not closed it (ClosedProperly)."
+    return True, ""
+
+
+def _cut_database(path: Path) -> str | None:
+    """What a database lacks of the size that its header tells: SQLite reads the pages that are
+    there. A header that a program of before 2010 wrote tells none (https://sqlite.org/fileformat.html).
+    """
+    with opened(path, "an SQLite database") as file:
+        page, changes, pages = _SQLITE_HEADER.unpack(file.read(16, 16, "header"))
+        valid_for = int.from_bytes(file.read(92, 4, "header"), "big")
+        size = pages * (65536 if page == 1 else page)
+        if changes != valid_for or size <= file.size:
+            return None
+        return f"Expected {size} bytes in {path.name}, found {file.size}."
+
+
+def _global_metadata(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """Nothing where there is no such table: the figures don't depend on it."""
+    try:
+        require_columns(connection, path, "GlobalMetadata", ("Key", "Value"))
+    except FileFormatError:
+        return {}
+    query = 'SELECT "Key", "Value" FROM "GlobalMetadata" LIMIT ?'
+    rows = connection.execute(query, (_MOST_KEYS,))
+    return {str(key): str(value)[:LONGEST_FACT] for key, value in rows if value is not None}
+
+
+def _format_version(keys: dict[str, str]) -> str:
+    kind, *numbers = (
+        keys.get(f"Schema{part}", "") for part in ("Type", "VersionMajor", "VersionMinor")
+    )
+    return f"{kind} {'.'.join(filter(None, numbers))}".strip() or "not told"
+
+
+def _facts(keys: dict[str, str]) -> dict[str, Fact]:
+    found: dict[str, Fact] = {name: keys.get(key) for name, key in _FACTS.items()}
+    acquired = keys.get("AcquisitionDateTime", "")
+    found["acquired_local"] = acquired or None
+    found["utc_offset_min"] = None
+    if re.search(r"[+-]\d\d:\d\d$", acquired):
+        try:
+            offset = datetime.fromisoformat(acquired).utcoffset()
+        except ValueError:
+            offset = None
+        found["utc_offset_min"] = int(offset.total_seconds() // 60) if offset is not None else None
+    return found
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

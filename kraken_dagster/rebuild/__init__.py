@@ -1,0 +1,1 @@
+"""Dagster's storage made anew from MongoDB."""

@@ -1,0 +1,250 @@
+"""Dagster's storage made anew from MongoDB: partitions, and what has happened to each file.
+
+What Dagster has already is left alone, so that it can be done again, and while everything runs.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import dagster as dg
+from pydantic import Field
+
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.model.raw_file import RawFile, partition_key
+from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.event_log import Event, Told, report, told
+from kraken_dagster.orchestration.failures import dagster_errors
+from kraken_dagster.orchestration.metadata import (
+    Metadata,
+    acquisition_metadata,
+    backup_metadata,
+    digests_metadata,
+    ended_metadata,
+    figures_metadata,
+    submitted_metadata,
+    text,
+)
+from kraken_dagster.orchestration.partitions import (
+    ASSETS,
+    BACKUP,
+    DIGESTS_MATCH,
+    METRICS,
+    QUANT_JOB,
+    QUANT_RESULT,
+    RAW_FILE,
+    add_partitions,
+    asset_key,
+    partitions_of,
+)
+from kraken_dagster.rebuild.history import Known, Page, page_of, pages_of
+from kraken_dagster.runtime.services import World
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+HAPPENED_AT = "happened at"
+_AT_ONCE = 500  # files whose events are stored together
+
+
+@dataclass
+class Rebuilt:
+    """How much was added; `events` by asset, `unreadable` are ids of documents in MongoDB."""
+
+    files: int = 0
+    partitions: int = 0
+    retired: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    checks: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        each = ", ".join(f"{self.events[name]} {name}" for name in ASSETS if self.events[name])
+        text = (
+            f"{self.files} files: {self.partitions} partitions added, {each or 'nothing'} reported"
+        )
+        if self.checks:
+            text += f", {self.checks} checks"
+        if self.retired:
+            text += f"; {self.retired} files are older than partition_window_days and stay out"
+        return text
+
+
+def rebuild_instrument(
+    world: World,
+    instance: dg.DagsterInstance,
+    instrument_id: str,
+    *,
+    on_files: Callable[[int, int], None] = lambda done, of: None,  # noqa: ARG005
+) -> Rebuilt:
+    """Adds what Dagster lacks of an instrument.
+
+    Args:
+        on_files: told how many files were looked at, and how many there are.
+
+    Raises:
+        StoreUnavailable
+    """
+    ids = world.store.bulk.ids(instrument_id)
+    return _rebuild(
+        instance, instrument_id, pages_of(world, ids), lambda done: on_files(done, len(ids))
+    )
+
+
+def rebuild_file(world: World, instance: dg.DagsterInstance, raw_file: RawFile) -> Rebuilt:
+    """Adds what Dagster lacks of one file, however old it is."""
+    page = page_of(world, raw_file)
+    return _rebuild(instance, raw_file.instrument_id, [page], lambda _: None)
+
+
+def _rebuild(
+    instance: dg.DagsterInstance,
+    instrument_id: str,
+    pages: Iterable[Page],
+    on_files: Callable[[int], None],
+) -> Rebuilt:
+    rebuilt, partitions = Rebuilt(), set(partitions_of(instance, instrument_id))
+    waiting: list[Known] = []
+    for page in pages:
+        rebuilt.files += page.looked_at
+        rebuilt.retired += page.retired
+        rebuilt.unreadable.extend(page.unreadable)
+        waiting.extend(page.known)
+        if len(waiting) >= _AT_ONCE:
+            _add(instance, instrument_id, waiting, partitions, rebuilt)
+            waiting = []
+        on_files(rebuilt.files)
+    _add(instance, instrument_id, waiting, partitions, rebuilt)
+    return rebuilt
+
+
+def _add(
+    instance: dg.DagsterInstance,
+    instrument_id: str,
+    files: Sequence[Known],
+    partitions: Set[str],
+    rebuilt: Rebuilt,
+) -> None:
+    keys = [partition_key(item.raw_file.id) for item in files]
+    if not keys:
+        return
+    missing = [key for key in keys if key not in partitions]
+    if missing:
+        add_partitions(instance, instrument_id, missing)
+    rebuilt.partitions += len(missing)
+    there = told(instance, instrument_id, set(keys))
+    events = [event for item in files for event in missing_events(item, there)]
+    report(instance, events)
+    for event in events:
+        if isinstance(event, dg.AssetCheckEvaluation):
+            rebuilt.checks += 1
+        elif isinstance(event, dg.AssetMaterialization):
+            rebuilt.events[event.asset_key.path[-1]] += 1
+
+
+def missing_events(known: Known, there: Told) -> Iterator[Event]:
+    """What has happened to a file and Dagster doesn't know of."""
+    instrument_id, key = known.raw_file.instrument_id, partition_key(known.raw_file.id)
+    for asset, (at, metadata) in _happened(known).items():
+        if key not in there.materialised[asset]:
+            yield dg.AssetMaterialization(
+                asset_key=asset_key(instrument_id, asset),
+                partition=key,
+                description="rebuilt from MongoDB",
+                metadata={HAPPENED_AT: dg.MetadataValue.timestamp(at), **metadata},
+            )
+    if known.backed_up_at is not None and there.sound.get(key) is not known.is_sound:
+        yield _check(known, key)
+    if key not in there.observed:
+        yield from _put_aside(known, key)
+
+
+def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
+    record = known.raw_file
+    happened: dict[str, tuple[datetime, Metadata]] = {}
+    if known.acquired_at is not None:
+        happened[RAW_FILE] = known.acquired_at, acquisition_metadata(record)
+    if known.backed_up_at is not None:
+        happened[BACKUP] = (
+            known.backed_up_at,
+            backup_metadata(
+                record,
+                record.file_info,
+                how=known.backup_in_words,
+                manifest=known.manifest,
+                instrument_facts=record.acquisition.get("instrument", {}),
+            ),
+        )
+    if known.submitted_at is not None:
+        state = f"{len(known.submitted)} jobs were submitted"
+        happened[QUANT_JOB] = known.submitted_at, submitted_metadata(known.submitted, state=state)
+    if known.ended_at is not None:
+        happened[QUANT_RESULT] = known.ended_at, ended_metadata(known.ended)
+    if known.measured_at is not None:
+        figures = figures_metadata(record, known.figures, known.provenance)
+        happened[METRICS] = known.measured_at, figures
+    return happened
+
+
+def _check(known: Known, key: str) -> dg.AssetCheckEvaluation:
+    record = known.raw_file
+    told_of = "as recorded" if known.is_sound else record.status_details or "damaged"
+    metadata = {"what was found": text(told_of)}
+    if known.proven_at is not None:
+        metadata["proven at"] = dg.MetadataValue.timestamp(known.proven_at)
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(record.instrument_id, BACKUP),
+        check_name=DIGESTS_MATCH,
+        passed=known.is_sound,
+        partition=key,
+        metadata={**digests_metadata(record.file_info), **metadata},
+    )
+
+
+def _put_aside(known: Known, key: str) -> Iterator[dg.AssetObservation]:
+    for item in known.put_aside:
+        yield dg.AssetObservation(
+            asset_key=asset_key(known.raw_file.instrument_id, RAW_FILE),
+            partition=key,
+            description="rebuilt from MongoDB",
+            metadata={
+                HAPPENED_AT: dg.MetadataValue.timestamp(item.at),
+                "on the instrument": text(item.status.value),
+                "what was done": text(item.reason),
+            },
+        )
+
+
+def rebuild_op(config: KrakenConfig) -> dg.OpDefinition:
+    kraken_config = config
+
+    class RebuildConfig(dg.Config):
+        """Which instruments; all of them where none is named."""
+
+        instruments: list[str] = Field(default_factory=list)
+
+    @dg.op(
+        name="rebuild_instruments",
+        out=dg.Out(dg.Nothing),
+        description="Adds the partitions and materialisations that MongoDB knows of.",
+    )
+    def rebuild(
+        context: dg.OpExecutionContext,
+        config: RebuildConfig,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> None:
+        with dagster_errors():
+            world = make_world(kraken_config, store, cluster, storage)
+        if unknown := set(config.instruments) - set(kraken_config.instruments):
+            raise dg.Failure(f"no such instrument here: {', '.join(sorted(unknown))}")
+        for instrument_id in config.instruments or list(kraken_config.instruments):
+            with dagster_errors():
+                rebuilt = rebuild_instrument(world, context.instance, instrument_id)
+            context.log.info(f"{instrument_id}: {rebuilt.summary()}")
+            for name in rebuilt.unreadable:
+                context.log.error(f"{instrument_id}: the document {name!r} can't be read")
+
+    return rebuild

@@ -1,0 +1,230 @@
+"""Purging an instrument's disk: the oldest files that were moved aside, with proof."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from kraken_dagster.acquisition.identity import require_settled
+from kraken_dagster.model.errors import (
+    BackupDamaged,
+    BackupUnwritable,
+    CopyStalled,
+    FolderError,
+    InstrumentBusy,
+    KrakenError,
+    LeaseHeld,
+    LeaseLost,
+    NotNeeded,
+    OnAnotherStore,
+    RecordRefused,
+    StatusConflict,
+    StoreAway,
+    StoreError,
+)
+from kraken_dagster.model.raw_file import RawFile
+from kraken_dagster.model.retention import GB, Goal, span, why_not_purge
+from kraken_dagster.retention.purge_file import Purged, purge_file
+from kraken_dagster.retention.purge_plan import (
+    NotDeleted,
+    PurgeOptions,
+    measured_free_bytes,
+)
+from kraken_dagster.runtime.mount_check import require_answer
+from kraken_dagster.runtime.refusals import PURGE, in_own_words, note_trouble
+from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.stores import require_backup_store, require_some_backups
+
+
+@dataclass(frozen=True)
+class PurgeOutcome:
+    """What a purge deleted, what it left and why; sizes in bytes.
+
+    `enough`: as much is free as shall be, or the purge is off. `error`: what ended it before that.
+    """
+
+    instrument_id: str
+    free_before_bytes: int
+    free_after_bytes: int
+    wanted_bytes: int
+    deleted: tuple[Purged, ...]
+    kept: tuple[NotDeleted, ...]
+    enough: bool
+    reason: str
+    error: KrakenError | None = None
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.deleted)
+
+
+def purge(
+    world: World, instrument_id: str, *, run_id: str, options: PurgeOptions | None = None
+) -> PurgeOutcome:
+    """Deletes the oldest files that may go, one after the other, until enough is free.
+
+    A file whose purge was begun and not ended is ended first, whether or not space is short; and
+    what was refused is looked at again, so that it is forgotten once its cause is gone.
+
+    Raises:
+        FolderError, CopyStalled, InstrumentBusy: the instrument is away.
+        BackupUnwritable: the backup store is away.
+        StoreUnavailable
+        Only while nothing was found out of any file; after that it is in the outcome.
+    """
+    options = options or PurgeOptions.of(world.instrument(instrument_id))
+    if options.off:
+        return PurgeOutcome(instrument_id, 0, 0, 0, (), (), True, options.off)
+    try:
+        outcome = _purge(world, instrument_id, run_id, options)
+    except (FolderError, CopyStalled, BackupUnwritable, InstrumentBusy) as error:
+        world.store.board.disk_purged(
+            instrument_id, details=str(error), enough=False, free_bytes=None, now=world.now()
+        )
+        raise
+    with suppress(StoreError) if outcome.error else nullcontext():
+        world.store.board.disk_purged(
+            instrument_id,
+            details=outcome.reason,
+            enough=outcome.enough,
+            free_bytes=outcome.free_after_bytes,
+            now=world.now(),
+        )
+    return outcome
+
+
+def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions) -> PurgeOutcome:
+    require_settled(world, instrument_id)
+    before = measured_free_bytes(world, instrument_id)
+    goal = Goal(free=before, wanted=options.wanted_bytes)
+    require_some_backups(world, instrument_id)
+    deleted: list[Purged] = []
+    kept: list[NotDeleted] = []
+    error: KrakenError | None = None
+    still_short = partial(_is_short, world, instrument_id, options)
+    try:
+        with in_own_words(instrument_id):
+            for raw_file in _candidates(world, instrument_id, options):
+                if goal.missing <= 0 and raw_file.purge_intent is None:
+                    break
+                if (reason := _why_not(world, raw_file, options)) is not None:
+                    kept.append(NotDeleted(raw_file.id, reason))
+                    continue
+                found = _one(world, raw_file, run_id, options, still_short=still_short)
+                if isinstance(found, NotDeleted):
+                    kept.append(found)
+                else:
+                    deleted.append(found)
+                freed = found.size_bytes if isinstance(found, Purged) else 0
+                goal = goal.after(freed, measured=measured_free_bytes(world, instrument_id))
+            kept += _refused_again(world, instrument_id, run_id, options, had=[*kept, *deleted])
+            after = measured_free_bytes(world, instrument_id)
+        told = _in_words(goal, deleted, kept, after, options)
+    except KrakenError as stopped:
+        if not (deleted or kept):
+            raise
+        freed = sum(item.size_bytes for item in deleted)
+        error, after = stopped, before + freed
+        told = f"{len(deleted)} files purged, {freed} bytes freed; then it was stopped: {error}"
+    return PurgeOutcome(
+        instrument_id,
+        before,
+        after,
+        options.wanted_bytes,
+        tuple(deleted),
+        tuple(kept),
+        goal.missing <= 0 and error is None,
+        told,
+        error,
+    )
+
+
+def _is_short(world: World, instrument_id: str, options: PurgeOptions) -> bool:
+    return measured_free_bytes(world, instrument_id) < options.wanted_bytes
+
+
+def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iterator[RawFile]:
+    begun = world.store.retention.purge_begun(instrument_id)
+    yield from begun
+    had = {item.id for item in begun}
+    limit = world.now() - span(days=options.min_file_age_to_remove_in_days)
+    for raw_file in world.store.retention.moved(instrument_id, created_before=limit):
+        if raw_file.id not in had:
+            yield raw_file
+
+
+def _refused_again(
+    world: World,
+    instrument_id: str,
+    run_id: str,
+    options: PurgeOptions,
+    *,
+    had: Collection[Purged | NotDeleted],
+) -> list[NotDeleted]:
+    """Proves what was refused and had no turn, as space is not short: nothing is deleted."""
+    done, found = {item.raw_file_id for item in had}, []
+    for raw_file in world.store.retention.troubled(instrument_id):
+        if raw_file.purge is None or raw_file.purge_intent is not None or raw_file.id in done:
+            continue
+        if _why_not(world, raw_file, options) is None:
+            again = _one(world, raw_file, run_id, options, still_short=lambda: False)
+            found += [again] if isinstance(again, NotDeleted) else []
+    return found
+
+
+def _why_not(world: World, raw_file: RawFile, options: PurgeOptions) -> str | None:
+    days = options.min_file_age_to_remove_in_days
+    return why_not_purge(raw_file, now=world.now(), min_age_days=days)
+
+
+def _one(
+    world: World,
+    raw_file: RawFile,
+    run_id: str,
+    options: PurgeOptions,
+    *,
+    still_short: Callable[[], bool],
+) -> Purged | NotDeleted:
+    """One file; what is wrong with it alone is noted, and the next one is taken."""
+    try:
+        with in_own_words(raw_file.id):
+            return purge_file(
+                world, raw_file.id, run_id=run_id, options=options, still_short=still_short
+            )
+    except NotNeeded as error:
+        if raw_file.purge is not None:
+            note = "what kept it from being purged is gone"
+            world.store.retention.clear(raw_file, now=world.now(), note=note, fields=(PURGE,))
+        return NotDeleted(raw_file.id, str(error))
+    except (LeaseHeld, LeaseLost, StatusConflict, OnAnotherStore) as error:
+        return NotDeleted(raw_file.id, str(error))
+    except RecordRefused as error:
+        return NotDeleted(raw_file.id, str(error))
+    except (StoreAway, FolderError, StoreError):
+        raise  # not this file's own trouble
+    except BackupDamaged as error:  # it has the status `error` by now
+        return NotDeleted(raw_file.id, str(error), damaged=True)
+    except KrakenError as error:
+        if isinstance(error, BackupUnwritable | CopyStalled):  # or is it all of them?
+            require_backup_store(world, raw_file)
+        if isinstance(error, CopyStalled):
+            require_answer(world, raw_file.instrument_id)
+        trouble = note_trouble(world, raw_file, PURGE, error, run_id=run_id)
+        return NotDeleted(raw_file.id, trouble.in_words())
+
+
+def _in_words(
+    goal: Goal, deleted: list[Purged], kept: list[NotDeleted], after: int, options: PurgeOptions
+) -> str:
+    freed = sum(item.size_bytes for item in deleted)
+    text = f"{len(deleted)} files purged, {freed} bytes freed; {after / GB:.3f} GB are free"
+    if goal.missing <= 0:
+        return f"{text} of the {options.min_free_space_gb:g} GB that shall be"
+    reasons = Counter(item.reason.split(":", maxsplit=1)[0] for item in kept)
+    in_the_way = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    return (
+        f"{text}, which is {goal.missing / GB:.3f} GB less than the "
+        f"{options.min_free_space_gb:g} GB that shall be, and no other file may be deleted. In the "
+        f"way: {in_the_way or 'nothing, there are no more files that were moved aside long enough'}"
+    )

@@ -1,0 +1,311 @@
+"""Purging one raw file: everything proven, the intention recorded, then deleted, then recorded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from kraken_dagster.fs.stores.roots import OpenRoot
+from kraken_dagster.fs.timeouts import bounded
+from kraken_dagster.model.errors import (
+    BackupDamaged,
+    NotNeeded,
+    PurgeRefused,
+    StatusConflict,
+    UnsafePath,
+)
+from kraken_dagster.model.raw_file import (
+    InstrumentFileStatus,
+    RawFile,
+    Step,
+)
+from kraken_dagster.model.refusal import PurgeIntent
+from kraken_dagster.model.retention import why_not_purge
+from kraken_dagster.retention.proof import Proof, delete, prove
+from kraken_dagster.retention.purge_plan import (
+    PurgeOptions,
+    target_of,
+)
+from kraken_dagster.retention.survey import Survey, Target, survey
+from kraken_dagster.runtime.failures import record_damage
+from kraken_dagster.runtime.leases import Held, holding
+from kraken_dagster.runtime.mount_check import require_right_disk
+from kraken_dagster.runtime.refusals import watched
+from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.stores import opened_backup, require_backup_store, require_unchanged
+
+_GONE_KEPT = 1_000  # names; a document has no room for 40,000 long ones
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What became of a raw file on the instrument.
+
+    `size_bytes` were freed by this run; of `files` members `gone` were not there any more, and were
+    proven to be in the backup all the same. `status` is `n/a` where somebody else had deleted it.
+    """
+
+    raw_file_id: str
+    status: InstrumentFileStatus
+    files: int
+    size_bytes: int
+    gone: int
+    proven_at: datetime | None
+    reason: str
+
+
+def purge_file(
+    world: World,
+    raw_file_id: str,
+    *,
+    run_id: str,
+    options: PurgeOptions | None = None,
+    still_short: Callable[[], bool] = lambda: True,
+) -> Purged:
+    """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup.
+
+    Args:
+        still_short: whether the space is still needed; asked once more when all is proven.
+
+    Raises:
+        PurgeRefused, NotRecorded, UnsafePath: nothing (more) is deleted until somebody looked.
+        BackupDamaged: the same, and the file has status `error` by now.
+        BackupUnwritable, InstrumentBusy: it can't be proven or deleted now.
+        StoreAway: the backup store is away, or another one than that of the file's backup.
+        FolderError, CopyStalled: the instrument or the backup store is away.
+        LeaseHeld, LeaseLost, StatusConflict, StoreUnavailable
+    """
+    with holding(world, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
+        options = options or PurgeOptions.of(world.instrument(held.raw_file.instrument_id))
+        _refuse_changed(world, held.raw_file, options)
+        with opened_backup(world, held.raw_file) as root:
+            return _purge_in(world, held, run_id, still_short, root=root)
+
+
+def _purge_in(
+    world: World, held: Held, run_id: str, still_short: Callable[[], bool], *, root: OpenRoot
+) -> Purged:
+    raw_file = held.raw_file
+    target = target_of(world, raw_file, root.path)
+    found = bounded(
+        lambda: survey(target),
+        timeout_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+        what=raw_file.id,
+    )
+    if found.is_empty:
+        return _nothing_left(world, held, run_id)
+    proof = _prove(world, held, target, found, run_id, root=root)
+    proven_at = world.now()
+    held.require()
+    _look_again(held, still_short, root)
+    intent = _intend(world, held, proof, run_id)
+    freed = _delete(world, held, target, proof, root=root)
+    return _record(
+        world, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
+    )
+
+
+def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> None:
+    """A proof takes its time: whether the store is still there, and the space still needed.
+
+    Raises:
+        StoreAway
+        NotNeeded: as much is free as shall be, and nothing of the file was deleted yet.
+    """
+    raw_file = held.raw_file
+    require_unchanged(root)
+    if raw_file.purge_intent is None and not still_short():
+        raise NotNeeded(
+            "The file need not be deleted any more",
+            file=raw_file.id,
+            found="as much is free by now as shall be",
+            next_step="nothing: it is purged when space is short.",
+        )
+
+
+def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions) -> None:
+    """What it was chosen for may not hold any more, now that its lease is ours."""
+    reason = why_not_purge(
+        raw_file.model_copy(update={"lease": None}),
+        now=world.now(),
+        min_age_days=options.min_file_age_to_remove_in_days,
+    )
+    if reason is not None:
+        raise StatusConflict(
+            "The file is not to be purged now",
+            file=raw_file.id,
+            found=reason,
+            next_step="nothing: what is due follows from what is recorded now.",
+        )
+
+
+def _prove(
+    world: World, held: Held, target: Target, found: Survey, run_id: str, *, root: OpenRoot
+) -> Proof:
+    raw_file = held.raw_file
+    try:
+        proof = watched(
+            held,
+            lambda beat, _may_go_on: prove(target, found, on_bytes=beat),
+            stall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            what=target.instrument_folder / raw_file.id,
+        )
+    except BackupDamaged as error:
+        require_unchanged(root)
+        require_backup_store(world, raw_file)  # it may have gone this very moment
+        record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
+        raise
+    world.store.retention.proven(raw_file, now=world.now())
+    return proof
+
+
+def _intend(world: World, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
+    """The intention of a run that died in the middle stays: it says how much there was."""
+    if held.raw_file.purge_intent is not None:
+        return held.raw_file.purge_intent
+    intent = PurgeIntent(
+        began_at=world.now(), run_id=run_id, files=len(proof.files), bytes=proof.size_bytes
+    )
+    world.store.retention.intend_purge(held.raw_file, intent.model_dump(), lease=held.lease)
+    return intent
+
+
+def _delete(world: World, held: Held, target: Target, proof: Proof, *, root: OpenRoot) -> int:
+    """Before each deletion the store is looked at once more, not only what of it was proven."""
+    raw_file, deleted = held.raw_file, 0
+
+    def work(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> int:
+        def on_deleted(size: int) -> None:
+            nonlocal deleted
+            deleted += 1
+            beat(size)
+
+        def may_delete() -> bool:
+            root.require_same()
+            return may_go_on()
+
+        return delete(target, proof, may_go_on=may_delete, on_deleted=on_deleted)
+
+    try:
+        return watched(
+            held,
+            work,
+            stall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            what=target.instrument_folder / raw_file.id,
+        )
+    except (PurgeRefused, UnsafePath):  # raised before a deletion, never in the middle of one
+        untouched = not deleted and (raw_file.purge_intent is None or not proof.gone)
+        if untouched and held.still_ours():
+            note = "nothing of it was deleted, so the purge was not begun"
+            world.store.raw_files.update(
+                world.store.raw_files.get(raw_file.id),
+                {"purge_intent": None},
+                now=world.now(),
+                note=note,
+            )
+        raise
+
+
+def _record(
+    world: World,
+    held: Held,
+    proof: Proof,
+    *,
+    intent: PurgeIntent,
+    freed: int,
+    proven_at: datetime,
+    run_id: str,
+) -> Purged:
+    if intent.files == 0:
+        return _gone_by_hand(world, held, run_id, gone=len(proof.gone))
+    reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=run_id)
+    fields = {
+        "purged": {
+            "at": world.now(),
+            "run_id": run_id,
+            "files": intent.files,
+            "bytes": intent.bytes,
+            "gone": list(proof.gone[:_GONE_KEPT]),
+            "gone_files": len(proof.gone),
+            "digest": "MD5",
+            "proven_at": proven_at,
+            "began_at": intent.began_at,
+        }
+    }
+    world.store.retention.set_instrument_file(
+        held.raw_file,
+        InstrumentFileStatus.PURGED,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields=fields,
+    )
+    return Purged(
+        held.raw_file.id,
+        InstrumentFileStatus.PURGED,
+        len(proof.files),
+        freed,
+        len(proof.gone),
+        proven_at,
+        reason,
+    )
+
+
+def _in_words(
+    proof: Proof, intent: PurgeIntent, *, freed: int, proven_at: datetime, run_id: str
+) -> str:
+    earlier = (
+        ""
+        if intent.run_id == run_id
+        else f", the purge of {intent.files} files, {intent.bytes} bytes that run {intent.run_id} "
+        "began, and of which it was the rest"
+    )
+    gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
+    gone += (
+        f"; {len(proof.stay)} folders stay, for what a system left in them" if proof.stay else ""
+    )
+    return (
+        f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
+        f"of the backup read until {proven_at:%Y-%m-%d %H:%M:%S} UTC, sizes and MD5 equal to each "
+        f"other and to the record{gone}"
+    )
+
+
+def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
+    """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
+    raw_file, intent = held.raw_file, held.raw_file.purge_intent
+    ours = intent is not None and intent.files > 0
+    require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=ours)
+    if intent is None or not ours:
+        return _gone_by_hand(world, held, run_id, gone=len(raw_file.file_info))
+    new = InstrumentFileStatus.PURGED
+    reason = (
+        f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
+        f"{intent.files} files, {intent.bytes} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    world.store.retention.set_instrument_file(
+        raw_file,
+        new,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"gone_at": world.now()},
+    )
+    gone = len(raw_file.file_info)
+    return Purged(raw_file.id, new, intent.files, 0, gone, intent.began_at, reason)
+
+
+def _gone_by_hand(world: World, held: Held, run_id: str, *, gone: int) -> Purged:
+    reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
+    new = InstrumentFileStatus.NOT_APPLICABLE
+    world.store.retention.set_instrument_file(
+        held.raw_file,
+        new,
+        now=world.now(),
+        reason=reason,
+        run_id=run_id,
+        lease=held.lease,
+        fields={"gone_at": world.now()},
+    )
+    return Purged(held.raw_file.id, new, 0, 0, gone, None, reason)

@@ -1,0 +1,1 @@
+"""What a step works with: services, leases, stores, the recording of failures."""

@@ -1,0 +1,121 @@
+"""Connects to MongoDB and puts the collections together."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import IndexModel, MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
+
+from kraken_dagster.model.errors import ConfigError
+from kraken_dagster.store import jobs, raw_files, retention
+from kraken_dagster.store import projects as catalog
+from kraken_dagster.store.bulk import Bulk
+from kraken_dagster.store.errors import translated
+from kraken_dagster.store.health import StatusBoard
+from kraken_dagster.store.input_digests import Inputs
+from kraken_dagster.store.instances import Instances
+from kraken_dagster.store.instruments import Instruments
+from kraken_dagster.store.jobs import Metrics, QuantJobs
+from kraken_dagster.store.locks import Errands
+from kraken_dagster.store.markers import Markers
+from kraken_dagster.store.members import MemberLists
+from kraken_dagster.store.projects import Catalog
+from kraken_dagster.store.raw_files import RawFiles
+from kraken_dagster.store.retention import Retention
+
+DEFAULT_DATABASE = "krakendb"
+# MongoDB's codes: other options, another key of that name, two documents with one key.
+_INDEX_IN_THE_WAY = (85, 86, 11000)
+_INDEXES = {
+    "raw_file": (*raw_files.INDEXES, *retention.INDEXES),
+    "quant_job": jobs.INDEXES,
+    "metrics": jobs.METRICS_INDEXES,
+    "settings": catalog.SETTINGS_INDEXES,
+    "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
+}
+
+
+@translated
+class Store:
+    """Everything that Kraken knows. Safe to share between threads, not between processes."""
+
+    def __init__(self, client: "MongoClient[dict[str, Any]]", uri: str) -> None:
+        self.uri = uri  # with its password
+        self._client = client
+        self._database = client.get_default_database(DEFAULT_DATABASE)
+        members = MemberLists(self._database["raw_file_members"])
+        self.raw_files = RawFiles(self._database["raw_file"], members)
+        self.retention = Retention(
+            self._database["raw_file"], self._database["verification"], members
+        )
+        self.bulk = Bulk(self._database, members)
+        self.jobs = QuantJobs(self._database["quant_job"])
+        self.metrics = Metrics(self._database["metrics"])
+        self.errands = Errands(self._database["errand"])
+        self.instances = Instances(self._database["instance"])
+        self.instruments = Instruments(self._database, members)
+        self.inputs = Inputs(self._database["input_digest"])
+        self.catalog = Catalog(self._database)
+        self.markers = Markers(self._database["store"])
+        self.board = StatusBoard(self._database["kraken_status"])
+
+    def prepare(self) -> None:
+        """Creates the indexes, and the built-in settings in a database without any."""
+        for name, indexes in _INDEXES.items():
+            for index in indexes:
+                self._create_index(name, index)
+        self.catalog.seed(now=datetime.now(UTC))
+
+    def _create_index(self, collection: str, index: IndexModel) -> None:
+        """One that another program has made with other options will do; one that what stands there
+        forbids is done without, since nobody can work before it is mended."""
+        try:
+            self._database[collection].create_indexes([index])
+        except OperationFailure as error:
+            if error.code not in _INDEX_IN_THE_WAY:
+                raise
+
+    def server_time(self) -> datetime:
+        """The server's clock, UTC."""
+        answer: datetime = self._client.admin.command("hello")["localTime"]
+        return answer.replace(tzinfo=UTC) if answer.tzinfo is None else answer
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def connect(uri: str, *, timeout_s: float = 5.0) -> Store:
+    """A client of the database that the URI names, `krakendb` if it names none.
+
+    Nothing is sent before the first use.
+
+    Raises:
+        ConfigError: the URI can't be understood.
+    """
+    milliseconds = int(timeout_s * 1000)
+    # What is acknowledged must not be rolled back when a replica set changes its primary.
+    concern: dict[str, Any] = {} if "w=" in uri else {"w": "majority"}
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            uri,
+            appname="kraken-dagster",
+            tz_aware=True,
+            tzinfo=UTC,
+            journal=True,
+            **concern,
+            wTimeoutMS=30_000,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=30_000,
+            retryWrites=False,
+        )
+    except (ConfigurationError, InvalidURI, ValueError) as error:
+        raise ConfigError(
+            "`mongodb.uri` can't be understood",
+            expected="mongodb://[user:password@]host[:port]/[database]",
+            # Not its text: pymongo quotes parts of the URI, and one of them may be the password.
+            found=type(error).__name__,
+            next_step="correct it in instruments.yaml; quote `:/?#[]@%` in user and password as "
+            "%-escapes.",
+        ) from None
+    return Store(client, uri)

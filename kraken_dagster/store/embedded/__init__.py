@@ -1,0 +1,1 @@
+"""The MongoDB server that Kraken brings along, for trials and small laboratories."""

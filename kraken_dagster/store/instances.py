@@ -1,0 +1,96 @@
+"""The collection `instance` (ours): each `kraken up` on this MongoDB, by its host and home."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pymongo.collection import Collection as MongoCollection
+
+from kraken_dagster.store.errors import translated
+
+# Of a process that gives a sign of life every 10 s.
+LIVES_FOR = timedelta(seconds=60)
+
+Document = dict[str, Any]
+
+
+class Loaded(BaseModel):
+    """What the code server of one program (`daemon`, `dagit`) runs, since when.
+
+    `problem`: why it could not take up a newer file, and goes on with this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    process: str
+    pid: int
+    digest: str
+    file_time: AwareDatetime | None = None
+    since: AwareDatetime
+    instruments: list[str] = Field(default_factory=list)
+    problem: str | None = None
+
+
+class OnDisk(BaseModel):
+    """The configuration file as it is; `problem`: why nobody could load it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    path: str
+    digest: str
+    file_time: AwareDatetime | None = None
+    problem: str | None = None
+
+
+class Instance(BaseModel):
+    """One `kraken up`: what it serves, since when, and its last sign of life. Times are UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    id: str = Field(alias="_id")
+    host: str
+    home: str
+    pid: int
+    instruments: list[str]
+    since: datetime
+    seen_at: datetime
+    ended_at: datetime | None = None
+    loaded: list[Loaded] = Field(default_factory=list)
+    on_disk: OnDisk | None = None
+
+    @classmethod
+    def name(cls, host: str, home: str) -> str:
+        return f"{host}:{home}"
+
+    def lives(self, now: datetime) -> bool:
+        return self.ended_at is None and now - self.seen_at < LIVES_FOR
+
+
+@translated
+class Instances:
+    def __init__(self, collection: "MongoCollection[Document]") -> None:
+        self._collection = collection
+
+    def seen(self, instance: Instance) -> None:
+        self._collection.replace_one(
+            {"_id": instance.id}, instance.model_dump(by_alias=True), upsert=True
+        )
+
+    def get(self, instance_id: str) -> Instance | None:
+        document = self._collection.find_one({"_id": instance_id})
+        return None if document is None else Instance.model_validate(document)
+
+    def living(self, *, serving: Collection[str], now: datetime) -> list[Instance]:
+        """Those that live and serve one of these instruments."""
+        return [item for item in self._serving(serving) if item.lives(now)]
+
+    def all_living(self, *, now: datetime) -> list[Instance]:
+        return [item for item in self.all() if item.lives(now)]
+
+    def all(self) -> list[Instance]:
+        return [Instance.model_validate(item) for item in self._collection.find({})]
+
+    def last(self, *, serving: Collection[str]) -> Instance | None:
+        """The one that gave the last sign of life, whether or not it lives."""
+        return max(self._serving(serving), key=lambda item: item.seen_at, default=None)
+
+    def _serving(self, instruments: Collection[str]) -> list[Instance]:
+        return [item for item in self.all() if set(item.instruments) & set(instruments)]

@@ -1,0 +1,85 @@
+"""`kraken init`, and the files that come with the package."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kraken_dagster.cli.main import main
+from kraken_dagster.config.loader import load_config
+from kraken_dagster.operations.site_files import NAMES, beside, shipped
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", ["instruments.yaml", "dagster.yaml", "workspace.yaml"])
+def test_the_package_brings_what_the_checkout_has(name: str) -> None:
+    assert shipped(name) == (_ROOT / name).read_text(encoding="utf-8")
+
+
+def test_init_writes_a_configuration_that_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "a site's own 100%"
+    done = CliRunner().invoke(main, ["init", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in folder.iterdir()} == set(NAMES)
+    assert set(load_config(folder / "instruments.yaml", environment={}).instruments) == {
+        "astral1",
+        "timstof1",
+        "zenotof1",
+    }
+    unit = (folder / "kraken.service").read_text(encoding="utf-8")
+    assert f"WorkingDirectory={str(folder).replace('%', '%%')}\n" in unit
+    assert "100%%/instruments.yaml" in unit.split("ExecStart=")[1].splitlines()[0]
+    assert "@" not in unit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_init_overwrites_nothing_and_then_writes_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    done = CliRunner().invoke(main, ["init", str(tmp_path)])
+    assert done.exit_code == 1
+    assert name in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_init_says_what_it_cannot_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "file" / "folder")])
+    assert done.exit_code == 1
+    assert "can't be written to" in done.stderr
+
+
+def test_a_file_of_the_sites_own_wins_over_the_packages(tmp_path: Path) -> None:
+    config, spare = tmp_path / "site" / "instruments.yaml", tmp_path / "home"
+    assert beside(config, "workspace.yaml", spare_folder=spare).parent == spare
+    config.parent.mkdir()
+    own = config.with_name("workspace.yaml")
+    own.write_text("load_from: []")
+    assert beside(config, "workspace.yaml", spare_folder=spare) == own
+
+
+def test_a_shell_learns_where_dagsters_home_is_and_finds_dagsters_programs(tmp_path: Path) -> None:
+    folder = tmp_path / "a site's own $HOME"
+    assert CliRunner().invoke(main, ["init", str(folder)]).exit_code == 0
+    program = shlex.quote(str(Path(sys.executable).with_name("kraken")))
+    script = f'eval "$({program} env)" && printf "%s\\n" "$DAGSTER_HOME" "$KRAKEN_CONFIG" "$PATH"'
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    home, config, path = done.stdout.splitlines()
+    assert home == str(folder / ".kraken" / "dagster")
+    assert (Path(home) / "dagster.yaml").exists()
+    assert config == str(folder / "instruments.yaml")
+    assert path == f"{Path(sys.executable).parent}:{os.defpath}"

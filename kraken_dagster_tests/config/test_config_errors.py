@@ -1,0 +1,159 @@
+"""instruments.yaml that can't be used: told with file, line and key, and all at once."""
+
+import re
+
+import pytest
+
+from kraken_dagster.config.loader import load_config
+from kraken_dagster.model.errors import ConfigError
+
+GOOD = """\
+home: h
+locations:
+  instruments: i
+  backup: b
+  output: o
+engines:
+  local:
+    slots: 2
+instruments:
+  thermo1:
+    type: thermo
+  bruker1:
+    type: bruker
+"""
+_PATTERN = "instruments.thermo1.skip_processing_pattern"
+SHARED_FOLDER = "must not share a folder with locations"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "instruments.yaml"
+
+
+@pytest.fixture
+def told(path):
+    """Writes a configuration, and returns what is said of it."""
+
+    def told(text: str, **environment: str) -> str:
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, environment=environment)
+        assert str(path) in str(caught.value)
+        assert "Next: " in str(caught.value)
+        return str(caught.value)
+
+    return told
+
+
+def changed(line: int, text: str) -> str:
+    """The good configuration with another line there."""
+    lines = GOOD.splitlines()
+    lines[line - 1] = text
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "told_line", "key", "expected"),
+    [
+        (1, "hme: h", 1, "hme", "no such key"),
+        (4, "  bakup: b", 4, "locations.bakup", "no such key"),
+        (4, "  bakup: b", 2, "locations.backup", "expected, and not there"),
+        (8, "    slots: many", 8, "engines.local.slots", "valid integer.*found 'many'"),
+        (8, "    slots: 0", 8, "engines.local.slots", "greater than or equal to 1, found 0"),
+        (8, "    type: cloud", 8, "engines.local.type", "'local', 'slurm', found 'cloud'"),
+        (8, "    type: slurm", 7, "engines.local.host", "expected, and not there"),
+        (11, "    type: waters", 11, "instruments.thermo1.type", "'sciex', found 'waters'"),
+        (11, "    type: [thermo]", 11, "instruments.thermo1.type", "found \\['thermo'\\]"),
+        (11, "    copy_slots: 2", 10, "instruments.thermo1.type", "expected, and not there"),
+        (11, "    watch_interval_s: 0", 11, "instruments.thermo1.watch_interval_s", "found 0"),
+        (13, "    type: bruker\n    lease_s: .nan", 14, "instruments.bruker1.lease_s", "found nan"),
+        (13, "    type: bruker\n    lease_s: .inf", 14, "instruments.bruker1.lease_s", "found inf"),
+        (11, "    type: thermo\n    skip_processing_pattern: '([)'", 12, _PATTERN, "unterminated"),
+        (11, "    type: thermo\n    skip_processing_pattern: '.*'", 12, _PATTERN, "not every name"),
+        (11, "    type: thermo\n    skip_processing_pattern: (a+)+b", 12, _PATTERN, "at most 3"),
+        (11, "    type: thermo\n    skip_processing_pattern: (x|y)*z", 12, _PATTERN, "at most 3"),
+        (11, "    type: thermo\n    skip_processing_pattern: .*.*.*.*x", 12, _PATTERN, "at most 3"),
+        (9, "other:", 1, "instruments", "expected, and not there"),
+        (9, "instruments: []\nx:", 9, "instruments", "valid dictionary, found \\[\\]"),
+        (10, "  Thermo1:", 10, "instruments.Thermo1", "match pattern"),
+        (10, "  thermo-1:", 10, "instruments.thermo-1", "match pattern"),
+        (10, "  'thermo1 ':", 10, "instruments.thermo1 ", "match pattern"),
+        (10, '  "thermo1\\n":', 10, "instruments.thermo1\n", "match pattern"),
+        (10, "  ../thermo1:", 10, "instruments.../thermo1", "match pattern"),
+        (4, "  backup: i/thermo1/b", 10, "instruments.thermo1.path", SHARED_FOLDER),
+        (4, "  backup: i/thermo1", 10, "instruments.thermo1.path", SHARED_FOLDER),
+        (4, "  backup: i", 10, "instruments.thermo1.path", SHARED_FOLDER),
+        (5, "  output: i/x/../bruker1/o", 12, "instruments.bruker1.path", SHARED_FOLDER),
+        (
+            13,
+            "    type: bruker\n    path: i/./thermo1",
+            14,
+            "instruments.bruker1.path",
+            "'thermo1'",
+        ),
+        (13, "    type: bruker\n    engine: x", 14, "instruments.bruker1.engine", "found 'x'"),
+        (1, "home: h\nhome: g", 2, "home", "expected each key once"),
+        (12, "  thermo1:", 12, "instruments.thermo1", "expected each key once"),
+        (4, "  backup: ${NOWHERE}/b", 4, "locations.backup", "variable NOWHERE to be set"),
+        (1, "home: 5", 1, "home", "found 5"),
+        (1, "home: 2026-99-99", 1, "home", "not a value, found '2026-99-99'"),
+        (1, "home: !!python/object:os.system x", 1, "home", "not a value, found 'x'"),
+        (1, "home: !!int x", 1, "home", "not a value, found 'x'"),
+        (1, "<<: {a: b}", 1, "<<", "no such key"),
+    ],
+)
+def test_what_is_wrong_is_told_with_line_and_key(
+    told, path, *, line, text, told_line, key, expected
+):
+    found = told(changed(line, text))
+    head = re.escape(f"{path}, line {told_line}, key {key!r}: ")
+    assert re.search(f"^{head}.*{expected}", found, re.MULTILINE), found
+
+
+@pytest.mark.parametrize(
+    "text", ["home: [h", "home: h: h", "\thome: h", "home: '\x07'", "a: b\n---\nc: d", "\udcff: b"]
+)
+def test_what_is_no_yaml_is_told(told, text):
+    assert "not valid YAML" in told(changed(1, text))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "[]", "just words", "5"])
+def test_what_is_no_mapping_is_told_with_the_sections_that_are_expected(told, text):
+    assert "`locations` and `instruments`" in told(text)
+
+
+def test_several_problems_are_told_at_once(told):
+    text = GOOD.replace("type: thermo", "type: waters").replace("slots: 2", "slots: 0")
+    found = told(text.replace("home:", "hme:"))
+    assert re.findall(r"line (\d+), key", found) == ["8", "11", "1"]
+
+
+def test_several_problems_between_keys_are_told_at_once(told):
+    found = told(GOOD.replace("backup: b", "backup: i/thermo1").replace("output: o", "output: i"))
+    assert len(re.findall(SHARED_FOLDER, found)) == 3
+
+
+def test_a_file_that_is_not_there_is_told(path):
+    with pytest.raises(ConfigError, match=r"No such file.*name another one in KRAKEN_CONFIG"):
+        load_config(path, environment={})
+
+
+def test_instruments_that_the_environment_names_and_that_are_not_there_are_told(told):
+    found = told(GOOD, KRAKEN_INSTRUMENTS="thermo1,thermo2")
+    assert "Expected some of ['bruker1', 'thermo1']. Found ['thermo2']" in found
+    assert "correct KRAKEN_INSTRUMENTS" in found
+
+
+def test_the_good_configuration_of_these_tests_is_one(path):
+    path.write_text(GOOD)
+    assert list(load_config(path, environment={}).instruments) == ["thermo1", "bruker1"]
+
+
+def test_a_password_that_stands_in_the_wrong_place_is_not_shown(tmp_path):
+    path = tmp_path / "instruments.yaml"
+    path.write_text("mongodb: mongodb://user:secret@host/\nlocations: {}\ninstruments: {}\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert "line 1" in str(error.value)
+    assert "secret" not in str(error.value)

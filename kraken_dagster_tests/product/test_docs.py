@@ -1,0 +1,99 @@
+"""Every key and every command is documented, and the documents name nothing that isn't there."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from kraken_dagster.cli.main import main
+from kraken_dagster.config import engines
+from kraken_dagster.config import schema as config
+from kraken_dagster.model import errors, settings
+
+_ROOT = Path(__file__).resolve().parents[2]
+_MODELS = (
+    config.KrakenConfig,
+    config.MongoDB,
+    config.Dagit,
+    config.Locations,
+    config.Location,
+    config.BackupLocation,
+    engines.LocalEngine,
+    engines.SlurmEngine,
+    config.InstrumentEntry,
+    config.Simulation,
+    config.ReadingLimits,
+)
+
+
+def _read(name: str) -> str:
+    return (_ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("model", _MODELS, ids=lambda model: model.__name__)
+def test_every_key_is_documented_with_its_description(model):
+    text = _read("docs/configuration.md")
+    for name, field in model.model_fields.items():
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), None)
+        assert row is not None, f"{name} is not in docs/configuration.md"
+        assert any(
+            field.description in line
+            for line in text.splitlines()
+            if line.startswith(f"| `{name}` |")
+        ), f"docs/configuration.md tells something else of {name}"
+
+
+def _commands(group: click.Group, prefix: str = "kraken") -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        found[f"{prefix} {name}"] = command
+        if isinstance(command, click.Group):
+            found |= _commands(command, f"{prefix} {name}")
+    return found
+
+
+_COMMANDS = _commands(main)
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_every_command_and_option_is_documented(command):
+    lines = _read("docs/commands.md").splitlines()
+    row = next(line for line in lines if re.match(rf"\| `{command}[ `]", line))
+    for parameter in _COMMANDS[command].params:
+        is_field = parameter.name in settings.Settings.model_fields  # settings.md has those
+        if parameter.opts[0].startswith("--") and not is_field:
+            assert parameter.opts[0] in row
+
+
+def test_every_field_of_settings_is_documented():
+    text = _read("docs/settings.md")
+    for name, field in settings.Settings.model_fields.items():
+        assert f"| `{name}` | {field.description} |" in text
+
+
+def test_the_tree_of_errors_in_the_docstring_is_complete():
+    classes = [
+        name
+        for name, item in vars(errors).items()
+        if isinstance(item, type) and issubclass(item, errors.KrakenError)
+    ]
+    assert [name for name in classes if name not in (errors.__doc__ or "")] == []
+
+
+@pytest.mark.parametrize("document", sorted(path.name for path in (_ROOT / "docs").glob("*.md")))
+def test_paths_and_links_in_the_documents_lead_somewhere(document):
+    path = _ROOT / "docs" / document
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+def test_guarantees_cite_tests_that_exist():
+    cited = set(re.findall(r"`(test_\w+)`", _read("docs/guarantees.md")))
+    there = {
+        name
+        for path in (_ROOT / "kraken_dagster_tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert cited
+    assert cited - there == set()
