@@ -15,9 +15,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kraken_dagster.clients.limited_child import call, end_idle
-from kraken_dagster.domain.reading_limits import ReadingLimits
-from kraken_dagster.raw_metrics.limited import limits_for_raw
+from kraken_dagster.fs.limited.child import call, end_idle
+from kraken_dagster.fs.limited.limits import ReadingLimits
+from kraken_dagster.raw_readers.limited import limits_for_raw
 from kraken_dagster.simulation.tdf import FRAME_PERIOD_S, SimulatedTdf, TdfFacts
 from kraken_dagster.simulation.thermo_raw import SMALLEST_BYTES, ThermoFacts, thermo_parts
 
@@ -53,7 +53,7 @@ def bruker(folder: Path, frames: int) -> Path:
 
 def read_there(raw: str) -> dict[str, float]:
     """In the child: what the reading itself takes, and the memory of the whole process."""
-    from kraken_dagster.raw_metrics.limited import read_there as read
+    from kraken_dagster.raw_readers.limited import read_there as read
 
     before, begun = time.process_time(), time.monotonic()
     reading = read(Path(raw))
