@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.config.patterns import why_not_pattern
+from kraken_dagster.model.figures import field_name
 from kraken_dagster.model.strict import Strict
 
 SampleClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
@@ -78,6 +79,11 @@ class QcClass(Strict):
         None, description="What runs of this class are judged by, in place of `qc.metrics`."
     )
 
+    @field_validator("metrics")
+    @classmethod
+    def _as_stored(cls, value: dict[str, QcMetric] | None) -> dict[str, QcMetric] | None:
+        return None if value is None else _by_field(value)
+
     @field_validator("pattern")
     @classmethod
     def _usable_pattern(cls, value: str) -> str:
@@ -92,6 +98,11 @@ class QcClass(Strict):
         if self.instruments and instrument_id not in self.instruments:
             return False
         return re.search(self.pattern, name, re.IGNORECASE) is not None
+
+
+def _by_field(metrics: dict[str, QcMetric]) -> dict[str, QcMetric]:
+    """Under the names of the documents, where a `.` is a `:`."""
+    return {field_name(name): metric for name, metric in metrics.items()}
 
 
 def _default_metrics() -> dict[str, QcMetric]:
@@ -137,12 +148,23 @@ class QualityControl(Strict):
         20, ge=5, le=500, description="How many good runs make an automatic guide set."
     )
 
+    @field_validator("metrics")
+    @classmethod
+    def _as_stored(cls, value: dict[str, QcMetric]) -> dict[str, QcMetric]:
+        return _by_field(value)
+
     def class_of(self, name: str, *, project_id: str | None, instrument_id: str) -> str | None:
         """The sample class of a file by its original name; None: an ordinary sample."""
         for title, rule in self.classes.items():
             if rule.takes(name, project_id=project_id, instrument_id=instrument_id):
                 return title
         return None
+
+    @property
+    def metric_names(self) -> frozenset[str]:
+        """Of every class."""
+        classes = [rule.metrics for rule in self.classes.values() if rule.metrics is not None]
+        return frozenset(name for metrics in (self.metrics, *classes) for name in metrics)
 
     def metrics_of(self, sample_class: str) -> Mapping[str, QcMetric]:
         rule = self.classes.get(sample_class)

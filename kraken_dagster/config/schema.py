@@ -19,6 +19,7 @@ from kraken_dagster.config.engines import (
     SlurmEngine,
 )
 from kraken_dagster.config.patterns import why_not_pattern
+from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.model.eligibility import DEFAULT_SKIP_PATTERN
 from kraken_dagster.model.errors import SettingsRefused
@@ -228,6 +229,10 @@ class KrakenConfig(Strict):
         default_factory=dict,
         description="Functions of the site's own that read results, by the metrics type "
         "([a-z0-9_]+) of the settings, as `package.module:function`.",
+    )
+    qc: QualityControl = Field(
+        default_factory=QualityControl,
+        description="Which runs are quality control, and how they are judged.",
     )
     reading_limits: ReadingLimits = Field(
         default_factory=ReadingLimits,

@@ -111,6 +111,7 @@ def rename(world: World, old: str, new: str, *, by: str, merge: bool = False) ->
     note = f"the instrument {old} was renamed to {new} by {by}"
     store.refile(old, new, now=now, note=note)
     store.refile_jobs(old, new)
+    world.store.quality.refile(old, new)
     if store.has_files(old):
         raise RenameRefused(
             "Some files of the instrument are being worked on, and keep their id for now",

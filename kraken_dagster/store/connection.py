@@ -7,7 +7,7 @@ from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.store import jobs, raw_files, retention
+from kraken_dagster.store import jobs, quality, raw_files, retention
 from kraken_dagster.store import projects as catalog
 from kraken_dagster.store.bulk import Bulk
 from kraken_dagster.store.errors import translated
@@ -20,6 +20,7 @@ from kraken_dagster.store.locks import Errands
 from kraken_dagster.store.markers import Markers
 from kraken_dagster.store.members import MemberLists
 from kraken_dagster.store.projects import Catalog
+from kraken_dagster.store.quality import Quality
 from kraken_dagster.store.raw_files import RawFiles
 from kraken_dagster.store.retention import Retention
 
@@ -32,6 +33,7 @@ _INDEXES = {
     "metrics": jobs.METRICS_INDEXES,
     "settings": catalog.SETTINGS_INDEXES,
     "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
+    **quality.INDEXES,
 }
 
 
@@ -51,6 +53,7 @@ class Store:
         self.bulk = Bulk(self._database, members)
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
+        self.quality = Quality(self._database)
         self.errands = Errands(self._database["errand"])
         self.instances = Instances(self._database["instance"])
         self.instruments = Instruments(self._database, members)

@@ -1,0 +1,87 @@
+"""The quality control runs of an instrument, as MongoDB has them: which files, which figures."""
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from kraken_dagster.clients.store.jobs import current_results
+from kraken_dagster.domain.quality import QcRun, Series
+from kraken_dagster.domain.quality_rules import QualityControl
+from kraken_dagster.quality.facts import MOST_CHARTED
+from kraken_dagster.steps.world import World
+
+FILES_LOOKED_BACK = 5_000  # all files of an instrument, among which quality control is looked for
+GRADIENT = "gradient_length"  # minutes
+
+Document = Mapping[str, Any]
+
+
+def qc_runs(world: World, instrument_id: str, *, everything: bool = False) -> list[QcRun]:
+    """In order of acquisition, of all series: of the newest 500 quality control files among the
+    newest 5,000, or of all; and of all guide sets.
+    """
+    qc = world.config.qc
+    if not qc.classes:
+        return []
+    limit = None if everything else FILES_LOOKED_BACK
+    found: dict[str, tuple[str, datetime]] = {}
+    for document in world.store.quality.files(instrument_id, limit=limit):
+        _take(qc, document, found)
+        if len(found) == MOST_CHARTED and not everything:
+            break
+    guide_sets = world.store.quality.guide_sets(instrument_id)
+    older = {name for item in guide_sets for name in item.runs} - found.keys()
+    for document in world.store.quality.files_of(sorted(older)):
+        _take(qc, document, found)
+    return runs_of(world, instrument_id, found)
+
+
+def runs_of(
+    world: World, instrument_id: str, files: Mapping[str, tuple[str, datetime]]
+) -> list[QcRun]:
+    """The results of these files, each in its own series, in order.
+
+    Args:
+        files: sample class and time of acquisition by raw file id.
+    """
+    names = {*world.config.qc.metric_names, GRADIENT}
+    results = world.store.quality.results(list(files), names)
+    runs = []
+    for raw_file, documents in results.items():
+        sample_class, acquired_at = files[raw_file]
+        gradient = _gradient(documents)
+        for document in current_results(documents):
+            series = Series(
+                instrument_id=instrument_id,
+                sample_class=sample_class,
+                settings_name=str(document.get("settings_name") or "n/a"),
+                settings_version=int(document.get("settings_version") or 1),
+            )
+            figures = _numbers(document, names)
+            runs.append(QcRun(raw_file, series, acquired_at, gradient, figures))
+    return sorted(runs, key=lambda item: item.order)
+
+
+def _take(qc: QualityControl, document: Document, found: dict[str, tuple[str, datetime]]) -> None:
+    name, at = str(document.get("original_name") or document["_id"]), document.get("created_at")
+    project, instrument = document.get("project_id"), str(document.get("instrument_id"))
+    sample_class = qc.class_of(name, project_id=project, instrument_id=instrument)
+    if sample_class is not None and isinstance(at, datetime):
+        found[str(document["_id"])] = sample_class, at
+
+
+def _numbers(document: Document, names: Iterable[str]) -> dict[str, float]:
+    found = {name: document.get(name) for name in names}
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _gradient(documents: Iterable[Document]) -> float | None:
+    """Of a file, by the first of its results that tells it."""
+    in_order = sorted(documents, key=lambda item: str(item.get("settings_name")))
+    found = (_numbers(item, (GRADIENT,)).get(GRADIENT) for item in in_order)
+    return next((value for value in found if value is not None and value > 0), None)
