@@ -26,6 +26,7 @@ from kraken_dagster.cli.env import env
 from kraken_dagster.cli.instrument import instrument
 from kraken_dagster.cli.login import login
 from kraken_dagster.cli.project import project
+from kraken_dagster.cli.quality import quality
 from kraken_dagster.cli.rebuild import rebuild
 from kraken_dagster.cli.retention import purge, restore, verify
 from kraken_dagster.cli.settings import settings
@@ -64,6 +65,7 @@ def main(context: click.Context, path: Path | None) -> None:
 
 main.add_command(instrument)
 main.add_command(project)
+main.add_command(quality)
 main.add_command(verify)
 main.add_command(restore)
 main.add_command(purge)

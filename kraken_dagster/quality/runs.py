@@ -1,9 +1,9 @@
 """The quality control runs of an instrument, as MongoDB has them: which files, which figures."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from kraken_dagster.clients.store.jobs import current_results
 from kraken_dagster.domain.quality import QcRun, Series
@@ -17,6 +17,12 @@ GRADIENT = "gradient_length"  # minutes
 Document = Mapping[str, Any]
 
 
+class _File(NamedTuple):
+    instrument_id: str
+    sample_class: str
+    acquired_at: datetime
+
+
 def qc_runs(world: World, instrument_id: str, *, everything: bool = False) -> list[QcRun]:
     """In order of acquisition, of all series: of the newest 500 quality control files among the
     newest 5,000, or of all; and of all guide sets.
@@ -25,7 +31,7 @@ def qc_runs(world: World, instrument_id: str, *, everything: bool = False) -> li
     if not qc.classes:
         return []
     limit = None if everything else FILES_LOOKED_BACK
-    found: dict[str, tuple[str, datetime]] = {}
+    found: dict[str, _File] = {}
     for document in world.store.quality.files(instrument_id, limit=limit):
         _take(qc, document, found)
         if len(found) == MOST_CHARTED and not everything:
@@ -34,41 +40,43 @@ def qc_runs(world: World, instrument_id: str, *, everything: bool = False) -> li
     older = {name for item in guide_sets for name in item.runs} - found.keys()
     for document in world.store.quality.files_of(sorted(older)):
         _take(qc, document, found)
-    return runs_of(world, instrument_id, found)
+    return _runs_of(world, found)
 
 
-def runs_of(
-    world: World, instrument_id: str, files: Mapping[str, tuple[str, datetime]]
-) -> list[QcRun]:
-    """The results of these files, each in its own series, in order.
+def runs_among(world: World, raw_files: Sequence[str]) -> list[QcRun]:
+    """Those of these files that are quality control, one for each of their results."""
+    found: dict[str, _File] = {}
+    for document in world.store.quality.files_of(raw_files):
+        _take(world.config.qc, document, found)
+    return _runs_of(world, found)
 
-    Args:
-        files: sample class and time of acquisition by raw file id.
-    """
+
+def _runs_of(world: World, files: Mapping[str, _File]) -> list[QcRun]:
+    """The results of these files, each in its own series, in order."""
     names = {*world.config.qc.metric_names, GRADIENT}
     results = world.store.quality.results(list(files), names)
     runs = []
     for raw_file, documents in results.items():
-        sample_class, acquired_at = files[raw_file]
+        file = files[raw_file]
         gradient = _gradient(documents)
         for document in current_results(documents):
             series = Series(
-                instrument_id=instrument_id,
-                sample_class=sample_class,
+                instrument_id=file.instrument_id,
+                sample_class=file.sample_class,
                 settings_name=str(document.get("settings_name") or "n/a"),
                 settings_version=int(document.get("settings_version") or 1),
             )
             figures = _numbers(document, names)
-            runs.append(QcRun(raw_file, series, acquired_at, gradient, figures))
+            runs.append(QcRun(raw_file, series, file.acquired_at, gradient, figures))
     return sorted(runs, key=lambda item: item.order)
 
 
-def _take(qc: QualityControl, document: Document, found: dict[str, tuple[str, datetime]]) -> None:
+def _take(qc: QualityControl, document: Document, found: dict[str, _File]) -> None:
     name, at = str(document.get("original_name") or document["_id"]), document.get("created_at")
     project, instrument = document.get("project_id"), str(document.get("instrument_id"))
     sample_class = qc.class_of(name, project_id=project, instrument_id=instrument)
     if sample_class is not None and isinstance(at, datetime):
-        found[str(document["_id"])] = sample_class, at
+        found[str(document["_id"])] = _File(instrument, sample_class, at)
 
 
 def _numbers(document: Document, names: Iterable[str]) -> dict[str, float]:
