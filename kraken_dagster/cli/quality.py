@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kraken_dagster.cli_common import (
+from kraken_dagster.cli.common import (
     as_text,
     json_option,
     open_world,
@@ -18,8 +18,8 @@ from kraken_dagster.cli_common import (
     told,
     user_name,
 )
-from kraken_dagster.domain.errors import UnknownRawFile
-from kraken_dagster.domain.quality import (
+from kraken_dagster.model.errors import UnknownRawFile
+from kraken_dagster.model.quality import (
     Annotation,
     AnnotationKind,
     Exclusion,
@@ -29,7 +29,7 @@ from kraken_dagster.domain.quality import (
 from kraken_dagster.quality import evaluate as evaluate_step
 from kraken_dagster.quality import told as told_of
 from kraken_dagster.quality.choose import choose_guide_set
-from kraken_dagster.steps.world import World
+from kraken_dagster.runtime.services import World
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _instruments = click.option("--instrument", "instruments", multiple=True, help="Repeatable.")

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from kraken_dagster.domain.errors import InputRefused
-from kraken_dagster.domain.quality import GuideSet, LeftOut, QcRun
+from kraken_dagster.model.errors import InputRefused
+from kraken_dagster.model.quality import GuideSet, LeftOut, QcRun
 from kraken_dagster.quality.facts import Facts
 from kraken_dagster.quality.guide_sets import by_hand, outliers
 from kraken_dagster.quality.runs import runs_among
-from kraken_dagster.steps.world import World
+from kraken_dagster.runtime.services import World
 
 
 def choose_guide_set(

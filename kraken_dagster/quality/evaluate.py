@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kraken_dagster.domain.quality import Outcome, QcRun, Series, Verdict
+from kraken_dagster.model.quality import Outcome, QcRun, Series, Verdict
 from kraken_dagster.quality.facts import MOST_CHARTED, Facts
 from kraken_dagster.quality.guide_sets import automatic
 from kraken_dagster.quality.judge import judge
 from kraken_dagster.quality.runs import qc_runs
-from kraken_dagster.steps.world import World
+from kraken_dagster.runtime.services import World
 
 _OF_THE_MOMENT = {"revision", "by", "at", "false_alarms_a_month"}
 

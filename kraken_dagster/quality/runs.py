@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kraken_dagster.clients.store.jobs import current_results
-from kraken_dagster.domain.quality import QcRun, Series
-from kraken_dagster.domain.quality_rules import QualityControl
+from kraken_dagster.config.quality_rules import QualityControl
+from kraken_dagster.model.quality import QcRun, Series
 from kraken_dagster.quality.facts import MOST_CHARTED
-from kraken_dagster.steps.world import World
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.jobs import current_results
 
 FILES_LOOKED_BACK = 5_000  # all files of an instrument, among which quality control is looked for
 GRADIENT = "gradient_length"  # minutes

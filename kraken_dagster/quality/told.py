@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kraken_dagster.domain.quality import GuideSet, MetricVerdict, Series, Verdict
+from kraken_dagster.model.quality import GuideSet, MetricVerdict, Series, Verdict
 
 
 def verdict_row(verdict: Verdict) -> dict[str, Any]:

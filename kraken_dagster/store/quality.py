@@ -14,9 +14,9 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from kraken_dagster.clients.store.jobs import object_id
-from kraken_dagster.clients.store.translation import translated
-from kraken_dagster.domain.quality import Annotation, Exclusion, GuideSet, Verdict
+from kraken_dagster.model.quality import Annotation, Exclusion, GuideSet, Verdict
+from kraken_dagster.store.errors import translated
+from kraken_dagster.store.jobs import object_id
 
 INDEXES = {
     "qc_annotation": (IndexModel([("instrument_id", ASCENDING), ("begins_at", ASCENDING)]),),
