@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 import click
 
-from kraken_dagster.cli.main import demo as demo_module
-from kraken_dagster.cli.main import status_watch as watching
-from kraken_dagster.cli.main.common import (
+from kraken_dagster.cli import demo as demo_module
+from kraken_dagster.cli import status_watch as watching
+from kraken_dagster.cli.common import (
     Commands,
     as_text,
     json_option,
@@ -22,15 +22,15 @@ from kraken_dagster.cli.main.common import (
     told,
     user_name,
 )
-from kraken_dagster.cli.main.env import env
-from kraken_dagster.cli.main.instrument import instrument
-from kraken_dagster.cli.main.login import login
-from kraken_dagster.cli.main.project import project
-from kraken_dagster.cli.main.quality import quality
-from kraken_dagster.cli.main.rebuild import rebuild
-from kraken_dagster.cli.main.retention import purge, restore, verify
-from kraken_dagster.cli.main.settings import settings
-from kraken_dagster.cli.main.store import init_store
+from kraken_dagster.cli.env import env
+from kraken_dagster.cli.instrument import instrument
+from kraken_dagster.cli.login import login
+from kraken_dagster.cli.project import project
+from kraken_dagster.cli.quality import quality
+from kraken_dagster.cli.rebuild import rebuild
+from kraken_dagster.cli.retention import purge, restore, verify
+from kraken_dagster.cli.settings import settings
+from kraken_dagster.cli.store import init_store
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import config_path, load_config
 from kraken_dagster.config.schema import OutputExistsMode

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from kraken_dagster.cli.main import main
-from kraken_dagster.config import engines
+from kraken_dagster.config import engines, quality_rules
 from kraken_dagster.config import schema as config
 from kraken_dagster.model import errors, settings
 
@@ -24,6 +24,10 @@ _MODELS = (
     config.InstrumentEntry,
     config.Simulation,
     config.ReadingLimits,
+    quality_rules.QualityControl,
+    quality_rules.QcClass,
+    quality_rules.QcMetric,
+    quality_rules.Bounds,
 )
 
 
