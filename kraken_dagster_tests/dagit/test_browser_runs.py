@@ -121,4 +121,9 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
     _shows(page, f"{dagit}/runs/{run}", "1 of 1 file was stopped in its midst")
     expect(page.get_by_text("Canceled").first).to_be_visible()
     page.screenshot(path=tmp_path / "terminated.png")
-    lab.wait_until_done([name])
+
+    def copied() -> bool:
+        file = lab.file(name)
+        return file is not None and file.is_backed_up
+
+    wait_until(copied, "the next run has copied it", timeout_s=PATIENCE_S, every_s=0.5)
