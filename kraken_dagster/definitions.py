@@ -12,6 +12,7 @@ from kraken_dagster.fs.private import be_private
 from kraken_dagster.jobs import (
     archiving_job,
     catching_up_job,
+    evaluating_job,
     instrument_jobs,
     purging_job,
     rebuilding_job,
@@ -20,6 +21,7 @@ from kraken_dagster.jobs import (
 )
 from kraken_dagster.monitoring.defs import disk_assets
 from kraken_dagster.monitoring.loaded import load_and_tell
+from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
 from kraken_dagster.quant.metrics_defs import metrics_asset
@@ -50,11 +52,13 @@ def build_defs(
             *(factory(config, item) for item in instruments for factory in _ASSETS),
             *(disk_assets(config) if instruments else []),
         ],
+        asset_checks=[check for item in instruments for check in in_control_checks(config, item)],
         jobs=[
             *all_jobs,
             *(catching_up_job(config, item) for item in instruments),
             *(archiving_job(config, item) for item in instruments),
             *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
+            *([evaluating_job(config)] if instruments and config.qc.classes else []),
         ],
         schedules=[purge_schedule(config), scrub_schedule(config), retire_schedule(config)]
         if instruments

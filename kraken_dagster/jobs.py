@@ -6,6 +6,7 @@ from kraken_dagster.catchup.defs import catchup_op
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
+    EVALUATE_JOB,
     METRICS,
     PURGE_JOB,
     QUANT_JOB,
@@ -21,6 +22,7 @@ from kraken_dagster.orchestration.partitions import (
     ingest_job,
     quant_job,
 )
+from kraken_dagster.quality.defs import evaluate_op
 from kraken_dagster.rebuild.defs import rebuild_op
 from kraken_dagster.rebuild.retire_defs import retire_op
 from kraken_dagster.retention.defs import archive_op, purge_op, scrub_op
@@ -93,6 +95,15 @@ def retiring_job(config: KrakenConfig) -> dg.JobDefinition:
         retire_op(config),
         name=RETIRE_JOB,
         description="Keeps the number of files that Dagit shows in bounds.",
+    )
+
+
+def evaluating_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`evaluate_quality`: what `kraken quality evaluate` does, from Dagit."""
+    return _job_of(
+        evaluate_op(config),
+        name=EVALUATE_JOB,
+        description="Judges all quality control runs anew, by the guide sets of now.",
     )
 
 

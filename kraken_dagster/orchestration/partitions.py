@@ -17,6 +17,7 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "metrics",
 )
 DIGESTS_MATCH = "digests_match"  # the check of `backup`
+IN_CONTROL = "in_control"  # the check of `metrics`, where there is quality control
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)
 
 _AT_ONCE = 5000  # a database takes only so many values in one statement
@@ -64,6 +65,7 @@ def catchup_job(instrument_id: str) -> str:
 
 PURGE_JOB, SCRUB_JOB = "purge", "scrub"
 REBUILD_JOB, RETIRE_JOB = "rebuild_from_mongodb", "retire_partitions"
+EVALUATE_JOB = "evaluate_quality"
 
 
 def copy_pool(instrument_id: str) -> str:

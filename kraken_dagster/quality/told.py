@@ -32,6 +32,16 @@ def metric_row(metric: MetricVerdict) -> dict[str, Any]:
     }
 
 
+def limits_in_words(metric: MetricVerdict) -> str:
+    """A metric's value and verdict beside its limits."""
+    if metric.n == 0:
+        return f"{metric.outcome}: {metric.reason}"
+    row = metric_row(metric)
+    limits = f"limits {row['lower'] or '-'} to {row['upper'] or '-'} from {metric.n} runs"
+    charts = "" if row["charts"] is None else f"; {row['charts']}"
+    return f"{row['value']}, {metric.outcome}: mean {row['centre']}, {limits}{charts}"
+
+
 def guide_set_row(guide_set: GuideSet) -> dict[str, Any]:
     left = [f"{item.metric} of {item.raw_file}" for item in guide_set.left_out]
     return {

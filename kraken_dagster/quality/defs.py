@@ -1,0 +1,125 @@
+"""What Dagit shows of quality control: the check `in_control` of `metrics`, and the job that judges
+all runs anew. Only where instruments.yaml has `qc.classes`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.model.quality import Outcome, Verdict
+from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.failures import dagster_errors
+from kraken_dagster.orchestration.metadata import Metadata, text
+from kraken_dagster.orchestration.partitions import IN_CONTROL, METRICS, asset_key, op_name
+from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_class
+from kraken_dagster.quality.told import compared_with, limits_in_words
+from kraken_dagster.runtime.services import World
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+_LOOKED_AT = 200  # runs among which the newest of each class is looked for
+_WORST = (Outcome.OUT_OF_CONTROL, Outcome.LOOK, Outcome.NOT_JUDGED)
+
+
+def in_control_checks(config: KrakenConfig, instrument_id: str) -> list[dg.AssetChecksDefinition]:
+    """The check of an instrument, which judges what has come and tells of the newest run.
+
+    However many files a run is on, it is one step, and tells the same.
+    """
+    if not config.qc.classes:
+        return []
+
+    @dg.asset_check(
+        asset=asset_key(instrument_id, METRICS),
+        name=IN_CONTROL,
+        description="Whether the newest quality control run of each sample class is in control.",
+    )
+    def in_control(
+        context: dg.AssetCheckExecutionContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> dg.AssetCheckResult:
+        with dagster_errors():
+            world = make_world(config, store, cluster, storage)
+            for item in judge_due(world, instrument_id, by=f"run {context.run.run_id}"):
+                context.log.info(f"{item.verdict.raw_file!r}: {item.verdict.outcome}")
+            passed, severity, description, metadata = _told(world, instrument_id)
+        return dg.AssetCheckResult(
+            passed=passed, severity=severity, description=description, metadata=metadata
+        )
+
+    return [in_control]
+
+
+def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
+    kraken_config = config
+
+    @dg.op(
+        name=op_name("all", "evaluate_quality"),
+        out=dg.Out(dg.Nothing),
+        description="Judges all quality control runs anew; older verdicts are kept.",
+    )
+    def evaluate_all(
+        context: dg.OpExecutionContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Iterator[dg.AssetCheckEvaluation]:
+        with dagster_errors():
+            world = make_world(kraken_config, store, cluster, storage)
+        for instrument_id in kraken_config.instruments:
+            with dagster_errors():
+                changed = evaluate(world, instrument_id, by=f"run {context.run.run_id}")
+                passed, severity, description, metadata = _told(world, instrument_id)
+            context.log.info(f"{instrument_id}: {len(changed)} verdicts changed")
+            yield dg.AssetCheckEvaluation(
+                asset_key=asset_key(instrument_id, METRICS),
+                check_name=IN_CONTROL,
+                passed=passed,
+                severity=severity,
+                description=description,
+                metadata=metadata,
+            )
+
+    return evaluate_all
+
+
+def _told(world: World, instrument_id: str) -> tuple[bool, dg.AssetCheckSeverity, str, Metadata]:
+    """Whether the newest run of each class is in control, and what to know of it."""
+    found = newest_of_each_class(world.store.quality.newest(instrument_id, limit=_LOOKED_AT))
+    found = [item for item in found if item.series.sample_class in world.config.qc.classes]
+    if not found:
+        told = "no quality control run of this instrument was judged yet"
+        return False, dg.AssetCheckSeverity.WARN, told, {}
+    outcomes = {item.outcome for item in found}
+    worst = next((item for item in _WORST if item in outcomes), Outcome.IN_CONTROL)
+    bad = worst is Outcome.OUT_OF_CONTROL
+    severity = dg.AssetCheckSeverity.ERROR if bad else dg.AssetCheckSeverity.WARN
+    lines = [f"{_title(item)}: {item.outcome}: {item.reason}" for item in found]
+    metadata: Metadata = {}
+    for item in found:
+        metadata |= _metadata(item)
+    description = str(text("; ".join(lines)).value)
+    return worst is Outcome.IN_CONTROL, severity, description, metadata
+
+
+def _title(verdict: Verdict) -> str:
+    settings = f"{verdict.series.settings_name}:{verdict.series.settings_version}"
+    return f"{verdict.series.sample_class} {verdict.raw_file} ({settings})"
+
+
+def _metadata(verdict: Verdict) -> Metadata:
+    kind = f"{verdict.series.sample_class}, {verdict.series.settings_name}"
+    metadata: Metadata = {
+        f"{kind}: run": text(verdict.raw_file),
+        f"{kind}: verdict": text(verdict.outcome),
+        f"{kind}: acquired at": dg.MetadataValue.timestamp(verdict.acquired_at),
+        f"{kind}: last good run": text(verdict.last_good or "none"),
+        f"{kind}: limits": text(compared_with(verdict)),
+    }
+    for item in verdict.metrics:
+        metadata[f"{kind}: {item.name}"] = text(limits_in_words(item))
+    return metadata

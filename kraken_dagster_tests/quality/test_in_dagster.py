@@ -1,0 +1,128 @@
+"""The check `in_control`: one of each run, however many files it is on, and of the newest run."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kraken_dagster.config.quality_rules import QualityControl
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.model.raw_file import partition_key
+from kraken_dagster.simulation.clock import LabClock
+from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
+from kraken_dagster.store.connection import Store
+from kraken_dagster_tests.quality.laboratory import BEGAN, EVERY, event
+from kraken_dagster_tests.quality.test_recorded import QC, Recorded
+from kraken_dagster_tests.support.dagster_bench import Bench, hastened, install_search
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+    # Checks by partition are a preview in Dagster 1.13.
+    pytest.mark.filterwarnings("ignore::dagster.PreviewWarning"),
+]
+KEY = dg.AssetCheckKey(dg.AssetKey(["thermo1", "metrics"]), "in_control")
+
+
+@pytest.fixture
+def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
+    with_quality = config.model_copy(update={"qc": QualityControl.model_validate(QC)})
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Bench(hastened(with_quality), store, instance)
+
+
+def check(bench: Bench) -> Any:
+    """The newest evaluation, and how many there are."""
+    records = bench.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=100)
+    return records[0].event.dagster_event.asset_check_evaluation_data, len(records)
+
+
+def judged(bench: Bench) -> Any:
+    """The check by itself, as a person has it executed in Dagit."""
+    job = bench.repository.get_implicit_global_asset_job_def()
+    chosen = job.get_subset(asset_selection=set(), asset_check_selection={KEY})
+    assert chosen.execute_in_process(instance=bench.instance).success
+    return check(bench)[0]
+
+
+def test_the_newest_run_is_told_of_with_its_limits(bench: Bench, store: Store) -> None:
+    recorded = Recorded(store)
+    for number in range(8):
+        recorded.add(number)
+    told = judged(bench)
+    assert told.passed
+    assert "x_hela_007.raw" in told.description
+    recorded.add(8, proteins=100.0)
+    told = judged(bench)
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "98 % below the mean" in told.description
+    shown = {name: item.value for name, item in told.metadata.items()}
+    assert shown["hela, s: run"] == "x_hela_008.raw"
+    assert shown["hela, s: last good run"] == "x_hela_007.raw"
+    assert "from 8 runs; levey_jennings" in shown["hela, s: proteins"]
+
+
+def test_a_search_that_has_ended_is_judged_by_the_run_that_collects_it(bench: Bench) -> None:
+    install_search(bench.config, bench.store)
+    name = "20260301_HeLa_01.raw"
+    folder = bench.world.instrument_folder("thermo1")
+    plan = Acquisition(name=name, vendor="thermo", minutes=1, size_bytes=400_000, seed=3)
+    SimulatedInstrument(folder, "thermo", LabClock(1e5)).acquire(plan)
+    [ingest] = bench.requested("thermo1")
+    assert bench.run(ingest).success
+    [collect] = bench.collected()
+    result = bench.run(collect)
+    assert result.success
+    told, _ = check(bench)
+    assert "only 0 good runs before it" in told.description
+    (verdict,) = bench.store.quality.verdicts_of(name)
+    assert verdict.by == f"run {result.run_id}"
+    assert verdict.series.settings_name == "search"
+
+
+def test_a_backfill_of_old_files_is_one_check_and_tells_of_the_newest(
+    bench: Bench, store: Store
+) -> None:
+    recorded = Recorded(store)
+    names = [recorded.add(number) for number in range(20)]
+    recorded.add(20, "late_hela.raw", proteins=100.0)
+    keys = [partition_key(name) for name in names]
+    bench.instance.add_dynamic_partitions("thermo1_raw_files", keys)
+    assert bench.execute_range("thermo1_collect", names[0], names[-1]).success
+    told, count = check(bench)
+    assert count == 1
+    assert told.metadata["hela, s: run"].value == "late_hela.raw"
+
+
+def test_few_runs_are_a_warning_and_no_quiet(bench: Bench, store: Store) -> None:
+    Recorded(store).add(0, "sample.raw")
+    told = judged(bench)
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "no quality control run" in told.description
+    Recorded(store).add(1)
+    told = judged(bench)
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "only 0 good runs before it" in told.description
+
+
+def test_the_job_judges_anew_and_tells(bench: Bench, store: Store) -> None:
+    recorded = Recorded(store)
+    for number in range(8):
+        recorded.add(number)
+    recorded.add(8, proteins=100.0)
+    assert not judged(bench).passed
+    at = BEGAN + 8 * EVERY
+    change = {"begins_at": at - timedelta(minutes=1), "ends_at": at + timedelta(hours=1)}
+    store.quality.annotate(event(instrument_id="thermo1", new_guide_set=False, **change))
+    done = bench.repository.get_job("evaluate_quality").execute_in_process(instance=bench.instance)
+    assert done.success
+    told, _ = check(bench)
+    assert "acquired during: column, new column" in told.description
+
+
+def test_without_classes_there_is_no_check_and_no_job(config: KrakenConfig, store: Store) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        plain = Bench(hastened(config), store, instance)
+    assert not plain.repository.asset_graph.has(KEY)
+    assert "evaluate_quality" not in plain.repository.job_names
