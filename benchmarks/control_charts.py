@@ -13,9 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from kraken_dagster.quality.charts import CUSUM_H, CUSUM_K, cusum, ewma, levey_jennings, variability
-from kraken_dagster.quality.limits import limits
-from kraken_dagster.quality.westgard import westgard
+from kraken_dagster.quality.statistics.charts import (
+    CUSUM_H,
+    CUSUM_K,
+    cusum,
+    ewma,
+    levey_jennings,
+    variability,
+)
+from kraken_dagster.quality.statistics.limits import limits
+from kraken_dagster.quality.statistics.westgard import westgard
 
 CASES = Path(__file__).parents[1] / "kraken_dagster_tests" / "cases" / "control_charts.json"
 SERIES, AT_ONCE = 4_000, 400

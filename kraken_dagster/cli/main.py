@@ -46,6 +46,7 @@ from kraken_dagster.operations.doctor import standby as doctor_stand_in
 from kraken_dagster.operations.doctor.rights import examine_rights
 from kraken_dagster.operations.retry import retry as retry_step
 from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped
+from kraken_dagster.quality.mzqc_export import mzqc_of_run
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -243,10 +244,14 @@ def files(
 @main.command()
 @click.argument("raw_file_id")
 @json_option
+@click.option("--mzqc", is_flag=True, help="Its metrics as mzQC on stdout, and nothing else.")
 @click.pass_obj
 @told
-def show(path: Path, raw_file_id: str, as_json: bool) -> None:
+def show(path: Path, raw_file_id: str, as_json: bool, mzqc: bool) -> None:
     """Everything that is known of one raw file: members and digests, jobs, metrics, history."""
+    if mzqc:
+        print_json(mzqc_of_run(open_world(path), raw_file_id))
+        return
     found = reports.show(open_world(path), raw_file_id)
     if as_json:
         print_json(found)

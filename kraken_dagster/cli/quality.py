@@ -29,6 +29,7 @@ from kraken_dagster.model.quality import (
 from kraken_dagster.quality import evaluate as evaluate_step
 from kraken_dagster.quality import told as told_of
 from kraken_dagster.quality.choose import choose_guide_set
+from kraken_dagster.quality.mzqc_export import mzqc_of_sets
 from kraken_dagster.runtime.services import World
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
@@ -113,6 +114,19 @@ def evaluate(path: Path, instruments: tuple[str, ...], sample_class: str | None)
             before = "-" if item.before is None else item.before.outcome
             say(f"{as_text(item.verdict.raw_file)}: {before} -> {item.verdict.outcome}")
         say(f"{instrument_id}: {len(found)} verdicts changed")
+
+
+@quality.command()
+@_instruments
+@_class
+@click.option("--limit", default=30, show_default=True, type=click.IntRange(1), help="Runs.")
+@click.pass_obj
+@told
+def export(path: Path, instruments: tuple[str, ...], sample_class: str | None, limit: int) -> None:
+    """The newest runs' verdicts and limits as mzQC on stdout, a set for each series."""
+    world = open_world(path)
+    chosen = _known(world, instruments)
+    print_json(mzqc_of_sets(world, chosen, sample_class=sample_class, limit=limit))
 
 
 @quality.group("guide-set")

@@ -10,6 +10,7 @@ from pathlib import Path
 from kraken_dagster.fs.stores.roots import shown
 from kraken_dagster.metrics import alphadia, diann, msqc, skyline
 from kraken_dagster.metrics import custom_function as own_function
+from kraken_dagster.metrics.mzqc import reader as mzqc
 from kraken_dagster.metrics.partial import Reading
 from kraken_dagster.model.errors import MetricsError, NoRowCounts
 from kraken_dagster.model.figures import TYPE_CUSTOM, Value, faults_in_words, storable
@@ -27,6 +28,7 @@ READERS: Mapping[str, Reader] = {
     TYPE_CUSTOM: _read_custom,
     "diann": diann.read,
     "msqc": msqc.read,
+    "mzqc": mzqc.read,
     "skyline": skyline.read,
 }
 _NO_FUNCTIONS: Mapping[str, str] = {}

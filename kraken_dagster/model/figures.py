@@ -7,7 +7,7 @@ from collections.abc import Mapping
 Value = float | int | str | None
 
 TYPE_CUSTOM = "custom"
-BUILT_IN_TYPES = frozenset({"alphadia", TYPE_CUSTOM, "diann", "msqc", "skyline"})
+BUILT_IN_TYPES = frozenset({"alphadia", TYPE_CUSTOM, "diann", "msqc", "mzqc", "skyline"})
 
 # Fields of the document in which the figures stand beside each other.
 RESERVED_NAMES = frozenset(

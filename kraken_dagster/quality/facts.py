@@ -17,8 +17,8 @@ from kraken_dagster.model.quality import (
     QcRun,
     same_gradient,
 )
-from kraken_dagster.quality.charts import Floats
-from kraken_dagster.quality.limits import ENOUGH
+from kraken_dagster.quality.statistics.charts import Floats
+from kraken_dagster.quality.statistics.limits import ENOUGH
 
 MOST_CHARTED = 500  # runs that a CUSUM goes back
 # One less than gives plain 3 sigma: the prediction interval has half as many false alarms.

@@ -11,7 +11,7 @@ from kraken_dagster.config.quality_rules import QcMetric
 from kraken_dagster.model.errors import InputRefused
 from kraken_dagster.model.quality import GuideSet, LeftOut, QcRun, Series, same_gradient
 from kraken_dagster.quality.facts import Facts, comparable
-from kraken_dagster.quality.limits import FEWEST, find_outliers
+from kraken_dagster.quality.statistics.limits import FEWEST, find_outliers
 
 AUTOMATIC = "automatic"
 

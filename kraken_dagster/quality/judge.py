@@ -9,8 +9,8 @@ import numpy as np
 from kraken_dagster.config.quality_rules import Bounds, Chart, QcMetric, QualityControl, Side
 from kraken_dagster.model.quality import MetricVerdict, Outcome, QcRun, Signal, Verdict
 from kraken_dagster.quality.facts import Basis, Facts, basis_of, charted, in_unit
-from kraken_dagster.quality.limits import FEWEST, Limits, expected_false_alarms, limits
 from kraken_dagster.quality.signals import BOUNDS, LEVEY_JENNINGS, signals_of
+from kraken_dagster.quality.statistics.limits import FEWEST, Limits, expected_false_alarms, limits
 from kraken_dagster.quality.words import metric_in_words
 
 _OUT = (LEVEY_JENNINGS, BOUNDS, "westgard")

@@ -8,8 +8,8 @@ import numpy as np
 
 from kraken_dagster.config.quality_rules import Chart, Side
 from kraken_dagster.model.quality import Signal
-from kraken_dagster.quality.change_point import change_point
-from kraken_dagster.quality.charts import (
+from kraken_dagster.quality.statistics.change_point import change_point
+from kraken_dagster.quality.statistics.charts import (
     CUSUM_H,
     CUSUM_K,
     SIGMAS,
@@ -19,7 +19,7 @@ from kraken_dagster.quality.charts import (
     moving_range,
     variability,
 )
-from kraken_dagster.quality.westgard import westgard
+from kraken_dagster.quality.statistics.westgard import westgard
 
 LEVEY_JENNINGS = "levey_jennings"
 BOUNDS = "bounds"

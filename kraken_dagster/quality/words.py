@@ -2,7 +2,7 @@
 
 from kraken_dagster.config.quality_rules import Bounds, Chart
 from kraken_dagster.model.quality import MetricVerdict, Signal
-from kraken_dagster.quality.limits import ENOUGH
+from kraken_dagster.quality.statistics.limits import ENOUGH
 
 _CHARTS = {
     Chart.CUSUM_VARIABILITY: "it varies more than it did",

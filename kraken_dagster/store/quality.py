@@ -135,9 +135,11 @@ class Quality:
         """The same of these files."""
         return list(_in(self._raw_files, "_id", raw_files, {}, _OF_A_FILE))
 
-    def results(self, raw_files: Sequence[str], names: Iterable[str]) -> dict[str, list[Document]]:
-        """The results of each file, newest first, with these figures."""
-        fields = dict.fromkeys((*names, *_OF_A_RESULT), 1)
+    def results(
+        self, raw_files: Sequence[str], names: Iterable[str] | None = None
+    ) -> dict[str, list[Document]]:
+        """The results of each file, newest first, with these figures, or with all."""
+        fields = None if names is None else dict.fromkeys((*names, *_OF_A_RESULT), 1)
         found: dict[str, list[Document]] = {}
         for document in _in(self._metrics, "raw_file", raw_files, {}, fields):
             found.setdefault(str(document["raw_file"]), []).append(document)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_dagster.quality.change_point import change_point
-from kraken_dagster.quality.charts import (
+from kraken_dagster.quality.statistics.change_point import change_point
+from kraken_dagster.quality.statistics.charts import (
     CUSUM_H,
     cusum,
     ewma,
@@ -20,7 +20,7 @@ from kraken_dagster.quality.charts import (
     trailing,
     variability,
 )
-from kraken_dagster.quality.limits import (
+from kraken_dagster.quality.statistics.limits import (
     ENOUGH,
     FALSE_ALARM,
     expected_false_alarms,
@@ -29,7 +29,7 @@ from kraken_dagster.quality.limits import (
     limits,
     width_of,
 )
-from kraken_dagster.quality.westgard import westgard
+from kraken_dagster.quality.statistics.westgard import westgard
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "cases" / "control_charts.json").read_text())
 NAN = float("nan")

@@ -15,6 +15,7 @@ from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_
 from kraken_dagster.quality.runs import qc_runs
 from kraken_dagster.runtime.services import World
 from kraken_dagster.store.connection import Store, connect
+from kraken_dagster_tests.metrics.test_mzqc import valid
 from kraken_dagster_tests.quality.laboratory import BEGAN, EVERY, event, good_figures
 from kraken_dagster_tests.support.helpers import job, record, write_config
 
@@ -243,3 +244,26 @@ def test_the_command_makes_a_guide_set_of_runs(kraken, world, recorded):
     unclear = kraken("quality", "guide-set", "add", *names, "--why", "x", exit_code=1)
     assert "--settings" in unclear
     kraken("quality", "guide-set", "add", *names, "--why", "x", "--settings", "s:1")
+
+
+def test_the_command_writes_mzqc_of_a_run_and_of_a_series(kraken, world, recorded):
+    for number in range(9):
+        recorded.add(number)
+    recorded.add(9, proteins=100.0)
+    judge_due(world, "thermo1", by="run")
+    document = json.loads(kraken("show", "x_hela_009.raw", "--mzqc"))
+    valid(document)
+    (run,) = document["mzQC"]["runQualities"]
+    assert run["metadata"]["cvParameters"][0]["value"] == "out_of_control"
+    assert {"MS:1003327", "MS:4000053"} <= {item["accession"] for item in run["qualityMetrics"]}
+    document = json.loads(kraken("quality", "export", "--class", "hela", "--limit", "3"))
+    valid(document)
+    (one,) = document["mzQC"]["setQualities"]
+    verdicts, limits = (item["value"] for item in one["qualityMetrics"])
+    assert verdicts["verdict"] == ["out_of_control", "in_control", "in_control"]
+    assert limits["runs"] == [9, 9, 9]
+    assert limits["upper"][limits["metric"].index("proteins")] is None
+    kraken("quality", "export", "--class", "blank", exit_code=1)
+    recorded.add(10, "sample.raw", proteins=None)
+    world.store.raw_files.register(record("nothing.raw"), reason="test")
+    kraken("show", "nothing.raw", "--mzqc", exit_code=1)

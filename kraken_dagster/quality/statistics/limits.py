@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kraken_dagster.quality.charts import SIGMAS, Bools, Floats
+from kraken_dagster.quality.statistics.charts import SIGMAS, Bools, Floats
 
 FEWEST = 5
 ENOUGH = 30

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from kraken_dagster.quality.charts import Bools, Floats, over_present
+from kraken_dagster.quality.statistics.charts import Bools, Floats, over_present
 
 RULES = ("1_3s", "2_2s", "R_4s", "4_1s", "10_x")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kraken_dagster.quality.charts import Floats
+from kraken_dagster.quality.statistics.charts import Floats
 
 
 @dataclass(frozen=True)

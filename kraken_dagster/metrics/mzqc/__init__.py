@@ -1,0 +1,1 @@
+"""mzQC, the exchange format of HUPO-PSI for quality metrics: written and read."""

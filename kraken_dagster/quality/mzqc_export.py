@@ -1,0 +1,140 @@
+"""A run's results, and the verdicts of many runs, as mzQC."""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from kraken_dagster.metrics.mzqc.document import (
+    JudgedSet,
+    RawInput,
+    Result,
+    run_document,
+    set_document,
+)
+from kraken_dagster.model.errors import InputRefused
+from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.quality import Series, Verdict
+from kraken_dagster.model.raw_file import RawFile
+from kraken_dagster.runtime.services import World
+from kraken_dagster.store.jobs import current_results
+
+Document = dict[str, Any]
+
+
+def mzqc_of_run(world: World, raw_file_id: str) -> Document:
+    """All of a raw file's results, each as a `runQuality` of its own.
+
+    Raises:
+        UnknownRawFile
+        InputRefused: no figure of it has a term.
+    """
+    raw_file = world.store.raw_files.get(raw_file_id)
+    results = world.store.quality.results([raw_file_id]).get(raw_file_id, [])
+    verdicts = world.store.quality.latest([raw_file_id])
+    output = world.config.locations.output.cluster_path
+    found = []
+    for document in current_results(results):
+        settings = str(document.get("settings_name")), int(document.get("settings_version") or 1)
+        verdict = verdicts.get((raw_file_id, *settings))
+        found.append(result_of(raw_file, document, output=output, verdict=verdict))
+    written = run_document(found, kraken=version("kraken-dagster"), now=world.now())
+    if written is None:
+        raise InputRefused(
+            "The raw file has no figure that mzQC has a term for",
+            file=raw_file_id,
+            found=f"{len(found)} results",
+            next_step="see `kraken show` for its results, and docs/mzqc.md for the terms.",
+        )
+    return written
+
+
+def mzqc_of_sets(
+    world: World, instruments: Sequence[str], *, sample_class: str | None = None, limit: int
+) -> Document:
+    """The newest judged runs of these instruments, a `setQuality` for each series.
+
+    Raises:
+        InputRefused: no run of theirs was judged.
+    """
+    series: dict[Series, list[Verdict]] = {}
+    for instrument_id in instruments:
+        for item in world.store.quality.newest(
+            instrument_id, sample_class=sample_class, limit=limit
+        ):
+            series.setdefault(item.series, []).append(item)
+    ids = sorted({item.raw_file for items in series.values() for item in items})
+    files = world.store.raw_files.many(ids)
+    sets = [
+        JudgedSet(
+            label=key.in_words(),
+            inputs=[_input(files[item.raw_file]) for item in items if item.raw_file in files],
+            verdicts=_verdicts(items),
+            limits=_limits(items[0]),
+        )
+        for key, items in series.items()
+    ]
+    written = set_document(sets, kraken=version("kraken-dagster"), now=world.now())
+    if written is None:
+        raise InputRefused(
+            "No run of quality control was judged there",
+            next_step="see `qc.classes` in instruments.yaml, and `kraken quality verdicts`.",
+        )
+    return written
+
+
+def result_of(
+    raw_file: RawFile, document: Mapping[str, Any], *, output: str, verdict: Verdict | None = None
+) -> Result:
+    """A document of `metrics` as mzQC tells of it; `output` is the root of all results."""
+    provenance = document.get("provenance") or {}
+    name = provenance.get("software") or provenance.get("reader") or "unknown program"
+    software = provenance.get("software_version") or provenance.get("kraken") or "unknown"
+    return Result(
+        raw_input=_input(raw_file),
+        settings=f"{document.get('settings_name')}:{document.get('settings_version') or 1}",
+        metrics_type=str(document.get("type")),
+        software=(str(name), str(software)),
+        figures={
+            key: value
+            for key, value in document.items()
+            if key not in RESERVED_NAMES
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+        },
+        output=f"{output}/{document.get('output_path') or ''}",
+        verdict=None if verdict is None else verdict.outcome.value,
+    )
+
+
+def _input(raw_file: RawFile) -> RawInput:
+    members = list(raw_file.file_info.values())
+    return RawInput(
+        name=raw_file.id,
+        folder=raw_file.backup_base_path if raw_file.is_backed_up else None,
+        acquired_at=raw_file.created_at,
+        md5=members[0].md5 if len(members) == 1 else None,
+    )
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> dict[str, list[Any]]:
+    return {
+        "name": [item.raw_file for item in verdicts],
+        "acquired at": [item.acquired_at.isoformat() for item in verdicts],
+        "verdict": [item.outcome.value for item in verdicts],
+        "reason": [item.reason for item in verdicts],
+    }
+
+
+def _limits(verdict: Verdict) -> dict[str, list[Any]]:
+    known = [item for item in verdict.metrics if item.n]
+    if not known:
+        return {}
+    return {
+        "metric": [item.name for item in known],
+        "centre": [item.centre for item in known],
+        "lower": [item.lower for item in known],
+        "upper": [item.upper for item in known],
+        "runs": [item.n for item in known],
+    }

@@ -1,0 +1,1 @@
+"""Charts, rules and limits as pure functions of NumPy arrays."""
