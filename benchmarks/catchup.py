@@ -33,8 +33,8 @@ from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status, par
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.orchestration.partitions import ASSETS, add_partitions, asset_key
 from kraken_dagster.quant.output_folder import planned_folder
-from kraken_dagster.runtime.services import World, utc_now
-from kraken_dagster.simulation import standin
+from kraken_dagster.runtime.services import Services, utc_now
+from kraken_dagster.simulation import search_program
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import ensure_running
 from kraken_dagster_tests.support.helpers import database_uri, mark_stores
@@ -98,19 +98,22 @@ def write_config(home: Path, uri: str) -> Path:
     return path
 
 
-def leave_backup_and_result(world: World, raw_file: RawFile, result: Path) -> None:
-    folder, instrument = world.backup_folder(raw_file), world.instrument(raw_file.instrument_id)
+def leave_backup_and_result(services: Services, raw_file: RawFile, result: Path) -> None:
+    folder, instrument = (
+        services.backup_folder(raw_file),
+        services.instrument(raw_file.instrument_id),
+    )
     names = (
-        members_of(world, raw_file, instrument)
+        members_of(services, raw_file, instrument)
         if instrument.type != "sciex"
         else [member.format(raw_file.id.removesuffix(".wiff")) for member in MEMBERS["sciex1"]]
     )
-    source = world.instrument_folder(raw_file.instrument_id)
+    source = services.instrument_folder(raw_file.instrument_id)
     mapping = backup_mapping(instrument.type, raw_file.id, raw_file.original_name, names)
     for member, target in mapping.items():
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / member, folder / target)
-    output = world.config.locations.output.path / planned_folder(raw_file, SEARCH)
+    output = services.config.locations.output.path / planned_folder(raw_file, SEARCH)
     output.mkdir(parents=True)
     for path in result.iterdir():
         os.link(path, output / path.name)
@@ -167,15 +170,15 @@ def benchmark(home: Path, uri: str, count: int) -> None:
         store.catalog.unassign(built_in.id)
     for vendor in INSTRUMENTS.values():
         store.catalog.assign(FALLBACK_PROJECT, SEARCH, scope=vendor, now=utc_now())
-    world = World(config=config, store=store, engines={})
-    mark_stores(world)
+    services = Services(config=config, store=store, engines={})
+    mark_stores(services)
     raw = home / "raw"
     raw.write_bytes(b"raw" * 1000)
-    standin.main([str(raw), str(home / "result")])
+    search_program.main([str(raw), str(home / "result")])
     keys: dict[str, list[str]] = {}
     registering = time.process_time()
     for instrument in INSTRUMENTS:
-        register_all(world, instrument, CatchupOptions())
+        register_all(services, instrument, CatchupOptions())
     registering = time.process_time() - registering
     os.environ |= {"DAGSTER_HOME": str(home / "dagster"), CONFIG_VARIABLE: str(path)}
     with dg.DagsterInstance.get() as instance:
@@ -183,14 +186,14 @@ def benchmark(home: Path, uri: str, count: int) -> None:
             files = store.raw_files.in_status(instrument, {Status.MONITORING_DONE})
             files.sort(key=lambda item: item.id)
             for item in files:
-                leave_backup_and_result(world, item, home / "result")
+                leave_backup_and_result(services, item, home / "result")
             keys[instrument] = [partition_key(item.id) for item in files]
             add_partitions(instance, instrument, keys[instrument])
     job = REPOSITORY.get_definition().get_job("__ASSET_JOB")
     singles = [measured(home, job, name, [key]) for name in keys for key in keys[name][:SINGLE]]
     single = sum(cpu for cpu, _ in singles) / len(singles)
-    pace = 60 * len(singles) / sum(seconds for _, seconds in singles)
-    print(f"a run each:  {single:.3f} CPU-s a file, {pace:.0f} files a minute", flush=True)
+    rate_limit = 60 * len(singles) / sum(seconds for _, seconds in singles)
+    print(f"a run each:  {single:.3f} CPU-s a file, {rate_limit:.0f} files a minute", flush=True)
     cpu = seconds = files_done = 0.0
     for name, some in keys.items():
         used, took = measured(home, job, name, some[SINGLE:])

@@ -16,7 +16,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import DEFAULT_DATABASE, connect
 from kraken_dagster.store.jobs import object_id
 from kraken_dagster_tests.support.helpers import mark_stores
@@ -36,7 +36,7 @@ _WAY = (
 _AT_ONCE = 1000
 
 
-def make_world(folder: Path, uri: str, **defaults: Any) -> World:
+def make_services(folder: Path, uri: str, **defaults: Any) -> Services:
     """An instrument with an empty folder, on the database `benchmark` of the server."""
     (folder / "instruments" / INSTRUMENT).mkdir(parents=True, exist_ok=True)
     config = KrakenConfig.model_validate(
@@ -50,9 +50,9 @@ def make_world(folder: Path, uri: str, **defaults: Any) -> World:
     )
     store = connect(uri)
     store.prepare()
-    world = World(config=config, store=store, engines={})
-    mark_stores(world)
-    return world
+    services = Services(config=config, store=store, engines={})
+    mark_stores(services)
+    return services
 
 
 def fill(uri: str, files: int, *, begin: int = 0) -> None:

@@ -135,8 +135,8 @@ def main() -> None:
         ratios = []
         for _ in range(ROUNDS):
             seconds, megabytes, figures = in_a_process("ours", path, rows)
-            seconds_whole, megabytes_whole, figures_whole = in_a_process("whole", path, rows)
-            assert_the_same(figures, figures_whole)
+            seconds_whole, megabytes_whole, metrics_whole = in_a_process("whole", path, rows)
+            assert_the_same(figures, metrics_whole)
             ratios.append((seconds / seconds_whole, megabytes / megabytes_whole))
             print(
                 f"ours {seconds:.2f} s, {megabytes:.0f} MB; whole with pandas "

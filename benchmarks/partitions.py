@@ -22,14 +22,14 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
-from many_files import INSTRUMENT, fill, make_world, name_of
+from many_files import INSTRUMENT, fill, make_services, name_of
 
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.operations.supervisor import prepare_dagster
 from kraken_dagster.orchestration.event_log import add_partitions, report
 from kraken_dagster.orchestration.partitions import METRICS, asset_key
 from kraken_dagster.rebuild.retire_defs import retire
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.embedded.server import ensure_running
 from kraken_dagster_tests.support.helpers import database_uri
 
@@ -72,9 +72,9 @@ def add_to_dagster(instance: dg.DagsterInstance, files: int) -> None:
         report(instance, events)
 
 
-def tick(world: World, instance: dg.DagsterInstance) -> float:
+def tick(services: Services, instance: dg.DagsterInstance) -> float:
     """A tick of the watcher at an empty folder, with every file known and done."""
-    repository = build_defs(world.config).get_repository_def()
+    repository = build_defs(services.config).get_repository_def()
     name = f"{INSTRUMENT}_watcher"
 
     def evaluate() -> None:
@@ -124,15 +124,15 @@ def measured(folder: Path, files: int) -> dict[str, float]:
     server = ensure_running(folder / "mongodb")
     try:
         uri = database_uri(server.uri, "benchmark")
-        world = make_world(folder, uri, partition_window_days=36_500)
+        services = make_services(folder, uri, partition_window_days=36_500)
         fill(uri, files)
         path, home = folder / "instruments.yaml", folder / "home" / "dagster"
-        path.write_text(yaml.safe_dump(world.config.model_dump(mode="json", exclude_unset=True)))
+        path.write_text(yaml.safe_dump(services.config.model_dump(mode="json", exclude_unset=True)))
         os.environ["KRAKEN_CONFIG"] = str(path)
-        prepare_dagster(home, world.config, path)
+        prepare_dagster(home, services.config, path)
         with dg.DagsterInstance.from_config(str(home)) as instance:
             add_to_dagster(instance, files)
-            found = {"tick of the watcher": tick(world, instance)}
+            found = {"tick of the watcher": tick(services, instance)}
             name = f"{INSTRUMENT}_raw_files"
             found["reading all partition keys"] = seconds(
                 lambda: instance.get_dynamic_partitions(name)
@@ -140,7 +140,7 @@ def measured(folder: Path, files: int) -> dict[str, float]:
             found["asking for one partition"] = seconds(
                 lambda: instance.has_dynamic_partition(name, name_of(0))
             )
-            found["retiring none"] = seconds(lambda: retire(world, instance, INSTRUMENT))
+            found["retiring none"] = seconds(lambda: retire(services, instance, INSTRUMENT))
             target = ModuleTarget(
                 module_name="kraken_dagster.definitions",
                 attribute=None,

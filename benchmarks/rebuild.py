@@ -10,33 +10,33 @@ import time
 from pathlib import Path
 
 import dagster as dg
-from many_files import INSTRUMENT, fill, make_world
+from many_files import INSTRUMENT, fill, make_services
 
 from kraken_dagster.operations.supervisor import prepare_dagster
-from kraken_dagster.orchestration.event_log import Told
+from kraken_dagster.orchestration.event_log import Reported
 from kraken_dagster.orchestration.partitions import ASSETS
 from kraken_dagster.rebuild.defs import missing_events, rebuild_instrument
 from kraken_dagster.rebuild.history import pages_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.embedded.server import ensure_running
 from kraken_dagster_tests.support.helpers import database_uri
 
 _ONE_BY_ONE = 500
 
 
-def rebuilt(world: World, instance: dg.DagsterInstance) -> tuple[float, float, str]:
+def rebuilt(services: Services, instance: dg.DagsterInstance) -> tuple[float, float, str]:
     """Seconds, CPU-seconds of this process, and what was done."""
     began, cpu = time.perf_counter(), time.process_time()
-    summary = rebuild_instrument(world, instance, INSTRUMENT).summary()
+    summary = rebuild_instrument(services, instance, INSTRUMENT).summary()
     return time.perf_counter() - began, time.process_time() - cpu, summary
 
 
-def seconds_one_by_one(world: World, instance: dg.DagsterInstance) -> float:
+def seconds_one_by_one(services: Services, instance: dg.DagsterInstance) -> float:
     """Seconds for an event."""
-    nothing = Told({asset: set() for asset in ASSETS}, set(), {})
+    nothing = Reported({asset: set() for asset in ASSETS}, set(), {})
     events = [
         event
-        for page in pages_of(world, world.store.bulk.ids(INSTRUMENT)[:_ONE_BY_ONE])
+        for page in pages_of(services, services.store.bulk.ids(INSTRUMENT)[:_ONE_BY_ONE])
         for known in page.known
         for event in missing_events(known, nothing)
     ][:_ONE_BY_ONE]
@@ -52,18 +52,18 @@ def main() -> None:
         folder = Path(name)
         server = ensure_running(folder / "mongodb")
         try:
-            world = make_world(folder, database_uri(server.uri, "benchmark"))
+            services = make_services(folder, database_uri(server.uri, "benchmark"))
             fill(database_uri(server.uri, "benchmark"), files)
             homes = [folder / "home" / each for each in ("dagster", "one_by_one")]
             for home in homes:
-                prepare_dagster(home, world.config, folder / "instruments.yaml")
+                prepare_dagster(home, services.config, folder / "instruments.yaml")
             with dg.DagsterInstance.from_config(str(homes[0])) as instance:
-                first_s, cpu_s, summary = rebuilt(world, instance)
+                first_s, cpu_s, summary = rebuilt(services, instance)
                 print(f"{first_s:.1f} s, {cpu_s:.1f} CPU-s: {summary}")
-                again_s, cpu_s, summary = rebuilt(world, instance)
+                again_s, cpu_s, summary = rebuilt(services, instance)
                 print(f"{again_s:.1f} s, {cpu_s:.1f} CPU-s: {summary}")
             with dg.DagsterInstance.from_config(str(homes[1])) as instance:
-                single_s = seconds_one_by_one(world, instance)
+                single_s = seconds_one_by_one(services, instance)
         finally:
             server.stop()
     in_all_s = single_s * files * 7  # five assets, a check, an observation

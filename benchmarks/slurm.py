@@ -20,7 +20,7 @@ from kraken_dagster.engines.ssh import HeadNode, Login, Ssh
 from kraken_dagster.model.jobs.job import JobSpec, JobState, QuantJob
 from kraken_dagster.model.jobs.resources import Resources
 from kraken_dagster.quant.jobs.poll import poll
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import ensure_running
 from kraken_dagster_tests.cluster.slurm_cluster import DEFAULT_BASE, Cluster, cluster_in
@@ -81,7 +81,7 @@ def rate(submit: Callable[[], str]) -> float:
     return SUBMISSIONS / (time.perf_counter() - began)
 
 
-def a_world(cluster: Cluster, slurm: Slurm, uri: str, folder: Path) -> World:
+def some_services(cluster: Cluster, slurm: Slurm, uri: str, folder: Path) -> Services:
     config = KrakenConfig.model_validate(
         {
             "locations": {name: str(folder) for name in ("backup", "output")}
@@ -93,14 +93,14 @@ def a_world(cluster: Cluster, slurm: Slurm, uri: str, folder: Path) -> World:
     )
     store = connect(f"{uri}benchmark_slurm")
     store.prepare()
-    world = World(config=config, store=store, engines={"cluster": slurm})
-    mark_stores(world)
-    return world
+    services = Services(config=config, store=store, engines={"cluster": slurm})
+    mark_stores(services)
+    return services
 
 
-def open_jobs(world: World, submitter: Submitter, count: int) -> None:
+def open_jobs(services: Services, submitter: Submitter, count: int) -> None:
     """Has `count` jobs on the cluster and as many records of them."""
-    there = len(world.store.jobs.uncollected("cluster"))
+    there = len(services.store.jobs.uncollected("cluster"))
     for number in range(there, count):
         spec = submitter.spec()
         record = QuantJob(
@@ -121,13 +121,13 @@ def open_jobs(world: World, submitter: Submitter, count: int) -> None:
             environment=dict(spec.environment),
             created_at=utc_now(),
         )
-        world.store.jobs.intend(record)
-        world.store.jobs.submitted(record, submitter.held.submit(spec))
+        services.store.jobs.intend(record)
+        services.store.jobs.submitted(record, submitter.held.submit(spec))
 
 
-def tick(world: World) -> float:
+def tick(services: Services) -> float:
     began = time.perf_counter()
-    poll(world, slots={"cluster": 0})
+    poll(services, slots={"cluster": 0})
     return time.perf_counter() - began
 
 
@@ -145,12 +145,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             server = ensure_running(Path(name) / "mongodb")
             try:
-                world = a_world(cluster, submitter.held, server.uri, Path(name))
+                services = some_services(cluster, submitter.held, server.uri, Path(name))
                 first = 0.0
                 for count in counts:
-                    open_jobs(world, submitter, count)
-                    tick(world)  # what changed since they were submitted is written down
-                    seconds = statistics.median(tick(world) for _ in range(5))
+                    open_jobs(services, submitter, count)
+                    tick(services)  # what changed since they were submitted is written down
+                    seconds = statistics.median(tick(services) for _ in range(5))
                     first = first or seconds
                     print(
                         f"{count} open jobs: {seconds * 1000:.0f} ms; ratio {seconds / first:.1f}"

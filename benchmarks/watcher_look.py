@@ -11,12 +11,12 @@ from pathlib import Path
 
 from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import ensure_running
 
 
-def cpu_of_a_look(folder: Path, uri: str, files: int) -> float:
+def cpu_of_a_scan(folder: Path, uri: str, files: int) -> float:
     """CPU-seconds of this process and its children for the second look at `files` files."""
     instrument = folder / "instruments" / "thermo1"
     instrument.mkdir(parents=True)
@@ -36,10 +36,10 @@ def cpu_of_a_look(folder: Path, uri: str, files: int) -> float:
     )
     store = connect(f"{uri}benchmark_{files}")
     store.prepare()
-    world = World(config=config, store=store, engines={})
-    look_at(world, "thermo1")
+    services = Services(config=config, store=store, engines={})
+    look_at(services, "thermo1")
     before = time.process_time()
-    look_at(world, "thermo1")
+    look_at(services, "thermo1")
     return time.process_time() - before
 
 
@@ -48,8 +48,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         server = ensure_running(Path(name) / "mongodb")
         try:
-            few = cpu_of_a_look(Path(name) / "few", server.uri, files // 10)
-            many = cpu_of_a_look(Path(name) / "many", server.uri, files)
+            few = cpu_of_a_scan(Path(name) / "few", server.uri, files // 10)
+            many = cpu_of_a_scan(Path(name) / "many", server.uri, files)
         finally:
             server.stop()
     print(f"{files // 10} files: {few:.3f} CPU-s; {files} files: {many:.3f} CPU-s")

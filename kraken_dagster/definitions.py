@@ -20,7 +20,7 @@ from kraken_dagster.jobs import (
     scrubbing_job,
 )
 from kraken_dagster.monitoring.defs import disk_assets
-from kraken_dagster.monitoring.loaded import load_and_tell
+from kraken_dagster.monitoring.loaded import load_and_report
 from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
@@ -83,4 +83,4 @@ def defs() -> dg.Definitions:
     """What `workspace.yaml` loads: the instruments of instruments.yaml."""
     be_private()  # also where it is loaded by `dagster dev`
     quote_log_records()
-    return build_defs(load_and_tell())
+    return build_defs(load_and_report())

@@ -23,7 +23,7 @@ from kraken_dagster.model import eligibility as processing
 from kraken_dagster.model import retention, settings
 from kraken_dagster.model.files import acquisition, vendors
 from kraken_dagster.model.files import folder as discovery
-from kraken_dagster.model.files.acquisition import Standing, Timing, Watch
+from kraken_dagster.model.files.acquisition import FolderEntry, Timing, Watch
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.jobs import job as quant
 from kraken_dagster.model.jobs import resources
@@ -107,13 +107,13 @@ def _acquisition(case: Mapping[str, Any], _folder: Path) -> Any:
     watch: Watch | None = None
     for step in case["steps"]:
         now = _LAST_WRITTEN + timedelta(minutes=step["t_min"])
-        seen = _folder_look(vendor, step["files"], case.get("ctimes", {}), first_seen, now)
+        seen = _folder_scan(vendor, step["files"], case.get("ctimes", {}), first_seen, now)
         if watch is None:
             found = seen.get(name)
             there = found is not None and found.main_size_bytes is not None
             watch = Watch.begin(now, main_file_seen=there, seen=found)
             continue
-        verdict = acquisition.look(
+        verdict = acquisition.observe(
             watch,
             name,
             vendor=vendor,
@@ -129,13 +129,13 @@ def _acquisition(case: Mapping[str, Any], _folder: Path) -> Any:
     return {"done_at_min": None, "errors": None}
 
 
-def _folder_look(
+def _folder_scan(
     vendor: Vendor,
     files: Mapping[str, int],
     ctimes: Mapping[str, float],
     first_seen: dict[str, datetime],
     now: datetime,
-) -> dict[str, Standing]:
+) -> dict[str, FolderEntry]:
     rules = vendors.RULES[vendor]
     entries: dict[str, discovery.Entry] = {}
     for path, size in files.items():

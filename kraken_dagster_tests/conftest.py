@@ -20,7 +20,7 @@ import pytest
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.fs.job_keeper import SITE_UMASK
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store, connect
 from kraken_dagster.store.embedded.server import ensure_running
 from kraken_dagster_tests.cluster.slurm_fixtures import cluster, cluster_folder, slurm_cluster  # noqa: F401
@@ -136,24 +136,24 @@ def config(tmp_path: Path, mongodb_uri: str) -> KrakenConfig:
         }
     )
     with closing(connect(mongodb_uri)) as store:
-        mark_stores(World(config=made, store=store, engines={}))
+        mark_stores(Services(config=made, store=store, engines={}))
     return made
 
 
 @pytest.fixture
-def make_world(store: Store, clock: Clock, tmp_path: Path) -> Callable[[KrakenConfig], World]:
-    def make(config: KrakenConfig) -> World:
+def make_services(store: Store, clock: Clock, tmp_path: Path) -> Callable[[KrakenConfig], Services]:
+    def make(config: KrakenConfig) -> Services:
         engines = make_engines(config.engines, tmp_path)
-        world = World(config=config, store=store, engines=engines, now=clock)
-        mark_stores(world)
-        return world
+        services = Services(config=config, store=store, engines=engines, now=clock)
+        mark_stores(services)
+        return services
 
     return make
 
 
 @pytest.fixture
-def world(make_world: Callable[[KrakenConfig], World], config: KrakenConfig) -> World:
-    return make_world(config)
+def services(make_services: Callable[[KrakenConfig], Services], config: KrakenConfig) -> Services:
+    return make_services(config)
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def licence(name: str) -> str:
     ]
     words = (facts.get("License") or "").split("\n")[0]
     ours = _TOLD_ELSEWHERE.get(name)
-    told = ours or facts.get("License-Expression") or "; ".join(classifiers) or words
-    return told[:_LONGEST] or "not said"
+    reported = ours or facts.get("License-Expression") or "; ".join(classifiers) or words
+    return reported[:_LONGEST] or "not said"
 
 
 def rows() -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kraken_dagster.acquisition.scene import Scene
 from kraken_dagster.model.errors import InstrumentInDoubt
-from kraken_dagster.model.files.acquisition import Standing
+from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.folder import LeftAlone
 from kraken_dagster.model.files.identity import (
     Claim,
@@ -20,20 +20,20 @@ from kraken_dagster.model.files.identity import (
     is_anothers,
     is_same_file,
 )
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import Instance
 
 _WAITS = "nothing there is scanned or registered until then"
 
 
-def require_settled(world: World, instrument_id: str) -> Identity:
+def require_settled(services: Services, instrument_id: str) -> Identity:
     """What is recorded of the instrument, which is still of that type, and has this id.
 
     Raises:
         InstrumentInDoubt: a person decides first.
         StoreUnavailable
     """
-    known = world.store.instruments.get(instrument_id) or Identity(id=instrument_id)
+    known = services.store.instruments.get(instrument_id) or Identity(id=instrument_id)
     if known.renaming_from is not None:
         raise InstrumentInDoubt(
             "A rename of an instrument was begun and has not ended",
@@ -50,9 +50,9 @@ def require_settled(world: World, instrument_id: str) -> Identity:
             next_step=f"`kraken instrument accept {instrument_id}` if it is in use again, "
             f"else take it out of instruments.yaml; {_WAITS}.",
         )
-    kind = world.instrument(instrument_id).type.value
-    changed = known.type not in (None, kind) and not _is_accepted(world, known)
-    if changed and world.store.instruments.has_files(instrument_id):
+    kind = services.instrument(instrument_id).type.value
+    changed = known.type not in (None, kind) and not _is_accepted(services, known)
+    if changed and services.store.instruments.has_files(instrument_id):
         raise _changed_type(known, kind)
     return known
 
@@ -69,18 +69,18 @@ def _changed_type(known: Identity, kind: str) -> InstrumentInDoubt:
     )
 
 
-def _is_accepted(world: World, known: Identity) -> bool:
-    return known.accepted == identity_of(world, known.id)
+def _is_accepted(services: Services, known: Identity) -> bool:
+    return known.accepted == identity_of(services, known.id)
 
 
-def identity_of(world: World, instrument_id: str) -> dict[str, str]:
+def identity_of(services: Services, instrument_id: str) -> dict[str, str]:
     """The type and the folder that the configuration has."""
-    kind = world.instrument(instrument_id).type.value
-    return {"type": kind, "path": str(world.instrument_folder(instrument_id))}
+    kind = services.instrument(instrument_id).type.value
+    return {"type": kind, "path": str(services.instrument_folder(instrument_id))}
 
 
 def recognised(
-    world: World, instrument_id: str, known: Identity, scene: Scene, *, record: bool = True
+    services: Services, instrument_id: str, known: Identity, scene: Scene, *, record: bool = True
 ) -> Scene:
     """The scene, without what a retired instrument has recorded of it, once its folder is known to
     be this instrument's; where that is now is recorded then.
@@ -89,25 +89,25 @@ def recognised(
         InstrumentInDoubt: the files are another instrument's, or were looked for elsewhere.
         StoreUnavailable
     """
-    ours = identity_of(world, instrument_id)
-    is_accepted = _is_accepted(world, known)
+    ours = identity_of(services, instrument_id)
+    is_accepted = _is_accepted(services, known)
     moved = known.path not in (None, ours["path"]) and not is_accepted
-    scene = _without_anothers(world, instrument_id, scene, moved=moved, is_accepted=is_accepted)
-    if moved and not _stands_there(world, instrument_id, scene):
+    scene = _without_anothers(services, instrument_id, scene, moved=moved, is_accepted=is_accepted)
+    if moved and not _stands_there(services, instrument_id, scene):
         raise _changed_path(known, ours["path"])
     is_news = ours != {"type": known.type, "path": known.path} or known.accepted is not None
     if record and is_news:
-        world.store.instruments.set(
-            instrument_id, **ours, seen_at=world.now(), accepted=None, renamed_to=None
+        services.store.instruments.set(
+            instrument_id, **ours, seen_at=services.now(), accepted=None, renamed_to=None
         )
     return scene
 
 
-def _stands_there(world: World, instrument_id: str, scene: Scene) -> bool:
+def _stands_there(services: Services, instrument_id: str, scene: Scene) -> bool:
     """Whether at least half of what stands in a new place is known, or nothing is expected."""
     if scene.standing and 2 * len(scene.known) >= len(scene.standing):
         return True
-    return not world.store.bulk.expects_any(instrument_id)
+    return not services.store.bulk.expects_any(instrument_id)
 
 
 def _changed_path(known: Identity, path: str) -> InstrumentInDoubt:
@@ -123,18 +123,18 @@ def _changed_path(known: Identity, path: str) -> InstrumentInDoubt:
 
 
 def _without_anothers(
-    world: World, instrument_id: str, scene: Scene, *, moved: bool, is_accepted: bool
+    services: Services, instrument_id: str, scene: Scene, *, moved: bool, is_accepted: bool
 ) -> Scene:
     new = [item for item, is_known in scene.new if not is_known]
     if not new:
         return scene
-    rules, asked = world.rules(instrument_id), compared(new)
-    elsewhere = _elsewhere(world, instrument_id, asked)
+    rules, asked = services.rules(instrument_id), compared(new)
+    elsewhere = _elsewhere(services, instrument_id, asked)
     found = claims(rules, asked, elsewhere, standing=len(scene.standing))
     if not found:
         return scene
-    identities, served = world.store.instruments.all(), served_ids(world)
-    path = identity_of(world, instrument_id)["path"]
+    identities, served = services.store.instruments.all(), served_ids(services)
+    path = identity_of(services, instrument_id)["path"]
     retired = {item.id for item in identities.values() if item.retired_at is not None}
     for claim in found:
         other = identities.get(claim.instrument_id)
@@ -149,17 +149,19 @@ def _without_anothers(
         if anothers and not is_accepted and claim.instrument_id not in retired:
             raise _in_doubt(instrument_id, path, claim, served)
     gone = retired & {claim.instrument_id for claim in found}
-    return _without_retired(world, instrument_id, scene, gone) if gone else scene
+    return _without_retired(services, instrument_id, scene, gone) if gone else scene
 
 
-def _elsewhere(world: World, instrument_id: str, items: Sequence[Standing]) -> dict[str, Elsewhere]:
-    return world.store.instruments.elsewhere(instrument_id, [item.name for item in items])
+def _elsewhere(
+    services: Services, instrument_id: str, items: Sequence[FolderEntry]
+) -> dict[str, Elsewhere]:
+    return services.store.instruments.elsewhere(instrument_id, [item.name for item in items])
 
 
-def served_ids(world: World) -> set[str]:
+def served_ids(services: Services) -> set[str]:
     """The instruments that are configured here, or that another host serves right now."""
-    living: list[Instance] = world.store.instances.all_living(now=world.now())
-    return {*world.config.all_instruments, *(name for it in living for name in it.instruments)}
+    living: list[Instance] = services.store.instances.all_living(now=services.now())
+    return {*services.config.all_instruments, *(name for it in living for name in it.instruments)}
 
 
 def _in_doubt(instrument_id: str, path: str, claim: Claim, served: set[str]) -> InstrumentInDoubt:
@@ -186,11 +188,13 @@ def _in_doubt(instrument_id: str, path: str, claim: Claim, served: set[str]) -> 
     )
 
 
-def _without_retired(world: World, instrument_id: str, scene: Scene, retired: set[str]) -> Scene:
+def _without_retired(
+    services: Services, instrument_id: str, scene: Scene, retired: set[str]
+) -> Scene:
     """What a retired instrument has backed up is not backed up again under another id."""
     new = [item for item, _ in scene.new]
-    rules, elsewhere = world.rules(instrument_id), _elsewhere(world, instrument_id, new)
-    have_backup = world.store.raw_files.backed_up(
+    rules, elsewhere = services.rules(instrument_id), _elsewhere(services, instrument_id, new)
+    have_backup = services.store.raw_files.backed_up(
         [name for name, item in elsewhere.items() if item.instrument_id in retired]
     )
     left = {
@@ -198,12 +202,12 @@ def _without_retired(world: World, instrument_id: str, scene: Scene, retired: se
         for item in new
         if item.name in have_backup and is_same_file(rules, item, elsewhere[item.name])
     }
-    told = [
+    reported = [
         LeftAlone(name, f"it is recorded and backed up as a file of {owner}, which was retired")
         for name, owner in left.items()
     ]
     return replace(
         scene,
         new=[item for item in scene.new if item[0].name not in left],
-        left_alone=[*scene.left_alone, *told],
+        left_alone=[*scene.left_alone, *reported],
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.model.eligibility import meets_age_criterion, project_id_of
-from kraken_dagster.model.files.acquisition import Standing, Watch
+from kraken_dagster.model.files.acquisition import FolderEntry, Watch
 from kraken_dagster.model.files.dates import is_plausible, plausible
 from kraken_dagster.model.raw_file import (
     FALLBACK_PROJECT,
@@ -16,20 +16,20 @@ from kraken_dagster.model.raw_file import (
     collision_flag,
     raw_file_id,
 )
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _AT_ONCE = 500
 
 
 def register_new(
-    world: World,
+    services: Services,
     instrument: InstrumentEntry,
     instrument_id: str,
-    new: Sequence[tuple[Standing, bool]],
+    new: Sequence[tuple[FolderEntry, bool]],
     *,
     now: datetime,
     budget_s: float,
-    settle: Callable[[RawFile, Standing], RawFile] = lambda raw_file, _: raw_file,
+    settle: Callable[[RawFile, FolderEntry], RawFile] = lambda raw_file, _: raw_file,
 ) -> list[RawFile]:
     """Registers new acquisitions, each with whether its name is known already; those that were.
 
@@ -39,14 +39,14 @@ def register_new(
     """
     if not new:
         return []
-    projects = world.store.catalog.project_ids()
+    projects = services.store.catalog.project_ids()
 
     def record(number: int, *, flagged: bool) -> RawFile:
         found, _ = new[number]
         # A millisecond apart, so that two collisions of one look get ids of their own.
         flag = collision_flag(now + timedelta(milliseconds=number)) if flagged else None
         made = _record(
-            world, instrument, instrument_id, found, flag=flag, projects=projects, now=now
+            services, instrument, instrument_id, found, flag=flag, projects=projects, now=now
         )
         return settle(made, found)
 
@@ -56,26 +56,26 @@ def register_new(
         if time.monotonic() > deadline:
             break
         numbers = range(start, min(start + _AT_ONCE, len(new)))
-        registered += _register(world, new, numbers, record)
+        registered += _register(services, new, numbers, record)
     return registered
 
 
 def _register(
-    world: World,
-    new: Sequence[tuple[Standing, bool]],
+    services: Services,
+    new: Sequence[tuple[FolderEntry, bool]],
     numbers: range,
     record: Callable[..., RawFile],
 ) -> list[RawFile]:
     """Those under a free name at once, the others one by one under a name with a flag."""
     plain = {number: record(number, flagged=False) for number in numbers if not new[number][1]}
-    added = world.store.raw_files.register_many(list(plain.values()), reason="discovered")
+    added = services.store.raw_files.register_many(list(plain.values()), reason="discovered")
     registered = [item for item in plain.values() if item.id in added]
     for number in numbers:
         first = plain.get(number)
         if first is not None:
             if first.id in added:
                 continue
-            taken = world.store.raw_files.get(first.id)
+            taken = services.store.raw_files.get(first.id)
             if (taken.instrument_id, taken.original_name) == (
                 first.instrument_id,
                 first.original_name,
@@ -83,16 +83,16 @@ def _register(
                 continue  # another watcher of this instrument was quicker
         flagged = record(number, flagged=True)
         reason = "discovered under a name that is taken"
-        if world.store.raw_files.register(flagged, reason=reason):
+        if services.store.raw_files.register(flagged, reason=reason):
             registered.append(flagged)
     return registered
 
 
 def _record(
-    world: World,
+    services: Services,
     instrument: InstrumentEntry,
     instrument_id: str,
-    found: Standing,
+    found: FolderEntry,
     *,
     flag: str | None,
     projects: Sequence[str],
@@ -106,7 +106,7 @@ def _record(
     limit = f"{instrument.debug_max_file_age_in_hours:g} h"
     watch = Watch.begin(now, main_file_seen=found.main_size_bytes is not None, seen=found)
     return RawFile(
-        id=raw_file_id(world.rules(instrument_id), found.name, flag),
+        id=raw_file_id(services.rules(instrument_id), found.name, flag),
         original_name=found.name,
         instrument_id=instrument_id,
         collision_flag=flag,
@@ -125,7 +125,7 @@ def _record(
     )
 
 
-def as_over(raw_file: RawFile, found: Standing, *, now: datetime, reason: str) -> RawFile:
+def as_over(raw_file: RawFile, found: FolderEntry, *, now: datetime, reason: str) -> RawFile:
     """The record of an acquisition that is over at the very first look."""
     if raw_file.status is not Status.QUEUED_FOR_MONITORING:
         return raw_file

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.model.errors import StatusConflict
-from kraken_dagster.model.files.acquisition import Standing
+from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.folder import (
     LeftAlone,
     Listing,
@@ -26,7 +26,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Scene:
 
     at: datetime
     listing: Listing
-    standing: dict[str, Standing]
+    standing: dict[str, FolderEntry]
     left_alone: list[LeftAlone]
     known: dict[str, list[KnownFile]]
-    new: list[tuple[Standing, bool]]
+    new: list[tuple[FolderEntry, bool]]
     unknown: dict[str, str]
 
 
 def look_around(
-    world: World, instrument: InstrumentEntry, instrument_id: str, *, patience: float = 1
+    services: Services, instrument: InstrumentEntry, instrument_id: str, *, patience: float = 1
 ) -> Scene:
     """Looks at the folder, and finds out what in it is new; registers nothing.
 
@@ -60,14 +60,14 @@ def look_around(
         FolderError
         StoreUnavailable
     """
-    scene = glance(world, instrument, instrument_id, patience=patience)
-    if len(world.rules(instrument_id).extensions) > 1:
-        return _without_members(world, instrument, instrument_id, scene)
+    scene = glance(services, instrument, instrument_id, patience=patience)
+    if len(services.rules(instrument_id).extensions) > 1:
+        return _without_members(services, instrument, instrument_id, scene)
     return scene
 
 
 def glance(
-    world: World, instrument: InstrumentEntry, instrument_id: str, *, patience: float = 1
+    services: Services, instrument: InstrumentEntry, instrument_id: str, *, patience: float = 1
 ) -> Scene:
     """The same, and nothing at all is changed.
 
@@ -75,45 +75,45 @@ def glance(
         FolderError
         StoreUnavailable
     """
-    now = world.now()
-    listing, standing, left_alone = list_standing(world, instrument, instrument_id, patience)
-    known = world.store.raw_files.known(instrument_id, standing)
+    now = services.now()
+    listing, standing, left_alone = list_entries(services, instrument, instrument_id, patience)
+    known = services.store.raw_files.known(instrument_id, standing)
     new = new_acquisitions(instrument.type, standing, known, now=now)
     if any(_is_doubtful(instrument, item) for item in new):
-        _, later, _ = list_standing(world, instrument, instrument_id, patience)
+        _, later, _ = list_entries(services, instrument, instrument_id, patience)
         new = _confirmed(instrument, new, later, known, now)
     unknown = cant_know(instrument.type, listing.entries)
     return Scene(now, listing, standing, left_alone, known, new, unknown)
 
 
-def list_standing(
-    world: World, instrument: InstrumentEntry, instrument_id: str, patience: float = 1
-) -> tuple[Listing, dict[str, Standing], list[LeftAlone]]:
+def list_entries(
+    services: Services, instrument: InstrumentEntry, instrument_id: str, patience: float = 1
+) -> tuple[Listing, dict[str, FolderEntry], list[LeftAlone]]:
     """One listing of the instrument's folder, sorted out.
 
     Raises:
         FolderError
     """
-    listing = world.lister(
-        str(world.instrument_folder(instrument_id)),
-        main_files=world.rules(instrument_id).main_files,
+    listing = services.lister(
+        str(services.instrument_folder(instrument_id)),
+        main_files=services.rules(instrument_id).main_files,
         timeout_s=instrument.folder_timeout_s * patience,
     )
     return listing, *sort_out(instrument.type, listing.entries)
 
 
-def _is_doubtful(instrument: InstrumentEntry, item: tuple[Standing, bool]) -> bool:
+def _is_doubtful(instrument: InstrumentEntry, item: tuple[FolderEntry, bool]) -> bool:
     """Whether the name is known, or one that an acquisition has only for want of another."""
     return item[1] or bool(elder_names(instrument.type, item[0].name))
 
 
 def _confirmed(
     instrument: InstrumentEntry,
-    new: list[tuple[Standing, bool]],
-    later: dict[str, Standing],
+    new: list[tuple[FolderEntry, bool]],
+    later: dict[str, FolderEntry],
     known: dict[str, list[KnownFile]],
     now: datetime,
-) -> list[tuple[Standing, bool]]:
+) -> list[tuple[FolderEntry, bool]]:
     """Doubtful ones only if they still stand there, after MongoDB was read.
 
     One that was moved aside between the listing and that reading is no other acquisition, nor is
@@ -126,7 +126,7 @@ def _confirmed(
 
 
 def _without_members(
-    world: World, instrument: InstrumentEntry, instrument_id: str, scene: Scene
+    services: Services, instrument: InstrumentEntry, instrument_id: str, scene: Scene
 ) -> Scene:
     """One acquisition may go under two names, of which the later comes to stand there later.
 
@@ -138,13 +138,15 @@ def _without_members(
     for found, is_known in scene.new:
         if is_known:
             continue
-        younger = _on_instrument(world, instrument_id, younger_names(instrument.type, found.name))
+        younger = _on_instrument(
+            services, instrument_id, younger_names(instrument.type, found.name)
+        )
         for item in younger:
             if item.status in OPEN_ACQUISITION:
-                _give_up(world, item, found.name)
+                _give_up(services, item, found.name)
             elif item.status is not Status.IGNORED:
                 members[found.name] = item.original_name
-        elder = _on_instrument(world, instrument_id, elder_names(instrument.type, found.name))
+        elder = _on_instrument(services, instrument_id, elder_names(instrument.type, found.name))
         members.update((found.name, item.original_name) for item in elder[:1])
     left = [
         LeftAlone(name, f"it belongs to {owner!r}, which is recorded already")
@@ -158,25 +160,25 @@ def _without_members(
     )
 
 
-def _on_instrument(world: World, instrument_id: str, names: list[str]) -> list[RawFile]:
+def _on_instrument(services: Services, instrument_id: str, names: list[str]) -> list[RawFile]:
     """The records of these names that still are where the instrument left them."""
-    known = world.store.raw_files.known(instrument_id, names) if names else {}
+    known = services.store.raw_files.known(instrument_id, names) if names else {}
     ids = [
         item.id
         for records in known.values()
         for item in records
         if item.instrument_file_status is InstrumentFileStatus.INITIAL and not item.is_gone
     ]
-    return list(world.store.raw_files.many(ids).values())
+    return list(services.store.raw_files.many(ids).values())
 
 
-def _give_up(world: World, raw_file: RawFile, name: str) -> None:
+def _give_up(services: Services, raw_file: RawFile, name: str) -> None:
     """Ends the watching of what turned out to be a member of another acquisition."""
     try:
-        world.store.raw_files.transition(
+        services.store.raw_files.transition(
             raw_file,
             Status.IGNORED,
-            now=world.now(),
+            now=services.now(),
             reason=f"a member of {name!r}, which came later and is registered under that name",
             fields={"instrument_file_status": InstrumentFileStatus.NOT_APPLICABLE},
         )

@@ -23,13 +23,13 @@ from kraken_dagster.model.files.folder import (
 )
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME, corrupted_name
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _NEXT = "check the mount. Nothing is changed meanwhile, and it is looked at again by itself."
 
 
 def why_blind(
-    world: World,
+    services: Services,
     instrument: InstrumentEntry,
     instrument_id: str,
     scene: Scene,
@@ -40,21 +40,21 @@ def why_blind(
     Args:
         watched: the acquisitions that are open.
     """
-    board = world.store.board.get(instrument_id) or {}
+    health = services.store.health.get(instrument_id) or {}
     names = {entry.name for entry in scene.listing.entries}
     missing = [item for item in watched if not _stands(instrument, item, names)]
     if names and not missing:
         return None
-    if _stands_something_known(scene, watched, names, since=board.get("blind_since")):
+    if _stands_something_known(scene, watched, names, since=health.get("blind_since")):
         return None
     if any(_stands(instrument, item, names - {item.original_name}) for item in watched):
         return None  # the instrument's own software has renamed one
-    if _is_known_in_backup(world, instrument, instrument_id, scene):
+    if _is_known_in_backup(services, instrument, instrument_id, scene):
         return None
-    had_any = board.get("had_entries") and world.store.bulk.expects_any(instrument_id)
+    had_any = health.get("had_entries") and services.store.bulk.expects_any(instrument_id)
     if not missing and not had_any:
         return None  # it has never had any, or what it had is gone by our own hand
-    path = world.instrument_folder(instrument_id)
+    path = services.instrument_folder(instrument_id)
     if not names:
         return f"The instrument's folder is empty, and files are recorded there: {path}; {_NEXT}"
     first = missing[0].original_name
@@ -80,35 +80,36 @@ def _stands_something_known(
 
 
 def _is_known_in_backup(
-    world: World, instrument: InstrumentEntry, instrument_id: str, scene: Scene
+    services: Services, instrument: InstrumentEntry, instrument_id: str, scene: Scene
 ) -> bool:
     aside = {entry.kind for entry in scene.listing.entries if entry.name == BACKUP_FOLDER_NAME}
     if Kind.FOLDER not in aside:
         return False
-    path = world.instrument_folder(instrument_id) / BACKUP_FOLDER_NAME
+    path = services.instrument_folder(instrument_id) / BACKUP_FOLDER_NAME
     try:
-        listing = world.lister(str(path), timeout_s=instrument.folder_timeout_s)
+        listing = services.lister(str(path), timeout_s=instrument.folder_timeout_s)
     except FolderError:
         return False
     standing, _ = sort_out(instrument.type, listing.entries)
-    return world.store.bulk.knows_any(instrument_id, sorted(standing))
+    return services.store.bulk.knows_any(instrument_id, sorted(standing))
 
 
 def partly_unknown(scene: Scene) -> str | None:
     """What is wrong with a share that shows names and refuses to tell more of some of them."""
     if not scene.unknown:
         return None
-    name, told = min(scene.unknown.items())
+    name, reported = min(scene.unknown.items())
     return (
         f"{len(scene.unknown)} acquisitions in the instrument's folder can't be looked at, "
-        f"{name!a}: {told}; check that the instrument's PC and its share are up, and the rights "
-        "of Kraken's user. Nothing of them is changed, and they are looked at again by themselves."
+        f"{name!a}: {reported}; check that the instrument's PC and its share are up, and the "
+        "rights of Kraken's user. Nothing of them is changed, and they are looked at again by "
+        "themselves."
     )
 
 
 def clock_differs(scene: Scene, watched: Sequence[RawFile]) -> float | None:
     """By how many seconds the instrument's clock is ahead of ours, or behind (negative)."""
-    entries = {entry.name: entry for entry in scene.listing.entries if entry.trouble is None}
+    entries = {entry.name: entry for entry in scene.listing.entries if entry.refusal is None}
     newest = [entries[name].changed_at for name in scene.standing if name in entries]
     grew = [
         entries[item.original_name].changed_at
@@ -129,12 +130,12 @@ def _has_grown(raw_file: RawFile, scene: Scene) -> bool:
 class Mixture:
     """What is in a folder that isn't the instrument's; `is_wrong`: its `type` or `path` must be."""
 
-    told: str
+    reported: str
     is_wrong: bool
 
 
 def mixture(
-    world: World,
+    services: Services,
     instrument_id: str,
     listing: Listing,
     own: Collection[str],
@@ -145,16 +146,16 @@ def mixture(
     Where an acquisition of this type was ever recorded the type is right, and all may be moved
     aside.
     """
-    instrument = world.instrument(instrument_id)
+    instrument = services.instrument(instrument_id)
     found = makeup(instrument.type, listing.entries, own)
-    told = found.in_words()
-    if told is None:
+    reported = found.in_words()
+    if reported is None:
         return None
-    if found.own or world.store.bulk.has_had_any(instrument_id, found.extensions):
-        return Mixture(told, False) if found.others else None
+    if found.own or services.store.bulk.has_had_any(instrument_id, found.extensions):
+        return Mixture(reported, False) if found.others else None
     if found.is_unknown and not left_alone:
-        return Mixture(told, False)
+        return Mixture(reported, False)
     check = f"check `type: {instrument.type}` and `path` of {instrument_id} in instruments.yaml"
-    folder = world.instrument_folder(instrument_id)
+    folder = services.instrument_folder(instrument_id)
     alone = left_alone_in_words(left_alone)
-    return Mixture(f"{told}: {check}. Nothing is backed up meanwhile: {folder}{alone}", True)
+    return Mixture(f"{reported}: {check}. Nothing is backed up meanwhile: {folder}{alone}", True)

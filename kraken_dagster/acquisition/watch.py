@@ -12,7 +12,7 @@ from kraken_dagster.acquisition.share import clock_differs, mixture, partly_unkn
 from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.model.errors import FolderError, StatusConflict
 from kraken_dagster.model.files import acquisition
-from kraken_dagster.model.files.acquisition import Standing, Watch
+from kraken_dagster.model.files.acquisition import FolderEntry, Watch
 from kraken_dagster.model.files.dates import in_words
 from kraken_dagster.model.files.folder import LeftAlone, left_alone_in_words, written_since
 from kraken_dagster.model.raw_file import (
@@ -22,11 +22,11 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
 
 # Dagster gives a sensor 60 s; what thousands of open acquisitions take goes on at the next look.
-_LOOK_BUDGET_S = 25.0
+_SCAN_BUDGET_S = 25.0
 # Looks of two watchers whose clocks are not quite the same.
 _TOGETHER = timedelta(minutes=5)
 _UNKNOWN = "it can't be known now whether it is there"
@@ -38,7 +38,7 @@ _DUE_FOR_BACKUP = BACKUP_UNDER_WAY | {
 
 
 @dataclass(frozen=True)
-class Look:
+class FolderScan:
     """What a look found and did. `open` are the acquisitions that are still watched.
 
     `problem` is what is wrong with the share, in words; `blind`: so much so that nothing of it
@@ -55,42 +55,42 @@ class Look:
     note: str | None = None
 
     def summary(self) -> str:
-        told = "" if self.note is None else f"; {self.note}"
+        reported = "" if self.note is None else f"; {self.note}"
         return (
             f"{self.standing} acquisitions in the folder, {len(self.registered)} new, "
-            f"{len(self.open)} being acquired, {len(self.ended)} just ended{told}"
+            f"{len(self.open)} being acquired, {len(self.ended)} just ended{reported}"
         )
 
 
-def look_at(world: World, instrument_id: str) -> Look:
+def look_at(services: Services, instrument_id: str) -> FolderScan:
     """Looks once, registers what is new, and decides which acquisitions are over.
 
     Raises:
         FolderError: the folder can't be looked at; `kraken_status` says so, nothing else changed.
         StoreUnavailable
     """
-    now, instrument = world.now(), world.instrument(instrument_id)
+    now, instrument = services.now(), services.instrument(instrument_id)
     try:
-        known = require_settled(world, instrument_id)
-        scene = look_around(world, instrument, instrument_id)
-        scene = recognised(world, instrument_id, known, scene)
+        known = require_settled(services, instrument_id)
+        scene = look_around(services, instrument, instrument_id)
+        scene = recognised(services, instrument_id, known, scene)
     except FolderError as error:
-        world.store.board.unwell(instrument_id, details=str(error), now=now)
-        _wait_blindly(world, instrument_id, now)
+        services.store.health.unwell(instrument_id, details=str(error), now=now)
+        _wait_blindly(services, instrument_id, now)
         raise
-    watched = _watched(world, instrument_id)
-    blind = why_blind(world, instrument, instrument_id, scene, watched)
+    watched = _watched(services, instrument_id)
+    blind = why_blind(services, instrument, instrument_id, scene, watched)
     registered = register_new(
-        world, instrument, instrument_id, scene.new, now=scene.at, budget_s=_LOOK_BUDGET_S
+        services, instrument, instrument_id, scene.new, now=scene.at, budget_s=_SCAN_BUDGET_S
     )
     for item in written_since(scene.standing, scene.known):
-        world.store.retention.source_differs(item.id, item.source_mtime or 0, now=scene.at)
-    still_open, ended = look_at_open(
-        world, instrument, instrument_id, scene, registered, blind=blind is not None
+        services.store.retention.source_differs(item.id, item.source_mtime or 0, now=scene.at)
+    still_open, ended = check_open(
+        services, instrument, instrument_id, scene, registered, blind=blind is not None
     )
-    mixed = mixture(world, instrument_id, scene.listing, scene.standing, scene.left_alone)
-    wrong_type = mixed.told if mixed is not None and mixed.is_wrong else None
-    look = Look(
+    mixed = mixture(services, instrument_id, scene.listing, scene.standing, scene.left_alone)
+    wrong_type = mixed.reported if mixed is not None and mixed.is_wrong else None
+    scan = FolderScan(
         len(scene.standing),
         tuple(registered),
         tuple(ended),
@@ -98,39 +98,39 @@ def look_at(world: World, instrument_id: str) -> Look:
         (),
         blind or partly_unknown(scene) or wrong_type,
         blind is not None,
-        None if mixed is None or mixed.is_wrong else mixed.told,
+        None if mixed is None or mixed.is_wrong else mixed.reported,
     )
-    return _tell(world, instrument_id, scene, look, clock_differs(scene, watched))
+    return _tell(services, instrument_id, scene, scan, clock_differs(scene, watched))
 
 
 def _tell(
-    world: World, instrument_id: str, scene: Scene, look: Look, difference: float | None
-) -> Look:
+    services: Services, instrument_id: str, scene: Scene, scan: FolderScan, difference: float | None
+) -> FolderScan:
     """Shows how the instrument is; the look with what is left alone for the first time."""
-    board = world.store.board.get(instrument_id) or {}
-    left_alone = [*scene.left_alone, *_without_main_file(world, instrument_id, scene, look)]
-    details = look.summary() + _clock_summary(difference) + left_alone_in_words(left_alone)
-    news = world.store.board.well(
+    health = services.store.health.get(instrument_id) or {}
+    left_alone = [*scene.left_alone, *_without_main_file(services, instrument_id, scene, scan)]
+    details = scan.summary() + _clock_summary(difference) + left_alone_in_words(left_alone)
+    news = services.store.health.well(
         instrument_id,
         details=details,
         free_bytes=scene.listing.free_bytes,
         total_bytes=scene.listing.total_bytes,
         left_alone=left_alone,
-        problem=look.problem,
-        blind_since=(board.get("blind_since") or scene.at) if look.blind else None,
-        had_entries=bool(scene.listing.entries) or (look.blind and bool(board.get("had_entries"))),
+        problem=scan.problem,
+        blind_since=(health.get("blind_since") or scene.at) if scan.blind else None,
+        had_entries=bool(scene.listing.entries) or (scan.blind and bool(health.get("had_entries"))),
         clock_difference_s=difference,
         now=scene.at,
     )
-    return replace(look, newly_left_alone=tuple(news))
+    return replace(scan, newly_left_alone=tuple(news))
 
 
 def _without_main_file(
-    world: World, instrument_id: str, scene: Scene, look: Look
+    services: Services, instrument_id: str, scene: Scene, scan: FolderScan
 ) -> list[LeftAlone]:
     """Folders that were waited for in vain: a layout that isn't known."""
-    watched = {item.original_name for item in (*look.registered, *look.open)}
-    rules = world.rules(instrument_id)
+    watched = {item.original_name for item in (*scan.registered, *scan.open)}
+    rules = services.rules(instrument_id)
     return [
         LeftAlone(name, f"it has none of {', '.join(rules.main_files)}, so it can't be followed")
         for name, found in scene.standing.items()
@@ -142,16 +142,16 @@ def _without_main_file(
     ]
 
 
-def _watched(world: World, instrument_id: str) -> list[RawFile]:
-    return world.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
+def _watched(services: Services, instrument_id: str) -> list[RawFile]:
+    return services.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
 
 
-def _wait_blindly(world: World, instrument_id: str, now: datetime) -> None:
+def _wait_blindly(services: Services, instrument_id: str, now: datetime) -> None:
     """The time in which a folder can't be looked at is none in which a main file is missing."""
-    for raw_file in _watched(world, instrument_id):
+    for raw_file in _watched(services, instrument_id):
         watch = Watch.from_record(raw_file.acquisition) if _is_begun(raw_file) else None
         if watch is not None and (watch.missing_since or not watch.main_file_seen):
-            world.store.raw_files.save_watch(raw_file, watch.blindfold(now))
+            services.store.raw_files.save_watch(raw_file, watch.blindfold(now))
 
 
 def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawFile]:
@@ -165,7 +165,7 @@ def due_for_backup(store: Store, instrument_id: str, now: datetime) -> list[RawF
 
 
 def first_seen_of(
-    standing: dict[str, Standing],
+    standing: dict[str, FolderEntry],
     known: dict[str, list[KnownFile]],
     registered: Sequence[RawFile],
     now: datetime,
@@ -180,15 +180,15 @@ def first_seen_of(
     }
 
 
-def look_at_open(
-    world: World,
+def check_open(
+    services: Services,
     instrument: InstrumentEntry,
     instrument_id: str,
     scene: Scene,
     registered: Sequence[RawFile],
     *,
     blind: bool,
-    budget_s: float = _LOOK_BUDGET_S,
+    budget_s: float = _SCAN_BUDGET_S,
 ) -> tuple[list[RawFile], list[RawFile]]:
     """The acquisitions that are still open after a look at them, and those that are over.
 
@@ -200,7 +200,7 @@ def look_at_open(
     ended: list[RawFile] = []
     now, first_seen = scene.at, first_seen_of(scene.standing, scene.known, registered, scene.at)
     deadline = time.monotonic() + budget_s
-    watched = _watched(world, instrument_id)
+    watched = _watched(services, instrument_id)
     for raw_file in sorted(watched, key=lambda item: str(item.acquisition.get("looked_at"))):
         if time.monotonic() > deadline:
             break  # those that were looked at longest ago come first the next time
@@ -212,18 +212,18 @@ def look_at_open(
         if name in scene.unknown or (blind and name not in scene.standing):
             verdict = acquisition.Verdict(watch.blindfold(now), False, _UNKNOWN)
         else:
-            verdict = acquisition.look(
+            verdict = acquisition.observe(
                 watch,
                 name,
                 vendor=instrument.type,
                 folder=scene.standing,
                 first_seen=first_seen,
                 now=now,
-                timing=world.config.timing,
+                timing=services.config.timing,
                 consider_old=instrument.consider_old_files_acquired,
             )
         try:
-            after = _keep(world, raw_file, verdict, scene.standing.get(name), now=now)
+            after = _keep(services, raw_file, verdict, scene.standing.get(name), now=now)
         except StatusConflict:
             continue  # another watcher was quicker; what is due follows from what it wrote
         (ended if verdict.over else still_open).append(after)
@@ -234,7 +234,7 @@ def _is_begun(raw_file: RawFile) -> bool:
     return isinstance(raw_file.acquisition.get("looked_at"), datetime)
 
 
-def _watch_of(raw_file: RawFile, folder: dict[str, Standing], now: datetime) -> Watch:
+def _watch_of(raw_file: RawFile, folder: dict[str, FolderEntry], now: datetime) -> Watch:
     """The monitor's state; begun anew where there is none: another program registered the file."""
     seen = folder.get(raw_file.original_name)
     there = seen is not None and seen.main_size_bytes is not None
@@ -249,23 +249,23 @@ def _watch_of(raw_file: RawFile, folder: dict[str, Standing], now: datetime) -> 
 
 
 def _keep(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     verdict: acquisition.Verdict,
-    seen: Standing | None,
+    seen: FolderEntry | None,
     *,
     now: datetime,
 ) -> RawFile:
-    if not world.store.raw_files.save_watch(raw_file, verdict.watch):
+    if not services.store.raw_files.save_watch(raw_file, verdict.watch):
         raise StatusConflict("Another look was quicker", file=raw_file.id)
     if not verdict.over:
         if raw_file.status is Status.MONITORING_ACQUISITION:
             seen_now = {**raw_file.acquisition, **verdict.watch.to_record()}
             return raw_file.model_copy(update={"acquisition": seen_now})
-        return world.store.raw_files.transition(
+        return services.store.raw_files.transition(
             raw_file, Status.MONITORING_ACQUISITION, now=now, reason=verdict.reason
         )
-    return world.store.raw_files.transition(
+    return services.store.raw_files.transition(
         raw_file,
         Status.MONITORING_DONE,
         now=now,

@@ -40,14 +40,14 @@ class Makeup:
             return None
         name = self.vendor.value.capitalize()
         if self.own > 1:
-            told = f"{self.own} are {name} acquisitions"
+            reported = f"{self.own} are {name} acquisitions"
         else:
-            told = f"{self.own or 'none'} is a {name} acquisition"
-        told = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}, {told}"
+            reported = f"{self.own or 'none'} is a {name} acquisition"
+        reported = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}, {reported}"
         for other, number in self.others.items():
-            looks = "looks" if number == 1 else "look"
-            told += f", {number} {looks} like {other.value.capitalize()}'s"
-        return told if self.others else f"{told}, nor another vendor's"
+            scans = "looks" if number == 1 else "look"
+            reported += f", {number} {scans} like {other.value.capitalize()}'s"
+        return reported if self.others else f"{reported}, nor another vendor's"
 
 
 def makeup(vendor: Vendor, entries: Sequence[Entry], own: Collection[str]) -> Makeup:

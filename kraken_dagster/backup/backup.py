@@ -50,7 +50,7 @@ from kraken_dagster.runtime.failures import (
 )
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.mount_check import require_mounted_instrument
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_unchanged
 
 
@@ -63,7 +63,7 @@ class BackupOptions:
 
 
 def back_up(
-    world: World,
+    services: Services,
     raw_file_id: str,
     *,
     run_id: str,
@@ -85,31 +85,33 @@ def back_up(
         LeaseHeld, LeaseLost: another run works on the file.
         StoreUnavailable
     """
-    raw_file = world.store.raw_files.current(raw_file_id)
+    raw_file = services.store.raw_files.current(raw_file_id)
     if reason := _why_not(raw_file, by_hand=by_hand):
         return BackupOutcome(raw_file, False, reason)
-    with holding(world, raw_file_id, step=Step.BACKUP, run_id=run_id, known=raw_file) as held:
+    with holding(services, raw_file_id, step=Step.BACKUP, run_id=run_id, known=raw_file) as held:
         raw_file = held.raw_file
         if reason := _why_not(raw_file, by_hand=by_hand):
             return BackupOutcome(raw_file, False, reason)
         if raw_file.is_backed_up and not by_hand:
             return BackupOutcome(raw_file, False, "the backup is there already")
         if raw_file.is_backed_up:
-            return _verify_again(world, held, run_id)
+            return _verify_again(services, held, run_id)
         failed = damage_fields(raw_file)
-        with failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease, fields=failed):
+        with failure_recorded(
+            services, raw_file_id, run_id=run_id, lease=held.lease, fields=failed
+        ):
             if raw_file.instrument_file_status is InstrumentFileStatus.PURGED:
-                return prove_in_place(world, held, run_id)
-            outcome = _settle_acquisition(world, held, run_id) or _make(
-                world, held, run_id, options, on_progress
+                return prove_in_place(services, held, run_id)
+            outcome = _settle_acquisition(services, held, run_id) or _make(
+                services, held, run_id, options, on_progress
             )
             if decides and outcome.raw_file.status is Status.COPYING_DONE:
                 held.raw_file = outcome.raw_file
-                decide(world, held, run_id, by_hand=False)
+                decide(services, held, run_id, by_hand=False)
             return outcome
 
 
-def _verify_again(world: World, held: Held, run_id: str) -> BackupOutcome:
+def _verify_again(services: Services, held: Held, run_id: str) -> BackupOutcome:
     """Only damage changes the file. A store that can't be read says nothing of what it holds.
 
     Raises:
@@ -117,22 +119,22 @@ def _verify_again(world: World, held: Held, run_id: str) -> BackupOutcome:
         FileError: it could not be read; the history says so.
     """
     try:
-        return verify(world, held.raw_file)
+        return verify(services, held.raw_file)
     except (StoreError, StoreAway):
         raise
     except BackupDamaged as error:
-        record_damage(world, held.raw_file, error, run_id=run_id, lease=held.lease)
+        record_damage(services, held.raw_file, error, run_id=run_id, lease=held.lease)
         raise
     except KrakenError as error:
-        note_not_done(world, held.raw_file, error, run_id=run_id)
+        note_not_done(services, held.raw_file, error, run_id=run_id)
         raise
     except Exception as error:
         unexpected = unexpected_of(error, held.raw_file.id)
-        note_not_done(world, held.raw_file, unexpected, run_id=run_id)
+        note_not_done(services, held.raw_file, unexpected, run_id=run_id)
         raise unexpected from error
 
 
-def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome | None:
+def _settle_acquisition(services: Services, held: Held, run_id: str) -> BackupOutcome | None:
     """The outcome where there is nothing to copy (yet): renamed, vanished, or back again.
 
     Raises:
@@ -140,20 +142,20 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
     """
     raw_file, errors = held.raw_file, held.raw_file.acquisition.get("errors", ())
     if renamed := was_renamed(errors):
-        return _nothing_to_copy(world, held, run_id, renamed, InstrumentFileStatus.RENAMED)
-    instrument = world.instrument(raw_file.instrument_id)
-    folder, name = source_of(world, raw_file)
+        return _nothing_to_copy(services, held, run_id, renamed, InstrumentFileStatus.RENAMED)
+    instrument = services.instrument(raw_file.instrument_id)
+    folder, name = source_of(services, raw_file)
     if not main_file_is_missing(errors):
         return None
     rules, path, stall_s = (
-        world.rules(raw_file.instrument_id),
+        services.rules(raw_file.instrument_id),
         folder / name,
         instrument.copy_stall_s,
     )
     if bounded(lambda: main_file_stands(folder, name, rules), timeout_s=stall_s, what=path):
-        now = world.now()
+        now = services.now()
         reason = "the main file is there after all, so the acquisition is watched again"
-        after = world.store.raw_files.transition(
+        after = services.store.raw_files.transition(
             raw_file,
             Status.QUEUED_FOR_MONITORING,
             now=now,
@@ -169,8 +171,8 @@ def _settle_acquisition(world: World, held: Held, run_id: str) -> BackupOutcome 
     if bounded(lambda: on_instrument(path), timeout_s=stall_s, what=path):
         return None  # a Bruker folder without its main file: what there is is kept
     # Of a share that is away nothing is there.
-    require_mounted_instrument(world, raw_file.instrument_id)
-    return _nothing_to_copy(world, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)
+    require_mounted_instrument(services, raw_file.instrument_id)
+    return _nothing_to_copy(services, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL)
 
 
 def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
@@ -184,14 +186,14 @@ def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
 
 
 def _nothing_to_copy(
-    world: World, held: Held, run_id: str, reason: str, instrument_file: InstrumentFileStatus
+    services: Services, held: Held, run_id: str, reason: str, instrument_file: InstrumentFileStatus
 ) -> BackupOutcome:
     if held.raw_file.status is Status.ACQUISITION_FAILED:  # as it was found to be before
         return BackupOutcome(held.raw_file, False, reason)
-    raw_file = world.store.raw_files.transition(
+    raw_file = services.store.raw_files.transition(
         held.raw_file,
         Status.ACQUISITION_FAILED,
-        now=world.now(),
+        now=services.now(),
         reason=reason,
         run_id=run_id,
         lease=held.lease,
@@ -205,7 +207,7 @@ def _nothing_to_copy(
 
 
 def _make(
-    world: World,
+    services: Services,
     held: Held,
     run_id: str,
     options: BackupOptions,
@@ -216,12 +218,12 @@ def _make(
     Raises:
         StoreAway
     """
-    with opened_backup(world, held.raw_file.model_copy(update={"backup_store": None})) as root:
-        return _make_in(world, held, run_id, options, on_progress, root=root)
+    with opened_backup(services, held.raw_file.model_copy(update={"backup_store": None})) as root:
+        return _make_in(services, held, run_id, options, on_progress, root=root)
 
 
 def _make_in(
-    world: World,
+    services: Services,
     held: Held,
     run_id: str,
     options: BackupOptions,
@@ -229,37 +231,37 @@ def _make_in(
     *,
     root: OpenRoot,
 ) -> BackupOutcome:
-    instrument = world.instrument(held.raw_file.instrument_id)
+    instrument = services.instrument(held.raw_file.instrument_id)
     raw_file = held.raw_file
 
     def members() -> list[str]:
-        return members_of(world, raw_file, instrument)
+        return members_of(services, raw_file, instrument)
 
     try:  # before anything changes: of what isn't there nothing is begun
         found = bounded(members, timeout_s=instrument.copy_stall_s, what=raw_file.id)
     except SourceMissing:
-        clear_away(world, raw_file, root=root.path)
+        clear_away(services, raw_file, root=root.path)
         raise
     if not found:
-        clear_away(world, raw_file, root=root.path)
+        clear_away(services, raw_file, root=root.path)
         problem = ";".join(raw_file.acquisition.get("errors", ())) or "No files found."
-        return _nothing_to_copy(world, held, run_id, problem, InstrumentFileStatus.INITIAL)
-    raw_file = held.raw_file = world.store.raw_files.transition(
+        return _nothing_to_copy(services, held, run_id, problem, InstrumentFileStatus.INITIAL)
+    raw_file = held.raw_file = services.store.raw_files.transition(
         raw_file,
         Status.COPYING,
-        now=world.now(),
+        now=services.now(),
         run_id=run_id,
         lease=held.lease,
         options=_asked(options),
         fields={"backup_status": BackupStatus.COPYING_IN_PROGRESS, "retry_at": None},
     )
-    refuse_grown(world, held, found, run_id)
+    refuse_grown(services, held, found, run_id)
     settle_place(
-        world, held, _mapping(world, raw_file, found).values(), root=root.path, run_id=run_id
+        services, held, _mapping(services, raw_file, found).values(), root=root.path, run_id=run_id
     )
     raw_file = held.raw_file
-    plan = _plan(world, raw_file, instrument, found, options, root=root.path)
-    with others_kept(world, raw_file, plan.members.values(), root=root.path) as keep:
+    plan = _plan(services, raw_file, instrument, found, options, root=root.path)
+    with others_kept(services, raw_file, plan.members.values(), root=root.path) as keep:
         result = copy_members(
             plan,
             list_members=members,
@@ -274,11 +276,11 @@ def _make_in(
         what=plan.target_folder,
     )
     require_unchanged(root)
-    return _record_done(world, held, run_id, result, manifest, root=root)
+    return _record_done(services, held, run_id, result, manifest, root=root)
 
 
 def _plan(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     instrument: InstrumentEntry,
     members: list[str],
@@ -287,11 +289,11 @@ def _plan(
     root: Path,
 ) -> CopyPlan:
     return CopyPlan(
-        source_folder=source_of(world, raw_file)[0],
-        target_folder=world.backup_folder(raw_file, root),
-        members=_mapping(world, raw_file, members),
+        source_folder=source_of(services, raw_file)[0],
+        target_folder=services.backup_folder(raw_file, root),
+        members=_mapping(services, raw_file, members),
         target_top=raw_file.id,
-        is_folder=world.rules(raw_file.instrument_id).is_folder,
+        is_folder=services.rules(raw_file.instrument_id).is_folder,
         overwrite=overwrite_requested(
             options.backup_overwrite_file_id,
             raw_file_id=raw_file.id,
@@ -300,13 +302,13 @@ def _plan(
         threads=instrument.copy_threads,
         stall_s=instrument.copy_stall_s,
         read_only=True,
-        group=world.backup_group,
+        group=services.backup_group,
     )
 
 
-def _mapping(world: World, raw_file: RawFile, members: list[str]) -> dict[str, str]:
-    vendor = world.instrument(raw_file.instrument_id).type
-    return backup_mapping(vendor, raw_file.id, source_of(world, raw_file)[1], members)
+def _mapping(services: Services, raw_file: RawFile, members: list[str]) -> dict[str, str]:
+    vendor = services.instrument(raw_file.instrument_id).type
+    return backup_mapping(vendor, raw_file.id, source_of(services, raw_file)[1], members)
 
 
 def _refuse_other_digests(
@@ -337,7 +339,7 @@ class _RecordedDigestDiffers(DigestMismatch):
 
 
 def _record_done(
-    world: World,
+    services: Services,
     held: Held,
     run_id: str,
     result: CopyResult,
@@ -347,36 +349,36 @@ def _record_done(
 ) -> BackupOutcome:
     raw_file = held.raw_file
     size = sum(fact.size or 0 for fact in result.facts.values())
-    facts = instrument_facts(world, raw_file, result, root.path)
+    facts = instrument_facts(services, raw_file, result, root.path)
     copied = raw_file.model_copy(update={"file_info": result.facts})
-    look = seen(world, copied, root.path)
+    scan = seen(services, copied, root.path)
     verb = "copied and verified" if result.copied else "was there already, and proven identical"
     if result.refused:
         verb += f"; the store refuses, which is no part of the proof: {', '.join(result.refused)}"
-    after = world.store.raw_files.transition(
+    after = services.store.raw_files.transition(
         raw_file,
         Status.COPYING_DONE,
-        now=world.now(),
+        now=services.now(),
         reason=f"{len(result.facts)} files, {size} bytes, {verb}",
         run_id=run_id,
         lease=held.lease,
         fields={
             "backup_status": BackupStatus.COPYING_DONE,
-            "backup_base_path": world.backup_base_path(raw_file),
+            "backup_base_path": services.backup_base_path(raw_file),
             "backup_store": root.store_id,
             "file_info": to_record(raw_file, result.facts),
-            "backup_seen": look.model_dump(),
+            "backup_seen": scan.model_dump(),
             "size": size,
-            "source_look": _source_look(world, raw_file, result),
+            "source_look": _source_look(services, raw_file, result),
             "source_differs_at": None,
-            "backed_up_at": world.now(),
-            "verified_at": world.now(),
+            "backed_up_at": services.now(),
+            "verified_at": services.now(),
             "failures": 0,
             **({"acquisition.instrument": facts} if facts else {}),
         },
     )
     return BackupOutcome(
-        end_as_before(world, held, after, result.facts, run_id),
+        end_as_before(services, held, after, result.facts, run_id),
         True,
         verb,
         facts=result.facts,
@@ -389,9 +391,9 @@ def _record_done(
     )
 
 
-def _source_look(world: World, raw_file: RawFile, result: CopyResult) -> dict[str, Any]:
-    main = world.rules(raw_file.instrument_id).main_file_among(raw_file.id, result.looks)
-    return SourceLook.of(result.looks, main=main).model_dump()
+def _source_look(services: Services, raw_file: RawFile, result: CopyResult) -> dict[str, Any]:
+    main = services.rules(raw_file.instrument_id).main_file_among(raw_file.id, result.scans)
+    return SourceLook.of(result.scans, main=main).model_dump()
 
 
 def _asked(options: BackupOptions) -> dict[str, Any]:

@@ -49,7 +49,7 @@ from kraken_dagster.model.errors import (
     UnsafePath,
 )
 from kraken_dagster.model.files.debris import is_debris
-from kraken_dagster.model.files.marks import Look
+from kraken_dagster.model.files.marks import FolderScan
 from kraken_dagster.model.files.names import strangers, twins
 from kraken_dagster.model.raw_file import FileFact
 
@@ -95,7 +95,7 @@ class CopyResult:
     seconds: float
     set_aside: tuple[Path, ...] = ()
     refused: tuple[str, ...] = ()
-    looks: Mapping[str, Look] = field(default_factory=dict)
+    scans: Mapping[str, FolderScan] = field(default_factory=dict)
 
 
 def copy_members(
@@ -188,7 +188,7 @@ class _Copier:
             copied_bytes=sum(fact.size or 0 for fact in copied),
             seconds=time.monotonic() - self.progress.started_at,
             refused=self.progress.refusals.in_words(),
-            looks={
+            scans={
                 self.plan.members[member]: (seen.size, seen.mtime_ns, seen.ctime_ns)
                 for member, seen in self.before.items()
             },
@@ -363,7 +363,7 @@ class _Copier:
 
     def _gather(self, count: int) -> list[tuple[str, bool, FileFact]]:
         done: list[tuple[str, bool, FileFact]] = []
-        told = time.monotonic()
+        reported = time.monotonic()
         while len(done) < count:
             try:
                 result = self.results.get(timeout=0.2)
@@ -382,8 +382,8 @@ class _Copier:
                     next_step="nothing: that other run makes the backup.",
                 )
             self._refuse_stall()
-            if time.monotonic() - told >= _PROGRESS_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - reported >= _PROGRESS_EVERY_S:
+                reported = time.monotonic()
                 self.on_progress(self.progress)
         return done
 

@@ -13,7 +13,7 @@ from kraken_dagster.fs.safe_copy import Progress
 from kraken_dagster.model.errors import DigestMismatch
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, BackupStatus, RawFile
 from kraken_dagster.monitoring.waiting import what_they_wait_for
-from kraken_dagster.orchestration.asset_world import asked_by_hand, is_catchup, make_world
+from kraken_dagster.orchestration.asset_services import asked_by_hand, is_catchup, make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_batches import (
     Done,
@@ -65,20 +65,20 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
     ) -> Events:
         require_understood(context, config)
         with dagster_errors():
-            world = make_world(config, store, cluster, storage)
+            services = make_services(config, store, cluster, storage)
 
         def acquired(raw_file_id: str) -> Done:
-            record = world.store.raw_files.current(raw_file_id)
+            record = services.store.raw_files.current(raw_file_id)
             if record.status in OPEN_ACQUISITION:
-                told = what_they_wait_for(world, [record])[record.id]
-                reason = f"The acquisition is not over yet: {told}"
+                reported = what_they_wait_for(services, [record])[record.id]
+                reason = f"The acquisition is not over yet: {reported}"
                 planned = has_next(context, key)  # with the backup comes its check
                 check = _nothing_compared(record, reason) if planned else None
                 return Done(reason, unusual=True, check=check, check_of=backup_key)
             return Done(f"{record.id!r}: {record.status}", metadata=acquisition_metadata(record))
 
-        threads = world.instrument(instrument_id).catchup_threads
-        yield from for_each_file(context, key, world, acquired, threads=threads)
+        threads = services.instrument(instrument_id).catchup_threads
+        yield from for_each_file(context, key, services, acquired, threads=threads)
 
     return for_many_at_once(raw_file)
 
@@ -116,14 +116,14 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
         require_understood(context, kraken_config)
         options = BackupOptions(**backup_config(config).model_dump())
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         single = len(context.partition_keys) == 1
         decides = is_catchup(context) and not has_next(context, key)
 
         def backed_up(raw_file_id: str) -> Done:
             with dagster_errors():
                 outcome = back_up(
-                    world,
+                    services,
                     raw_file_id,
                     run_id=context.run.run_id,
                     options=options,
@@ -136,7 +136,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
         slots = pool_limit(context.instance, copy_pool(instrument_id), default=defaults.copy_slots)
         threads = min(defaults.catchup_threads, max(slots, 1))
         yield from for_each_file(
-            context, key, world, _with_failed_check(backed_up), threads=threads
+            context, key, services, _with_failed_check(backed_up), threads=threads
         )
 
     kraken_config = config
@@ -158,8 +158,8 @@ def _nothing_compared(record: RawFile, reason: str) -> tuple[str, bool, Metadata
     """A check that was planned and told nothing would be shown as one that hasn't passed."""
     damaged = record.backup_status is BackupStatus.COPYING_FAILED
     known = "the backup failed, or is damaged; " if damaged else ""
-    told = f"{known}nothing was compared: {reason}"
-    return DIGESTS_MATCH, not damaged, {"what was found": text(told)}
+    reported = f"{known}nothing was compared: {reason}"
+    return DIGESTS_MATCH, not damaged, {"what was found": text(reported)}
 
 
 def _with_failed_check(backed_up: Work) -> Work:

@@ -6,39 +6,39 @@ from kraken_dagster.backup.outcome import BackupOutcome, verify
 from kraken_dagster.model.files.debris import without_gone_debris
 from kraken_dagster.model.raw_file import BackupStatus, FileFact, RawFile, Status
 from kraken_dagster.runtime.leases import Held
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
-def prove_in_place(world: World, held: Held, run_id: str) -> BackupOutcome:
+def prove_in_place(services: Services, held: Held, run_id: str) -> BackupOutcome:
     """For a file that was purged there is nothing to copy, only to read what is in the backup.
 
     Raises:
         NotRecorded, BackupDamaged
     """
-    outcome = verify(world, held.raw_file)
-    held.raw_file = world.store.raw_files.transition(
+    outcome = verify(services, held.raw_file)
+    held.raw_file = services.store.raw_files.transition(
         held.raw_file,
         Status.COPYING,
-        now=world.now(),
+        now=services.now(),
         run_id=run_id,
         lease=held.lease,
         fields={"retry_at": None},
     )
-    after = world.store.raw_files.transition(
+    after = services.store.raw_files.transition(
         held.raw_file,
         Status.COPYING_DONE,
-        now=world.now(),
+        now=services.now(),
         reason="the backup is what was recorded, after all",
         run_id=run_id,
         lease=held.lease,
         fields={"backup_status": BackupStatus.COPYING_DONE, "failures": 0},
     )
-    after = end_as_before(world, held, after, outcome.facts, run_id)
+    after = end_as_before(services, held, after, outcome.facts, run_id)
     return BackupOutcome(after, True, outcome.reason, outcome.facts, proven=outcome.proven)
 
 
 def end_as_before(
-    world: World, held: Held, after: RawFile, facts: Mapping[str, FileFact], run_id: str
+    services: Services, held: Held, after: RawFile, facts: Mapping[str, FileFact], run_id: str
 ) -> RawFile:
     """What was processed before from these very bytes is not processed once more.
 
@@ -47,12 +47,12 @@ def end_as_before(
     before = held.raw_file
     if before.ended_as is None or not _are_same(facts, before.file_info):
         return after
-    details = before.ended_details or _details_in_history(world, before)
+    details = before.ended_details or _details_in_history(services, before)
     reason = "its backup is whole again; it had ended like this before"
-    return world.store.raw_files.transition(
+    return services.store.raw_files.transition(
         after,
         before.ended_as,
-        now=world.now(),
+        now=services.now(),
         reason=reason if details is None else f"{reason}: {details}",
         run_id=run_id,
         lease=held.lease,
@@ -69,11 +69,11 @@ def _are_same(facts: Mapping[str, FileFact], recorded: Mapping[str, FileFact]) -
     )
 
 
-def _details_in_history(world: World, before: RawFile) -> str | None:
+def _details_in_history(services: Services, before: RawFile) -> str | None:
     """With which words it ended, where the damage was recorded without them."""
     ends = [
         event
-        for event in world.store.raw_files.get(before.id).history
+        for event in services.store.raw_files.get(before.id).history
         if event.get("to") == before.ended_as != event.get("from")
     ]
     return ends[-1].get("reason") if ends else None

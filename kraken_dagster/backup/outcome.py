@@ -16,7 +16,7 @@ from kraken_dagster.model.errors import FileFormatError, NotRecorded
 from kraken_dagster.model.raw_file import FileFact, RawFile
 from kraken_dagster.raw_readers.limited import limits_for_raw
 from kraken_dagster.runtime.after_jobs import seen
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup
 
 _BRUKER_FACTS = (
@@ -51,7 +51,7 @@ class BackupOutcome:
         return sum(fact.size or 0 for fact in self.facts.values())
 
 
-def verify(world: World, raw_file: RawFile) -> BackupOutcome:
+def verify(services: Services, raw_file: RawFile) -> BackupOutcome:
     """Reads the whole backup again and compares it with what MongoDB has recorded.
 
     Raises:
@@ -59,24 +59,24 @@ def verify(world: World, raw_file: RawFile) -> BackupOutcome:
     """
     if not raw_file.file_info:
         raise NotRecorded("MongoDB has no digests of this backup", file=raw_file.id)
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    top = raw_file.id if world.rules(raw_file.instrument_id).is_folder else None
-    with opened_backup(world, raw_file) as root:
-        folder = world.backup_folder(raw_file, root.path)
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
+    top = raw_file.id if services.rules(raw_file.instrument_id).is_folder else None
+    with opened_backup(services, raw_file) as root:
+        folder = services.backup_folder(raw_file, root.path)
 
         def read(beat: Callable[[int], None]) -> dict[str, FileFact]:
             facts = read_all(folder, raw_file.file_info, on_bytes=beat)
-            protect_backup(folder, raw_file.file_info, top, world.backup_group)
+            protect_backup(folder, raw_file.file_info, top, services.backup_group)
             return facts
 
         found = beating(read, stall_s=stall_s, what=folder / raw_file.id)
-        look = seen(world, raw_file, root.path)
-    world.store.retention.proven(raw_file, now=world.now(), seen=look)
+        scan = seen(services, raw_file, root.path)
+    services.store.retention.proven(raw_file, now=services.now(), seen=scan)
     return BackupOutcome(raw_file, True, "verified again", found, proven=len(found))
 
 
 def instrument_facts(
-    world: World, raw_file: RawFile, result: CopyResult, root: Path
+    services: Services, raw_file: RawFile, result: CopyResult, root: Path
 ) -> dict[str, str]:
     """What Bruker's software says of the file, `ClosedProperly` first of all.
 
@@ -90,13 +90,13 @@ def instrument_facts(
     index = next((name for name in INDEX_NAMES if f"{raw_file.id}/{name}" in result.facts), None)
     if index is None:
         return {}
-    folder = world.backup_folder(raw_file, root) / raw_file.id
+    folder = services.backup_folder(raw_file, root) / raw_file.id
     try:
         said = call(
             f"{bruker.__name__}:read_bruker_metadata",
             folder,
-            limits=limits_for_raw(world.config.reading_limits),
-            wall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            limits=limits_for_raw(services.config.reading_limits),
+            wall_s=services.instrument(raw_file.instrument_id).copy_stall_s,
             what=folder / index,
         )
     except FileFormatError as error:

@@ -22,11 +22,11 @@ from kraken_dagster.model.files.names import folded, is_same_entry
 from kraken_dagster.model.files.vendors import RULES, SCIEX_COMPANIONS, Vendor
 from kraken_dagster.model.raw_file import BACKUP_UNDER_WAY, RawFile
 from kraken_dagster.runtime.leases import Held
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 def settle_place(
-    world: World, held: Held, targets: Iterable[str], *, root: Path, run_id: str
+    services: Services, held: Held, targets: Iterable[str], *, root: Path, run_id: str
 ) -> None:
     """Records a folder of its own for a backup of which a name is taken by another record's.
 
@@ -34,23 +34,24 @@ def settle_place(
         targets: the members' places below the file's folder in the backup.
     """
     raw_file = held.raw_file
-    owner = owner_of(world, raw_file, targets, root=root)
+    owner = owner_of(services, raw_file, targets, root=root)
     if owner is None:
         return
-    held.raw_file = world.store.raw_files.update(
+    base = f"{services.backup_base_path(raw_file)}/{services.own_name(raw_file)}"
+    held.raw_file = services.store.raw_files.update(
         raw_file,
-        {"backup_base_path": f"{world.backup_base_path(raw_file)}/{world.own_name(raw_file)}"},
-        now=world.now(),
+        {"backup_base_path": base},
+        now=services.now(),
         note=f"on the backup store its name is that of {owner.id!a}, whose backup stays as it is; "
         "so its own has a folder of its own",
         run_id=run_id,
     )
 
 
-def clear_away(world: World, raw_file: RawFile, *, root: Path) -> None:
+def clear_away(services: Services, raw_file: RawFile, *, root: Path) -> None:
     """Removes what dead copies left of a file that is not on the instrument any more."""
-    folder = world.backup_folder(raw_file, root)
-    vendor = world.instrument(raw_file.instrument_id).type
+    folder = services.backup_folder(raw_file, root)
+    vendor = services.instrument(raw_file.instrument_id).type
     tops = {raw_file.id, manifest_name(raw_file.id)}
     tops |= {name.split("/")[0] for name in raw_file.file_info}
     if vendor is Vendor.SCIEX:
@@ -62,24 +63,24 @@ def clear_away(world: World, raw_file: RawFile, *, root: Path) -> None:
             with suppress(OSError):  # the store's own trouble, which is told where it matters
                 remove_dead_copy(folder / name)
 
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     bounded(clear, timeout_s=stall_s, what=shown(folder))
 
 
 def owner_of(
-    world: World, raw_file: RawFile, targets: Iterable[str], *, root: Path
+    services: Services, raw_file: RawFile, targets: Iterable[str], *, root: Path
 ) -> RawFile | None:
     """The other raw file whose recorded backup stands under one of this one's names."""
-    folder = world.backup_folder(raw_file, root)
+    folder = services.backup_folder(raw_file, root)
     names = {target.split("/")[0] for target in targets} | {manifest_name(raw_file.id)}
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
 
-    def look() -> tuple[list[str], set[str]]:
+    def scan() -> tuple[list[str], set[str]]:
         with target_errors(folder):
             taken = [name for name in sorted(names) if exists(folder / name)]
             return taken, set(os.listdir(folder)) if taken else set()
 
-    taken, listed = bounded(look, timeout_s=stall_s, what=shown(folder))
+    taken, listed = bounded(scan, timeout_s=stall_s, what=shown(folder))
     if not taken:
         return None
 
@@ -91,7 +92,7 @@ def owner_of(
                 for ours in taken
             )
 
-    for other in _with_backup_in(world, raw_file, folder, root, _spelled(folder, taken, listed)):
+    for other in _with_backup_in(services, raw_file, folder, root, _spelled(folder, taken, listed)):
         if bounded(lambda other=other: is_theirs(other), timeout_s=stall_s, what=shown(folder)):
             return other
     return None
@@ -99,13 +100,13 @@ def owner_of(
 
 @contextmanager
 def others_kept(
-    world: World, raw_file: RawFile, targets: Iterable[str], *, root: Path
+    services: Services, raw_file: RawFile, targets: Iterable[str], *, root: Path
 ) -> Iterator[Callable[[], None]]:
     """Yields what is to be asked before anything is moved aside, and names whose a conflict is."""
     names = list(targets)
 
     def ask() -> None:
-        _refuse_others(world, raw_file, names, root=root)
+        _refuse_others(services, raw_file, names, root=root)
 
     try:
         yield ask
@@ -114,17 +115,19 @@ def others_kept(
         raise
 
 
-def _refuse_others(world: World, raw_file: RawFile, targets: Iterable[str], *, root: Path) -> None:
+def _refuse_others(
+    services: Services, raw_file: RawFile, targets: Iterable[str], *, root: Path
+) -> None:
     """
     Raises:
         BackupConflict: what stands there is another raw file's backup.
     """
-    owner = owner_of(world, raw_file, targets, root=root)
+    owner = owner_of(services, raw_file, targets, root=root)
     if owner is not None:
         raise BackupConflict(
             "On the backup store this file's name is that of another one's backup, which stays "
             "as it is",
-            file=shown(world.backup_folder(raw_file, root)) / raw_file.id,
+            file=shown(services.backup_folder(raw_file, root)) / raw_file.id,
             found=f"the backup of {owner.id!r}",
             next_step="nothing: at the next try it gets a folder of its own, by itself.",
         )
@@ -151,10 +154,10 @@ def _spelled(folder: Path, taken: list[str], listed: set[str]) -> set[str]:
 
 
 def _with_backup_in(
-    world: World, raw_file: RawFile, folder: Path, root: Path, also: set[str]
+    services: Services, raw_file: RawFile, folder: Path, root: Path, also: set[str]
 ) -> list[RawFile]:
     """The other files of which a backup in this folder is recorded, and whose names may be ours."""
-    rules = world.rules(raw_file.instrument_id)
+    rules = services.rules(raw_file.instrument_id)
     ours = folded(raw_file.id)[: -len(rules.extension)]
 
     def may_be(file_id: str) -> bool:
@@ -162,14 +165,14 @@ def _with_backup_in(
         theirs = folded(file_id)[: -len(rules.extension)]
         return ours.startswith(theirs) or theirs.startswith(ours)
 
-    ids = world.store.raw_files.ids_of_month(raw_file.filing_id, raw_file.year_month)
+    ids = services.store.raw_files.ids_of_month(raw_file.filing_id, raw_file.year_month)
     wanted = [item for item in {*ids, *also} - {raw_file.id} if may_be(item) or item in also]
-    found = world.store.raw_files.many(wanted)
+    found = services.store.raw_files.many(wanted)
     return [
         other
         for other in found.values()
         if other.filing_id == raw_file.filing_id
-        and world.backup_folder(other, root) == folder
+        and services.backup_folder(other, root) == folder
         and _claims(other, raw_file)
     ]
 

@@ -22,7 +22,7 @@ from kraken_dagster.model.errors import (
 )
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.retention import require_record
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_backup_store
 
 _COPYING = (
@@ -37,7 +37,7 @@ _COPYING = (
 
 
 def restore(
-    world: World,
+    services: Services,
     raw_file_id: str,
     target: Path,
     *,
@@ -58,18 +58,18 @@ def restore(
         RestoreRefused: the folder doesn't take it.
         UnknownRawFile, StoreUnavailable
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
-    instrument = world.instrument(raw_file.instrument_id)
+    raw_file = services.store.raw_files.get(raw_file_id)
+    instrument = services.instrument(raw_file.instrument_id)
     one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
     require_record(instrument.type, raw_file.id, raw_file.file_info)
     _require_folder(target)
-    require_backup_store(world, raw_file)
-    with opened_backup(world, raw_file) as root:
-        return _restore(world, raw_file, target, on_progress, root=root.path)
+    require_backup_store(services, raw_file)
+    with opened_backup(services, raw_file) as root:
+        return _restore(services, raw_file, target, on_progress, root=root.path)
 
 
 def _restore(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     target: Path,
     on_progress: Callable[[Progress], None],
@@ -77,15 +77,15 @@ def _restore(
     root: Path,
 ) -> CopyResult:
     instrument, folder = (
-        world.instrument(raw_file.instrument_id),
-        world.backup_folder(raw_file, root),
+        services.instrument(raw_file.instrument_id),
+        services.backup_folder(raw_file, root),
     )
     beating(
         lambda beat: read_all(folder, raw_file.file_info, on_bytes=beat),
         stall_s=instrument.copy_stall_s,
         what=folder / raw_file.id,
     )
-    result = _copy(world, raw_file, target, on_progress, root=root)
+    result = _copy(services, raw_file, target, on_progress, root=root)
     for name, recorded in raw_file.file_info.items():
         fact = result.facts[name]
         if (fact.size, fact.md5) != (recorded.size, recorded.md5):
@@ -107,21 +107,21 @@ def _require_folder(target: Path) -> None:
 
 
 def _copy(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     target: Path,
     on_progress: Callable[[Progress], None],
     *,
     root: Path,
 ) -> CopyResult:
-    instrument = world.instrument(raw_file.instrument_id)
+    instrument = services.instrument(raw_file.instrument_id)
     names = sorted(raw_file.file_info)
     plan = CopyPlan(
-        source_folder=world.backup_folder(raw_file, root),
+        source_folder=services.backup_folder(raw_file, root),
         target_folder=target,
         members={name: name for name in names},
         target_top=raw_file.id,
-        is_folder=world.rules(raw_file.instrument_id).is_folder,
+        is_folder=services.rules(raw_file.instrument_id).is_folder,
         threads=instrument.copy_threads,
         stall_s=instrument.copy_stall_s,
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from kraken_dagster.backup.verify import VerifyOutcome, verify_backup
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.retention import span
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.retention import ProofAge
 
 _FORGOTTEN_AFTER = timedelta(days=7)
@@ -46,7 +46,7 @@ class Verification:
     resumed: bool
 
 
-def begin(world: World, selection: Selection) -> Verification:
+def begin(services: Services, selection: Selection) -> Verification:
     """Begins a verification; what was proven since an unfinished one began is left out.
 
     Raw files that are named are read, whatever was read before.
@@ -54,11 +54,11 @@ def begin(world: World, selection: Selection) -> Verification:
     Raises:
         UnknownRawFile, StoreUnavailable
     """
-    now = world.now()
-    found = _found(world, selection)
+    now = services.now()
+    found = _found(services, selection)
     began_at = now
     if not selection.raw_file_ids:
-        began_at = world.store.retention.begin_verification(
+        began_at = services.store.retention.begin_verification(
             selection.key, selection.in_words(), now=now, forgotten_before=now - _FORGOTTEN_AFTER
         )
     limit = began_at
@@ -73,11 +73,11 @@ def begin(world: World, selection: Selection) -> Verification:
 
 
 def verify_all(
-    world: World,
+    services: Services,
     verification: Verification,
     *,
     run_id: str,
-    pace: Pace,
+    rate_limit: RateLimit,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> Iterator[VerifyOutcome]:
     """Reads one backup after the other; once all were read the verification is forgotten.
@@ -87,28 +87,30 @@ def verify_all(
         StoreUnavailable
     """
     for raw_file_id in verification.todo:
-        yield verify_backup(world, raw_file_id, run_id=run_id, pace=pace, on_bytes=on_bytes)
-        world.store.retention.verification_goes_on(verification.key, now=world.now())
-    world.store.retention.end_verification(verification.key)
+        yield verify_backup(
+            services, raw_file_id, run_id=run_id, rate_limit=rate_limit, on_bytes=on_bytes
+        )
+        services.store.retention.verification_goes_on(verification.key, now=services.now())
+    services.store.retention.end_verification(verification.key)
 
 
-def scrub_due(world: World, now: datetime, every_days: float | None = None) -> list[ProofAge]:
+def scrub_due(services: Services, now: datetime, every_days: float | None = None) -> list[ProofAge]:
     """The backups whose proof is older than that, or than `scrub_every_days`; oldest first."""
     found: list[ProofAge] = []
-    for instrument_id in world.config.instruments:
-        days = every_days or world.instrument(instrument_id).scrub_every_days
+    for instrument_id in services.config.instruments:
+        days = every_days or services.instrument(instrument_id).scrub_every_days
         limit = now - span(days=days)
-        found.extend(world.store.retention.proofs(instrument_id, before=limit))
+        found.extend(services.store.retention.proofs(instrument_id, before=limit))
     return _oldest_first(found)
 
 
-def _found(world: World, selection: Selection) -> list[ProofAge]:
+def _found(services: Services, selection: Selection) -> list[ProofAge]:
     if selection.raw_file_ids:
-        records = [world.store.raw_files.get(item) for item in selection.raw_file_ids]
+        records = [services.store.raw_files.get(item) for item in selection.raw_file_ids]
         return _oldest_first([ProofAge(item.id, item.verified_at) for item in records])
-    instruments = selection.instruments or tuple(world.config.instruments)
+    instruments = selection.instruments or tuple(services.config.instruments)
     return _oldest_first(
-        [item for name in instruments for item in world.store.retention.proofs(name)]
+        [item for name in instruments for item in services.store.retention.proofs(name)]
     )
 
 

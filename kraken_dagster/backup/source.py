@@ -23,39 +23,39 @@ from kraken_dagster.model.files.vendors import (
 )
 from kraken_dagster.model.raw_file import InstrumentFileStatus, RawFile
 from kraken_dagster.runtime.leases import Held
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
-def source_of(world: World, raw_file: RawFile) -> tuple[Path, str]:
+def source_of(services: Services, raw_file: RawFile) -> tuple[Path, str]:
     """The folder in which the raw file stands on its instrument, and its name there."""
-    folder = world.instrument_folder(raw_file.instrument_id)
+    folder = services.instrument_folder(raw_file.instrument_id)
     if raw_file.instrument_file_status is InstrumentFileStatus.MOVED:
         return folder / BACKUP_FOLDER_NAME, raw_file.id
     return folder, raw_file.original_name
 
 
-def refuse_grown(world: World, held: Held, members: list[str], run_id: str) -> None:
+def refuse_grown(services: Services, held: Held, members: list[str], run_id: str) -> None:
     """What changed since its acquisition was judged over must stand still until the next try."""
     raw_file = held.raw_file
-    folder, own_name = source_of(world, raw_file)
-    main = world.rules(raw_file.instrument_id).main_file_among(own_name, members)
+    folder, own_name = source_of(services, raw_file)
+    main = services.rules(raw_file.instrument_id).main_file_among(own_name, members)
     # Of a Sciex acquisition the look saw all files, of a Bruker folder the main file.
-    companions = world.instrument(raw_file.instrument_id).type is Vendor.SCIEX
+    companions = services.instrument(raw_file.instrument_id).type is Vendor.SCIEX
     key = "ended_total" if companions else "ended_size"
     expected = raw_file.acquisition.get(key)
     if expected is None or main is None:
         return
     watched = members if companions else [main]
     path = folder / main
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     size = bounded(
         lambda: sum(identity(folder / name).size for name in watched), timeout_s=stall_s, what=path
     )
     if size != expected:
-        world.store.raw_files.update(
+        services.store.raw_files.update(
             raw_file,
             {f"acquisition.{key}": size},
-            now=world.now(),
+            now=services.now(),
             note=f"went from {expected} to {size} bytes after the acquisition had ended",
             run_id=run_id,
         )
@@ -80,9 +80,9 @@ def main_file_stands(folder: Path, name: str, rules: VendorRules) -> bool:
         return main is not None and stat.S_ISREG(os.lstat(folder / main).st_mode)
 
 
-def members_of(world: World, raw_file: RawFile, instrument: InstrumentEntry) -> list[str]:
+def members_of(services: Services, raw_file: RawFile, instrument: InstrumentEntry) -> list[str]:
     """The raw file's members, relative to the folder it stands in, as they are right now."""
-    folder, name = source_of(world, raw_file)
+    folder, name = source_of(services, raw_file)
     if instrument.type is not Vendor.SCIEX:
         return walk_members(folder, name)
     names = names_of_files(folder, RULES[instrument.type].stem(name))

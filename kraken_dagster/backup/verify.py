@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kraken_dagster.fs.digests import exists, target_errors
 from kraken_dagster.fs.dir_handles import Folder, one_name, walk
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.safe_copy import PART_PREFIX
 from kraken_dagster.fs.stores.backup_reader import damaged, read_all
 from kraken_dagster.fs.stores.backup_scan import appearance
@@ -37,7 +37,7 @@ from kraken_dagster.model.retention import require_record
 from kraken_dagster.runtime.failures import record_damage
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.refusals import in_own_words, watched
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_backup_store, require_unchanged
 
 
@@ -66,11 +66,11 @@ class VerifyOutcome:
 
 
 def verify_backup(
-    world: World,
+    services: Services,
     raw_file_id: str,
     *,
     run_id: str,
-    pace: Pace,
+    rate_limit: RateLimit,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> VerifyOutcome:
     """Reads every byte of a backup, at a bounded rate, and compares it with what is known of it.
@@ -83,16 +83,16 @@ def verify_backup(
         StoreUnavailable
     """
     try:
-        raw_file = world.store.raw_files.get(raw_file_id)
+        raw_file = services.store.raw_files.get(raw_file_id)
     except UnknownRawFile as error:  # it is gone since, or its id is none that Kraken writes
         return VerifyOutcome(raw_file_id, Verdict.UNREADABLE, str(error))
     if reason := _why_not(raw_file):
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
     try:
-        with holding(world, raw_file_id, step=Step.VERIFY, run_id=run_id) as held:
+        with holding(services, raw_file_id, step=Step.VERIFY, run_id=run_id) as held:
             if reason := _why_not(held.raw_file):
                 return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
-            return _verify(world, held, run_id, pace, on_bytes)
+            return _verify(services, held, run_id, rate_limit, on_bytes)
     except (ConfigError, LeaseHeld, LeaseLost, OnAnotherStore, StatusConflict) as error:
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, str(error))
 
@@ -114,18 +114,22 @@ def _was_damaged(raw_file: RawFile) -> bool:
 
 
 def _verify(
-    world: World, held: Held, run_id: str, pace: Pace, on_bytes: Callable[[int], None]
+    services: Services,
+    held: Held,
+    run_id: str,
+    rate_limit: RateLimit,
+    on_bytes: Callable[[int], None],
 ) -> VerifyOutcome:
-    require_backup_store(world, held.raw_file)
-    with opened_backup(world, held.raw_file) as root:
-        return _verify_in(world, held, run_id, pace, on_bytes, root=root)
+    require_backup_store(services, held.raw_file)
+    with opened_backup(services, held.raw_file) as root:
+        return _verify_in(services, held, run_id, rate_limit, on_bytes, root=root)
 
 
 def _verify_in(
-    world: World,
+    services: Services,
     held: Held,
     run_id: str,
-    pace: Pace,
+    rate_limit: RateLimit,
     on_bytes: Callable[[int], None],
     *,
     root: OpenRoot,
@@ -136,63 +140,65 @@ def _verify_in(
         def took(count: int) -> None:
             beat(count)
             on_bytes(count)
-            pace.took(count, beat)
+            rate_limit.took(count, beat)
 
-        return _read(world, raw_file, took, may_go_on, root=root.path)
+        return _read(services, raw_file, took, may_go_on, root=root.path)
 
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     try:
         with in_own_words(raw_file.id):
-            path = world.backup_folder(raw_file, root.path) / raw_file.id
+            path = services.backup_folder(raw_file, root.path) / raw_file.id
             outcome = watched(held, read, stall_s=stall_s, what=path)
     except BackupDamaged as error:
         require_unchanged(root)
-        require_backup_store(world, raw_file)  # it may have gone this very moment
+        require_backup_store(services, raw_file)  # it may have gone this very moment
         if raw_file.is_backed_up:
-            record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
+            record_damage(services, raw_file, error, run_id=run_id, lease=held.lease)
         return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
     except StoreError:
         raise
     except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
         require_unchanged(root)
-        require_backup_store(world, raw_file)
+        require_backup_store(services, raw_file)
         return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
     held.require()
     seen = outcome.seen if raw_file.is_backed_up else None
-    world.store.retention.proven(raw_file, now=world.now(), seen=seen)
-    return outcome if raw_file.is_backed_up else _whole_again(world, raw_file, outcome, run_id)
+    services.store.retention.proven(raw_file, now=services.now(), seen=seen)
+    return outcome if raw_file.is_backed_up else _whole_again(services, raw_file, outcome, run_id)
 
 
 def _whole_again(
-    world: World, raw_file: RawFile, outcome: VerifyOutcome, run_id: str
+    services: Services, raw_file: RawFile, outcome: VerifyOutcome, run_id: str
 ) -> VerifyOutcome:
     """What counted as damaged, and isn't: the step that failed is due again, and settles it."""
     if raw_file.status is not Status.ERROR:
         return outcome
     if raw_file.retry_at is None:
-        now, note = world.now(), "its backup is whole again, so that its step is tried again"
-        world.store.raw_files.update(raw_file, {"retry_at": now}, now=now, note=note, run_id=run_id)
-    told = f"{outcome.reason}; it counted as damaged, and its watcher puts that right"
-    return replace(outcome, reason=told)
+        now, note = services.now(), "its backup is whole again, so that its step is tried again"
+        services.store.raw_files.update(
+            raw_file, {"retry_at": now}, now=now, note=note, run_id=run_id
+        )
+    reported = f"{outcome.reason}; it counted as damaged, and its watcher puts that right"
+    return replace(outcome, reason=reported)
 
 
 def _read(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     on_bytes: Callable[[int], None],
     may_write: Callable[[], bool],
     *,
     root: Path,
 ) -> VerifyOutcome:
-    folder, recorded = world.backup_folder(raw_file, root), raw_file.file_info
-    vendor = world.instrument(raw_file.instrument_id).type
+    folder, recorded = services.backup_folder(raw_file, root), raw_file.file_info
+    vendor = services.instrument(raw_file.instrument_id).type
     one_name(raw_file.id)
     require_record(vendor, raw_file.id, recorded)
     facts = read_all(folder, recorded, on_bytes=on_bytes)
     if may_write():  # it was made by an earlier version, say, or by AlphaKraken
         top = raw_file.id if RULES[vendor].is_folder else None
-        protect_backup(folder, recorded, top, world.backup_group)
-    written = _settle_manifest(folder, raw_file, may_write, world.backup_group)
+        protect_backup(folder, recorded, top, services.backup_group)
+    written = _settle_manifest(folder, raw_file, may_write, services.backup_group)
     extra = _extra(folder, raw_file, RULES[vendor])
     size = sum(fact.size or 0 for fact in facts.values())
     parts = [f"{len(facts)} files, {size} bytes, equal to their record"]

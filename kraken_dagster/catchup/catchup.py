@@ -11,13 +11,13 @@ from kraken_dagster.acquisition.identity import recognised, require_settled
 from kraken_dagster.acquisition.registration import as_over, register_new
 from kraken_dagster.acquisition.scene import look_around
 from kraken_dagster.acquisition.share import partly_unknown, why_blind
-from kraken_dagster.acquisition.watch import look_at_open
+from kraken_dagster.acquisition.watch import check_open
 from kraken_dagster.config.schema import InstrumentEntry, OutputExistsMode
 from kraken_dagster.fs.digests import exists
 from kraken_dagster.fs.timeouts import beating
 from kraken_dagster.model.errors import FolderMissing, LeaseHeld
 from kraken_dagster.model.files import acquisition
-from kraken_dagster.model.files.acquisition import Standing, Watch
+from kraken_dagster.model.files.acquisition import FolderEntry, Watch
 from kraken_dagster.model.files.folder import cant_know, oldest_first, sort_out
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME, elder_names
@@ -35,7 +35,7 @@ from kraken_dagster.quant.decide import decide, decision_on, in_scope
 from kraken_dagster.quant.output_folder import planned_folder
 from kraken_dagster.runtime.failures import failure_recorded
 from kraken_dagster.runtime.leases import holding
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _NO_LIMIT_S = 24 * 3600.0
 _PATIENCE = 10  # thousands of folders are looked into
@@ -73,26 +73,26 @@ class Wave:
     files: list[RawFile] = field(default_factory=list)
 
 
-def register_all(world: World, instrument_id: str, options: CatchupOptions) -> Found:
+def register_all(services: Services, instrument_id: str, options: CatchupOptions) -> Found:
     """Registers what stands in the folder and in `Backup/`; what is over is registered as over.
 
     Raises:
         FolderError: one of the folders can't be looked at.
         StoreUnavailable
     """
-    instrument = world.instrument(instrument_id).model_copy(
+    instrument = services.instrument(instrument_id).model_copy(
         update={
             "consider_old_files_acquired": options.consider_old_files_acquired,
             "debug_max_file_age_in_hours": options.debug_max_file_age_in_hours,
         }
     )
-    known = require_settled(world, instrument_id)
+    known = require_settled(services, instrument_id)
     if known.path != str(instrument.path):  # before anything in it is taken for this one's
-        scene = look_around(world, instrument, instrument_id, patience=_PATIENCE)
-        recognised(world, instrument_id, known, scene)
+        scene = look_around(services, instrument, instrument_id, patience=_PATIENCE)
+        recognised(services, instrument_id, known, scene)
     # What was moved aside came first: another file of that name in the folder is the later one.
-    moved = _register_moved(world, instrument, instrument_id)
-    found = _register_folder(world, instrument, known)
+    moved = _register_moved(services, instrument, instrument_id)
+    found = _register_folder(services, instrument, known)
     return replace(
         moved,
         in_folder=found.in_folder,
@@ -103,7 +103,7 @@ def register_all(world: World, instrument_id: str, options: CatchupOptions) -> F
 
 
 def due(
-    world: World,
+    services: Services,
     instrument_id: str,
     options: CatchupOptions,
     *,
@@ -114,7 +114,7 @@ def due(
 
     Nobody holds any of them, nor is any in `live`: files that a run is on its way for.
     """
-    store = world.store.raw_files
+    store = services.store.raw_files
     statuses = set(_DUE)
     if options.output_exists_mode is OutputExistsMode.ASSOCIATE:
         statuses.add(Status.QUEUED_FOR_QUANTING)
@@ -122,7 +122,7 @@ def due(
     free = [item for item in found if item.leased(now) is None and item.id not in live]
     free.sort(key=lambda item: (item.dated_at, item.id), reverse=options.newest_first)
     chosen = free[: options.limit] if options.limit > 0 else free
-    have_result = _with_result(world, instrument_id, chosen, options)
+    have_result = _with_result(services, instrument_id, chosen, options)
     waves: dict[tuple[bool, bool], Wave] = {}
     to_decide: list[RawFile] = []
     for item in chosen:
@@ -134,7 +134,7 @@ def due(
     return list(waves.values()), to_decide
 
 
-def decide_on(world: World, raw_file_id: str, *, run_id: str) -> str | None:
+def decide_on(services: Services, raw_file_id: str, *, run_id: str) -> str | None:
     """Decides what is run on a file that is backed up; what is wrong, in words.
 
     Raises:
@@ -142,44 +142,44 @@ def decide_on(world: World, raw_file_id: str, *, run_id: str) -> str | None:
     """
     try:
         with (
-            holding(world, raw_file_id, step=Step.QUANT, run_id=run_id) as held,
-            failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
+            holding(services, raw_file_id, step=Step.QUANT, run_id=run_id) as held,
+            failure_recorded(services, raw_file_id, run_id=run_id, lease=held.lease),
         ):
             if held.raw_file.status in _DUE | {Status.ERROR} and held.raw_file.is_backed_up:
-                decide(world, held, run_id, by_hand=False)
+                decide(services, held, run_id, by_hand=False)
     except LeaseHeld as error:
         return str(error)
     return None
 
 
-def _register_folder(world: World, instrument: InstrumentEntry, known: Identity) -> Found:
+def _register_folder(services: Services, instrument: InstrumentEntry, known: Identity) -> Found:
     instrument_id = known.id
-    scene = look_around(world, instrument, instrument_id, patience=_PATIENCE)
-    scene = recognised(world, instrument_id, known, scene)
+    scene = look_around(services, instrument, instrument_id, patience=_PATIENCE)
+    scene = recognised(services, instrument_id, known, scene)
     now, seen_now = scene.at, dict.fromkeys(scene.standing, scene.at)
 
-    def settle(raw_file: RawFile, found: Standing) -> RawFile:
-        verdict = acquisition.look(
+    def settle(raw_file: RawFile, found: FolderEntry) -> RawFile:
+        verdict = acquisition.observe(
             Watch.begin(now, main_file_seen=found.main_size_bytes is not None, seen=found),
             found.name,
             vendor=instrument.type,
             folder=scene.standing,
             first_seen=seen_now,
             now=now,
-            timing=world.config.timing,
+            timing=services.config.timing,
             consider_old=instrument.consider_old_files_acquired,
         )
         return (
             as_over(raw_file, found, now=now, reason=verdict.reason) if verdict.over else raw_file
         )
 
-    watched = world.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
-    blind = why_blind(world, instrument, instrument_id, scene, watched)
+    watched = services.store.raw_files.in_status(instrument_id, OPEN_ACQUISITION)
+    blind = why_blind(services, instrument, instrument_id, scene, watched)
     registered = register_new(
-        world, instrument, instrument_id, scene.new, now=now, budget_s=_NO_LIMIT_S, settle=settle
+        services, instrument, instrument_id, scene.new, now=now, budget_s=_NO_LIMIT_S, settle=settle
     )
-    still_open, _ = look_at_open(
-        world,
+    still_open, _ = check_open(
+        services,
         instrument,
         instrument_id,
         scene,
@@ -187,22 +187,22 @@ def _register_folder(world: World, instrument: InstrumentEntry, known: Identity)
         blind=blind is not None,
         budget_s=_NO_LIMIT_S,
     )
-    told = tuple(filter(None, [blind or partly_unknown(scene)]))
-    return Found(len(scene.standing), 0, tuple(registered), len(still_open), told)
+    reported = tuple(filter(None, [blind or partly_unknown(scene)]))
+    return Found(len(scene.standing), 0, tuple(registered), len(still_open), reported)
 
 
-def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: str) -> Found:
+def _register_moved(services: Services, instrument: InstrumentEntry, instrument_id: str) -> Found:
     """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
-    now = world.now()
-    standing, unknown = _moved_aside(world, instrument_id, instrument)
+    now = services.now()
+    standing, unknown = _moved_aside(services, instrument_id, instrument)
     elders = [name for item in standing for name in elder_names(instrument.type, item)]
-    taken = world.store.raw_files.many([*standing, *elders])
+    taken = services.store.raw_files.many([*standing, *elders])
 
     def is_new(name: str) -> bool:
         """A member of what is known is none, though the rest of it was purged or is on its way."""
         return not taken.keys() & {name, *elder_names(instrument.type, name)}
 
-    def settle(raw_file: RawFile, found: Standing) -> RawFile:
+    def settle(raw_file: RawFile, found: FolderEntry) -> RawFile:
         over = as_over(raw_file, found, now=now, reason=f"found in {BACKUP_FOLDER_NAME}/")
         flag = flag_of(found.name)
         changes = {
@@ -215,7 +215,7 @@ def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: st
 
     new = [(found, False) for name, found in standing.items() if is_new(name)]
     registered = register_new(
-        world,
+        services,
         instrument,
         instrument_id,
         oldest_first(new, now=now),
@@ -234,22 +234,22 @@ def _register_moved(world: World, instrument: InstrumentEntry, instrument_id: st
 def _odd(raw_file: RawFile, instrument_id: str) -> str | None:
     """What is wrong with a file in `Backup/` that MongoDB has under this id."""
     if raw_file.instrument_id != instrument_id:
-        told = f"that id is a file's of {raw_file.instrument_id!r}"
+        reported = f"that id is a file's of {raw_file.instrument_id!r}"
     elif raw_file.instrument_file_status is InstrumentFileStatus.INITIAL and not raw_file.lease:
-        told = "MongoDB has it as not moved aside"
+        reported = "MongoDB has it as not moved aside"
     else:
         return None
-    return f"{raw_file.id!r} in {BACKUP_FOLDER_NAME}/ is left alone: {told}"
+    return f"{raw_file.id!r} in {BACKUP_FOLDER_NAME}/ is left alone: {reported}"
 
 
 def _moved_aside(
-    world: World, instrument_id: str, instrument: InstrumentEntry
-) -> tuple[dict[str, Standing], dict[str, str]]:
+    services: Services, instrument_id: str, instrument: InstrumentEntry
+) -> tuple[dict[str, FolderEntry], dict[str, str]]:
     """What stands in `Backup/`, and the names of which nothing else can be known, with why."""
     try:
-        listing = world.lister(
-            str(world.instrument_folder(instrument_id) / BACKUP_FOLDER_NAME),
-            main_files=world.rules(instrument_id).main_files,
+        listing = services.lister(
+            str(services.instrument_folder(instrument_id) / BACKUP_FOLDER_NAME),
+            main_files=services.rules(instrument_id).main_files,
             timeout_s=instrument.folder_timeout_s * _PATIENCE,
         )
     except FolderMissing:
@@ -259,24 +259,24 @@ def _moved_aside(
 
 
 def _with_result(
-    world: World, instrument_id: str, files: Sequence[RawFile], options: CatchupOptions
+    services: Services, instrument_id: str, files: Sequence[RawFile], options: CatchupOptions
 ) -> set[str]:
     """Those whose every result stands in the output folder, and may be associated."""
     if options.output_exists_mode is not OutputExistsMode.ASSOCIATE:
         return set()
-    root = world.config.locations.output.path
+    root = services.config.locations.output.path
     assigned: dict[str | None, Sequence[AssignedSettings]] = {}
 
     def is_there(raw_file: RawFile) -> bool:
         project = raw_file.project_id
         if project not in assigned:
-            assigned[project] = world.store.catalog.assigned(project)
-        settings = in_scope(world, raw_file, assigned[project])
+            assigned[project] = services.store.catalog.assigned(project)
+        settings = in_scope(services, raw_file, assigned[project])
         folders = [root / planned_folder(raw_file, item) for item in settings]
-        decision = decision_on(world, raw_file, has_settings=bool(folders))
+        decision = decision_on(services, raw_file, has_settings=bool(folders))
         return decision.process and all(map(exists, folders))
 
-    def look(beat: Callable[[int], None]) -> set[str]:
+    def scan(beat: Callable[[int], None]) -> set[str]:
         found = set()
         for item in files:
             beat(1)
@@ -284,5 +284,5 @@ def _with_result(
                 found.add(item.id)
         return found
 
-    stall_s = world.instrument(instrument_id).copy_stall_s
-    return beating(look, stall_s=stall_s, what=root)
+    stall_s = services.instrument(instrument_id).copy_stall_s
+    return beating(scan, stall_s=stall_s, what=root)

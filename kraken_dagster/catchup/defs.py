@@ -20,7 +20,7 @@ from kraken_dagster.catchup.catchup import (
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.raw_file import RawFile, partition_key
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
@@ -41,7 +41,7 @@ from kraken_dagster.orchestration.partitions import (
 )
 from kraken_dagster.orchestration.run_requests import live_files
 from kraken_dagster.runtime.exclusive_runs import at_work, catchup_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -80,12 +80,12 @@ def catchup_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
         run_id = context.run.run_id
         try:
             with dagster_errors():
-                world = make_world(kraken_config, store, cluster, storage)
-                errand = catchup_of(instrument_id)
-                with at_work(world, errand, run_id=run_id, lease_s=defaults.lease_s):
-                    live = live_files(context.instance, world, _jobs(instrument_id))
-                    waves, to_decide = _look(context, world, instrument_id, options, live)
-                    failed = _decide(context, world, to_decide)
+                services = make_services(kraken_config, store, cluster, storage)
+                exclusive_run = catchup_of(instrument_id)
+                with at_work(services, exclusive_run, run_id=run_id, lease_s=defaults.lease_s):
+                    live = live_files(context.instance, services, _jobs(instrument_id))
+                    waves, to_decide = _scan(context, services, instrument_id, options, live)
+                    failed = _decide(context, services, to_decide)
                     for wave in waves:
                         _launch(context, instrument_id, wave, options, config.files_per_run)
         except NothingToDo as reason:
@@ -101,17 +101,17 @@ def _jobs(instrument_id: str) -> set[str]:
     return {ingest_job(instrument_id), quant_job(instrument_id), collect_job(instrument_id)}
 
 
-def _look(
+def _scan(
     context: dg.OpExecutionContext,
-    world: World,
+    services: Services,
     instrument_id: str,
     options: CatchupOptions,
     live: Collection[str],
 ) -> tuple[list[Wave], list[RawFile]]:
-    found = register_all(world, instrument_id, options)
+    found = register_all(services, instrument_id, options)
     for problem in found.problems:
         context.log.warning(problem)
-    waves, to_decide = due(world, instrument_id, options, now=world.now(), live=live)
+    waves, to_decide = due(services, instrument_id, options, now=services.now(), live=live)
     metadata = {
         "in the folder": found.in_folder,
         "in Backup/": found.in_backup_folder,
@@ -126,7 +126,7 @@ def _look(
 
 
 def _decide(
-    context: dg.OpExecutionContext, world: World, files: Sequence[RawFile]
+    context: dg.OpExecutionContext, services: Services, files: Sequence[RawFile]
 ) -> list[tuple[str, str]]:
     """Decides what is run on files that are backed up; pairs of raw file id and what failed."""
     if not files:
@@ -135,14 +135,14 @@ def _decide(
 
     def one(raw_file: RawFile) -> tuple[str, str] | None:
         try:
-            decide_on(world, raw_file.id, run_id=run_id)
+            decide_on(services, raw_file.id, run_id=run_id)
         except StoreError:
             raise
         except KrakenError as error:
             return raw_file.id, str(error)
         return None
 
-    threads = world.instrument(files[0].instrument_id).catchup_threads
+    threads = services.instrument(files[0].instrument_id).catchup_threads
     with ThreadPoolExecutor(max_workers=threads) as executor:
         failed = [item for item in executor.map(one, files) if item is not None]
     context.log.info(f"{len(files)} files that are backed up were decided on")

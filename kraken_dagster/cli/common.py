@@ -1,4 +1,4 @@
-"""What the modules of the `kraken` command share: how they find their world, print, and end."""
+"""What the modules of the `kraken` command share: how they open the services, print, and end."""
 
 import getpass
 import json
@@ -25,7 +25,7 @@ from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.printable import printable, printable_lines
 from kraken_dagster.runtime.homes import require_own_homes
 from kraken_dagster.runtime.logs import print_uncaught_quoted, quote_log_records
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.store import StoreResource
 
 _WIDTH_WITHOUT_TERMINAL = 10_000  # nobody reads there, and no name may be cut
@@ -41,7 +41,7 @@ _OF_THE_SYSTEM = {
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red", "done": "green"}
 
 
-def told(function: Callable[..., None]) -> Callable[..., None]:
+def reported(function: Callable[..., None]) -> Callable[..., None]:
     """Prints the project's errors as they are, and exits with 1."""
 
     @wraps(function)
@@ -151,7 +151,7 @@ def own_config(path: Path) -> KrakenConfig:
     return config
 
 
-def open_world(path: Path) -> World:
+def open_services(path: Path) -> Services:
     """
     Raises:
         KrakenError
@@ -160,7 +160,7 @@ def open_world(path: Path) -> World:
         config = own_config(path)
         store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
         engines = make_engines(config.engines, config.home)
-    return World(config=config, store=store, engines=engines)
+    return Services(config=config, store=store, engines=engines)
 
 
 def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from kraken_dagster.cli.demo_watch import Watch, judge, to_practise, wait_for_looks
+from kraken_dagster.cli.demo_watch import Watch, judge, to_practise, wait_for_scans
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
@@ -27,7 +27,7 @@ from kraken_dagster.model.projects import Project
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.init_store import mark
 from kraken_dagster.operations.supervisor import Supervisor, open_dagster, run_until_stopped, say
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes
 from kraken_dagster.store.projects import RAWQC_SETTINGS
@@ -84,15 +84,15 @@ class Demo:
         with self._private_dagster_home():
             try:
                 supervisor.start()
-                world = self._seeded_world(config)
+                services = self._seeded_services(config)
                 watching = threading.Thread(target=supervisor.watch, daemon=True)
                 watching.start()
-                wait_for_looks(world)
+                wait_for_scans(services)
                 laboratory = self._start_laboratory(start, forever=False)
                 with open_dagster(supervisor.home) as instance:
-                    stuck = Watch(world, instance, laboratory, expected).wait()
-                    rows, problems = judge(world, instance, expected)
-                self.practice = to_practise(world)
+                    stuck = Watch(services, instance, laboratory, expected).wait()
+                    rows, problems = judge(services, instance, expected)
+                self.practice = to_practise(services)
                 return rows, [*stuck, *problems]
             finally:
                 supervisor.stop()
@@ -124,7 +124,7 @@ class Demo:
             (self.home / "instruments" / name).mkdir(exist_ok=True)
         (self.home / SIGN_NAME).write_text("SIMULATION: everything in this folder is simulated.\n")
         program = self.home / "software" / _PROGRAM
-        python, standin = shlex.quote(sys.executable), "-m kraken_dagster.simulation.standin"
+        python, standin = shlex.quote(sys.executable), "-m kraken_dagster.simulation.search_program"
         state = shlex.quote(str(self.home / "software" / "searched"))
         program.write_text(f'#!/bin/sh\nexec {python} {standin} --state {state} "$@"\n')
         program.chmod(0o755)
@@ -148,7 +148,7 @@ class Demo:
             "instruments": {name: {"type": vendor} for name, vendor in INSTRUMENTS.items()},
         }
 
-    def _seeded_world(self, config: KrakenConfig) -> World:
+    def _seeded_services(self, config: KrakenConfig) -> Services:
         store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
         now, catalog = utc_now(), store.catalog
         project = Project(
@@ -163,12 +163,12 @@ class Demo:
             for scope in scopes:
                 catalog.assign(DEMO_PROJECT, settings, scope=scope, now=now)
         engines = make_engines(config.engines, config.home)
-        world = World(config=config, store=store, engines=engines)
+        services = Services(config=config, store=store, engines=engines)
         for role in Role:
             root = self.home / role
             if role in self.made or not (os.path.ismount(root) or any(root.iterdir())):
-                mark(world, role, by="kraken demo")
-        return world
+                mark(services, role, by="kraken demo")
+        return services
 
     def _expected(self, start: datetime) -> dict[str, list[ExpectedFile]]:
         laboratory = Laboratory(
@@ -196,7 +196,7 @@ class Demo:
         while not supervisor.started.wait(0.5):
             if supervisor.stopping.is_set():
                 return
-        self._seeded_world(supervisor.config)
+        self._seeded_services(supervisor.config)
         start = datetime.now(UTC).replace(microsecond=0)
         laboratory = self._start_laboratory(start, forever=True)
         supervisor.stopping.wait()

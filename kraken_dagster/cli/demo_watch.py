@@ -20,7 +20,7 @@ from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.supervisor import say
 from kraken_dagster.orchestration.partitions import collect_job
 from kraken_dagster.retention.archive import due_for_comparison, due_for_move
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.simulation.plans import ExpectedFile
 
 PATIENCE_S = 600.0  # without anything that moves; however long it takes as long as something does
@@ -50,12 +50,12 @@ _UNDER_WAY = [
 Expected = Mapping[str, Sequence[ExpectedFile]]
 
 
-def wait_for_looks(world: World, *, patience_s: float = PATIENCE_S) -> None:
+def wait_for_scans(services: Services, *, patience_s: float = PATIENCE_S) -> None:
     """Until every instrument's folder is looked at, as it would be long before an acquisition."""
     deadline = time.monotonic() + patience_s
     say("waiting for Dagster: an instrument begins once its folder is watched")
     while time.monotonic() < deadline:
-        if all(world.store.board.get(item) for item in world.config.instruments):
+        if all(services.store.health.get(item) for item in services.config.instruments):
             return
         time.sleep(0.5)
 
@@ -64,19 +64,19 @@ def wait_for_looks(world: World, *, patience_s: float = PATIENCE_S) -> None:
 class Watch:
     """Waits until every expected file has ended, as long as anything moves."""
 
-    world: World
+    services: Services
     instance: dg.DagsterInstance
     laboratory: "subprocess.Popen[bytes]"
     expected: Expected
     patience_s: float = PATIENCE_S
-    _told: dict[str, str] = field(default_factory=dict)
+    _reported: dict[str, str] = field(default_factory=dict)
 
     def wait(self) -> list[str]:
         """What has not ended, with what it waits for; nothing if all is done."""
         before: object = None
         moved_at = told_at = time.monotonic()
         while True:
-            found, now = _all_files(self.world), time.monotonic()
+            found, now = _all_files(self.services), time.monotonic()
             waiting = self._waiting(found)
             if self._tell(found, waiting):
                 told_at = now
@@ -97,9 +97,9 @@ class Watch:
     def _waiting(self, found: Sequence[RawFile]) -> dict[str, str]:
         """What each file waits for that has not ended, and what has not begun."""
         waiting = {item.id: what for item in found if (what := _waits_for(item)) is not None}
-        for instrument_id in self.world.config.instruments:
+        for instrument_id in self.services.config.instruments:
             for due in (due_for_move, due_for_comparison):
-                for item in due(self.world, instrument_id, self.world.now() + _SOON):
+                for item in due(self.services, instrument_id, self.services.now() + _SOON):
                     waiting.setdefault(item.id, "being moved aside on its instrument")
         for name in self._not_seen(found):
             waiting.setdefault(name, "its acquisition")
@@ -123,12 +123,12 @@ class Watch:
 
     def _picture(self, found: Sequence[RawFile]) -> object:
         """Whatever differs once something has moved."""
-        root = self.world.config.locations.instruments.path
+        root = self.services.config.locations.instruments.path
         files = [item.model_dump_json() for item in found]
         jobs = [
             job.model_dump_json()
-            for name in self.world.config.engines
-            for job in self.world.store.jobs.uncollected(name)
+            for name in self.services.config.engines
+            for job in self.services.store.jobs.uncollected(name)
         ]
         runs = [run.status for run in self.instance.get_runs(RunsFilter(statuses=_UNDER_WAY))]
         return files, jobs, runs, sum(_sizes(root)), self.laboratory.poll()
@@ -140,8 +140,8 @@ class Watch:
         for name in [*statuses, *(name for name in waiting if name not in statuses)]:
             waits = f"waits for {waiting[name]}" if name in waiting else None
             line = ", ".join(part for part in (statuses.get(name), waits) if part is not None)
-            if self._told.get(name) != line:
-                self._told[name], changed = line, True
+            if self._reported.get(name) != line:
+                self._reported[name], changed = line, True
                 say(f"{name}: {line}")
         return changed
 
@@ -165,38 +165,38 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield (Path(place) / name).lstat().st_size
 
 
-def _all_files(world: World) -> list[RawFile]:
+def _all_files(services: Services) -> list[RawFile]:
     return [
         item
-        for instrument_id in world.config.instruments
-        for item in world.store.raw_files.in_status(instrument_id, list(Status))
+        for instrument_id in services.config.instruments
+        for item in services.store.raw_files.in_status(instrument_id, list(Status))
     ]
 
 
 def judge(
-    world: World, instance: dg.DagsterInstance, expected: Expected
+    services: Services, instance: dg.DagsterInstance, expected: Expected
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """A row for each raw file, and what did not end as it should."""
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for instrument_id, files in expected.items():
         wanted = Counter(files)
-        found = world.store.raw_files.in_status(instrument_id, list(Status))
+        found = services.store.raw_files.in_status(instrument_id, list(Status))
         for item in sorted(found, key=lambda item: item.created_at):
             match = next((one for one in wanted if wanted[one] and _matches(item, one)), None)
             if match is None:
                 problems.append(f"{item.id}: {item.status} ({item.status_details}) not expected")
             else:
                 wanted[match] -= 1
-            problems.extend(_unproven(world, item))
+            problems.extend(_unproven(services, item))
             rows.append(_row(item, match))
         problems.extend(
             f"{one.original_name}: never ended as {one.expected_status}"
             for one in wanted.elements()
             if not one.may_be_missed
         )
-    problems.extend(reports.status(world)["wrong"])
-    problems.extend(_failed_runs(world, instance))
+    problems.extend(reports.status(services)["wrong"])
+    problems.extend(_failed_runs(services, instance))
     return rows, problems
 
 
@@ -214,15 +214,15 @@ def _row(item: RawFile, match: ExpectedFile | None) -> dict[str, Any]:
     }
 
 
-def to_practise(world: World) -> list[str]:
+def to_practise(services: Services) -> list[str]:
     """The files whose processing failed, which is on purpose: for `kraken retry`."""
-    return [item.id for item in _all_files(world) if item.status is Status.QUANTING_FAILED]
+    return [item.id for item in _all_files(services) if item.status is Status.QUANTING_FAILED]
 
 
-def _failed_runs(world: World, instance: dg.DagsterInstance) -> Iterator[str]:
+def _failed_runs(services: Services, instance: dg.DagsterInstance) -> Iterator[str]:
     """Runs that Dagit shows red, but for those of the files to practise on."""
-    on_purpose = set(to_practise(world))
-    collecting = {collect_job(item) for item in world.config.instruments}
+    on_purpose = set(to_practise(services))
+    collecting = {collect_job(item) for item in services.config.instruments}
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE])):
         raw_file_id = raw_file_id_of(run.tags.get(_PARTITION_TAG, ""))
         if run.job_name not in collecting or raw_file_id not in on_purpose:
@@ -237,10 +237,10 @@ def _matches(item: RawFile, expected: ExpectedFile) -> bool:
     )
 
 
-def _unproven(world: World, item: RawFile) -> Iterator[str]:
+def _unproven(services: Services, item: RawFile) -> Iterator[str]:
     """What in the backup is not what was recorded; read here without Kraken's own reader."""
     for name, fact in item.file_info.items():
-        path = world.backup_folder(item) / name
+        path = services.backup_folder(item) / name
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
         if found != fact.md5:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from kraken_dagster.cli.common import told
+from kraken_dagster.cli.common import reported
 from kraken_dagster.config.loader import CONFIG_VARIABLE, load_config
 from kraken_dagster.operations.supervisor import prepare_dagster
 from kraken_dagster.runtime.homes import DAGSTER_HOME, dagster_home, other_kraken, require_own_homes
@@ -16,7 +16,7 @@ from kraken_dagster.runtime.homes import DAGSTER_HOME, dagster_home, other_krake
 
 @click.command()
 @click.pass_obj
-@told
+@reported
 def env(path: Path) -> None:
     """Print what `dagster ...` needs in this shell; use: eval "$(kraken env)".
 

@@ -7,11 +7,11 @@ import click
 from kraken_dagster.cli.common import (
     as_text,
     json_option,
-    open_world,
+    open_services,
     print_json,
     print_table,
+    reported,
     say,
-    told,
     user_name,
 )
 from kraken_dagster.operations import instrument_retire as retire_steps
@@ -22,7 +22,7 @@ from kraken_dagster.operations.supervisor import open_dagster
 from kraken_dagster.orchestration.partitions import forget_partitions
 from kraken_dagster.rebuild.defs import rebuild_instrument
 from kraken_dagster.runtime.homes import dagster_home
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would change.")
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
@@ -36,10 +36,10 @@ def instrument() -> None:
 @instrument.command(name="list")
 @json_option
 @click.pass_obj
-@told
+@reported
 def list_instruments(path: Path, as_json: bool) -> None:
     """Every instrument that MongoDB knows: configured or not, renamed, retired, with its files."""
-    rows = instruments_known(open_world(path))
+    rows = instruments_known(open_services(path))
     if as_json:
         print_json(rows)
         return
@@ -54,21 +54,21 @@ def list_instruments(path: Path, as_json: bool) -> None:
 @_dry_run
 @_yes
 @click.pass_obj
-@told
+@reported
 def rename(path: Path, old: str, new: str, *, merge: bool, dry_run: bool, yes: bool) -> None:
     """Give OLD's files, jobs and partitions the id NEW; backups stay where they are.
 
     What was interrupted is ended by the same command; renaming back undoes it.
     """
-    world = open_world(path)
-    _say(plan_rename(world, old, new, merge=merge).in_words())
+    services = open_services(path)
+    _say(plan_rename(services, old, new, merge=merge).in_words())
     if dry_run or not (yes or click.confirm("Rename it?")):
         say("nothing was changed")
         return
-    plan = rename_step(world, old, new, by=user_name(), merge=merge)
+    plan = rename_step(services, old, new, by=user_name(), merge=merge)
     say(f"renamed: {plan.files} files are {as_text(new)}'s now")
-    _tell_dagster(world, old, new)
-    if new not in world.config.all_instruments:
+    _tell_dagster(services, old, new)
+    if new not in services.config.all_instruments:
         say(f"{as_text(new)} is not in instruments.yaml")
 
 
@@ -77,25 +77,25 @@ def rename(path: Path, old: str, new: str, *, merge: bool, dry_run: bool, yes: b
 @_dry_run
 @_yes
 @click.pass_obj
-@told
+@reported
 def retire(path: Path, instrument_id: str, *, dry_run: bool, yes: bool) -> None:
     """Close what is left of an instrument that is out of use; nothing is deleted."""
-    world = open_world(path)
-    _say(retire_steps.plan_retirement(world, instrument_id).in_words())
+    services = open_services(path)
+    _say(retire_steps.plan_retirement(services, instrument_id).in_words())
     if dry_run or not (yes or click.confirm("Retire it?")):
         say("nothing was changed")
         return
-    retire_steps.retire(world, instrument_id, by=user_name())
+    retire_steps.retire(services, instrument_id, by=user_name())
     say(f"retired: {as_text(instrument_id)}")
 
 
 @instrument.command()
 @click.argument("instrument_id", metavar="ID")
 @click.pass_obj
-@told
+@reported
 def accept(path: Path, instrument_id: str) -> None:
     """Take an instrument as instruments.yaml has it: its type, its folder, in use again."""
-    _say(retire_steps.accept(open_world(path), instrument_id, by=user_name()))
+    _say(retire_steps.accept(open_services(path), instrument_id, by=user_name()))
     say("its watcher goes on at its next tick")
 
 
@@ -104,16 +104,16 @@ def _say(lines: list[str]) -> None:
         say(as_text(line))
 
 
-def _tell_dagster(world: World, old: str, new: str) -> None:
+def _tell_dagster(services: Services, old: str, new: str) -> None:
     """Partitions and materialisations under the new id, where this machine has a Dagster."""
-    home = dagster_home(world.config)
+    home = dagster_home(services.config)
     if not (home / "dagster.yaml").exists():
         say(f"no Dagster here: `kraken rebuild --instrument {new}` where {new} is served")
         return
     with open_dagster(home) as dagster:
-        if not world.store.instruments.has_files(old):
+        if not services.store.instruments.has_files(old):
             gone = forget_partitions(dagster, old)
             say(f"Dagster: {gone} partitions of {as_text(old)} taken away")
-        if new in world.config.instruments:
-            rebuilt = rebuild_instrument(world, dagster, new)
+        if new in services.config.instruments:
+            rebuilt = rebuild_instrument(services, dagster, new)
             say(f"Dagster: {as_text(new)}: {rebuilt.summary()}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kraken_dagster.cli.common import own_config, say, told
+from kraken_dagster.cli.common import own_config, reported, say
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.runtime.services import utc_now
@@ -16,7 +16,7 @@ from kraken_dagster.runtime.services import utc_now
     "--revoke", is_flag=True, help="End all logins, void older links, and make the tokens anew."
 )
 @click.pass_obj
-@told
+@reported
 def login(path: Path, viewer: bool, revoke: bool) -> None:
     """Print a link that logs into Dagit whoever opens it first, within an hour."""
     access = Access(own_config(path).home)

@@ -14,12 +14,12 @@ from kraken_dagster.cli.common import (
     Commands,
     as_text,
     json_option,
-    open_world,
+    open_services,
     own_config,
     print_json,
     print_table,
+    reported,
     say,
-    told,
     user_name,
 )
 from kraken_dagster.cli.env import env
@@ -42,7 +42,7 @@ from kraken_dagster.operations import report as reports
 from kraken_dagster.operations import site_files
 from kraken_dagster.operations.doctor import checks as doctor_module
 from kraken_dagster.operations.doctor import offline as doctor_offline
-from kraken_dagster.operations.doctor import standby as doctor_stand_in
+from kraken_dagster.operations.doctor import standby as doctor_standby
 from kraken_dagster.operations.doctor.rights import examine_rights
 from kraken_dagster.operations.retry import retry as retry_step
 from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped
@@ -79,7 +79,7 @@ main.add_command(login)
 
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@told
+@reported
 def init(folder: Path) -> None:
     """Write a commented instruments.yaml, Dagster's files and a unit of systemd into FOLDER."""
     os.umask(site_umask())  # they are the site's, and Kraken may run as another user
@@ -104,7 +104,7 @@ def init(folder: Path) -> None:
     help="The address that Dagit listens on; another needs `dagit` in instruments.yaml.",
 )
 @click.pass_obj
-@told
+@reported
 def up(path: Path, port: int, host: str) -> None:
     """Start MongoDB if none is configured, Dagit and the daemon; end them with Ctrl-C."""
     run_until_stopped(Supervisor(own_config(path), path, port=port, host=host))
@@ -122,7 +122,7 @@ def up(path: Path, port: int, host: str) -> None:
 )
 @click.option("--files", "count", default=4, show_default=True, help="Files per instrument.")
 @click.option("--speed", default=400.0, show_default=True, help="Laboratory s per real second.")
-@told
+@reported
 def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
     """Run Kraken on a SIMULATED laboratory: three instruments that write files of their vendors.
 
@@ -148,19 +148,19 @@ def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
     "--every", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, --watch."
 )
 @click.pass_obj
-@told
+@reported
 def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
     """How the instruments are and what their files are doing; 1 if something is wrong."""
     try:
-        world = open_world(path)
+        services = open_services(path)
     except ConfigError:
         for line in told_without_configuration(path):
             say(as_text(line), err=True)
         raise
     if watch:
-        watching.watch(world.store, list(world.config.instruments), every_s=every)
+        watching.watch(services.store, list(services.config.instruments), every_s=every)
         return
-    found = reports.status(world)
+    found = reports.status(services)
     if as_json:
         print_json(found)
     else:
@@ -209,7 +209,7 @@ def _print_left(left: list[dict[str, Any]]) -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
 @json_option
 @click.pass_obj
-@told
+@reported
 def files(
     path: Path,
     instruments: tuple[str, ...],
@@ -218,13 +218,13 @@ def files(
     as_json: bool,
 ) -> None:
     """List the newest raw files, newest first."""
-    world = open_world(path)
-    if unknown := set(instruments) - set(world.config.instruments):
-        known = ", ".join(world.config.instruments)
+    services = open_services(path)
+    if unknown := set(instruments) - set(services.config.instruments):
+        known = ", ".join(services.config.instruments)
         raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))} (known: {known})")
     rows = reports.files(
-        world,
-        instrument_ids=list(instruments or world.config.instruments),
+        services,
+        instrument_ids=list(instruments or services.config.instruments),
         statuses=[Status(item) for item in statuses] or list(Status),
         limit=limit,
     )
@@ -246,13 +246,13 @@ def files(
 @json_option
 @click.option("--mzqc", is_flag=True, help="Its metrics as mzQC on stdout, and nothing else.")
 @click.pass_obj
-@told
+@reported
 def show(path: Path, raw_file_id: str, as_json: bool, mzqc: bool) -> None:
     """Everything that is known of one raw file: members and digests, jobs, metrics, history."""
     if mzqc:
-        print_json(mzqc_of_run(open_world(path), raw_file_id))
+        print_json(mzqc_of_run(open_services(path), raw_file_id))
         return
-    found = reports.show(open_world(path), raw_file_id)
+    found = reports.show(open_services(path), raw_file_id)
     if as_json:
         print_json(found)
         return
@@ -312,14 +312,14 @@ def _print_result(result: dict[str, Any]) -> None:
     "that are there.",
 )
 @click.pass_obj
-@told
+@reported
 def retry(path: Path, raw_file_ids: tuple[str, ...], mode: str | None) -> None:
     """Do the failed step of these raw files again, at the sensors' next tick."""
     wanted = None if mode is None else OutputExistsMode(mode)
-    world, failed = open_world(path), False
+    services, failed = open_services(path), False
     for raw_file_id in raw_file_ids:
         try:
-            _, what_follows = retry_step(world, raw_file_id, asked_by=user_name(), mode=wanted)
+            _, what_follows = retry_step(services, raw_file_id, asked_by=user_name(), mode=wanted)
         except KrakenError as error:
             say(f"kraken: {error}", err=True)
             failed = True
@@ -339,7 +339,7 @@ def retry(path: Path, raw_file_ids: tuple[str, ...], mode: str | None) -> None:
 )
 @json_option
 @click.pass_obj
-@told
+@reported
 def doctor(
     path: Path, offline: bool, stand_in: bool, exported: BinaryIO | None, as_json: bool
 ) -> None:
@@ -354,10 +354,10 @@ def doctor(
         findings.append(doctor_offline.left_out(config))
     else:
         findings.extend(examine_rights(config, path))
-        findings.extend(doctor_module.examine(config, lambda: open_world(path)))
+        findings.extend(doctor_module.examine(config, lambda: open_services(path)))
     if stand_in:
         content = None if exported is None else exported.read()
-        findings.extend(doctor_stand_in.examine_stand_in(lambda: open_world(path), content))
+        findings.extend(doctor_standby.examine_standby(lambda: open_services(path), content))
     if as_json:
         print_json([vars(item) for item in findings])
     else:

@@ -10,17 +10,17 @@ import click
 from kraken_dagster.cli.common import (
     as_text,
     json_option,
-    open_world,
+    open_services,
     print_json,
     print_table,
+    reported,
     say,
-    told,
 )
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.settings import AssignedSettings
 from kraken_dagster.projects import projects as catalog
 from kraken_dagster.quant.preview import Preview, preview
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _scope_option = click.option("--scope", help="*, a vendor or an instrument.")
 _filter_option = click.option("--filter", "name_filter", help="A part of the raw file id.")
@@ -34,11 +34,11 @@ def project() -> None:
 @project.command("list")
 @json_option
 @click.pass_obj
-@told
+@reported
 def list_(path: Path, as_json: bool) -> None:
     """List all projects with their settings."""
-    world = open_world(path)
-    rows = [_row(world, item) for item in world.store.catalog.projects()]
+    services = open_services(path)
+    rows = [_row(services, item) for item in services.store.catalog.projects()]
     if as_json:
         print_json(rows)
         return
@@ -48,8 +48,8 @@ def list_(path: Path, as_json: bool) -> None:
     )
 
 
-def _row(world: World, item: Project) -> dict[str, Any]:
-    used, _ = world.store.catalog.assignments(item.id)
+def _row(services: Services, item: Project) -> dict[str, Any]:
+    used, _ = services.store.catalog.assignments(item.id)
     titles = dict.fromkeys(f"{it.settings.name}:{it.settings.version}" for it in used)
     return {**item.model_dump(), "settings": list(titles)}
 
@@ -58,13 +58,13 @@ def _row(world: World, item: Project) -> dict[str, Any]:
 @click.argument("project_id")
 @json_option
 @click.pass_obj
-@told
+@reported
 def show(path: Path, project_id: str, as_json: bool) -> None:
     """Show one project, and where it uses which settings."""
-    world = open_world(path)
-    found = world.store.catalog.project(project_id)
-    assigned, broken = world.store.catalog.assignments(project_id)
-    rows = [_assignment(world, item) for item in assigned]
+    services = open_services(path)
+    found = services.store.catalog.project(project_id)
+    assigned, broken = services.store.catalog.assignments(project_id)
+    rows = [_assignment(services, item) for item in assigned]
     if as_json:
         print_json(
             {
@@ -84,8 +84,8 @@ def show(path: Path, project_id: str, as_json: bool) -> None:
         say(f"WRONG: assignment {item.id}: {as_text(item.problem)}")
 
 
-def _assignment(world: World, item: AssignedSettings) -> dict[str, Any]:
-    newest = world.store.catalog.versions(item.settings.name)[-1]
+def _assignment(services: Services, item: AssignedSettings) -> dict[str, Any]:
+    newest = services.store.catalog.versions(item.settings.name)[-1]
     return {
         "settings": f"{item.settings.name}:{item.settings.version}",
         "newest": newest.version,
@@ -103,21 +103,21 @@ def _assignment(world: World, item: AssignedSettings) -> dict[str, Any]:
 @click.option("--name", required=True, help="For people.")
 @click.option("--description", default="", help="For people.")
 @click.pass_obj
-@told
+@reported
 def add(path: Path, project_id: str, name: str, description: str) -> None:
     """Add a project. Its id is what stands in file names: 4 to 16 of A-Z and 0-9."""
     item = Project(id=project_id, name=name, description=description)
-    catalog.add_project(open_world(path), item)
+    catalog.add_project(open_services(path), item)
     say(f"{project_id} added; files named ..._{project_id}_... are its from now on")
 
 
 @project.command()
 @click.argument("project_id")
 @click.pass_obj
-@told
+@reported
 def archive(path: Path, project_id: str) -> None:
     """Archive a project: no further file becomes its, those that are stay."""
-    catalog.archive_project(open_world(path), project_id)
+    catalog.archive_project(open_services(path), project_id)
     say(f"{project_id} archived; new files that name it go to the fallback project")
 
 
@@ -128,7 +128,7 @@ def archive(path: Path, project_id: str) -> None:
 @click.option("--exclude", "excluded", multiple=True, help="Not this instrument; repeatable.")
 @_filter_option
 @click.pass_obj
-@told
+@reported
 def assign(
     path: Path,
     project_id: str,
@@ -139,10 +139,10 @@ def assign(
     name_filter: str | None,
 ) -> None:
     """Have a project use settings, by default in their newest version."""
-    world = open_world(path)
-    chosen = catalog.settings_by(world, settings)
+    services = open_services(path)
+    chosen = catalog.settings_by(services, settings)
     catalog.assign(
-        world, project_id, chosen, scope=scope, excluded=excluded, raw_file_id_filter=name_filter
+        services, project_id, chosen, scope=scope, excluded=excluded, raw_file_id_filter=name_filter
     )
     say(f"{project_id} uses {chosen.title}, scope {scope}, from the next file on")
 
@@ -154,7 +154,7 @@ def assign(
 @_filter_option
 @click.option("--exclude", "excluded", multiple=True, help="As it was assigned; repeatable.")
 @click.pass_obj
-@told
+@reported
 def unassign(
     path: Path,
     project_id: str,
@@ -166,7 +166,7 @@ def unassign(
 ) -> None:
     """Take settings from a project; results that are there stay."""
     gone = catalog.unassign(
-        open_world(path),
+        open_services(path),
         project_id,
         settings,
         scope=scope,
@@ -181,10 +181,10 @@ def unassign(
 @click.argument("name", metavar="SETTINGS")
 @click.option("--to", "version", type=click.IntRange(1), help="The version; default the newest.")
 @click.pass_obj
-@told
+@reported
 def upgrade(path: Path, project_id: str, name: str, version: int | None) -> None:
     """Have a project use another version of settings, wherever it uses them."""
-    changed = catalog.upgrade(open_world(path), project_id, name, version=version)
+    changed = catalog.upgrade(open_services(path), project_id, name, version=version)
     for before, after in changed:
         place = f"scope {before.scope.scope}"
         say(f"{project_id}, {place}: {before.settings.title} -> version {after.version}")
@@ -197,10 +197,10 @@ def upgrade(path: Path, project_id: str, name: str, version: int | None) -> None
 @click.argument("instrument")
 @json_option
 @click.pass_obj
-@told
+@reported
 def preview_(path: Path, file_name: str, instrument: str, as_json: bool) -> None:
     """What would be done with a file of this name, and why; exit code 1 if nothing."""
-    found = preview(open_world(path), file_name, instrument)
+    found = preview(open_services(path), file_name, instrument)
     if as_json:
         print_json(_plain(found))
     else:

@@ -11,11 +11,11 @@ import click
 from kraken_dagster.cli.common import (
     as_text,
     json_option,
-    open_world,
+    open_services,
     print_json,
     print_table,
+    reported,
     say,
-    told,
     user_name,
 )
 from kraken_dagster.model.errors import UnknownRawFile
@@ -27,10 +27,10 @@ from kraken_dagster.model.quality import (
     Verdict,
 )
 from kraken_dagster.quality import evaluate as evaluate_step
-from kraken_dagster.quality import told as told_of
+from kraken_dagster.quality import reported as told_of
 from kraken_dagster.quality.choose import choose_guide_set
 from kraken_dagster.quality.mzqc_export import mzqc_of_sets
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _instruments = click.option("--instrument", "instruments", multiple=True, help="Repeatable.")
@@ -48,16 +48,16 @@ def quality() -> None:
 @click.option("--limit", default=30, show_default=True, type=click.IntRange(1), help="Runs.")
 @json_option
 @click.pass_obj
-@told
+@reported
 def verdicts(
     path: Path, instruments: tuple[str, ...], sample_class: str | None, limit: int, as_json: bool
 ) -> None:
     """How the newest runs were judged; exit code 1 if the last one of a kind is out of control."""
-    world = open_world(path)
+    services = open_services(path)
     rows: list[dict[str, Any]] = []
     bad = False
-    for instrument_id in _known(world, instruments):
-        found = world.store.quality.newest(instrument_id, sample_class=sample_class, limit=limit)
+    for instrument_id in _known(services, instruments):
+        found = services.store.quality.newest(instrument_id, sample_class=sample_class, limit=limit)
         newest = evaluate_step.newest_of_each_class(found)
         bad = bad or any(item.outcome is Outcome.OUT_OF_CONTROL for item in newest)
         rows += [told_of.verdict_row(item) for item in found]
@@ -73,12 +73,12 @@ def verdicts(
 @click.argument("raw_file_id")
 @json_option
 @click.pass_obj
-@told
+@reported
 def show(path: Path, raw_file_id: str, as_json: bool) -> None:
     """Every verdict of a run, with the limits of its moment, oldest first."""
-    world = open_world(path)
-    world.store.raw_files.current(raw_file_id)
-    found = world.store.quality.verdicts_of(raw_file_id)
+    services = open_services(path)
+    services.store.raw_files.current(raw_file_id)
+    found = services.store.quality.verdicts_of(raw_file_id)
     if as_json:
         print_json([item.model_dump(mode="json") for item in found])
         return
@@ -102,13 +102,13 @@ def _print_verdict(item: Verdict) -> None:
 @_instruments
 @_class
 @click.pass_obj
-@told
+@reported
 def evaluate(path: Path, instruments: tuple[str, ...], sample_class: str | None) -> None:
     """Judge all runs anew, by the guide sets of now; older verdicts are kept."""
-    world = open_world(path)
-    for instrument_id in _known(world, instruments):
+    services = open_services(path)
+    for instrument_id in _known(services, instruments):
         found = evaluate_step.evaluate(
-            world, instrument_id, by=user_name(), sample_class=sample_class
+            services, instrument_id, by=user_name(), sample_class=sample_class
         )
         for item in found:
             before = "-" if item.before is None else item.before.outcome
@@ -121,12 +121,12 @@ def evaluate(path: Path, instruments: tuple[str, ...], sample_class: str | None)
 @_class
 @click.option("--limit", default=30, show_default=True, type=click.IntRange(1), help="Runs.")
 @click.pass_obj
-@told
+@reported
 def export(path: Path, instruments: tuple[str, ...], sample_class: str | None, limit: int) -> None:
     """The newest runs' verdicts and limits as mzQC on stdout, a set for each series."""
-    world = open_world(path)
-    chosen = _known(world, instruments)
-    print_json(mzqc_of_sets(world, chosen, sample_class=sample_class, limit=limit))
+    services = open_services(path)
+    chosen = _known(services, instruments)
+    print_json(mzqc_of_sets(services, chosen, sample_class=sample_class, limit=limit))
 
 
 @quality.group("guide-set")
@@ -138,14 +138,14 @@ def guide_set() -> None:
 @_instruments
 @json_option
 @click.pass_obj
-@told
+@reported
 def list_guide_sets(path: Path, instruments: tuple[str, ...], as_json: bool) -> None:
     """Every guide set that was made, oldest first."""
-    world = open_world(path)
+    services = open_services(path)
     found = [
         item
-        for instrument_id in _known(world, instruments)
-        for item in world.store.quality.guide_sets(instrument_id)
+        for instrument_id in _known(services, instruments)
+        for item in services.store.quality.guide_sets(instrument_id)
     ]
     if as_json:
         print_json([item.model_dump(mode="json") for item in found])
@@ -161,7 +161,7 @@ def list_guide_sets(path: Path, instruments: tuple[str, ...], as_json: bool) -> 
 @click.option("--from", "valid_from", type=_TIME, help="UTC; default: the first of the runs.")
 @click.option("--why", required=True, help="For people.")
 @click.pass_obj
-@told
+@reported
 def add_guide_set(
     path: Path,
     raw_file_ids: tuple[str, ...],
@@ -170,9 +170,9 @@ def add_guide_set(
     why: str,
 ) -> None:
     """Make a guide set of these runs; `kraken quality evaluate` judges by it what was judged."""
-    world = open_world(path)
+    services = open_services(path)
     made, outliers = choose_guide_set(
-        world,
+        services,
         raw_file_ids,
         settings=settings,
         valid_from=_utc(valid_from),
@@ -192,7 +192,7 @@ def add_guide_set(
 @click.option("--until", "ends_at", type=_TIME, help="UTC; runs in between are not judged.")
 @click.option("--new-guide-set", is_flag=True, help="The first good runs after it make one.")
 @click.pass_obj
-@told
+@reported
 def annotate(
     path: Path,
     instrument_id: str,
@@ -204,9 +204,9 @@ def annotate(
     new_guide_set: bool,
 ) -> None:
     """Note what was done to an instrument: CUSUM starts anew after it."""
-    world = open_world(path)
-    _known(world, (instrument_id,))
-    begins, ends = _utc(begins_at) or world.now(), _utc(ends_at)
+    services = open_services(path)
+    _known(services, (instrument_id,))
+    begins, ends = _utc(begins_at) or services.now(), _utc(ends_at)
     if ends is not None and ends <= begins:
         raise click.UsageError(f"--until must be after {begins:%Y-%m-%d %H:%M} UTC")
     item = Annotation(
@@ -218,9 +218,9 @@ def annotate(
         ends_at=ends,
         new_guide_set=new_guide_set,
         by=user_name(),
-        at=world.now(),
+        at=services.now(),
     )
-    world.store.quality.annotate(item)
+    services.store.quality.annotate(item)
     say(f"annotation {item.id}: {instrument_id} {kind}, {begins:%Y-%m-%d %H:%M} UTC")
 
 
@@ -228,14 +228,14 @@ def annotate(
 @_instruments
 @json_option
 @click.pass_obj
-@told
+@reported
 def annotations(path: Path, instruments: tuple[str, ...], as_json: bool) -> None:
     """What was done to the instruments, oldest first."""
-    world = open_world(path)
+    services = open_services(path)
     found = [
         item.model_dump(mode="json")
-        for instrument_id in _known(world, instruments)
-        for item in world.store.quality.annotations(instrument_id)
+        for instrument_id in _known(services, instruments)
+        for item in services.store.quality.annotations(instrument_id)
     ]
     if as_json:
         print_json(found)
@@ -249,21 +249,21 @@ def annotations(path: Path, instruments: tuple[str, ...], as_json: bool) -> None
 @click.option("--metric", help="Only this metric of the run.")
 @click.option("--why", required=True, help="For people.")
 @click.pass_obj
-@told
+@reported
 def exclude(path: Path, raw_file_id: str, metric: str | None, why: str) -> None:
     """Have a run, or one metric of it, count nowhere."""
-    world = open_world(path)
-    world.store.raw_files.current(raw_file_id)
+    services = open_services(path)
+    services.store.raw_files.current(raw_file_id)
     item = Exclusion(
         id=secrets.token_hex(6),
         raw_file=raw_file_id,
         metric=metric,
         why=why,
         by=user_name(),
-        at=world.now(),
+        at=services.now(),
     )
     what = as_text(raw_file_id if metric is None else f"{metric} of {raw_file_id}")
-    if world.store.quality.exclude(item):
+    if services.store.quality.exclude(item):
         say(f"exclusion {item.id}: {what}; `kraken quality evaluate` judges anew")
     else:
         say(f"{what} is excluded already")
@@ -272,11 +272,11 @@ def exclude(path: Path, raw_file_id: str, metric: str | None, why: str) -> None:
 @quality.command()
 @click.argument("document_id", metavar="ID")
 @click.pass_obj
-@told
+@reported
 def withdraw(path: Path, document_id: str) -> None:
     """Take back an annotation, an exclusion or a guide set, by its id."""
-    world = open_world(path)
-    kind = world.store.quality.withdraw(document_id, by=user_name(), now=world.now())
+    services = open_services(path)
+    kind = services.store.quality.withdraw(document_id, by=user_name(), now=services.now())
     if kind is None:
         raise UnknownRawFile(
             "There is no annotation, exclusion or guide set of this id that holds",
@@ -287,11 +287,11 @@ def withdraw(path: Path, document_id: str) -> None:
     say(f"{kind} {as_text(document_id)} withdrawn; `kraken quality evaluate` judges anew")
 
 
-def _known(world: World, instruments: tuple[str, ...]) -> list[str]:
-    if unknown := set(instruments) - set(world.config.instruments):
-        known = ", ".join(world.config.instruments)
+def _known(services: Services, instruments: tuple[str, ...]) -> list[str]:
+    if unknown := set(instruments) - set(services.config.instruments):
+        known = ", ".join(services.config.instruments)
         raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))} (known: {known})")
-    return list(instruments or world.config.instruments)
+    return list(instruments or services.config.instruments)
 
 
 def _utc(at: datetime | None) -> datetime | None:

@@ -28,14 +28,14 @@ from kraken_dagster.backup.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.cli.common import (
     as_text,
     json_option,
-    open_world,
+    open_services,
     print_json,
     print_table,
+    reported,
     say,
-    told,
     user_name,
 )
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.safe_copy import Progress as Copied
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.retention import GB
@@ -46,7 +46,7 @@ from kraken_dagster.retention.purge_plan import NotDeleted, PurgePlan, ToDelete,
 from kraken_dagster.runtime.exclusive_runs import at_work, purge_of
 from kraken_dagster.runtime.homes import dagster_home
 from kraken_dagster.runtime.refusals import in_own_words
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _WRONG = (Verdict.MISMATCH, Verdict.UNREADABLE)
 
@@ -76,7 +76,7 @@ class _Number(click.FloatRange):
 @click.option("--mb-per-s", type=_Number(0, min_open=True), help="Read no faster.")
 @json_option
 @click.pass_obj
-@told
+@reported
 def verify(
     path: Path,
     raw_file_ids: tuple[str, ...],
@@ -96,19 +96,21 @@ def verify(
         raise click.UsageError("name raw files, --instrument, --older-than or --all")
     if raw_file_ids and (instruments or everything):
         raise click.UsageError("raw files, or --instrument, or --all: not together")
-    world = open_world(path)
-    if unknown := set(instruments) - set(world.config.instruments):
+    services = open_services(path)
+    if unknown := set(instruments) - set(services.config.instruments):
         raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))}")
-    chosen = begin(world, Selection(raw_file_ids, instruments, older_than))
+    chosen = begin(services, Selection(raw_file_ids, instruments, older_than))
     if chosen.resumed:
         since = f"{chosen.began_at:%Y-%m-%d %H:%M:%S} UTC"
         say(f"going on with what was begun at {since}", err=True)
     outcomes: list[VerifyOutcome] = []
     with _bar("verifying", total=len(chosen.todo), unit_is_files=True) as (advance, count):
-        pace = Pace(mb_per_s)
-        for outcome in verify_all(world, chosen, run_id=_run_id(), pace=pace, on_bytes=count):
+        rate_limit = RateLimit(mb_per_s)
+        for outcome in verify_all(
+            services, chosen, run_id=_run_id(), rate_limit=rate_limit, on_bytes=count
+        ):
             outcomes.append(outcome)
-            _tell_dagster(world, outcome)
+            _tell_dagster(services, outcome)
             advance()
             if not as_json and outcome.verdict is not Verdict.VERIFIED:
                 what = f"{outcome.verdict.upper()}: {outcome.raw_file_id}: {outcome.reason}"
@@ -130,9 +132,9 @@ def _summary(outcomes: list[VerifyOutcome]) -> str:
     return f"{each or 'nothing to verify'}; {size} bytes read"
 
 
-def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
+def _tell_dagster(services: Services, outcome: VerifyOutcome) -> None:
     """The check of the backup in Dagit, where this machine has a Dagster; MongoDB knows anyway."""
-    home = dagster_home(world.config)
+    home = dagster_home(services.config)
     if outcome.verdict not in PROOFS or not (home / "dagster.yaml").exists():
         return
     # Takes a second, which other commands need not wait for.
@@ -141,7 +143,7 @@ def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
     from kraken_dagster.orchestration.event_log import report  # noqa: PLC0415
     from kraken_dagster.retention.defs import verified  # noqa: PLC0415
 
-    instrument_id = world.store.raw_files.get(outcome.raw_file_id).instrument_id
+    instrument_id = services.store.raw_files.get(outcome.raw_file_id).instrument_id
     with DagsterInstance.from_config(str(home)) as instance:
         report(instance, list(verified(instrument_id, outcome)))
 
@@ -150,11 +152,11 @@ def _tell_dagster(world: World, outcome: VerifyOutcome) -> None:
 @click.argument("raw_file_id")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.pass_obj
-@told
+@reported
 def restore(path: Path, raw_file_id: str, folder: Path) -> None:
     """Copy the backup of a raw file into the folder DIR, and prove the copy."""
-    world = open_world(path)
-    size = world.store.raw_files.get(raw_file_id).size or 0
+    services = open_services(path)
+    size = services.store.raw_files.get(raw_file_id).size or 0
     with _bar("restoring", total=size, unit_is_files=False) as (_, count):
         before = [0]
 
@@ -162,7 +164,7 @@ def restore(path: Path, raw_file_id: str, folder: Path) -> None:
             count(progress.done_bytes - before[0])
             before[0] = progress.done_bytes
 
-        result = restore_step(world, raw_file_id, folder.absolute(), on_progress=moved)
+        result = restore_step(services, raw_file_id, folder.absolute(), on_progress=moved)
     target = folder.absolute() / raw_file_id
     say(
         f"{as_text(target)}: {len(result.facts)} files, {result.copied} copied, "
@@ -177,21 +179,25 @@ def restore(path: Path, raw_file_id: str, folder: Path) -> None:
 @click.option("--delete", "really", is_flag=True, help="Delete. Without it only the plan is shown.")
 @json_option
 @click.pass_obj
-@told
+@reported
 def purge(path: Path, instruments: tuple[str, ...], really: bool, as_json: bool) -> None:
     """Show what a purge would delete and why not the rest; --delete does it, with proof.
 
     Exit code 1 if an instrument stays short of space or can't be looked at, or a backup is damaged.
     """
-    world = open_world(path)
-    if unknown := set(instruments) - set(world.config.instruments):
+    services = open_services(path)
+    if unknown := set(instruments) - set(services.config.instruments):
         raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))}")
     shown: list[dict[str, Any]] = []
     failed = False
-    for instrument_id in instruments or tuple(world.config.instruments):
+    for instrument_id in instruments or tuple(services.config.instruments):
         try:
             with in_own_words(instrument_id):
-                found = _purged(world, instrument_id) if really else _planned(world, instrument_id)
+                found = (
+                    _purged(services, instrument_id)
+                    if really
+                    else _planned(services, instrument_id)
+                )
         except KrakenError as error:
             say(f"kraken: {instrument_id}: {error}", err=True)
             failed = True
@@ -204,14 +210,14 @@ def purge(path: Path, instruments: tuple[str, ...], really: bool, as_json: bool)
             _print_purge(found)
         for item in damaged:
             mismatch = VerifyOutcome(item["raw_file_id"], Verdict.MISMATCH, item["reason"])
-            _tell_dagster(world, mismatch)
+            _tell_dagster(services, mismatch)
     if as_json:
         print_json(shown)
     sys.exit(1 if failed else 0)
 
 
-def _planned(world: World, instrument_id: str) -> dict[str, Any]:
-    found: PurgePlan = plan(world, instrument_id, now=world.now())
+def _planned(services: Services, instrument_id: str) -> dict[str, Any]:
+    found: PurgePlan = plan(services, instrument_id, now=services.now())
     how_much = (
         f"{found.free_bytes / GB:.3f} GB are free, {found.wanted_bytes / GB:.3f} GB shall be; "
         f"{found.freed_bytes / GB:.3f} GB would be freed"
@@ -225,10 +231,10 @@ def _planned(world: World, instrument_id: str) -> dict[str, Any]:
     )
 
 
-def _purged(world: World, instrument_id: str) -> dict[str, Any]:
-    lease_s, run_id = world.instrument(instrument_id).lease_s, _run_id()
-    with at_work(world, purge_of(instrument_id), run_id=run_id, lease_s=lease_s):
-        outcome: PurgeOutcome = purge_step(world, instrument_id, run_id=run_id)
+def _purged(services: Services, instrument_id: str) -> dict[str, Any]:
+    lease_s, run_id = services.instrument(instrument_id).lease_s, _run_id()
+    with at_work(services, purge_of(instrument_id), run_id=run_id, lease_s=lease_s):
+        outcome: PurgeOutcome = purge_step(services, instrument_id, run_id=run_id)
     return _shown(
         instrument_id,
         outcome.reason,

@@ -10,11 +10,11 @@ import click
 from kraken_dagster.cli.common import (
     as_text,
     json_option,
-    open_world,
+    open_services,
     print_json,
     print_table,
+    reported,
     say,
-    told,
 )
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.projects import projects as catalog
@@ -53,13 +53,15 @@ def settings() -> None:
 @click.option("--archived", is_flag=True, help="Archived ones too.")
 @json_option
 @click.pass_obj
-@told
+@reported
 def list_(path: Path, archived: bool, as_json: bool) -> None:
     """List all settings and their versions; exit code 1 if one can't be read."""
-    world = open_world(path)
-    found, unreadable = world.store.catalog.all_settings()
+    services = open_services(path)
+    found, unreadable = services.store.catalog.all_settings()
     shown = [item for item in found if archived or item.is_active]
-    rows = [{**item.model_dump(), "used_by": world.store.catalog.used_by(item)} for item in shown]
+    rows = [
+        {**item.model_dump(), "used_by": services.store.catalog.used_by(item)} for item in shown
+    ]
     if as_json:
         print_json(rows)
     else:
@@ -75,17 +77,17 @@ def list_(path: Path, archived: bool, as_json: bool) -> None:
 @click.argument("reference", metavar="NAME[:VERSION]")
 @json_option
 @click.pass_obj
-@told
+@reported
 def show(path: Path, reference: str, as_json: bool) -> None:
     """Show one version, by default the newest, with its digest and the projects that use it."""
-    world = open_world(path)
-    found = catalog.settings_by(world, reference)
+    services = open_services(path)
+    found = catalog.settings_by(services, reference)
     told_of = {
         **found.model_dump(),
         "digest": found.digest,
-        "versions": [item.version for item in world.store.catalog.versions(found.name)],
-        "used_by": world.store.catalog.used_by(found),
-        "folder": str(world.settings_folder(found)),
+        "versions": [item.version for item in services.store.catalog.versions(found.name)],
+        "used_by": services.store.catalog.used_by(found),
+        "folder": str(services.settings_folder(found)),
     }
     if as_json:
         print_json(told_of)
@@ -100,16 +102,16 @@ def show(path: Path, reference: str, as_json: bool) -> None:
 @click.argument("name")
 @_field_options
 @click.pass_obj
-@told
+@reported
 def add(path: Path, name: str, **values: Any) -> None:
     """Add settings under a new name."""
     given = _given(values)
-    world = open_world(path)
+    services = open_services(path)
     kind = given.get("software_type", "custom")
-    if "metrics_type" not in given and kind in catalog.metrics_types(world):
+    if "metrics_type" not in given and kind in catalog.metrics_types(services):
         given["metrics_type"] = kind
-    added = catalog.add_settings(world, {"name": name, **given})
-    _tell(added, world.settings_folder(added))
+    added = catalog.add_settings(services, {"name": name, **given})
+    _tell(added, services.settings_folder(added))
     say(f"next: kraken project assign PROJECT {name}")
 
 
@@ -124,34 +126,34 @@ def add(path: Path, name: str, **values: Any) -> None:
 )
 @click.option("--base", type=click.IntRange(1), help="Refuse unless this version is the newest.")
 @click.pass_obj
-@told
+@reported
 def new_version(
     path: Path, name: str, unset: tuple[str, ...], base: int | None, **values: Any
 ) -> None:
     """Make the next version of settings; what is not named stays as in the newest."""
     changes = {**{item.replace("-", "_"): None for item in unset}, **_given(values)}
-    world = open_world(path)
-    before, after = catalog.new_version(world, name, changes, base=base)
+    services = open_services(path)
+    before, after = catalog.new_version(services, name, changes, base=base)
     for field in sorted(before.content.keys() | after.content.keys() - {"version"}):
         old, new = before.content.get(field), after.content.get(field)
         if old != new and field != "version":
             say(f"{field}: {as_text(old)} -> {as_text(new)}")
-    _tell(after, world.settings_folder(after))
-    for project_id in world.store.catalog.used_by(before):
+    _tell(after, services.settings_folder(after))
+    for project_id in services.store.catalog.used_by(before):
         say(f"next: kraken project upgrade {project_id} {name}")
 
 
 @settings.command()
 @click.argument("reference", metavar="NAME:VERSION")
 @click.pass_obj
-@told
+@reported
 def archive(path: Path, reference: str) -> None:
     """Archive a version: it is not assigned anew, and goes on where it is."""
     if ":" not in reference:
         raise click.UsageError("name the version, too: NAME:VERSION")
-    world = open_world(path)
-    found = catalog.settings_by(world, reference)
-    users = catalog.archive_settings(world, found)
+    services = open_services(path)
+    found = catalog.settings_by(services, reference)
+    users = catalog.archive_settings(services, found)
     say(f"{found.title} archived")
     if users:
         say(f"still used by {', '.join(users)}; `kraken project upgrade` changes that")
@@ -163,19 +165,19 @@ def archive(path: Path, reference: str) -> None:
     "--output", type=click.File("w", encoding="utf-8"), default="-", help="A file; default stdout."
 )
 @click.pass_obj
-@told
+@reported
 def export(path: Path, references: tuple[str, ...], output: Any) -> None:
     """Write settings as YAML; all that aren't archived where none are named."""
-    output.write(catalog.exported(open_world(path), references))
+    output.write(catalog.exported(open_services(path), references))
 
 
 @settings.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.pass_obj
-@told
+@reported
 def import_(path: Path, file: Any) -> None:
     """Add the settings of a YAML file (- for stdin): all of them, or none if one can't be used."""
-    for item in catalog.imported(open_world(path), file.read()):
+    for item in catalog.imported(open_services(path), file.read()):
         how = "added" if item.added else "there already"
         say(f"{item.settings.title}: {how}, {item.settings.digest}")
 

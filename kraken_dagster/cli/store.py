@@ -9,10 +9,10 @@ import click
 from kraken_dagster.cli.common import (
     as_text,
     json_option,
-    open_world,
+    open_services,
     print_json,
+    reported,
     say,
-    told,
     user_name,
 )
 from kraken_dagster.fs.stores.marker import Role
@@ -29,7 +29,7 @@ from kraken_dagster.operations.init_store import init_store as init_step
 @click.option("--adopt", metavar="ID", help="Use the store of another MongoDB, by its marker's id.")
 @json_option
 @click.pass_obj
-@told
+@reported
 def init_store(
     path: Path,
     role: str | None,
@@ -48,12 +48,12 @@ def init_store(
         raise click.UsageError("--another, or --empty, --incomplete, --adopt: not together")
     if adopt and role is None:
         raise click.UsageError("--adopt needs the store: backup or output")
-    world = open_world(path)
+    services = open_services(path)
     options = InitOptions(empty=empty, another=another, incomplete=incomplete, adopt=adopt)
     rows: list[dict[str, Any]] = []
     for item in [Role(role)] if role else list(Role):
         try:
-            done = init_step(world, item, by=user_name(), options=options)
+            done = init_step(services, item, by=user_name(), options=options)
             rows.append({**vars(done), "reason": _in_words(done)})
         except (InitRefused, CopyStalled) as error:
             rows.append({"role": item, "result": "refused", "reason": str(error)})

@@ -191,8 +191,8 @@ class LocalJobs:
             return JobReport(JobState.FAILED, started_at=started, ended_at=ended, detail=detail)
         if exit_code == 0 and not _ended_away(job_dir):
             return JobReport(JobState.SUCCEEDED, 0, started, ended)
-        told, away = _signal_name(exit_code), _ended_away(job_dir)
-        return JobReport(JobState.FAILED, exit_code, started, ended, told, output_away=away)
+        reported, away = _signal_name(exit_code), _ended_away(job_dir)
+        return JobReport(JobState.FAILED, exit_code, started, ended, reported, output_away=away)
 
 
 def _base_environment() -> dict[str, str]:

@@ -286,8 +286,8 @@ def _forgotten(accounted: JobReport | None) -> JobReport:
         return JobReport(JobState.UNKNOWN, detail="neither squeue nor sacct know the job")
     if accounted.ended:
         return accounted
-    told = accounted.detail or accounted.state
-    detail = f"squeue has forgotten the job, and sacct still says {told}; if it has ended, "
+    reported = accounted.detail or accounted.state
+    detail = f"squeue has forgotten the job, and sacct still says {reported}; if it has ended, "
     detail += "`sacctmgr show runawayjobs` of the cluster's administrators has it mended"
     return JobReport(
         JobState.UNKNOWN, detail=detail, started_at=accounted.started_at, accounted=True

@@ -231,8 +231,8 @@ def _report(state: str, status: tuple[int, int], times: tuple[str, str], node: s
         node=None if node in _NONE else node,
     )
     if not report.ended:
-        told = (state or "no state") if ours is JobState.UNKNOWN else None
-        return replace(report, detail=told)
+        reported = (state or "no state") if ours is JobState.UNKNOWN else None
+        return replace(report, detail=reported)
     return replace(report, exit_code=exit_code, ended_at=_time(end), detail=state)
 
 

@@ -119,7 +119,7 @@ class Folder:
     def itself(self) -> Seen:
         return Seen.of(os.fstat(self.handle))
 
-    def look(self, name: str) -> Seen | None:
+    def stat(self, name: str) -> Seen | None:
         """What stands under a name, itself where it is a link; None if nothing does."""
         try:
             facts = os.stat(one_name(name), dir_fd=self.handle, follow_symlinks=False)
@@ -127,19 +127,19 @@ class Folder:
             return None
         return Seen.of(facts)
 
-    def look_below(self, relative: str) -> Seen | None:
+    def scan_below(self, relative: str) -> Seen | None:
         """The same for a path below this folder; None also where one of its folders is missing,
         or is none."""
         parent, _, name = relative.rpartition("/")
         try:
             with self.below(parent) as folder:
-                return folder.look(name)
+                return folder.stat(name)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def invents(self, relative: str) -> tuple[bool, bool]:
         """Whether two looks in a row show other inodes, and other change times, of one file."""
-        one, other = self.look_below(relative), self.look_below(relative)
+        one, other = self.scan_below(relative), self.scan_below(relative)
         if one is None or other is None:
             return False, False
         return one.inode != other.inode, one.ctime_ns != other.ctime_ns
@@ -178,7 +178,7 @@ def walk(folder: Folder, name: str) -> Tree:
 
 
 def _walk(folder: Folder, name: str, relative: str, tree: Tree) -> None:
-    seen = folder.look(name)
+    seen = folder.stat(name)
     if seen is None:
         return
     if seen.kind is Kind.FILE:

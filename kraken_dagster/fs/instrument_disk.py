@@ -75,7 +75,7 @@ def open_instrument(path: Path) -> Folder:
         ) from error
 
 
-def open_moved_aside(instrument: Folder) -> Folder:
+def open_archive_folder(instrument: Folder) -> Folder:
     """Opens the folder with the files that were moved aside.
 
     Raises:
@@ -85,7 +85,7 @@ def open_moved_aside(instrument: Folder) -> Folder:
     """
     path = instrument.path / BACKUP_FOLDER_NAME
     with instrument_errors(path):
-        seen = instrument.look(BACKUP_FOLDER_NAME)
+        seen = instrument.stat(BACKUP_FOLDER_NAME)
         if seen is None:
             raise _away(path, "The folder of the files that were moved aside is not there")
         if seen.kind is not Kind.FOLDER:
@@ -170,7 +170,7 @@ def rename(
     old, new = os.fsencode(one_name(name)), os.fsencode(one_name(target_name))
     number = kernel(folder.handle, old, target.handle, new)
     if number in NO_SUCH_FLAG:
-        if target.look(target_name) is not None:
+        if target.stat(target_name) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target_name)
         os.rename(old, new, src_dir_fd=folder.handle, dst_dir_fd=target.handle)
     elif number != 0:
@@ -185,7 +185,7 @@ def rename_to_delete(folder: Folder, name: str, *, kernel: KernelRename = rename
     number = 1
     while True:
         wanted = deleteme_name(name, number)
-        if folder.look(wanted) is None:
+        if folder.stat(wanted) is None:
             with suppress(FileExistsError):  # it came to stand there this very moment
                 rename(folder, name, folder, wanted, kernel=kernel)
                 return wanted
@@ -229,7 +229,7 @@ def remove_empty(folder: Folder, name: str, expected: Seen) -> None:
         UnsafePath: it is another one.
         OSError: it isn't empty.
     """
-    seen = folder.look(name)
+    seen = folder.stat(name)
     if seen is None:
         return
     if not expected.is_same_folder(seen):

@@ -109,7 +109,7 @@ class _Keeper:
         facts = facts_of(self.leader)
         self.start = 0 if facts is None else facts.start
         self.printed, self.prints = os.pipe()
-        self.told, self.tells = os.pipe()
+        self.reported, self.tells = os.pipe()
         self._log: int | None = None
         self._dropped = 0
 
@@ -184,8 +184,8 @@ class _Keeper:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._log = os.open(self.job_dir / LOG, flags, 0o666)
             if self._dropped:
-                told = f"\n[kraken: {self._dropped} bytes are missing here; no room for them]\n"
-                data = told.encode() + data
+                reported = f"\n[kraken: {self._dropped} bytes are missing here; no room for them]\n"
+                data = reported.encode() + data
             self._dropped = 0
             while data:
                 data = data[os.write(self._log, data) :]
@@ -260,7 +260,7 @@ def _stand_by(keeper: _Keeper, other: int) -> None:
         pid, status = os.waitpid(-1, 0)  # what the job has left, too, is this process's by now
         if pid == other:
             break
-    number = os.read(keeper.told, _CHUNK)
+    number = os.read(keeper.reported, _CHUNK)
     if status and number:
         keeper.keep(int(number))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 _LONGEST_NAP_S = 1.0
 
 
-class Pace:
+class RateLimit:
     """A bound on the bytes per second, averaged since the first byte; None: no bound.
 
     Time in which nothing was read gives no right to read faster afterwards.

@@ -55,12 +55,12 @@ def read_text(folder: Path, name: str, *, limit: int) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        if not is_share_trouble(error):
+        if not is_share_failure(error):
             return ""
         raise unreadable(folder / name, error) from error
 
 
-def is_share_trouble(error: OSError) -> bool:
+def is_share_failure(error: OSError) -> bool:
     """Whether nothing is known of a result, as its share or disk gives an error.
 
     Not where what stands there is no plain file, and not what a library says of its content.
@@ -70,7 +70,7 @@ def is_share_trouble(error: OSError) -> bool:
 
 def is_away(error: OSError) -> bool:
     """The same, without a missing right, which may be the program's own doing."""
-    return is_share_trouble(error) and kind_of_errno(error.errno) in (Kind.AWAY, Kind.DEVICE)
+    return is_share_failure(error) and kind_of_errno(error.errno) in (Kind.AWAY, Kind.DEVICE)
 
 
 def unreadable(path: Path, error: OSError) -> OutputUnreadable:

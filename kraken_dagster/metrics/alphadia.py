@@ -40,7 +40,7 @@ _SECONDS_PER_MINUTE = 60
 class _Column:
     """`figure` stands in the column that is called by one of the names, version 2's first."""
 
-    figure: str
+    metric: str
     names: tuple[str, ...]
     required: bool = False
 
@@ -96,10 +96,10 @@ def read(folder: Path) -> Reading:
     has_internal = True
     with draft.keeping():
         stat = read_table(folder / STAT_NAME)
-        _add_stat_figures(draft, stat)
+        _add_stat_metrics(draft, stat)
         has_internal = _writes_internal(stat) or stands(folder / INTERNAL_NAME)
     with draft.keeping():
-        _add_precursor_figures(draft, _precursor_file(folder))
+        _add_precursor_metrics(draft, _precursor_file(folder))
     if not has_internal:
         draft.notes.append(f"AlphaDIA 1.7 or older, which writes no {INTERNAL_NAME}")
         return draft.reading()
@@ -120,12 +120,12 @@ def _precursor_file(folder: Path) -> Path:
     return text if stands(text) and not stands(parquet) else parquet
 
 
-def _add_stat_figures(draft: Draft, stat: Table) -> None:
+def _add_stat_metrics(draft: Draft, stat: Table) -> None:
     names = {}
     for column in _STAT:
         with draft.keeping():
             if (name := column.find(stat.path, stat.columns)) is not None:
-                names[column.figure] = name
+                names[column.metric] = name
     _add_means(draft, stat, names)
     with draft.keeping():
         if _GRADIENT_S in stat:
@@ -139,27 +139,27 @@ def _add_stat_figures(draft: Draft, stat: Table) -> None:
 
 def _add_means(draft: Draft, table: Table, columns: Mapping[str, str]) -> None:
     """Adds figures, by the columns in which they stand."""
-    for figure, name in columns.items():
+    for metric, name in columns.items():
         with draft.keeping():
-            least = ALPHADIA.get(figure, Least.ANY)
-            draft.figures[figure] = table.mean(name, EVERY_RUN, least=least)
+            least = ALPHADIA.get(metric, Least.ANY)
+            draft.figures[metric] = table.mean(name, EVERY_RUN, least=least)
 
 
-def _add_precursor_figures(draft: Draft, path: Path) -> None:
+def _add_precursor_metrics(draft: Draft, path: Path) -> None:
     names = column_names(path)
     rows = rows_that_count(QUALIFIERS, names)
     draft.notes.append(f"precursors, from {path.name}: {rows.words}")
     found = _precursor_summaries(draft, path, names, rows)
     failed = summarise(path, dict(found.values()))
     draft.problems.extend(dict.fromkeys(failed.values()))
-    read = {figure: pair for figure, pair in found.items() if pair[0] not in failed}
+    read = {metric: pair for metric, pair in found.items() if pair[0] not in failed}
     summary = next((summary for _, summary in read.values()), None)
     if summary and not summary.counting and draft.figures.get("precursors") != 0:
         draft.problems.append(problem := no_row_counts(path, summary))
         if not isinstance(problem, NoRowCounts):
             return
-    for figure, (_, summary) in read.items():
-        draft.figures |= _summary_figures(figure, summary)
+    for metric, (_, summary) in read.items():
+        draft.figures |= _summary_metrics(metric, summary)
 
 
 def _precursor_summaries(
@@ -169,22 +169,22 @@ def _precursor_summaries(
     for column in (*_SUMS, _CHARGE, _PROBA, _SEQUENCE):
         with draft.keeping():
             if (name := column.find(path, names)) is not None:
-                least = ALPHADIA[column.figure]
+                least = ALPHADIA[column.metric]
                 series = Series((name,), are_lengths=column is _SEQUENCE, least=least)
-                found[column.figure] = series, Total(rows) if column in _SUMS else Spread(rows)
+                found[column.metric] = series, Total(rows) if column in _SUMS else Spread(rows)
     if all(name in names for name in _ION_INTENSITIES):
         found[_ION_MEDIAN] = Series(_ION_INTENSITIES, least=ALPHADIA[_ION_MEDIAN]), Spread(rows)
     return found
 
 
-def _summary_figures(figure: str, summary: Summary) -> dict[str, float | None]:
+def _summary_metrics(metric: str, summary: Summary) -> dict[str, float | None]:
     if isinstance(summary, Total):
-        return {figure: summary.sum}
+        return {metric: summary.sum}
     assert isinstance(summary, Spread)
-    if figure == _ION_MEDIAN:
-        return {figure: summary.median}
+    if metric == _ION_MEDIAN:
+        return {metric: summary.median}
     return {
-        f"{figure}_mean": summary.mean,
-        f"{figure}_std": summary.std,
-        f"{figure}_median": summary.median,
+        f"{metric}_mean": summary.mean,
+        f"{metric}_std": summary.std,
+        f"{metric}_median": summary.median,
     }

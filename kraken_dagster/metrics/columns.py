@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from kraken_dagster.fs.limited.limits import too_much_memory
-from kraken_dagster.fs.result_files import is_share_trouble, unreadable
+from kraken_dagster.fs.result_files import is_share_failure, unreadable
 from kraken_dagster.metrics.tables import no_rows, opened
 from kraken_dagster.metrics.values.cells import require_short_cells, require_short_chunks
 from kraken_dagster.metrics.values.numbers import INFINITE, MISSING, spellings
@@ -153,11 +153,11 @@ def _told_once(
     by_reason: dict[str | None, list[Series]] = {}
     for series, error in failed.items():
         by_reason.setdefault(error.found, []).append(series)
-    told = dict(failed)
+    reported = dict(failed)
     for reason, together in by_reason.items():
         if len(together) > 1:
-            told |= dict.fromkeys(together, _unreadable(path, together, reason))
-    return told
+            reported |= dict.fromkeys(together, _unreadable(path, together, reason))
+    return reported
 
 
 def _run_side_by_side(function: Callable[[], None], *, threads: int) -> None:
@@ -251,7 +251,7 @@ def _readable(path: Path, wanted: Sequence[Series] = ()) -> Iterator[None]:
     except MemoryError as error:  # one of pyarrow's is an ArrowException too
         raise too_much_memory(path) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
-        if isinstance(error, OSError) and is_share_trouble(error):
+        if isinstance(error, OSError) and is_share_failure(error):
             raise unreadable(path, error) from error
         raise _unreadable(path, wanted, error) from error
 

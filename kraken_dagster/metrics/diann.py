@@ -46,7 +46,7 @@ _OPTIONAL = {
     "average_peptide_charge": "Average.Peptide.Charge",
     "average_missed_tryptic_cleavages": "Average.Missed.Tryptic.Cleavages",
 }
-FIGURES = {**_REQUIRED, **_OPTIONAL}
+METRICS = {**_REQUIRED, **_OPTIONAL}
 
 
 def read(folder: Path) -> Reading:
@@ -68,11 +68,11 @@ def read(folder: Path) -> Reading:
 
 
 def _add_statistics(draft: Draft, stats: Table) -> None:
-    for figure, column in FIGURES.items():
-        if figure in _REQUIRED or column in stats:
+    for metric, column in METRICS.items():
+        if metric in _REQUIRED or column in stats:
             with draft.keeping():
-                least = DIANN[figure]
-                draft.figures[figure] = stats.mean(column, EVERY_RUN, least=least)
+                least = DIANN[metric]
+                draft.figures[metric] = stats.mean(column, EVERY_RUN, least=least)
 
 
 def _add_median_rt(draft: Draft, folder: Path) -> None:

@@ -36,7 +36,7 @@ def read_figures(
         CopyStalled: the output gives no answer within `wall_s` seconds.
         OutputUnreadable
     """
-    function = f"{__name__}:figures_there"
+    function = f"{__name__}:metrics_there"
     try:
         record = call(
             function, metrics_type, folder, dict(own), limits=limits, wall_s=wall_s, what=folder
@@ -53,7 +53,7 @@ def read_figures(
     )
 
 
-def figures_there(metrics_type: str, folder: Path, own: Mapping[str, str]) -> dict[str, Any]:
+def metrics_there(metrics_type: str, folder: Path, own: Mapping[str, str]) -> dict[str, Any]:
     reading = registry.read_figures(metrics_type, folder, own=own)
     return {
         "figures": dict(reading.figures),

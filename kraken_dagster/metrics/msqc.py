@@ -13,7 +13,7 @@ from kraken_dagster.model.errors import FileFormatError
 
 RESULTS_NAME = "msqc_results.tsv"
 
-FIGURES = (
+METRICS = (
     "ms1_scans",
     "ms1_median_tic",
     "ms1_median_injection_time",
@@ -39,20 +39,20 @@ def read(folder: Path) -> Reading:
     draft = Draft(folder)
     with draft.keeping():
         table = read_table(folder / RESULTS_NAME)
-        for name in _figures_in(table):
+        for name in _metrics_in(table):
             with draft.keeping():
                 least = MSQC.get(name, Least.ANY)
                 draft.figures[name] = table.mean(name, EVERY_RUN, least=least)
     return draft.reading()
 
 
-def _figures_in(table: Table) -> list[str]:
-    names = [name for name in FIGURES if name in table]
+def _metrics_in(table: Table) -> list[str]:
+    names = [name for name in METRICS if name in table]
     if not names:
         raise FileFormatError(
             "A table of quality figures has none of them",
             file=table.path,
-            expected=f"some of the columns {', '.join(FIGURES)}",
+            expected=f"some of the columns {', '.join(METRICS)}",
             found=", ".join(table.columns) or "no column",
         )
     pump = [name for name in table.columns if name.startswith(EVOSEP_PREFIX)]

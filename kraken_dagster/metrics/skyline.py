@@ -82,7 +82,7 @@ def read(folder: Path) -> Reading:
         table = read_table(folder / REPORT_NAME, delimiters=",;\t", any_culture=True)
         report = _with_plain_names(table)
         require_columns(report.path, {*report.columns, *report.twice}, (PEPTIDE, LABEL))
-        _add_figures(draft, _Report.of(report, draft))
+        _add_metrics(draft, _Report.of(report, draft))
     draft.problems = [_with_advice(problem) for problem in draft.problems]
     return draft.reading()
 
@@ -154,7 +154,7 @@ def _rows(table: Table, rule: Rows) -> Iterator[tuple[str, str] | None]:
         yield (name.strip(), label.strip().lower()) if counts_too else None
 
 
-def _add_figures(draft: Draft, report: _Report) -> None:
+def _add_metrics(draft: Draft, report: _Report) -> None:
     heavy, light = (_peptides(report, label) for label in ("heavy", "light"))
     measured = [(quantity, _measured(draft, report, quantity)) for quantity in _QUANTITIES]
     for quantity, values in measured:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kraken_dagster.fs.digests import exists, output_errors
-from kraken_dagster.fs.result_files import is_share_trouble, opened_below, unreadable
+from kraken_dagster.fs.result_files import is_share_failure, opened_below, unreadable
 from kraken_dagster.metrics.values.numbers import (
     Ambiguous,
     Decimal,
@@ -127,9 +127,9 @@ class Table:
     def _decimal(self) -> Decimal | None:
         """The decimal sign that the other cells and columns tell of."""
         signs = [decimal_signs(cells) for cells in self.columns.values()]
-        told = {one[0] for one in signs if len(one) == 1}
-        if len(told) == 1:
-            return told.pop()
+        reported = {one[0] for one in signs if len(one) == 1}
+        if len(reported) == 1:
+            return reported.pop()
         return None
 
 
@@ -219,7 +219,7 @@ def stands(path: Path) -> bool:
 
 def cant_read(what: str, path: Path, error: OSError) -> FileFormatError | OutputUnreadable:
     """What is wrong with the file, or that its share gives an error, which says nothing of it."""
-    if is_share_trouble(error):
+    if is_share_failure(error):
         return unreadable(path, error)
     return FileFormatError(what, file=path, found=error)
 

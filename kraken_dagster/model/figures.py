@@ -22,7 +22,7 @@ RESERVED_NAMES = frozenset(
         "provenance",
     }
 )
-MOST_FIGURES = 5_000
+MOST_METRICS = 5_000
 LONGEST_NAME = 255  # characters
 LONGEST_TEXT = 1_000  # characters
 MOST_BYTES = 4_000_000  # of all names and texts together, which must fit into one document
@@ -76,8 +76,8 @@ def storable(figures: Mapping[object, object]) -> tuple[dict[str, Value], list[t
         fault = name_fault(name) or value_fault(value)
         if fault is None and field_name(str(name)) in kept:
             fault = "another figure has this name, with `:` for `.`"
-        if fault is None and len(kept) == MOST_FIGURES:
-            fault = f"only {MOST_FIGURES} figures are kept"
+        if fault is None and len(kept) == MOST_METRICS:
+            fault = f"only {MOST_METRICS} figures are kept"
         if fault is None:
             size += sum(len(text.encode()) for text in (name, value) if isinstance(text, str))
             if size > MOST_BYTES:
@@ -91,9 +91,9 @@ def storable(figures: Mapping[object, object]) -> tuple[dict[str, Value], list[t
 
 def faults_in_words(faults: list[tuple[str, str]]) -> str:
     """The first few, and how many more."""
-    told = [f"{name[:_TOLD_CHARACTERS]!r}: {fault}" for name, fault in faults[:_TOLD]]
-    more = len(faults) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    reported = [f"{name[:_TOLD_CHARACTERS]!r}: {fault}" for name, fault in faults[:_TOLD]]
+    more = len(faults) - len(reported)
+    return "; ".join(reported) + (f"; and {more} more" if more else "")
 
 
 def _plain(value: object) -> Value:

@@ -19,7 +19,7 @@ from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
 from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, Vendor, VendorRules
 from kraken_dagster.model.printable import printable
-from kraken_dagster.model.refusal import PurgeIntent, Trouble
+from kraken_dagster.model.refusal import PurgeIntent, Refusal
 
 FALLBACK_PROJECT = "_FALLBACK"
 MAX_STATUS_DETAILS = 512
@@ -287,8 +287,8 @@ class RawFile(BaseModel):
     source_differs_at: AwareDatetime | None = None  # when a look found it written to since
     ended_details: str | None = None  # its status_details then
     gone_at: AwareDatetime | None = None  # when it was found that the instrument has nothing of it
-    archive: Trouble | None = None
-    purge: Trouble | None = None
+    archive: Refusal | None = None
+    purge: Refusal | None = None
     purge_intent: PurgeIntent | None = None
     unreadable: str | None = None  # the field of a document that can't be read
 

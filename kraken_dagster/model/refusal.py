@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from kraken_dagster.model.files.dates import local
 
 
-class Trouble(BaseModel):
+class Refusal(BaseModel):
     """Why a file was not moved or purged, and when it is looked at again.
 
     `refused`: time alone cures it not; somebody has to mend the cause. It is looked at again all

@@ -17,7 +17,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.model.refusal import Trouble
+from kraken_dagster.model.refusal import Refusal
 
 GB = 1024**3
 _CENTURY_DAYS = 36_500
@@ -134,8 +134,8 @@ def _held(raw_file: RawFile, now: datetime) -> str | None:
     return None if lease is None else f"run {lease.run_id} works on it (step {lease.step})"
 
 
-def _in_trouble(trouble: Trouble | None, now: datetime) -> str | None:
-    return None if trouble is None or trouble.is_over(now) else trouble.in_words()
+def _in_trouble(refusal: Refusal | None, now: datetime) -> str | None:
+    return None if refusal is None or refusal.is_over(now) else refusal.in_words()
 
 
 def why_not_move(

@@ -6,8 +6,8 @@ An asset that is only observed is shown as one that was never materialised.
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS, Disk, look_at_file_systems, to_show
-from kraken_dagster.runtime.services import World
+from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS, Disk, measure_file_systems, to_show
+from kraken_dagster.runtime.services import Services
 
 GROUP = "file_systems"
 
@@ -24,10 +24,10 @@ def disk_assets(config: KrakenConfig) -> list[dg.AssetSpec]:
     ]
 
 
-def show_disks(instance: dg.DagsterInstance, world: World) -> list[str]:
+def show_disks(instance: dg.DagsterInstance, services: Services) -> list[str]:
     """Looks at the file systems and shows what is due to be shown; returns what is wrong."""
-    wrong = look_at_file_systems(world)
-    for disk in to_show(world):
+    wrong = measure_file_systems(services)
+    for disk in to_show(services):
         instance.report_runless_asset_event(_materialisation(disk))
     return wrong
 

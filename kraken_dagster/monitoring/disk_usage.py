@@ -9,7 +9,7 @@ from typing import Any
 
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.model.errors import FolderError
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
 
 FILE_SYSTEMS = ("backup", "output")
@@ -28,41 +28,41 @@ class Disk:
     seen_at: datetime
 
 
-def look_at_file_systems(world: World) -> list[str]:
+def measure_file_systems(services: Services) -> list[str]:
     """Looks at those whose time has come; returns in words what is wrong with them."""
-    now, wrong = world.now(), []
+    now, wrong = services.now(), []
     for name in FILE_SYSTEMS:
-        known = world.store.board.file_system(name)
+        known = services.store.health.file_system(name)
         seen_at = None if known is None else known.get("updated_at_")
         if isinstance(seen_at, datetime) and now - seen_at < _LOOK_EVERY:
             continue
-        root: Path = getattr(world.config.locations, name).path
+        root: Path = getattr(services.config.locations, name).path
         # Asked first, as the lister's errors speak of instruments.
-        if (away := why_away(world, Role(name))) is not None:
+        if (away := why_away(services, Role(name))) is not None:
             wrong.append(f"locations.{name}: {away}")
-            world.store.board.file_system_unwell(name, details=away, now=now)
+            services.store.health.file_system_unwell(name, details=away, now=now)
             continue
         try:
-            found = world.lister(str(root), timeout_s=_TIMEOUT_S)
+            found = services.lister(str(root), timeout_s=_TIMEOUT_S)
         except FolderError as error:
             wrong.append(f"locations.{name}: {error}")
-            world.store.board.file_system_unwell(name, details=str(error), now=now)
+            services.store.health.file_system_unwell(name, details=str(error), now=now)
             continue
-        world.store.board.file_system_well(
+        services.store.health.file_system_well(
             name, free_bytes=found.free_bytes, total_bytes=found.total_bytes, now=now
         )
     return wrong
 
 
-def to_show(world: World) -> list[Disk]:
+def to_show(services: Services) -> list[Disk]:
     """The disks whose figures are to be shown anew; each now and then, whoever asks."""
-    now = world.now()
+    now = services.now()
     found = []
-    for name in (*FILE_SYSTEMS, *world.config.instruments):
-        board = world.store.board
-        known = board.file_system(name) if name in FILE_SYSTEMS else board.get(name)
+    for name in (*FILE_SYSTEMS, *services.config.instruments):
+        health = services.store.health
+        known = health.file_system(name) if name in FILE_SYSTEMS else health.get(name)
         disk = None if known is None else _disk(name, known)
-        if disk is not None and board.may_show(known, every=_SHOW_EVERY, now=now):
+        if disk is not None and health.may_show(known, every=_SHOW_EVERY, now=now):
             found.append(disk)
     return found
 

@@ -29,14 +29,14 @@ _FOLDER = "loaded"
 _DIGITS = 12
 
 
-def load_and_tell(environment: Mapping[str, str] = os.environ) -> KrakenConfig:
+def load_and_report(environment: Mapping[str, str] = os.environ) -> KrakenConfig:
     """The configuration; a code server of `kraken up` says what it has loaded, or why it can't.
 
     Raises:
         ConfigError
     """
     path = config_path(environment)
-    digest, file_time = _look(path)
+    digest, file_time = _scan(path)
     problem: str | None = None
     instruments: list[str] = []
     try:
@@ -76,7 +76,7 @@ def _write(folder: Path, said: Loaded) -> None:
     fresh.replace(path)
 
 
-def _look(path: Path) -> tuple[str, datetime | None]:
+def _scan(path: Path) -> tuple[str, datetime | None]:
     try:
         content, modified = path.read_bytes(), path.stat().st_mtime
     except OSError:
@@ -87,7 +87,7 @@ def _look(path: Path) -> tuple[str, datetime | None]:
 
 def on_disk(path: Path, environment: Mapping[str, str], known: OnDisk | None) -> OnDisk:
     """The configuration file as it is now; read anew only where it has changed."""
-    digest, file_time = _look(path)
+    digest, file_time = _scan(path)
     if known is not None and (known.digest, known.file_time) == (digest, file_time):
         return known
     problem = None

@@ -100,8 +100,8 @@ def _acquisition(case: _Case) -> str:
     if not watch.seen_size:
         ends = ["never, while its main file is empty"]
     else:
-        told = f"once it is the same at two checks {in_words(apart)} apart"
-        ends.append(f"{told}, {case.at(still)} if nothing more is written")
+        reported = f"once it is the same at two checks {in_words(apart)} apart"
+        ends.append(f"{reported}, {case.at(still)} if nothing more is written")
         if not _is_ready(case, watch):
             ends[0] += ", and its .wiff.scan is complete"
     if case.instrument.consider_old_files_acquired:
@@ -126,13 +126,13 @@ def _is_ready(case: _Case, watch: Watch) -> bool:
 def _main_file_missing(case: _Case, watch: Watch) -> str:
     since = watch.missing_since or watch.began_at
     end = since + case.timing.main_file_timeout
-    told = (
+    reported = (
         f"its main file is not there; it counts as failed {case.at(end)} if it isn't until then "
         f"({in_words(case.timing.main_file_timeout)})"
     )
     if case.instrument.type is Vendor.THERMO:
-        told += ", or when the instrument has renamed it as failed"
-    return told
+        reported += ", or when the instrument has renamed it as failed"
+    return reported
 
 
 def _error(case: _Case) -> str:
@@ -148,8 +148,8 @@ def _error(case: _Case) -> str:
 def _processing(case: _Case) -> str:
     own, around = case.instrument.engine, case.around
     engines = {item.engine or own for item in case.raw_file.quant_settings} or {own}
-    if troubles := [around.engines[name] for name in sorted(engines & around.engines.keys())]:
-        return "; ".join(troubles)
+    if refusals := [around.engines[name] for name in sorted(engines & around.engines.keys())]:
+        return "; ".join(refusals)
     if around.output is not None:
         return around.output
     names = ", ".join(repr(name) for name in sorted(engines))
@@ -158,11 +158,11 @@ def _processing(case: _Case) -> str:
     full = [name for name in sorted(engines & around.slots.keys()) if _is_full(around, name)]
     if not full:
         return f"its jobs are submitted to {names} at the next tick of cluster_jobs"
-    told = [
+    reported = [
         f"{around.slots[name][0]} jobs are open on {name!r} and {around.slots[name][1]} may be"
         for name in full
     ]
-    return f"its jobs wait for a slot: {'; '.join(told)} (the pool `cluster_slots` wins)"
+    return f"its jobs wait for a slot: {'; '.join(reported)} (the pool `cluster_slots` wins)"
 
 
 def _is_full(around: Around, name: str) -> bool:
@@ -188,8 +188,8 @@ def _move(case: _Case) -> str | None:
     if raw_file.archive is not None and not raw_file.archive.is_over(case.now):
         return f"its move aside: {raw_file.archive.in_words()}"
     after = "its backup" if raw_file.is_backed_up else "its end"
-    told = f"{entry.file_move_delay_m:g} min after {after}"
-    return f"moved aside on the instrument {case.at(due)} ({told})"
+    reported = f"{entry.file_move_delay_m:g} min after {after}"
+    return f"moved aside on the instrument {case.at(due)} ({reported})"
 
 
 def move_due_at(
@@ -223,7 +223,7 @@ def _purge(case: _Case) -> str | None:
     if why_not_purge(unhindered(raw_file), now=case.now, min_age_days=0):
         return None
     due = max(raw_file.dated_at, raw_file.created_at_) + span(days=days)
-    told = f"deleted from the instrument when less than {entry.min_free_space_gb:g} GB are free"
+    reported = f"deleted from the instrument when less than {entry.min_free_space_gb:g} GB are free"
     if due <= case.now:
-        return told
-    return f"{told}, not before {local(due, now=case.now)} ({days:g} days old)"
+        return reported
+    return f"{reported}, not before {local(due, now=case.now)} ({days:g} days old)"

@@ -18,7 +18,7 @@ from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import InitRefused
 from kraken_dagster.model.files.folder import Kind
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import root_of
 
 _LOOKED_AT = 40  # of what is recorded, half of it the oldest and half the newest
@@ -70,7 +70,7 @@ class _Found:
 
 
 def init_store(
-    world: World, role: Role, *, by: str, options: InitOptions | None = None
+    services: Services, role: Role, *, by: str, options: InitOptions | None = None
 ) -> Initialised:
     """Makes the root of `locations` known as a store, if what stands there says that it is.
 
@@ -79,32 +79,34 @@ def init_store(
         CopyStalled: it gives no answer.
         StoreUnavailable
     """
-    options, path = options or InitOptions(), root_of(world, role)
-    found = _look(world, role, path)
-    store_id, result = _decided(world, role, path, found, options)
+    options, path = options or InitOptions(), root_of(services, role)
+    found = _scan(services, role, path)
+    store_id, result = _decided(services, role, path, found, options)
     if options.another and result == "new":
-        _keep_apart(world, role, by)
+        _keep_apart(services, role, by)
     if found.marker is None:
-        mark(world, role, store_id, by=by)
-    record = StoreRecord(store_id, role, str(path), _location(world, role))
-    world.store.markers.record(record, by=f"{by} on {socket.gethostname()}", now=world.now())
+        mark(services, role, store_id, by=by)
+    record = StoreRecord(store_id, role, str(path), _location(services, role))
+    services.store.markers.record(record, by=f"{by} on {socket.gethostname()}", now=services.now())
     return Initialised(role, path, store_id, result, found.recorded, found.standing, found.is_mount)
 
 
-def mark(world: World, role: Role, store_id: str | None = None, *, by: str) -> str:
+def mark(services: Services, role: Role, store_id: str | None = None, *, by: str) -> str:
     """Puts a marker into a root, and the id into MongoDB; only for who knows that it is the store.
 
     Another role's line in it stays.
     """
-    path, store_id = root_of(world, role), store_id or new_id()
+    path, store_id = root_of(services, role), store_id or new_id()
     others = {key: value for key, value in read_marker(path).items() if key is not role}
     lines = [marker_line(key, value) for key, value in {**others, role: store_id}.items()]
-    host, now = socket.gethostname(), world.now()
-    told = f"# By this file Kraken knows the store. Written by {by} on {host}, {now:%Y-%m-%d %H:%M}"
-    lines.append(f"{told} UTC, for {_mongodb(world)}; it moves with the store.")
+    host, now = socket.gethostname(), services.now()
+    reported = (
+        f"# By this file Kraken knows the store. Written by {by} on {host}, {now:%Y-%m-%d %H:%M}"
+    )
+    lines.append(f"{reported} UTC, for {_mongodb(services)}; it moves with the store.")
     write_marker(path, "\n".join(lines) + "\n")
-    record = StoreRecord(store_id, role, str(path), _location(world, role))
-    world.store.markers.record(record, by=f"{by} on {host}", now=now)
+    record = StoreRecord(store_id, role, str(path), _location(services, role))
+    services.store.markers.record(record, by=f"{by} on {host}", now=now)
     return store_id
 
 
@@ -112,23 +114,23 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def _location(world: World, role: Role) -> str:
-    locations = world.config.locations
+def _location(services: Services, role: Role) -> str:
+    locations = services.config.locations
     return (locations.backup if role is Role.BACKUP else locations.output).cluster_path
 
 
-def _mongodb(world: World) -> str:
+def _mongodb(services: Services) -> str:
     """Which MongoDB, without a user or password."""
-    uri = world.config.mongodb.uri
+    uri = services.config.mongodb.uri
     if not uri:
-        return f"the MongoDB of {world.config.home.absolute()}"
+        return f"the MongoDB of {services.config.home.absolute()}"
     return uri.partition("://")[2].rpartition("@")[2].partition("?")[0]
 
 
-def _look(world: World, role: Role, path: Path) -> _Found:
-    wanted = _wanted_backups(world) if role is Role.BACKUP else _wanted_results(world)
+def _scan(services: Services, role: Role, path: Path) -> _Found:
+    wanted = _wanted_backups(services) if role is Role.BACKUP else _wanted_results(services)
 
-    def look() -> _Found:
+    def scan() -> _Found:
         standing = [store for stands, store in wanted if stands(path)]
         return _Found(
             marker=read_marker(path).get(role),
@@ -139,7 +141,7 @@ def _look(world: World, role: Role, path: Path) -> _Found:
         )
 
     try:
-        return bounded(look, timeout_s=_PATIENCE_S, what=path)
+        return bounded(scan, timeout_s=_PATIENCE_S, what=path)
     except OSError as error:
         raise InitRefused(
             f"The root of the {role} store can't be looked at",
@@ -152,26 +154,26 @@ def _look(world: World, role: Role, path: Path) -> _Found:
 _Wanted = Sequence[tuple[Callable[[Path], bool], str | None]]
 
 
-def _wanted_backups(world: World) -> _Wanted:
+def _wanted_backups(services: Services) -> _Wanted:
     return [
-        (lambda root, item=item: _stands(world, item, root), item.backup_store)
-        for item in world.store.bulk.some_backups(_LOOKED_AT)
+        (lambda root, item=item: _stands(services, item, root), item.backup_store)
+        for item in services.store.bulk.some_backups(_LOOKED_AT)
     ]
 
 
-def _stands(world: World, raw_file: RawFile, root: Path) -> bool:
+def _stands(services: Services, raw_file: RawFile, root: Path) -> bool:
     """Whether a member of the backup stands there with its recorded size."""
     name, fact = next(iter(raw_file.file_info.items()))
-    folder = world.backup_folder(raw_file, root).relative_to(root)
+    folder = services.backup_folder(raw_file, root).relative_to(root)
     with Folder.open(root) as opened:
-        seen = opened.look_below((folder / name).as_posix())
+        seen = opened.scan_below((folder / name).as_posix())
     return seen is not None and seen.kind is Kind.FILE and seen.size == fact.size
 
 
-def _wanted_results(world: World) -> _Wanted:
+def _wanted_results(services: Services) -> _Wanted:
     return [
         (lambda root, path=path: _has_result(root, path), None)
-        for path in world.store.bulk.some_results(_LOOKED_AT)
+        for path in services.store.bulk.some_results(_LOOKED_AT)
     ]
 
 
@@ -184,10 +186,10 @@ def _has_result(root: Path, relative: PurePosixPath) -> bool:
 
 
 def _decided(
-    world: World, role: Role, path: Path, found: _Found, options: InitOptions
+    services: Services, role: Role, path: Path, found: _Found, options: InitOptions
 ) -> tuple[str, str]:
     """The store's id, and what became of it: known, adopted or new."""
-    known = world.store.markers.ids(role)
+    known = services.store.markers.ids(role)
     if found.marker is not None:
         return _with_marker(role, path, found, known=known, options=options)
     if options.adopt is not None:
@@ -210,8 +212,10 @@ def _decided(
         )
     candidates = found.of_stores or known
     if len(candidates) > 1:
-        told = f"backups of the stores {', '.join(sorted(candidates))}"
-        raise _refused(role, path, found, told, "bring each store's own marker back into its root.")
+        reported = f"backups of the stores {', '.join(sorted(candidates))}"
+        raise _refused(
+            role, path, found, reported, "bring each store's own marker back into its root."
+        )
     return next(iter(candidates), new_id()), "adopted"
 
 
@@ -255,26 +259,26 @@ def _with_marker(
     )
 
 
-def _keep_apart(world: World, role: Role, by: str) -> None:
+def _keep_apart(services: Services, role: Role, by: str) -> None:
     """Backups that are recorded without their store are on the one that was there before."""
     if role is not Role.BACKUP:
         return
-    before = world.store.markers.of(role)
+    before = services.store.markers.of(role)
     if len(before) > 1:
         return
     old = before[0].id if before else new_id()
     if not before:
-        record = StoreRecord(old, role, str(root_of(world, role)), _location(world, role))
-        told = f"{by} on {socket.gethostname()}, as what there was before another one"
-        world.store.markers.record(record, by=told, now=world.now())
-    world.store.bulk.put_on_store(old)
+        record = StoreRecord(old, role, str(root_of(services, role)), _location(services, role))
+        reported = f"{by} on {socket.gethostname()}, as what there was before another one"
+        services.store.markers.record(record, by=reported, now=services.now())
+    services.store.bulk.put_on_store(old)
 
 
-def _refused(role: Role, path: Path, found: _Found, told: str, next_step: str) -> InitRefused:
+def _refused(role: Role, path: Path, found: _Found, reported: str, next_step: str) -> InitRefused:
     mount = "a mount" if found.is_mount else "no mount of its own"
     return InitRefused(
         f"The folder is not made known as the {role} store",
         file=path,
-        found=f"{told} (the folder is {mount})",
+        found=f"{reported} (the folder is {mount})",
         next_step=next_step,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kraken_dagster.model.errors import RenameRefused
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.runtime.exclusive_runs import archive_of, catchup_of, purge_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _ID = re.compile(r"[a-z0-9_]+")
 
@@ -46,7 +46,7 @@ class RenamePlan:
         return lines
 
 
-def plan_rename(world: World, old: str, new: str, *, merge: bool = False) -> RenamePlan:
+def plan_rename(services: Services, old: str, new: str, *, merge: bool = False) -> RenamePlan:
     """
     Raises:
         RenameRefused: it can't be done now, or is not meant; nothing has changed.
@@ -59,7 +59,7 @@ def plan_rename(world: World, old: str, new: str, *, merge: bool = False) -> Ren
             found=new,
             next_step="name another id.",
         )
-    store = world.store.instruments
+    store = services.store.instruments
     summary, theirs = store.summary(old), store.summary(new)["files"]
     identity = store.get(new) or Identity(id=new)
     before = store.get(old) or Identity(id=old)
@@ -73,9 +73,9 @@ def plan_rename(world: World, old: str, new: str, *, merge: bool = False) -> Ren
             next_step="`kraken status` names those that are not in instruments.yaml.",
         )
     _require_no_other_rename(identity, before, old, new)
-    _require_not_served(world, before)
-    require_rest(world, old)
-    require_rest(world, new)
+    _require_not_served(services, before)
+    require_rest(services, old)
+    require_rest(services, new)
     if theirs and not (goes_on or merge):
         raise RenameRefused(
             f"{new} has {theirs} files already, and two instruments' files would become one's",
@@ -96,22 +96,22 @@ def plan_rename(world: World, old: str, new: str, *, merge: bool = False) -> Ren
     )
 
 
-def rename(world: World, old: str, new: str, *, by: str, merge: bool = False) -> RenamePlan:
+def rename(services: Services, old: str, new: str, *, by: str, merge: bool = False) -> RenamePlan:
     """Gives the files, jobs and identity of one id to another.
 
     Raises:
         RenameRefused: nothing has changed; or some files are held meanwhile, and stay.
         StoreUnavailable
     """
-    plan = plan_rename(world, old, new, merge=merge)
-    store, now = world.store.instruments, world.now()
+    plan = plan_rename(services, old, new, merge=merge)
+    store, now = services.store.instruments, services.now()
     before = store.get(old) or Identity(id=old)
     # First, so that the new id's watcher registers nothing before all of its files are known.
     store.set(new, renaming_from=old)
     note = f"the instrument {old} was renamed to {new} by {by}"
     store.refile(old, new, now=now, note=note)
     store.refile_jobs(old, new)
-    world.store.quality.refile(old, new)
+    services.store.quality.refile(old, new)
     if store.has_files(old):
         raise RenameRefused(
             "Some files of the instrument are being worked on, and keep their id for now",
@@ -140,14 +140,14 @@ def _require_no_other_rename(identity: Identity, before: Identity, old: str, new
             )
 
 
-def _require_not_served(world: World, before: Identity) -> None:
+def _require_not_served(services: Services, before: Identity) -> None:
     """Who serves an instrument registers its files under its id while they get another.
 
     One that is configured with another folder than its own has been waiting for this.
     """
     old = before.id
-    configured = old in world.config.instruments
-    waits = configured and before.path not in (None, str(world.instrument_folder(old)))
+    configured = old in services.config.instruments
+    waits = configured and before.path not in (None, str(services.instrument_folder(old)))
     if configured and not waits:
         raise RenameRefused(
             "The instrument is in instruments.yaml under its old id",
@@ -157,7 +157,7 @@ def _require_not_served(world: World, before: Identity) -> None:
         )
     if waits:
         return
-    for other in world.store.instances.living(serving=[old], now=world.now()):
+    for other in services.store.instances.living(serving=[old], now=services.now()):
         raise RenameRefused(
             "A Kraken that runs still serves the instrument under its old id",
             file=old,
@@ -167,16 +167,16 @@ def _require_not_served(world: World, before: Identity) -> None:
         )
 
 
-def require_rest(world: World, instrument_id: str) -> None:
+def require_rest(services: Services, instrument_id: str) -> None:
     """
     Raises:
         RenameRefused: a run works on one of its files, or for all of it.
     """
-    now = world.now()
-    held = world.store.instruments.leased(instrument_id, now)
+    now = services.now()
+    held = services.store.instruments.leased(instrument_id, now)
     found = [f"{item.id!a} by run {item.lease.run_id}" for item in held if item.lease is not None]
     for name in (archive_of, purge_of, catchup_of):
-        lease = world.store.errands.get(name(instrument_id)).held(now)
+        lease = services.store.exclusive_runs.get(name(instrument_id)).held(now)
         if lease is not None:
             found.append(f"{name(instrument_id)} by run {lease.run_id}")
     if found:

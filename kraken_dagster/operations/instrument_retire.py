@@ -8,7 +8,7 @@ from kraken_dagster.model.errors import RenameRefused, StatusConflict
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 from kraken_dagster.operations.instrument_rename import require_rest
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _OPEN = frozenset(Status) - FINAL
 
@@ -43,23 +43,23 @@ class RetirePlan:
         return lines
 
 
-def plan_retirement(world: World, instrument_id: str) -> RetirePlan:
+def plan_retirement(services: Services, instrument_id: str) -> RetirePlan:
     """
     Raises:
         RenameRefused: it can't be done now; nothing has changed.
         StoreUnavailable
     """
-    known = world.store.instruments.get(instrument_id) or Identity(id=instrument_id)
-    summary = world.store.instruments.summary(instrument_id)
+    known = services.store.instruments.get(instrument_id) or Identity(id=instrument_id)
+    summary = services.store.instruments.summary(instrument_id)
     if not summary["files"] and known.path is None:
         raise RenameRefused(
             "Nothing in MongoDB is of that instrument",
             file=instrument_id,
             next_step="`kraken status` names those that are not in instruments.yaml.",
         )
-    _require_not_configured(world, instrument_id)
-    require_rest(world, instrument_id)
-    left = world.store.raw_files.in_status(instrument_id, _OPEN)
+    _require_not_configured(services, instrument_id)
+    require_rest(services, instrument_id)
+    left = services.store.raw_files.in_status(instrument_id, _OPEN)
     return RetirePlan(
         instrument_id,
         files=summary["files"],
@@ -70,28 +70,28 @@ def plan_retirement(world: World, instrument_id: str) -> RetirePlan:
     )
 
 
-def retire(world: World, instrument_id: str, *, by: str) -> RetirePlan:
+def retire(services: Services, instrument_id: str, *, by: str) -> RetirePlan:
     """Closes what is left of an instrument; what was begun is ended by the same command.
 
     Raises:
         RenameRefused: nothing has changed.
         StoreUnavailable
     """
-    plan, now = plan_retirement(world, instrument_id), world.now()
-    known = world.store.instruments.get(instrument_id)
+    plan, now = plan_retirement(services, instrument_id), services.now()
+    known = services.store.instruments.get(instrument_id)
     if known is None or known.retired_at is None:
-        world.store.instruments.set(instrument_id, retired_at=now, retired_by=by)
-    for raw_file in world.store.raw_files.in_status(instrument_id, _OPEN):
-        _close(world, raw_file, by)
+        services.store.instruments.set(instrument_id, retired_at=now, retired_by=by)
+    for raw_file in services.store.raw_files.in_status(instrument_id, _OPEN):
+        _close(services, raw_file, by)
     return plan
 
 
-def _close(world: World, raw_file: RawFile, by: str) -> None:
+def _close(services: Services, raw_file: RawFile, by: str) -> None:
     why = f"the instrument {raw_file.instrument_id} was retired by {by}"
-    for job in world.store.jobs.of(raw_file.id):
+    for job in services.store.jobs.of(raw_file.id):
         if job.is_open:
             reason = f"{why}; the job was not cancelled, and its result is not collected"
-            world.store.jobs.give_up(job, reason=reason, now=world.now())
+            services.store.jobs.give_up(job, reason=reason, now=services.now())
     if raw_file.is_backed_up:
         status = _end_of(raw_file)
         again = " again" if raw_file.asked_again else ""
@@ -104,8 +104,8 @@ def _close(world: World, raw_file: RawFile, by: str) -> None:
         )
     fields = {"retry_at": None, "asked_again": None, "output_exists_mode": None}
     try:
-        world.store.raw_files.transition(
-            raw_file, status, now=world.now(), reason=reason, fields=fields
+        services.store.raw_files.transition(
+            raw_file, status, now=services.now(), reason=reason, fields=fields
         )
     except StatusConflict:
         return  # somebody else changed it; `kraken status` goes on counting it
@@ -117,21 +117,21 @@ def _end_of(raw_file: RawFile) -> Status:
     return Status.QUANTING_FAILED if raw_file.status is Status.QUANTING else Status.DONE_NOT_QUANTED
 
 
-def accept(world: World, instrument_id: str, *, by: str) -> list[str]:
+def accept(services: Services, instrument_id: str, *, by: str) -> list[str]:
     """Takes an instrument as the configuration has it: its type, its folder, in use again.
 
     Raises:
         RenameRefused: it is not configured, or there is nothing to accept.
         StoreUnavailable
     """
-    if instrument_id not in world.config.instruments:
+    if instrument_id not in services.config.instruments:
         raise RenameRefused(
             "The instrument is not in instruments.yaml",
             file=instrument_id,
             next_step="name one that is.",
         )
-    known = world.store.instruments.get(instrument_id) or Identity(id=instrument_id)
-    ours = identity_of(world, instrument_id)
+    known = services.store.instruments.get(instrument_id) or Identity(id=instrument_id)
+    ours = identity_of(services, instrument_id)
     changes = [
         f"{key}: {getattr(known, key)} -> {value}, accepted by {by}"
         for key, value in ours.items()
@@ -139,13 +139,13 @@ def accept(world: World, instrument_id: str, *, by: str) -> list[str]:
     ]
     if known.retired_at is not None:
         changes.append(f"in use again, accepted by {by}")
-    world.store.instruments.set(instrument_id, accepted=ours, retired_at=None, retired_by=None)
+    services.store.instruments.set(instrument_id, accepted=ours, retired_at=None, retired_by=None)
     return changes or [f"its folder is {ours['path']}, whatever stands in it, accepted by {by}"]
 
 
-def _require_not_configured(world: World, instrument_id: str) -> None:
-    living = world.store.instances.living(serving=[instrument_id], now=world.now())
-    if instrument_id in world.config.all_instruments or living:
+def _require_not_configured(services: Services, instrument_id: str) -> None:
+    living = services.store.instances.living(serving=[instrument_id], now=services.now())
+    if instrument_id in services.config.all_instruments or living:
         where = f"process {living[0].pid} on {living[0].host}" if living else "instruments.yaml"
         raise RenameRefused(
             "The instrument is in use",

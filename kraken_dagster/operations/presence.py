@@ -186,12 +186,12 @@ def end_all_of(home: Path) -> None:
         (signal.SIGKILL, _KILL_PATIENCE_S),
     ):
         deadline = time.monotonic() + patience_s
-        told: set[int] = set()
+        reported: set[int] = set()
         while (living := _processes_of(home)) and time.monotonic() < deadline:
-            for pid in living - told:
+            for pid in living - reported:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-            told |= living
+            reported |= living
             time.sleep(0.1)
         if not living:
             return

@@ -11,11 +11,11 @@ from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.retention.in_the_way import in_the_way, of_file
 from kraken_dagster.retention.in_the_way import lines as lines_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import Instance, Loaded
 from kraken_dagster.store.jobs import current_results
 
-_STALE_AFTER_LOOKS = 10
+_STALE_AFTER_SCANS = 10
 _STANDS_STILL = timedelta(hours=24)
 _POLLED_WITHIN = timedelta(minutes=10)  # an engine in trouble is asked every five
 _PURGED_WITHIN = timedelta(hours=24)  # the schedule comes twice
@@ -25,27 +25,27 @@ _TAKEN_UP_WITHIN = timedelta(minutes=3)
 _RELOAD = "reload it in Dagit (Deployment, Reload)"
 
 
-def status(world: World) -> dict[str, Any]:
+def status(services: Services) -> dict[str, Any]:
     """How every instrument is, what its files are, and what is wrong."""
-    instruments = [_instrument(world, item) for item in world.config.instruments]
-    engines = [_engine(world, name) for name in world.config.engines]
-    file_systems = [_file_system(world, name) for name in FILE_SYSTEMS]
-    told = (*instruments, *engines, *file_systems)
-    wrong = [problem for item in told for problem in item["wrong"]]
-    if not_running := _not_running(world, instruments):
+    instruments = [_instrument(services, item) for item in services.config.instruments]
+    engines = [_engine(services, name) for name in services.config.engines]
+    file_systems = [_file_system(services, name) for name in FILE_SYSTEMS]
+    reported = (*instruments, *engines, *file_systems)
+    wrong = [problem for item in reported for problem in item["wrong"]]
+    if not_running := _not_running(services, instruments):
         unseen = {item["unseen"] for item in (*instruments, *engines)}
         wrong = [not_running, *(problem for problem in wrong if problem not in unseen)]
     wrong += [
         f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"
-        for name in world.store.jobs.engines_in_use()
-        if name not in world.config.engines
+        for name in services.store.jobs.engines_in_use()
+        if name not in services.config.engines
     ]
-    processes = processes_of(world)
+    processes = processes_of(services)
     wrong += [item["told"] for item in processes if item["told"] is not None]
-    left = left_behind(world)
+    left = left_behind(services)
     wrong += [item["told"] for item in left if item["told"] and _is_unfinished(item)]
     return {
-        "simulation": world.config.simulation is not None,
+        "simulation": services.config.simulation is not None,
         "instruments": instruments,
         "engines": engines,
         "file_systems": file_systems,
@@ -55,11 +55,11 @@ def status(world: World) -> dict[str, Any]:
     }
 
 
-def processes_of(world: World) -> list[dict[str, Any]]:
+def processes_of(services: Services) -> list[dict[str, Any]]:
     """Which configuration the processes of each `kraken up` run; `told`: what is wrong with it."""
     found = [
-        _process(instance, loaded, world.now())
-        for instance in world.store.instances.all_living(now=world.now())
+        _process(instance, loaded, services.now())
+        for instance in services.store.instances.all_living(now=services.now())
         for loaded in instance.loaded
     ]
     return sorted(found, key=lambda item: (item["host"], item["home"], item["process"]))
@@ -81,50 +81,50 @@ def _process(instance: Instance, loaded: Loaded, now: datetime) -> dict[str, Any
     which = f"{disk.path}, written at {_time(disk.file_time)}"
     runs = f"that of {_time(loaded.file_time)} ({loaded.digest}), since {_time(loaded.since)}"
     if problem := disk.problem or loaded.problem:
-        told = f"{what} can't take up {which}, and knows only {runs}: {problem}"
-        return {**row, "state": "the file is broken", "told": told}
+        reported = f"{what} can't take up {which}, and knows only {runs}: {problem}"
+        return {**row, "state": "the file is broken", "told": reported}
     if disk.file_time is not None and now - disk.file_time < _TAKEN_UP_WITHIN:
-        told = None
+        reported = None
     else:
-        told = f"{what} has not taken up {which}, and runs {runs}: {_RELOAD}"
-    return {**row, "state": "the file is newer", "told": told}
+        reported = f"{what} has not taken up {which}, and runs {runs}: {_RELOAD}"
+    return {**row, "state": "the file is newer", "told": reported}
 
 
 def _time(at: datetime | None) -> str:
     return "an unknown time" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def left_behind(world: World) -> list[dict[str, Any]]:
+def left_behind(services: Services) -> list[dict[str, Any]]:
     """The instruments that have files, and that nobody serves; `told`: what to do about them."""
-    served = served_ids(world)
-    return [item for item in instruments_known(world) if item["id"] not in served]
+    served = served_ids(services)
+    return [item for item in instruments_known(services) if item["id"] not in served]
 
 
 def _is_unfinished(item: Mapping[str, Any]) -> bool:
     return bool(item["unfinished"] or item["errors"] or item["open_jobs"])
 
 
-def instruments_known(world: World) -> list[dict[str, Any]]:
+def instruments_known(services: Services) -> list[dict[str, Any]]:
     """Every instrument that has files, is configured, or was once."""
-    identities, served = world.store.instruments.all(), served_ids(world)
-    ids = {*world.store.instruments.ids(), *world.config.instruments}
+    identities, served = services.store.instruments.all(), served_ids(services)
+    ids = {*services.store.instruments.ids(), *services.config.instruments}
     return [
         _known_instrument(
-            world, identities.get(item) or Identity(id=item), is_served=item in served
+            services, identities.get(item) or Identity(id=item), is_served=item in served
         )
         for item in sorted(ids)
     ]
 
 
-def _known_instrument(world: World, known: Identity, *, is_served: bool) -> dict[str, Any]:
-    summary = world.store.instruments.summary(known.id)
-    state, told = "configured", None
+def _known_instrument(services: Services, known: Identity, *, is_served: bool) -> dict[str, Any]:
+    summary = services.store.instruments.summary(known.id)
+    state, reported = "configured", None
     if known.retired_at is not None:
         state = f"retired {known.retired_at:%Y-%m-%d}"
     elif not is_served:
-        last = world.store.instances.last(serving=[known.id])
+        last = services.store.instances.last(serving=[known.id])
         state = "not configured" if last is None else f"last served by {_ago(last)}"
-        told = (
+        reported = (
             f"{known.id} is not in instruments.yaml and has {summary['files']} files, "
             f"{summary['unfinished']} of them in work, {summary['open_jobs']} open jobs and "
             f"{summary['backups']} backups, which nobody looks after: `kraken instrument rename "
@@ -132,17 +132,17 @@ def _known_instrument(world: World, known: Identity, *, is_served: bool) -> dict
             "it is out of use, or put it back"
         )
     place = {"id": known.id, "state": state, "type": known.type, "path": known.path}
-    return {**place, **summary, "told": told}
+    return {**place, **summary, "told": reported}
 
 
-def _not_running(world: World, instruments: Sequence[Mapping[str, Any]]) -> str | None:
+def _not_running(services: Services, instruments: Sequence[Mapping[str, Any]]) -> str | None:
     """That nothing runs, said once in place of a line for each instrument."""
     if any(item["unseen"] is None for item in instruments):
         return None
-    served, now = list(world.config.instruments), world.now()
-    if world.store.instances.living(serving=served, now=now):
+    served, now = list(services.config.instruments), services.now()
+    if services.store.instances.living(serving=served, now=now):
         return None
-    known = world.store.instances.last(serving=served)
+    known = services.store.instances.last(serving=served)
     since = "it was never started" if known is None else f"last seen {_ago(known)}"
     return f"Kraken is not running ({since}): start it with `kraken up`"
 
@@ -152,125 +152,127 @@ def _ago(known: Instance) -> str:
     return f"{known.seen_at:%Y-%m-%d %H:%M} UTC on {known.host}, {how}"
 
 
-def _instrument(world: World, instrument_id: str) -> dict[str, Any]:
-    board = world.store.board.get(instrument_id) or {}
-    counts = world.store.raw_files.count_by_status(instrument_id)
-    looked_at = board.get("updated_at_")
-    interval = timedelta(seconds=world.instrument(instrument_id).watch_interval_s)
-    details, condition = board.get("status_details"), board.get("status", "never looked at")
+def _instrument(services: Services, instrument_id: str) -> dict[str, Any]:
+    health = services.store.health.get(instrument_id) or {}
+    counts = services.store.raw_files.count_by_status(instrument_id)
+    looked_at = health.get("updated_at_")
+    interval = timedelta(seconds=services.instrument(instrument_id).watch_interval_s)
+    details, condition = health.get("status_details"), health.get("status", "never looked at")
     if looked_at is None:
         details = f"switch {instrument_id}_watcher on in Dagit, or see whether the daemon runs"
-    elif world.now() - looked_at > max(_STALE_AFTER_LOOKS * interval, timedelta(minutes=2)):
+    elif services.now() - looked_at > max(_STALE_AFTER_SCANS * interval, timedelta(minutes=2)):
         condition = "not looked at"
         details = f"no look since {looked_at:%Y-%m-%d %H:%M} UTC: is {instrument_id}_watcher on?"
     wrong = [] if condition == "ok" else [f"{instrument_id}: {details}"]
     unseen = wrong[0] if condition in ("never looked at", "not looked at") else None
     if failed := counts.get(Status.ERROR, 0):
         wrong.append(f"{instrument_id}: {failed} files in error; `kraken files --status error`")
-    wrong += _standing_still(world, instrument_id)
-    wrong += _in_the_way(world, instrument_id)
-    wrong += _short_of_space(world, instrument_id, board.get("free_space_gb"))
+    wrong += _standing_still(services, instrument_id)
+    wrong += _in_the_way(services, instrument_id)
+    wrong += _short_of_space(services, instrument_id, health.get("free_space_gb"))
     return {
         "id": instrument_id,
-        "type": world.instrument(instrument_id).type,
+        "type": services.instrument(instrument_id).type,
         "status": condition,
         "details": details,
         "looked_at": looked_at,
-        "free_space_gb": board.get("free_space_gb"),
-        "total_space_gb": board.get("total_space_gb"),
-        "last_purge": (world.store.board.disk(instrument_id) or {}).get("status_details"),
-        "left_alone": board.get("left_alone", []),
+        "free_space_gb": health.get("free_space_gb"),
+        "total_space_gb": health.get("total_space_gb"),
+        "last_purge": (services.store.health.disk(instrument_id) or {}).get("status_details"),
+        "left_alone": health.get("left_alone", []),
         "unseen": unseen,
-        "clock_difference_s": board.get("clock_difference_s"),
+        "clock_difference_s": health.get("clock_difference_s"),
         "files": counts,
         "wrong": wrong,
     }
 
 
-def _engine(world: World, name: str) -> dict[str, Any]:
-    board = world.store.board.engine(name) or {}
-    details, condition = board.get("status_details"), board.get("status", "never asked")
-    asked_at = board.get("updated_at_")
-    if asked_at is not None and world.now() - asked_at > _POLLED_WITHIN:
+def _engine(services: Services, name: str) -> dict[str, Any]:
+    health = services.store.health.engine(name) or {}
+    details, condition = health.get("status_details"), health.get("status", "never asked")
+    asked_at = health.get("updated_at_")
+    if asked_at is not None and services.now() - asked_at > _POLLED_WITHIN:
         condition = "not asked"
         details = f"no poll since {asked_at:%Y-%m-%d %H:%M} UTC: is the sensor cluster_jobs on?"
     wrong = [] if condition in ("ok", "never asked") else [f"engine {name!r}: {details}"]
     unseen = wrong[0] if condition == "not asked" else None
-    wrong += [f"the quant_job {item!r} can't be read" for item in world.store.jobs.unreadable(name)]
+    wrong += [
+        f"the quant_job {item!r} can't be read" for item in services.store.jobs.unreadable(name)
+    ]
     return {
         "id": name,
-        "type": world.config.engines[name].type,
+        "type": services.config.engines[name].type,
         "status": condition,
         "details": details,
         "asked_at": asked_at,
         "unseen": unseen,
-        "open_jobs": sum(job.is_open for job in world.store.jobs.uncollected(name)),
+        "open_jobs": sum(job.is_open for job in services.store.jobs.uncollected(name)),
         "wrong": wrong,
     }
 
 
-def _standing_still(world: World, instrument_id: str) -> list[str]:
+def _standing_still(services: Services, instrument_id: str) -> list[str]:
     """Files that should move on by themselves, and haven't for long."""
-    moving, now = set(Status) - FINAL - OPEN_ACQUISITION, world.now()
+    moving, now = set(Status) - FINAL - OPEN_ACQUISITION, services.now()
     return [
         f"{instrument_id}: {item.id!r} has been {item.status} since "
         f"{item.updated_at_:%Y-%m-%d %H:%M} UTC"
-        for item in world.store.raw_files.in_status(instrument_id, moving)
+        for item in services.store.raw_files.in_status(instrument_id, moving)
         if item.leased(now) is None and now - item.updated_at_ > _STANDS_STILL
     ]
 
 
-def _in_the_way(world: World, instrument_id: str) -> list[str]:
+def _in_the_way(services: Services, instrument_id: str) -> list[str]:
     """Files that can't be moved aside or purged; the first ones with the reason."""
-    found = in_the_way(world, instrument_id)
-    told = [line for item in found[:_TOLD_AT_MOST] for line in lines_of(item)]
-    lines = [f"{instrument_id}: {line}" for line in told]
+    found = in_the_way(services, instrument_id)
+    reported = [line for item in found[:_TOLD_AT_MOST] for line in lines_of(item)]
+    lines = [f"{instrument_id}: {line}" for line in reported]
     if len(found) > _TOLD_AT_MOST:
         lines.append(f"{instrument_id}: {len(found) - _TOLD_AT_MOST} more that can't be either")
     return lines
 
 
-def _short_of_space(world: World, instrument_id: str, free_gb: float | None) -> list[str]:
+def _short_of_space(services: Services, instrument_id: str, free_gb: float | None) -> list[str]:
     """A disk with less free space than there shall be, and no purge that will change it."""
-    wanted = world.instrument(instrument_id).min_free_space_gb
+    wanted = services.instrument(instrument_id).min_free_space_gb
     if wanted <= 0 or free_gb is None or free_gb >= wanted:
         return []
-    last = world.store.board.disk(instrument_id)
-    if last is None or world.now() - last["updated_at_"] > _PURGED_WITHIN:
-        told = "no purge in the last 24 h: is the schedule `purge` on, and does the daemon run?"
+    last = services.store.health.disk(instrument_id)
+    if last is None or services.now() - last["updated_at_"] > _PURGED_WITHIN:
+        reported = "no purge in the last 24 h: is the schedule `purge` on, and does the daemon run?"
     elif last["status"] == "ok":
         return []
     else:
-        told = f"the last purge: {last['status_details']}"
-    return [f"{instrument_id}: {free_gb:g} GB are free, {wanted:g} GB shall be; {told}"]
+        reported = f"the last purge: {last['status_details']}"
+    return [f"{instrument_id}: {free_gb:g} GB are free, {wanted:g} GB shall be; {reported}"]
 
 
-def _file_system(world: World, name: str) -> dict[str, Any]:
-    board = world.store.board.file_system(name) or {}
-    details, condition = board.get("status_details"), board.get("status", "never looked at")
-    seen_at = board.get("updated_at_")
-    if seen_at is not None and world.now() - seen_at > _POLLED_WITHIN:
+def _file_system(services: Services, name: str) -> dict[str, Any]:
+    health = services.store.health.file_system(name) or {}
+    details, condition = health.get("status_details"), health.get("status", "never looked at")
+    seen_at = health.get("updated_at_")
+    if seen_at is not None and services.now() - seen_at > _POLLED_WITHIN:
         condition = "not looked at"
         details = f"no look since {seen_at:%Y-%m-%d %H:%M} UTC: is the sensor cluster_jobs on?"
     fine = condition in ("ok", "never looked at")
     return {
         "id": name,
-        "path": str(getattr(world.config.locations, name).path),
+        "path": str(getattr(services.config.locations, name).path),
         "status": condition,
         "looked_at": seen_at,
-        "free_space_gb": board.get("free_space_gb"),
-        "total_space_gb": board.get("total_space_gb"),
+        "free_space_gb": health.get("free_space_gb"),
+        "total_space_gb": health.get("total_space_gb"),
         "details": details,
         "wrong": [] if fine else [f"locations.{name}: {details}"],
     }
 
 
 def files(
-    world: World, *, instrument_ids: list[str], statuses: Collection[Status], limit: int
+    services: Services, *, instrument_ids: list[str], statuses: Collection[Status], limit: int
 ) -> list[dict[str, Any]]:
     """The newest files, newest first."""
-    found = world.store.raw_files.latest(instrument_ids, statuses=statuses, limit=limit)
-    waiting = what_they_wait_for(world, found)
+    found = services.store.raw_files.latest(instrument_ids, statuses=statuses, limit=limit)
+    waiting = what_they_wait_for(services, found)
     return [_row(item, waiting[item.id]) for item in found]
 
 
@@ -289,17 +291,17 @@ def _row(raw_file: RawFile, waits_for: str | None) -> dict[str, Any]:
     }
 
 
-def show(world: World, raw_file_id: str) -> dict[str, Any]:
+def show(services: Services, raw_file_id: str) -> dict[str, Any]:
     """Everything that is known of one file.
 
     Raises:
         UnknownRawFile
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
-    hindered = of_file(world, raw_file)
+    raw_file = services.store.raw_files.get(raw_file_id)
+    hindered = of_file(services, raw_file)
     move, purge = (hindered.move, hindered.purge) if hindered is not None else (None, None)
     return {
-        **_row(raw_file, what_they_wait_for(world, [raw_file])[raw_file_id]),
+        **_row(raw_file, what_they_wait_for(services, [raw_file])[raw_file_id]),
         "original_name": raw_file.original_name,
         "collision_flag": raw_file.collision_flag,
         "instrument_file": raw_file.instrument_file_status,
@@ -316,15 +318,15 @@ def show(world: World, raw_file_id: str) -> dict[str, Any]:
         "lease": None if raw_file.lease is None else raw_file.lease.model_dump(),
         "jobs": [
             job.model_dump(by_alias=True, exclude={"environment"})
-            for job in world.store.jobs.of(raw_file_id)
+            for job in services.store.jobs.of(raw_file_id)
         ],
-        "metrics": _results(world, raw_file_id),
+        "metrics": _results(services, raw_file_id),
         "history": raw_file.history,
     }
 
 
-def _results(world: World, raw_file_id: str) -> list[dict[str, Any]]:
+def _results(services: Services, raw_file_id: str) -> list[dict[str, Any]]:
     """Every result, newest first; `current` is the one of its settings that counts."""
-    found = world.store.metrics.of(raw_file_id)
+    found = services.store.metrics.of(raw_file_id)
     current = [item["_id"] for item in current_results(found)]
     return [{**item, "current": item["_id"] in current} for item in found]

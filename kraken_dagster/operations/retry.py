@@ -20,11 +20,11 @@ from kraken_dagster.quant.decide import as_fields, as_it_had_ended, decision_on,
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER, decided, latest_jobs
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.mount_check import names_in_backup
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 def retry(
-    world: World, raw_file_id: str, *, asked_by: str, mode: OutputExistsMode | None = None
+    services: Services, raw_file_id: str, *, asked_by: str, mode: OutputExistsMode | None = None
 ) -> tuple[RawFile, str]:
     """Makes the step that failed due again; the next tick of the sensors takes it up.
 
@@ -39,44 +39,44 @@ def retry(
         UnknownRawFile
         StatusConflict: nothing is to be retried in the file's status.
     """
-    raw_file, now = world.store.raw_files.get(raw_file_id), world.now()
+    raw_file, now = services.store.raw_files.get(raw_file_id), services.now()
     wanted = {} if mode is None else {"output_exists_mode": mode.value}
     note = f"asked for again by {asked_by}"
-    if _stands_in_backup_after_all(world, raw_file):
-        return _moved_after_all(world, raw_file, note, asked_by)
+    if _stands_in_backup_after_all(services, raw_file):
+        return _moved_after_all(services, raw_file, note, asked_by)
     if raw_file.archive is not None or raw_file.purge is not None:
-        raw_file, told = _forget_refusal(world, raw_file, note)
-        if raw_file.retry_at == now or not _failed(world, raw_file):
-            return raw_file, told
+        raw_file, reported = _forget_refusal(services, raw_file, note)
+        if raw_file.retry_at == now or not _failed(services, raw_file):
+            return raw_file, reported
     if raw_file.status is Status.ERROR:
-        after = world.store.raw_files.update(
+        after = services.store.raw_files.update(
             raw_file, {"retry_at": now, **wanted}, now=now, note=note
         )
         return after, f"{raw_file.instrument_id}_watcher goes on with it at its next tick"
     if raw_file.status is Status.IGNORED:
-        after = world.store.raw_files.transition(
+        after = services.store.raw_files.transition(
             raw_file, Status.QUEUED_FOR_MONITORING, now=now, reason=note
         )
         return after, f"{raw_file.instrument_id}_watcher watches it from its next tick on"
-    if (queued := _retry_jobs(world, raw_file, note, asked_by, wanted)) is not None:
+    if (queued := _retry_jobs(services, raw_file, note, asked_by, wanted)) is not None:
         return queued, "cluster_jobs submits its jobs at its next tick"
     raise _nothing_to_retry(raw_file)
 
 
 def _retry_jobs(
-    world: World, raw_file: RawFile, note: str, asked_by: str, wanted: Mapping[str, Any]
+    services: Services, raw_file: RawFile, note: str, asked_by: str, wanted: Mapping[str, Any]
 ) -> RawFile | None:
     """The file queued again, if any of its jobs failed, was skipped or is lost, or if all of it is
     wanted once more."""
-    if given_up := _give_up_lost_jobs(world, raw_file, asked_by):
+    if given_up := _give_up_lost_jobs(services, raw_file, asked_by):
         note = f"{note}; given up: {', '.join(given_up)}"
-    failed = raw_file.status is Status.QUANTING_FAILED or _was_skipped(world, raw_file)
+    failed = raw_file.status is Status.QUANTING_FAILED or _was_skipped(services, raw_file)
     if not given_up and wanted and raw_file.status is Status.QUEUED_FOR_QUANTING:
-        return world.store.raw_files.update(raw_file, wanted, now=world.now(), note=note)
+        return services.store.raw_files.update(raw_file, wanted, now=services.now(), note=note)
     again = bool(wanted) and raw_file.is_backed_up and raw_file.status in ENDED
     if not given_up and not failed and not again:
         return None
-    decision = decision_on(world, raw_file, has_settings=True)
+    decision = decision_on(services, raw_file, has_settings=True)
     if not decision.process:
         raise StatusConflict(
             "Nothing to retry: such a file is not processed",
@@ -84,7 +84,7 @@ def _retry_jobs(
             found=decision.details,
             next_step="change what keeps it from that, and ask again.",
         )
-    return _queue_again(world, raw_file, note, wanted)
+    return _queue_again(services, raw_file, note, wanted)
 
 
 def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
@@ -101,59 +101,61 @@ def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
     )
 
 
-def _queue_again(world: World, raw_file: RawFile, note: str, wanted: Mapping[str, Any]) -> RawFile:
+def _queue_again(
+    services: Services, raw_file: RawFile, note: str, wanted: Mapping[str, Any]
+) -> RawFile:
     """Has what did not succeed submitted once more, with the settings that apply now."""
-    attempt = world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
-    jobs = world.store.jobs.of(raw_file.id)
-    again = decided(world, raw_file, settings_for(world, raw_file), attempt, jobs)
+    attempt = services.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+    jobs = services.store.jobs.of(raw_file.id)
+    again = decided(services, raw_file, settings_for(services, raw_file), attempt, jobs)
     fields = {"quant_settings": as_fields(again), **as_it_had_ended(raw_file), **wanted}
-    current, now = world.store.raw_files.get(raw_file.id), world.now()
+    current, now = services.store.raw_files.get(raw_file.id), services.now()
     if current.status is Status.QUEUED_FOR_QUANTING:
-        return world.store.raw_files.update(current, fields, now=now, note=note)
-    return world.store.raw_files.transition(
+        return services.store.raw_files.update(current, fields, now=now, note=note)
+    return services.store.raw_files.transition(
         current, Status.QUEUED_FOR_QUANTING, now=now, reason=note, fields=fields
     )
 
 
-def _stands_in_backup_after_all(world: World, raw_file: RawFile) -> bool:
+def _stands_in_backup_after_all(services: Services, raw_file: RawFile) -> bool:
     return (
         raw_file.instrument_file_status is InstrumentFileStatus.NOT_APPLICABLE
         and raw_file.is_backed_up
         and bool(raw_file.file_info)
-        and raw_file.id in _names_in_backup(world, raw_file.instrument_id)
+        and raw_file.id in _names_in_backup(services, raw_file.instrument_id)
     )
 
 
-def _names_in_backup(world: World, instrument_id: str) -> set[str]:
+def _names_in_backup(services: Services, instrument_id: str) -> set[str]:
     try:
-        return names_in_backup(world, instrument_id)
+        return names_in_backup(services, instrument_id)
     except (FolderError, FileError):  # away; what else is to be retried doesn't wait for it
         return set()
 
 
 def _moved_after_all(
-    world: World, raw_file: RawFile, note: str, asked_by: str
+    services: Services, raw_file: RawFile, note: str, asked_by: str
 ) -> tuple[RawFile, str]:
-    with holding(world, raw_file.id, step=Step.ARCHIVE, run_id=asked_by) as held:
-        world.store.retention.set_instrument_file(
+    with holding(services, raw_file.id, step=Step.ARCHIVE, run_id=asked_by) as held:
+        services.store.retention.set_instrument_file(
             held.raw_file,
             InstrumentFileStatus.MOVED,
-            now=world.now(),
+            now=services.now(),
             reason=f"{note}: it stands in {BACKUP_FOLDER_NAME}/ after all",
             run_id=None,
             lease=held.lease,
             fields={"gone_at": None},
         )
-    after = world.store.raw_files.get(raw_file.id)
+    after = services.store.raw_files.get(raw_file.id)
     return after, "it counts as moved aside again, and is purged when that is due"
 
 
-def _forget_refusal(world: World, raw_file: RawFile, note: str) -> tuple[RawFile, str]:
-    now = world.now()
+def _forget_refusal(services: Services, raw_file: RawFile, note: str) -> tuple[RawFile, str]:
+    now = services.now()
     lacking = raw_file.archive is not None and raw_file.archive.backup_lacks
-    after = world.store.retention.clear(raw_file, now=now, note=note)
+    after = services.store.retention.clear(raw_file, now=now, note=note)
     if lacking and after.status in FINAL - {Status.IGNORED} and after.is_backed_up:
-        after = world.store.raw_files.transition(
+        after = services.store.raw_files.transition(
             after,
             Status.ERROR,
             now=now,
@@ -164,28 +166,28 @@ def _forget_refusal(world: World, raw_file: RawFile, note: str) -> tuple[RawFile
     return after, "it is moved aside, or purged, the next time if nothing is in the way any more"
 
 
-def _failed(world: World, raw_file: RawFile) -> bool:
+def _failed(services: Services, raw_file: RawFile) -> bool:
     failed = (Status.ERROR, Status.IGNORED, Status.QUANTING_FAILED)
-    return raw_file.status in failed or _was_skipped(world, raw_file)
+    return raw_file.status in failed or _was_skipped(services, raw_file)
 
 
-def _give_up_lost_jobs(world: World, raw_file: RawFile, asked_by: str) -> list[str]:
+def _give_up_lost_jobs(services: Services, raw_file: RawFile, asked_by: str) -> list[str]:
     """Ends open jobs of engines that nobody can ask any more; their names."""
     if raw_file.status not in (Status.QUANTING, Status.QUEUED_FOR_QUANTING):
         return []
     lost = [
         job
-        for job in latest_jobs(world, raw_file)
-        if job.is_open and job.engine not in world.config.engines
+        for job in latest_jobs(services, raw_file)
+        if job.is_open and job.engine not in services.config.engines
     ]
     for job in lost:
         reason = f"given up by {asked_by}: the engine {job.engine!r} is not configured any more"
-        world.store.jobs.give_up(job, reason=reason, now=world.now())
+        services.store.jobs.give_up(job, reason=reason, now=services.now())
     return [job.id for job in lost]
 
 
-def _was_skipped(world: World, raw_file: RawFile) -> bool:
-    jobs = latest_jobs(world, raw_file)
+def _was_skipped(services: Services, raw_file: RawFile) -> bool:
+    jobs = latest_jobs(services, raw_file)
     return raw_file.status is Status.DONE_NOT_QUANTED and any(
         job.state is JobState.SKIPPED for job in jobs
     )

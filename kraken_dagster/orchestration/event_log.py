@@ -61,7 +61,7 @@ _NO_RUN = Origin()
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """What Dagster knows of some partitions of an instrument.
 
     `materialised` by asset; `observed` of `raw_file`; `sound` is whether the last check of the
@@ -73,7 +73,7 @@ class Told:
     sound: Mapping[str, bool]
 
 
-def told(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -> Told:
+def reported(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -> Reported:
     """Read for all of them together: a query for each asset."""
     storage = instance.event_log_storage
 
@@ -84,7 +84,7 @@ def told(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -> To
 
     check = dg.AssetCheckKey(asset_key(instrument_id, BACKUP), DIGESTS_MATCH)
     checks = storage.get_asset_check_partition_info([check], partition_keys=list(keys))
-    return Told(
+    return Reported(
         materialised={
             asset: having(asset, DagsterEventType.ASSET_MATERIALIZATION) for asset in ASSETS
         },

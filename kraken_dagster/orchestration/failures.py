@@ -62,10 +62,10 @@ def failure_of_many(
         not_begun: those of which nothing was begun, so that they are as they were.
         idle: how many there was nothing to do on.
     """
-    told = [*failed, *not_begun]
-    lines = [printable_lines(f"{name!r}: {reason}") for name, reason in told[:_SHOWN]]
-    if len(told) > _SHOWN:
-        lines.append(f"... and {len(told) - _SHOWN} more, in the run's log")
+    reported = [*failed, *not_begun]
+    lines = [printable_lines(f"{name!r}: {reason}") for name, reason in reported[:_SHOWN]]
+    if len(reported) > _SHOWN:
+        lines.append(f"... and {len(reported) - _SHOWN} more, in the run's log")
     counts = counted(of=of, failed=len(failed), not_begun=len(not_begun), idle=idle)
     head = f"{counts}. Next: mend what is wrong, and launch a backfill of those partitions."
     return dg.Failure(

@@ -23,12 +23,12 @@ from kraken_dagster.model.errors import OnAnotherStore, StoreAway, StoreUnavaila
 from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
 from kraken_dagster.orchestration.event_log import Event, Origin, Planned, report
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
-from kraken_dagster.orchestration.interruption import telling_what_is_left
+from kraken_dagster.orchestration.interruption import reporting_what_is_left
 from kraken_dagster.orchestration.metadata import text
 from kraken_dagster.orchestration.partitions import ASSETS, asset_key
 from kraken_dagster.runtime.ending import Ending
 from kraken_dagster.runtime.heartbeats import giving_life_signs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 Metadata = Mapping[str, dg.MetadataValue]
 Events = Iterator[dg.MaterializeResult]
@@ -196,7 +196,7 @@ def for_many_at_once(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
 def for_each_file(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,
-    world: World,
+    services: Services,
     work: Work,
     *,
     threads: int = 1,
@@ -210,11 +210,11 @@ def for_each_file(
     names = [raw_file_id_of(item) for item in context.partition_keys]
     batch = _Batch.of(context, key, len(names))
     with ExitStack() as stack:
-        ending = stack.enter_context(telling_what_is_left(context, names, batch.became))
+        ending = stack.enter_context(reporting_what_is_left(context, names, batch.became))
         if len(names) > 1:
-            lease_s = world.instrument(key.path[0]).lease_s
+            lease_s = services.instrument(key.path[0]).lease_s
             with dagster_errors():
-                signs = giving_life_signs(world, run_id=context.run.run_id, lease_s=lease_s)
+                signs = giving_life_signs(services, run_id=context.run.run_id, lease_s=lease_s)
                 stack.enter_context(signs)
         stack.callback(batch.write)
         every = stack.enter_context(closing(_all_done(names, work, threads, ending, batch)))
@@ -240,8 +240,8 @@ def _go_on_or_fail(
             raise ours[0][1]
         raise _failure(batch, [*told_before, *failed], not_begun)
     if batch.materialised or (many and some_left):
-        told = {_FAILED: json.dumps([*failed, *not_begun])} if failed or not_begun else {}
-        yield dg.MaterializeResult(asset_key=key, metadata={_NO_EVENT: True, **told})
+        reported = {_FAILED: json.dumps([*failed, *not_begun])} if failed or not_begun else {}
+        yield dg.MaterializeResult(asset_key=key, metadata={_NO_EVENT: True, **reported})
 
 
 def _failure(
@@ -250,8 +250,8 @@ def _failure(
     """Each file is told of, and counted, once: a later step has nothing to do on what failed."""
     of_failed = dict(failed)
     left = [(name, why) for name, why in not_begun if name not in of_failed]
-    told = {*of_failed, *(name for name, _ in left)}
-    idle = sum(name not in told for name, _ in batch.idle)
+    reported = {*of_failed, *(name for name, _ in left)}
+    idle = sum(name not in reported for name, _ in batch.idle)
     return failure_of_many(list(of_failed.items()), of=batch.total, not_begun=left, idle=idle)
 
 
@@ -343,5 +343,5 @@ def _told_before(context: dg.AssetExecutionContext) -> list[tuple[str, str]]:
         event = record.event_log_entry.dagster_event
         metadata: Mapping[str, Any] = event.step_output_data.metadata if event else {}
         if _FAILED in metadata:
-            found += [(name, told) for name, told in json.loads(metadata[_FAILED].value)]
+            found += [(name, reported) for name, reported in json.loads(metadata[_FAILED].value)]
     return found

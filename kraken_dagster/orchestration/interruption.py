@@ -19,7 +19,7 @@ _AFTER_ENDING = (
 
 
 @contextmanager
-def telling_what_is_left(
+def reporting_what_is_left(
     context: dg.AssetExecutionContext, names: Sequence[str], became: Mapping[str, str]
 ) -> Iterator[Ending]:
     """A run that is told to end says which files it had in hand, and which it hasn't begun.

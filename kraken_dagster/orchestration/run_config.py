@@ -158,10 +158,10 @@ def _unknown(given: Mapping[str, Any], known: Collection[str], where: str) -> It
         by_case = [item for item in known if item.lower() == str(key).lower()]
         meant = by_case or difflib.get_close_matches(str(key), known, n=1)
         if meant:
-            told = f"`{meant[0]}` is meant, perhaps"
+            reported = f"`{meant[0]}` is meant, perhaps"
         else:
-            told = f"expected {' or '.join(f'`{item}`' for item in known) or 'nothing'}"
-        yield f"{where} has {key!r}, which reaches nobody; {told}"
+            reported = f"expected {' or '.join(f'`{item}`' for item in known) or 'nothing'}"
+        yield f"{where} has {key!r}, which reaches nobody; {reported}"
 
 
 def _problem_of_tags(tags: Mapping[str, str]) -> str | None:

@@ -21,7 +21,7 @@ from kraken_dagster.orchestration.partitions import (
     partitions_of,
 )
 from kraken_dagster.runtime.heartbeats import is_alive
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _LIVE = (
     DagsterRunStatus.QUEUED,
@@ -34,7 +34,9 @@ _PARTITION_TAG = "dagster/partition"
 _RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
-def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]) -> dict[str, str]:
+def live_files(
+    instance: dg.DagsterInstance, services: Services, jobs: Collection[str]
+) -> dict[str, str]:
     """The raw files that a live run of these jobs is for, each with the run's id.
 
     A run whose process is gone stays `started` for ever in Dagster. What shows that it lives is
@@ -46,17 +48,19 @@ def live_files(instance: dg.DagsterInstance, world: World, jobs: Collection[str]
         run = record.dagster_run
         key = run.tags.get(_PARTITION_TAG)
         if key is None:
-            live |= _live_range(instance, world, record)
+            live |= _live_range(instance, services, record)
             continue
         raw_file_id = raw_file_id_of(key)
-        if (reason := _why_dead(world, record, raw_file_id)) is not None:
+        if (reason := _why_dead(services, record, raw_file_id)) is not None:
             instance.report_run_failed(run, reason)
         elif run.job_name in jobs:
             live[raw_file_id] = run.run_id
     return live
 
 
-def _live_range(instance: dg.DagsterInstance, world: World, record: RunRecord) -> dict[str, str]:
+def _live_range(
+    instance: dg.DagsterInstance, services: Services, record: RunRecord
+) -> dict[str, str]:
     """The raw files of a live run over many; none if it is none, or its process is gone.
 
     Such a run holds a few leases at a time, and gives life signs of its own.
@@ -65,11 +69,11 @@ def _live_range(instance: dg.DagsterInstance, world: World, record: RunRecord) -
     ends = [run.tags.get(name) for name in _RANGE_TAGS]
     instruments = {key.path[0] for key in run.asset_selection or ()}
     instruments.add(run.tags.get(TAG_INSTRUMENT, ""))
-    instrument_id = next(iter(instruments & set(world.config.instruments)), None)
+    instrument_id = next(iter(instruments & set(services.config.instruments)), None)
     if None in ends or instrument_id is None:
         return {}
-    now, lease_s = world.now(), world.instrument(instrument_id).lease_s
-    if not is_alive(world, run.run_id, now) and (reason := _why_idle(record, lease_s, now)):
+    now, lease_s = services.now(), services.instrument(instrument_id).lease_s
+    if not is_alive(services, run.run_id, now) and (reason := _why_idle(record, lease_s, now)):
         instance.report_run_failed(run, reason)
         return {}
     keys = partitions_of(instance, instrument_id)
@@ -79,20 +83,20 @@ def _live_range(instance: dg.DagsterInstance, world: World, record: RunRecord) -
     return {raw_file_id_of(key): run.run_id for key in keys[first : last + 1]}
 
 
-def _why_dead(world: World, record: RunRecord, raw_file_id: str) -> str | None:
+def _why_dead(services: Services, record: RunRecord, raw_file_id: str) -> str | None:
     if record.dagster_run.status is not DagsterRunStatus.STARTED or record.start_time is None:
         return None
     try:
-        raw_file = world.store.raw_files.get(raw_file_id)
+        raw_file = services.store.raw_files.get(raw_file_id)
     except UnknownRawFile:
         return None
-    if raw_file.instrument_id not in world.config.instruments:
+    if raw_file.instrument_id not in services.config.instruments:
         return None
-    now, run_id = world.now(), record.dagster_run.run_id
+    now, run_id = services.now(), record.dagster_run.run_id
     held = raw_file.leased(now)
     if held is not None and held.run_id == run_id:
         return None
-    seconds = world.instrument(raw_file.instrument_id).lease_s
+    seconds = services.instrument(raw_file.instrument_id).lease_s
     started = datetime.fromtimestamp(record.start_time, tz=UTC)
     idle = now - max(started, raw_file.updated_at_)
     if idle < timedelta(seconds=seconds):
@@ -105,7 +109,7 @@ def _why_dead(world: World, record: RunRecord, raw_file_id: str) -> str | None:
 
 
 def request(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     *,
     step: Step,
@@ -117,7 +121,7 @@ def request(
     The attempt is counted in MongoDB first: a run key is used up for ever, even if the run never
     comes to life.
     """
-    attempt = world.store.raw_files.next_attempt(raw_file, step)
+    attempt = services.store.raw_files.next_attempt(raw_file, step)
     if attempt is None:
         return None
     key = partition_key(raw_file.id)
@@ -134,31 +138,31 @@ def request(
     )
 
 
-def request_errand(
+def request_exclusive_run(
     instance: dg.DagsterInstance,
-    world: World,
+    services: Services,
     *,
-    errand: str,
+    exclusive_run: str,
     job_name: str,
     lease_s: float,
     run_config: dict[str, Any],
     tags: dict[str, str],
 ) -> dg.RunRequest | dg.SkipReason:
     """A run for work on a whole instrument, unless one is at it or on its way."""
-    held = world.store.errands.get(errand).held(world.now())
+    held = services.store.exclusive_runs.get(exclusive_run).held(services.now())
     if held is not None:
         return skip(f"run {held.run_id} is at it")
     filter_ = RunsFilter(job_name=job_name, statuses=list(_LIVE))
     for record in instance.get_run_records(filter_):
-        run, reason = record.dagster_run, _why_idle(record, lease_s, world.now())
+        run, reason = record.dagster_run, _why_idle(record, lease_s, services.now())
         if reason is None:
             return skip(f"run {run.run_id} is on its way")
         instance.report_run_failed(run, reason)
-    attempt = world.store.errands.next_attempt(errand)
+    attempt = services.store.exclusive_runs.next_attempt(exclusive_run)
     if attempt is None:
         return skip("another sensor has just requested a run")
     return dg.RunRequest(
-        run_key=f"{errand}:{attempt}", job_name=job_name, run_config=run_config, tags=tags
+        run_key=f"{exclusive_run}:{attempt}", job_name=job_name, run_config=run_config, tags=tags
     )
 
 
@@ -184,9 +188,9 @@ def ensure_partitions(
         add_partitions(instance, instrument_id, missing)
 
 
-def quant_run_config(world: World, instrument_id: str) -> dict[str, object]:
+def quant_run_config(services: Services, instrument_id: str) -> dict[str, object]:
     """The options of `quant_job` that instruments.yaml has for an instrument, as run config."""
-    instrument = world.instrument(instrument_id)
+    instrument = services.instrument(instrument_id)
     options = {
         "output_exists_mode": instrument.output_exists_mode.value,
         "debug_no_cluster_ssh": instrument.debug_no_cluster_ssh,

@@ -24,7 +24,7 @@ from kraken_dagster.model.projects import (
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import AssignedSettings, Settings
 from kraken_dagster.projects import settings_file
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.projects import fallback_project
 
 
@@ -36,18 +36,18 @@ class Imported:
     added: bool
 
 
-def metrics_types(world: World) -> set[str]:
+def metrics_types(services: Services) -> set[str]:
     """The types of metrics that this installation can read."""
-    return set(READERS) | set(world.config.metrics)
+    return set(READERS) | set(services.config.metrics)
 
 
-def add_project(world: World, project: Project) -> None:
+def add_project(services: Services, project: Project) -> None:
     """
     Raises:
         InputRefused, AlreadyThere
     """
     check_project(project)
-    if not world.store.catalog.add_project(project, now=world.now()):
+    if not services.store.catalog.add_project(project, now=services.now()):
         raise AlreadyThere(
             "A project of that id is there already",
             file=project.id,
@@ -55,23 +55,23 @@ def add_project(world: World, project: Project) -> None:
         )
 
 
-def archive_project(world: World, project_id: str) -> None:
+def archive_project(services: Services, project_id: str) -> None:
     """No further file becomes the project's; those that are stay.
 
     Raises:
         UnknownProject, InputRefused
     """
-    world.store.catalog.project(project_id)
+    services.store.catalog.project(project_id)
     if project_id == FALLBACK_PROJECT:
         raise InputRefused(
             "The fallback project can't be archived: files that name no project are its",
             file=project_id,
             next_step="unassign its settings, if those files shall not be processed.",
         )
-    world.store.catalog.archive_project(project_id)
+    services.store.catalog.archive_project(project_id)
 
 
-def settings_by(world: World, reference: str) -> Settings:
+def settings_by(services: Services, reference: str) -> Settings:
     """Settings by `NAME:VERSION`, or by `NAME` the newest version that isn't archived.
 
     Raises:
@@ -79,7 +79,7 @@ def settings_by(world: World, reference: str) -> Settings:
     """
     name, colon, version = reference.partition(":")
     if not colon:
-        versions = world.store.catalog.versions(name)
+        versions = services.store.catalog.versions(name)
         return next((item for item in reversed(versions) if item.is_active), versions[-1])
     if not version.isdecimal():
         raise InputRefused(
@@ -87,11 +87,11 @@ def settings_by(world: World, reference: str) -> Settings:
             expected="NAME or NAME:VERSION",
             found=repr(reference),
         )
-    return world.store.catalog.settings(name, int(version))
+    return services.store.catalog.settings(name, int(version))
 
 
 def assign(
-    world: World,
+    services: Services,
     project_id: str,
     settings: Settings,
     *,
@@ -105,9 +105,9 @@ def assign(
         UnknownProject, Archived, InputRefused, AlreadyThere
     """
     if project_id == FALLBACK_PROJECT:
-        world.store.catalog.add_project(fallback_project(), now=world.now())
-    world.store.catalog.settle(project_id)
-    if not world.store.catalog.project(project_id).is_active:
+        services.store.catalog.add_project(fallback_project(), now=services.now())
+    services.store.catalog.settle(project_id)
+    if not services.store.catalog.project(project_id).is_active:
         raise Archived("An archived project gets no settings", file=project_id)
     if not settings.is_active:
         raise Archived(
@@ -119,15 +119,15 @@ def assign(
         scope=scope,
         excluded=excluded,
         raw_file_id_filter=raw_file_id_filter,
-        instruments=world.config.instruments,
+        instruments=services.config.instruments,
     )
-    if not world.store.catalog.assign(
+    if not services.store.catalog.assign(
         project_id,
         settings,
         scope=scope,
         excluded=excluded,
         raw_file_id_filter=raw_file_id_filter,
-        now=world.now(),
+        now=services.now(),
     ):
         raise AlreadyThere(
             f"Project {project_id} uses a version of these settings there already",
@@ -137,7 +137,7 @@ def assign(
 
 
 def unassign(
-    world: World,
+    services: Services,
     project_id: str,
     reference: str,
     *,
@@ -154,12 +154,12 @@ def unassign(
         UnknownProject
         UnknownAssignment: there is none such, or more than one.
     """
-    world.store.catalog.settle(project_id)
-    for broken in world.store.catalog.assignments(project_id)[1]:
+    services.store.catalog.settle(project_id)
+    for broken in services.store.catalog.assignments(project_id)[1]:
         if broken.id == reference:
-            _require_done(world.store.catalog.unassign(broken.id), reference)
+            _require_done(services.store.catalog.unassign(broken.id), reference)
             return broken.problem
-    assigned = _assigned(world, project_id, reference)
+    assigned = _assigned(services, project_id, reference)
     found = [
         item
         for item in assigned
@@ -176,12 +176,12 @@ def unassign(
             next_step="name its --scope, --filter and --exclude, or its id; `kraken project show` "
             "has them.",
         )
-    _require_done(world.store.catalog.unassign(found[0].id), _place(found[0]))
+    _require_done(services.store.catalog.unassign(found[0].id), _place(found[0]))
     return _place(found[0])
 
 
 def upgrade(
-    world: World, project_id: str, name: str, *, version: int | None = None
+    services: Services, project_id: str, name: str, *, version: int | None = None
 ) -> list[tuple[AssignedSettings, Settings]]:
     """Has every assignment of these settings in a project use another version, by default the
     newest; pairs of what was and what is. Those that use it already are left out.
@@ -190,15 +190,15 @@ def upgrade(
         UnknownProject, UnknownAssignment, UnknownSettings, Archived
         InputRefused: the newest that isn't archived is older than what is used.
     """
-    world.store.catalog.settle(project_id)
-    assigned = _assigned(world, project_id, name)
+    services.store.catalog.settle(project_id)
+    assigned = _assigned(services, project_id, name)
     if not assigned:
         raise UnknownAssignment(
             f"Project {project_id} doesn't use these settings",
             file=name,
             next_step=f"`kraken project assign {project_id} {name}` has it use them.",
         )
-    wanted = settings_by(world, name if version is None else f"{name}:{version}")
+    wanted = settings_by(services, name if version is None else f"{name}:{version}")
     if not wanted.is_active:
         raise Archived("Archived settings are not assigned anew", file=wanted.title)
     changed = [item for item in assigned if item.settings.version != wanted.version]
@@ -211,16 +211,16 @@ def upgrade(
             next_step=f"make a new version, or go back with --to {wanted.version}.",
         )
     for item in changed:
-        _require_done(world.store.catalog.upgrade(item, wanted), _place(item))
+        _require_done(services.store.catalog.upgrade(item, wanted), _place(item))
     return [(item, wanted) for item in changed]
 
 
-def _assigned(world: World, project_id: str, reference: str) -> list[AssignedSettings]:
-    world.store.catalog.project(project_id)
+def _assigned(services: Services, project_id: str, reference: str) -> list[AssignedSettings]:
+    services.store.catalog.project(project_id)
     name, _, version = reference.partition(":")
     return [
         item
-        for item in world.store.catalog.assignments(project_id)[0]
+        for item in services.store.catalog.assignments(project_id)[0]
         if item.id == reference
         or (item.settings.name == name and version in ("", str(item.settings.version)))
     ]
@@ -241,25 +241,25 @@ def _require_done(done: bool, what: str) -> None:
         )
 
 
-def add_settings(world: World, values: Mapping[str, Any]) -> Settings:
+def add_settings(services: Services, values: Mapping[str, Any]) -> Settings:
     """Adds settings under a new name.
 
     Raises:
         InputRefused, AlreadyThere
     """
     settings = settings_from({**values, "version": 1})
-    _check(world, settings)
-    if _versions(world, settings.name):
+    _check(services, settings)
+    if _versions(services, settings.name):
         raise AlreadyThere(
             "Settings of that name are there already",
             file=settings.name,
             next_step=f"`kraken settings new-version {settings.name}` makes a further version.",
         )
-    return _added(world, settings)
+    return _added(services, settings)
 
 
 def new_version(
-    world: World, name: str, changes: Mapping[str, Any], *, base: int | None = None
+    services: Services, name: str, changes: Mapping[str, Any], *, base: int | None = None
 ) -> tuple[Settings, Settings]:
     """Adds a version that differs from the newest in `changes`, where None unsets a field; both.
 
@@ -271,8 +271,8 @@ def new_version(
         AlreadyThere: somebody else made a version meanwhile.
     """
     # Looked up first: whoever makes a version between the two is found out by either.
-    number = world.store.catalog.next_version(name)
-    before = world.store.catalog.versions(name)[-1]
+    number = services.store.catalog.next_version(name)
+    before = services.store.catalog.versions(name)[-1]
     if base is not None and before.version != base:
         raise AlreadyThere(
             "There is a newer version than the one that you start from",
@@ -281,11 +281,11 @@ def new_version(
             next_step=f"look at `kraken settings show {name}`, and ask again.",
         )
     after = settings_from({**before.content, **changes, "version": number})
-    _check(world, after)
+    _check(services, after)
     _refuse_other_type(after, [before])
     if after.says_the_same(before):
         raise InputRefused("Nothing differs from the newest version", file=before.title)
-    return before, _added(world, after)
+    return before, _added(services, after)
 
 
 def _refuse_other_type(settings: Settings, known: Sequence[Settings]) -> None:
@@ -299,25 +299,25 @@ def _refuse_other_type(settings: Settings, known: Sequence[Settings]) -> None:
             )
 
 
-def archive_settings(world: World, settings: Settings) -> list[str]:
+def archive_settings(services: Services, settings: Settings) -> list[str]:
     """Has settings not be assigned anew; the projects that go on using them."""
-    world.store.catalog.archive_settings(settings)
-    return world.store.catalog.used_by(settings)
+    services.store.catalog.archive_settings(settings)
+    return services.store.catalog.used_by(settings)
 
 
-def exported(world: World, references: Sequence[str]) -> str:
+def exported(services: Services, references: Sequence[str]) -> str:
     """Settings as the text of a file; all that aren't archived where none are named.
 
     Raises:
         UnknownSettings, InputRefused
     """
     if references:
-        return settings_file.written([settings_by(world, item) for item in references])
-    found, _ = world.store.catalog.all_settings()
+        return settings_file.written([settings_by(services, item) for item in references])
+    found, _ = services.store.catalog.all_settings()
     return settings_file.written([item for item in found if item.is_active])
 
 
-def imported(world: World, content: bytes) -> list[Imported]:
+def imported(services: Services, content: bytes) -> list[Imported]:
     """Adds the settings of a file. Either all of them can be used, or none is added.
 
     Those with a version keep it; those without become a new version unless the newest one says
@@ -332,7 +332,7 @@ def imported(world: World, content: bytes) -> list[Imported]:
     problems: list[KrakenError] = []
     for entry in settings_file.read(content):
         try:
-            item = _planned(world, entry, [done.settings for done in planned.values()])
+            item = _planned(services, entry, [done.settings for done in planned.values()])
         except (InputRefused, AlreadyThere) as error:
             problems.append(error)
         else:
@@ -345,11 +345,11 @@ def imported(world: World, content: bytes) -> list[Imported]:
         raise problems[0]
     for item in planned.values():
         if item.added:
-            _added(world, item.settings)
+            _added(services, item.settings)
     return list(planned.values())
 
 
-def _planned(world: World, entry: Mapping[str, Any], before: Sequence[Settings]) -> Imported:
+def _planned(services: Services, entry: Mapping[str, Any], before: Sequence[Settings]) -> Imported:
     values = {key: value for key, value in entry.items() if key != "digest"}
     settings = settings_from(values)
     if "digest" in entry and entry["digest"] != settings.digest:
@@ -360,8 +360,11 @@ def _planned(world: World, entry: Mapping[str, Any], before: Sequence[Settings])
             found=settings.digest,
             next_step="take out their `digest` and `version`: they become a new version.",
         )
-    _check(world, settings)
-    known = [*_versions(world, settings.name), *(it for it in before if it.name == settings.name)]
+    _check(services, settings)
+    known = [
+        *_versions(services, settings.name),
+        *(it for it in before if it.name == settings.name),
+    ]
     _refuse_other_type(settings, known)
     if "version" in entry:
         same = next((item for item in known if item.version == settings.version), None)
@@ -379,27 +382,27 @@ def _planned(world: World, entry: Mapping[str, Any], before: Sequence[Settings])
         return Imported(settings, added=True)
     if newest.says_the_same(settings):
         return Imported(newest, added=False)
-    numbers = (newest.version + 1, world.store.catalog.next_version(settings.name))
+    numbers = (newest.version + 1, services.store.catalog.next_version(settings.name))
     return Imported(settings.model_copy(update={"version": max(numbers)}), added=True)
 
 
-def _versions(world: World, name: str) -> list[Settings]:
+def _versions(services: Services, name: str) -> list[Settings]:
     try:
-        return world.store.catalog.versions(name)
+        return services.store.catalog.versions(name)
     except UnknownSettings:
         return []
 
 
-def _check(world: World, settings: Settings) -> None:
-    engines = world.config.engines
-    check_settings(settings, metrics_types=metrics_types(world), engines=engines)
+def _check(services: Services, settings: Settings) -> None:
+    engines = services.config.engines
+    check_settings(settings, metrics_types=metrics_types(services), engines=engines)
 
 
-def _added(world: World, settings: Settings) -> Settings:
-    if not world.store.catalog.add_settings(settings, now=world.now()):
+def _added(services: Services, settings: Settings) -> Settings:
+    if not services.store.catalog.add_settings(settings, now=services.now()):
         raise AlreadyThere(
             "Somebody else made this version meanwhile",
             file=settings.title,
             next_step="look at what it says with `kraken settings show`, and ask again.",
         )
-    return world.store.catalog.settings(settings.name, settings.version)
+    return services.store.catalog.settings(settings.name, settings.version)

@@ -8,11 +8,11 @@ from kraken_dagster.model.quality import GuideSet, LeftOut, QcRun
 from kraken_dagster.quality.facts import Facts
 from kraken_dagster.quality.guide_sets import by_hand, outliers
 from kraken_dagster.quality.runs import runs_among
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 def choose_guide_set(
-    world: World,
+    services: Services,
     raw_files: Sequence[str],
     *,
     settings: str | None = None,
@@ -28,17 +28,17 @@ def choose_guide_set(
     Raises:
         InputRefused: runs that can't be compared, or of which one is no quality control.
     """
-    runs = [_of(world, name, settings) for name in dict.fromkeys(raw_files)]
-    made = by_hand(runs, valid_from=valid_from, why=why, by=by, now=world.now())
-    world.store.quality.add_guide_set(made)
-    exclusions = world.store.quality.exclusions(raw_files)
-    metrics = world.config.qc.metrics_of(made.series.sample_class)
+    runs = [_of(services, name, settings) for name in dict.fromkeys(raw_files)]
+    made = by_hand(runs, valid_from=valid_from, why=why, by=by, now=services.now())
+    services.store.quality.add_guide_set(made)
+    exclusions = services.store.quality.exclusions(raw_files)
+    metrics = services.config.qc.metrics_of(made.series.sample_class)
     return made, outliers(runs, Facts(runs, exclusions=exclusions), metrics)
 
 
-def _of(world: World, raw_file: str, settings: str | None) -> QcRun:
-    world.store.raw_files.current(raw_file)
-    found = runs_among(world, [raw_file])
+def _of(services: Services, raw_file: str, settings: str | None) -> QcRun:
+    services.store.raw_files.current(raw_file)
+    found = runs_among(services, [raw_file])
     titles = {f"{it.series.settings_name}:{it.series.settings_version}": it for it in found}
     if not titles:
         raise InputRefused(

@@ -8,13 +8,13 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.quality import Outcome, Verdict
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import Metadata, text
 from kraken_dagster.orchestration.partitions import IN_CONTROL, METRICS, asset_key, op_name
 from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_class
-from kraken_dagster.quality.told import compared_with, limits_in_words
-from kraken_dagster.runtime.services import World
+from kraken_dagster.quality.reported import compared_with, limits_in_words
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -43,10 +43,10 @@ def in_control_checks(config: KrakenConfig, instrument_id: str) -> list[dg.Asset
         storage: dg.ResourceParam[StorageResource],
     ) -> dg.AssetCheckResult:
         with dagster_errors():
-            world = make_world(config, store, cluster, storage)
-            for item in judge_due(world, instrument_id, by=f"run {context.run.run_id}"):
+            services = make_services(config, store, cluster, storage)
+            for item in judge_due(services, instrument_id, by=f"run {context.run.run_id}"):
                 context.log.info(f"{item.verdict.raw_file!r}: {item.verdict.outcome}")
-            passed, severity, description, metadata = _told(world, instrument_id)
+            passed, severity, description, metadata = _reported(services, instrument_id)
         return dg.AssetCheckResult(
             passed=passed, severity=severity, description=description, metadata=metadata
         )
@@ -69,11 +69,11 @@ def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
         storage: dg.ResourceParam[StorageResource],
     ) -> Iterator[dg.AssetCheckEvaluation]:
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         for instrument_id in kraken_config.instruments:
             with dagster_errors():
-                changed = evaluate(world, instrument_id, by=f"run {context.run.run_id}")
-                passed, severity, description, metadata = _told(world, instrument_id)
+                changed = evaluate(services, instrument_id, by=f"run {context.run.run_id}")
+                passed, severity, description, metadata = _reported(services, instrument_id)
             context.log.info(f"{instrument_id}: {len(changed)} verdicts changed")
             yield dg.AssetCheckEvaluation(
                 asset_key=asset_key(instrument_id, METRICS),
@@ -87,13 +87,15 @@ def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
     return evaluate_all
 
 
-def _told(world: World, instrument_id: str) -> tuple[bool, dg.AssetCheckSeverity, str, Metadata]:
+def _reported(
+    services: Services, instrument_id: str
+) -> tuple[bool, dg.AssetCheckSeverity, str, Metadata]:
     """Whether the newest run of each class is in control, and what to know of it."""
-    found = newest_of_each_class(world.store.quality.newest(instrument_id, limit=_LOOKED_AT))
-    found = [item for item in found if item.series.sample_class in world.config.qc.classes]
+    found = newest_of_each_class(services.store.quality.newest(instrument_id, limit=_LOOKED_AT))
+    found = [item for item in found if item.series.sample_class in services.config.qc.classes]
     if not found:
-        told = "no quality control run of this instrument was judged yet"
-        return False, dg.AssetCheckSeverity.WARN, told, {}
+        reported = "no quality control run of this instrument was judged yet"
+        return False, dg.AssetCheckSeverity.WARN, reported, {}
     outcomes = {item.outcome for item in found}
     worst = next((item for item in _WORST if item in outcomes), Outcome.IN_CONTROL)
     bad = worst is Outcome.OUT_OF_CONTROL

@@ -8,7 +8,7 @@ from kraken_dagster.quality.facts import MOST_CHARTED, Facts
 from kraken_dagster.quality.guide_sets import automatic
 from kraken_dagster.quality.judge import judge
 from kraken_dagster.quality.runs import qc_runs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _OF_THE_MOMENT = {"revision", "by", "at", "false_alarms_a_month"}
 
@@ -21,16 +21,16 @@ class Judged:
     before: Verdict | None
 
 
-def judge_due(world: World, instrument_id: str, *, by: str) -> list[Judged]:
+def judge_due(services: Services, instrument_id: str, *, by: str) -> list[Judged]:
     """Judges every run that has figures and no verdict, in order of acquisition.
 
     Verdicts that are there stay, whatever has become of limits since.
     """
-    return _judge_runs(world, qc_runs(world, instrument_id), by=by, anew=False)
+    return _judge_runs(services, qc_runs(services, instrument_id), by=by, anew=False)
 
 
 def evaluate(
-    world: World, instrument_id: str, *, by: str, sample_class: str | None = None
+    services: Services, instrument_id: str, *, by: str, sample_class: str | None = None
 ) -> list[Judged]:
     """Judges all runs anew, with the guide sets, annotations and exclusions of now.
 
@@ -38,10 +38,10 @@ def evaluate(
     """
     runs = [
         item
-        for item in qc_runs(world, instrument_id, everything=True)
+        for item in qc_runs(services, instrument_id, everything=True)
         if sample_class in (None, item.series.sample_class)
     ]
-    return _judge_runs(world, runs, by=by, anew=True)
+    return _judge_runs(services, runs, by=by, anew=True)
 
 
 def newest_of_each_class(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -54,8 +54,8 @@ def newest_of_each_class(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [item for items in found.values() for item in items]
 
 
-def _judge_runs(world: World, runs: Sequence[QcRun], *, by: str, anew: bool) -> list[Judged]:
-    known = world.store.quality.latest(list(dict.fromkeys(item.raw_file for item in runs)))
+def _judge_runs(services: Services, runs: Sequence[QcRun], *, by: str, anew: bool) -> list[Judged]:
+    known = services.store.quality.latest(list(dict.fromkeys(item.raw_file for item in runs)))
     by_series: dict[Series, list[QcRun]] = {}
     for run in runs:
         by_series.setdefault(run.series, []).append(run)
@@ -65,19 +65,19 @@ def _judge_runs(world: World, runs: Sequence[QcRun], *, by: str, anew: bool) -> 
             raw_file: item for (raw_file, *_), item in known.items() if item.series == series
         }
         if anew or len(verdicts) < len(members):
-            found += _judge_series(world, members, verdicts, by=by, anew=anew)
+            found += _judge_series(services, members, verdicts, by=by, anew=anew)
     return sorted(found, key=lambda item: (item.verdict.acquired_at, item.verdict.raw_file))
 
 
 def _judge_series(
-    world: World,
+    services: Services,
     runs: Sequence[QcRun],
     known: Mapping[str, Verdict],
     *,
     by: str,
     anew: bool,
 ) -> list[Judged]:
-    quality, qc, series = world.store.quality, world.config.qc, runs[0].series
+    quality, qc, series = services.store.quality, services.config.qc, runs[0].series
     annotations = quality.annotations(series.instrument_id)
     exclusions = quality.exclusions([item.raw_file for item in runs])
     made = [item for item in quality.guide_sets(series.instrument_id) if item.series == series]
@@ -96,13 +96,13 @@ def _judge_series(
             facts,
             qc.metrics_of(series.sample_class),
             count=qc.guide_set_runs,
-            now=world.now(),
+            now=services.now(),
         )
         if new is not None:
             quality.add_guide_set(new)
             made.append(new)
         revision = 1 if before is None else before.revision + 1
-        verdict = judge(run, facts, qc, by=by, now=world.now(), revision=revision)
+        verdict = judge(run, facts, qc, by=by, now=services.now(), revision=revision)
         outcomes[run.raw_file] = verdict.outcome
         if not _same(verdict, before) and quality.record(verdict):
             found.append(Judged(verdict, before))

@@ -124,17 +124,17 @@ def _why_not(run: QcRun, facts: Facts) -> str | None:
 
 
 def _reason(outcome: Outcome, metrics: Sequence[MetricVerdict], basis: Basis) -> str:
-    told = [item for item in metrics if item.outcome is outcome]
+    reported = [item for item in metrics if item.outcome is outcome]
     if outcome is Outcome.IN_CONTROL:
-        return f"within its limits: {', '.join(item.name for item in told)}"
+        return f"within its limits: {', '.join(item.name for item in reported)}"
     if outcome is not Outcome.NOT_JUDGED:
-        return "; ".join(item.reason for item in told)
+        return "; ".join(item.reason for item in reported)
     if not metrics:
         return "it has none of the metrics that `qc.metrics` names"
     if len(basis.reference) < FEWEST:
         what = "good runs before it" if basis.guide_set is None else "runs in its guide set"
         return f"only {len(basis.reference)} {what}, and limits need at least {FEWEST}"
-    return "; ".join(f"{item.name}: {item.reason}" for item in told)
+    return "; ".join(f"{item.name}: {item.reason}" for item in reported)
 
 
 def _beyond(value: float | None, bounds: Bounds) -> list[Signal]:

@@ -16,29 +16,29 @@ from kraken_dagster.model.errors import InputRefused
 from kraken_dagster.model.figures import RESERVED_NAMES
 from kraken_dagster.model.quality import Series, Verdict
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.jobs import current_results
 
 Document = dict[str, Any]
 
 
-def mzqc_of_run(world: World, raw_file_id: str) -> Document:
+def mzqc_of_run(services: Services, raw_file_id: str) -> Document:
     """All of a raw file's results, each as a `runQuality` of its own.
 
     Raises:
         UnknownRawFile
         InputRefused: no figure of it has a term.
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
-    results = world.store.quality.results([raw_file_id]).get(raw_file_id, [])
-    verdicts = world.store.quality.latest([raw_file_id])
-    output = world.config.locations.output.cluster_path
+    raw_file = services.store.raw_files.get(raw_file_id)
+    results = services.store.quality.results([raw_file_id]).get(raw_file_id, [])
+    verdicts = services.store.quality.latest([raw_file_id])
+    output = services.config.locations.output.cluster_path
     found = []
     for document in current_results(results):
         settings = str(document.get("settings_name")), int(document.get("settings_version") or 1)
         verdict = verdicts.get((raw_file_id, *settings))
         found.append(result_of(raw_file, document, output=output, verdict=verdict))
-    written = run_document(found, kraken=version("kraken-dagster"), now=world.now())
+    written = run_document(found, kraken=version("kraken-dagster"), now=services.now())
     if written is None:
         raise InputRefused(
             "The raw file has no figure that mzQC has a term for",
@@ -50,7 +50,7 @@ def mzqc_of_run(world: World, raw_file_id: str) -> Document:
 
 
 def mzqc_of_sets(
-    world: World, instruments: Sequence[str], *, sample_class: str | None = None, limit: int
+    services: Services, instruments: Sequence[str], *, sample_class: str | None = None, limit: int
 ) -> Document:
     """The newest judged runs of these instruments, a `setQuality` for each series.
 
@@ -59,12 +59,12 @@ def mzqc_of_sets(
     """
     series: dict[Series, list[Verdict]] = {}
     for instrument_id in instruments:
-        for item in world.store.quality.newest(
+        for item in services.store.quality.newest(
             instrument_id, sample_class=sample_class, limit=limit
         ):
             series.setdefault(item.series, []).append(item)
     ids = sorted({item.raw_file for items in series.values() for item in items})
-    files = world.store.raw_files.many(ids)
+    files = services.store.raw_files.many(ids)
     sets = [
         JudgedSet(
             label=key.in_words(),
@@ -74,7 +74,7 @@ def mzqc_of_sets(
         )
         for key, items in series.items()
     ]
-    written = set_document(sets, kraken=version("kraken-dagster"), now=world.now())
+    written = set_document(sets, kraken=version("kraken-dagster"), now=services.now())
     if written is None:
         raise InputRefused(
             "No run of quality control was judged there",

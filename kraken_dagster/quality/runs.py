@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.model.quality import QcRun, Series
 from kraken_dagster.quality.facts import MOST_CHARTED
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.jobs import current_results
 
 FILES_LOOKED_BACK = 5_000  # all files of an instrument, among which quality control is looked for
@@ -23,38 +23,38 @@ class _File(NamedTuple):
     acquired_at: datetime
 
 
-def qc_runs(world: World, instrument_id: str, *, everything: bool = False) -> list[QcRun]:
+def qc_runs(services: Services, instrument_id: str, *, everything: bool = False) -> list[QcRun]:
     """In order of acquisition, of all series: of the newest 500 quality control files among the
     newest 5,000, or of all; and of all guide sets.
     """
-    qc = world.config.qc
+    qc = services.config.qc
     if not qc.classes:
         return []
     limit = None if everything else FILES_LOOKED_BACK
     found: dict[str, _File] = {}
-    for document in world.store.quality.files(instrument_id, limit=limit):
+    for document in services.store.quality.files(instrument_id, limit=limit):
         _take(qc, document, found)
         if len(found) == MOST_CHARTED and not everything:
             break
-    guide_sets = world.store.quality.guide_sets(instrument_id)
+    guide_sets = services.store.quality.guide_sets(instrument_id)
     older = {name for item in guide_sets for name in item.runs} - found.keys()
-    for document in world.store.quality.files_of(sorted(older)):
+    for document in services.store.quality.files_of(sorted(older)):
         _take(qc, document, found)
-    return _runs_of(world, found)
+    return _runs_of(services, found)
 
 
-def runs_among(world: World, raw_files: Sequence[str]) -> list[QcRun]:
+def runs_among(services: Services, raw_files: Sequence[str]) -> list[QcRun]:
     """Those of these files that are quality control, one for each of their results."""
     found: dict[str, _File] = {}
-    for document in world.store.quality.files_of(raw_files):
-        _take(world.config.qc, document, found)
-    return _runs_of(world, found)
+    for document in services.store.quality.files_of(raw_files):
+        _take(services.config.qc, document, found)
+    return _runs_of(services, found)
 
 
-def _runs_of(world: World, files: Mapping[str, _File]) -> list[QcRun]:
+def _runs_of(services: Services, files: Mapping[str, _File]) -> list[QcRun]:
     """The results of these files, each in its own series, in order."""
-    names = {*world.config.qc.metric_names, GRADIENT}
-    results = world.store.quality.results(list(files), names)
+    names = {*services.config.qc.metric_names, GRADIENT}
+    results = services.store.quality.results(list(files), names)
     runs = []
     for raw_file, documents in results.items():
         file = files[raw_file]

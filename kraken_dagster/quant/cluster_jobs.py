@@ -9,7 +9,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.raw_file import RawFile, Step
 from kraken_dagster.monitoring.defs import show_disks
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import collect_job, quant_job, slots_of_all_engines
 from kraken_dagster.orchestration.run_requests import (
@@ -19,7 +19,7 @@ from kraken_dagster.orchestration.run_requests import (
     request,
 )
 from kraken_dagster.quant.jobs.poll import Poll, poll
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -44,34 +44,34 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
         storage: dg.ResourceParam[StorageResource],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            world = make_world(config, store, cluster, storage)
-            found = poll(world, slots=slots_of_all_engines(context.instance, config))
-            requests = _requests(context, world, found, set(job_names))
-            problems = [*found.problems, *_show_disks(context.instance, world)]
+            services = make_services(config, store, cluster, storage)
+            found = poll(services, slots=slots_of_all_engines(context.instance, config))
+            requests = _requests(context, services, found, set(job_names))
+            problems = [*found.problems, *_show_disks(context.instance, services)]
         except StoreUnavailable as error:
             return skip(str(error))
         for problem in problems:
             context.log.error(problem)
         if requests:
             return dg.SensorResult(run_requests=requests)
-        told = "".join(f"; {problem}" for problem in problems)
-        return skip(f"{found.open_jobs} jobs are open, nothing to collect{told}")
+        reported = "".join(f"; {problem}" for problem in problems)
+        return skip(f"{found.open_jobs} jobs are open, nothing to collect{reported}")
 
     return cluster_jobs
 
 
-def _show_disks(instance: dg.DagsterInstance, world: World) -> list[str]:
+def _show_disks(instance: dg.DagsterInstance, services: Services) -> list[str]:
     """Shows the disks; what goes wrong with that is a problem that is told, and stops no job."""
     try:
-        return show_disks(instance, world)
+        return show_disks(instance, services)
     except Exception as error:  # noqa: BLE001
         return [f"the disks can't be shown: {type(error).__name__}: {error}"]
 
 
 def _requests(
-    context: dg.SensorEvaluationContext, world: World, found: Poll, jobs: set[str]
+    context: dg.SensorEvaluationContext, services: Services, found: Poll, jobs: set[str]
 ) -> list[dg.RunRequest]:
-    live = live_files(context.instance, world, jobs)
+    live = live_files(context.instance, services, jobs)
     requests: list[dg.RunRequest] = []
     wanted: list[tuple[RawFile, Step]] = [
         *((item, Step.COLLECT) for item in found.to_collect),
@@ -81,20 +81,20 @@ def _requests(
         if raw_file.id in live:
             continue
         ensure_partitions(context.instance, raw_file.instrument_id, [raw_file])
-        made = _request(world, raw_file, step)
+        made = _request(services, raw_file, step)
         if made is not None:
             requests.append(made)
     return requests
 
 
-def _request(world: World, raw_file: RawFile, step: Step) -> dg.RunRequest | None:
+def _request(services: Services, raw_file: RawFile, step: Step) -> dg.RunRequest | None:
     instrument_id = raw_file.instrument_id
     if step is Step.COLLECT:
-        return request(world, raw_file, step=step, job_name=collect_job(instrument_id))
+        return request(services, raw_file, step=step, job_name=collect_job(instrument_id))
     return request(
-        world,
+        services,
         raw_file,
         step=step,
         job_name=quant_job(instrument_id),
-        run_config={"ops": quant_run_config(world, instrument_id)},
+        run_config={"ops": quant_run_config(services, instrument_id)},
     )

@@ -29,7 +29,7 @@ from kraken_dagster.quant.provenance import printed_by, provenance_of
 from kraken_dagster.runtime.after_jobs import look_after
 from kraken_dagster.runtime.failures import failure_recorded, record_damage
 from kraken_dagster.runtime.leases import Held, holding
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import gone_meanwhile, opened, require_unchanged
 from kraken_dagster.store.jobs import open_jobs
 
@@ -61,7 +61,7 @@ class CollectOutcome:
     note: str | None = None
 
 
-def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
+def results_of(services: Services, raw_file_id: str) -> tuple[list[JobResult], str]:
     """What the file's latest jobs left on disk, and in words what is still missing.
 
     Empty while no job has ended. Nothing is changed.
@@ -69,22 +69,22 @@ def results_of(world: World, raw_file_id: str) -> tuple[list[JobResult], str]:
     Raises:
         StoreAway
     """
-    raw_file = world.store.raw_files.current(raw_file_id)
-    jobs = latest_jobs(world, raw_file)
+    raw_file = services.store.raw_files.current(raw_file_id)
+    jobs = latest_jobs(services, raw_file)
     if not jobs:
         return [], "no job was submitted for this file yet"
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     ended = [job for job in jobs if not job.is_open]
-    with opened(world, Role.OUTPUT, timeout_s=stall_s) as root, gone_meanwhile(root):
+    with opened(services, Role.OUTPUT, timeout_s=stall_s) as root, gone_meanwhile(root):
         results = [
-            bounded(partial(_result, world, job, root), timeout_s=stall_s, what=job.output_path)
+            bounded(partial(_result, services, job, root), timeout_s=stall_s, what=job.output_path)
             for job in ended
         ]
     running = [f"{job.id} is {job.told_state}" for job in open_jobs(jobs)]
     return results, "; ".join(running)
 
 
-def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
+def collect(services: Services, raw_file_id: str, *, run_id: str) -> CollectOutcome:
     """Reads the metrics of every job that has ended, and sets the status once all have.
 
     What isn't there is missing only where the output is: nothing changes while that is away.
@@ -95,22 +95,22 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         StoreUnavailable
     """
     with (
-        holding(world, raw_file_id, step=Step.COLLECT, run_id=run_id) as held,
-        failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
-        opened(world, Role.OUTPUT) as root,
+        holding(services, raw_file_id, step=Step.COLLECT, run_id=run_id) as held,
+        failure_recorded(services, raw_file_id, run_id=run_id, lease=held.lease),
+        opened(services, Role.OUTPUT) as root,
         gone_meanwhile(root),
     ):
-        every = world.store.jobs.of(raw_file_id)
+        every = services.store.jobs.of(raw_file_id)
         jobs = latest_of(held.raw_file, every)
-        after = look_after(world, held, _news(every), run_id=run_id)
+        after = look_after(services, held, _news(every), run_id=run_id)
         if held.raw_file.status is Status.QUANTING and after.damage is None:
-            held.raw_file = _submitted_again(world, held, run_id, jobs)
+            held.raw_file = _submitted_again(services, held, run_id, jobs)
         if not jobs and held.raw_file.status is Status.QUANTING and after.damage is None:
-            held.raw_file = _queued_anew(world, held, run_id)
+            held.raw_file = _queued_anew(services, held, run_id)
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
-            jobs = latest_jobs(world, held.raw_file)
+            jobs = latest_jobs(services, held.raw_file)
             return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
-        taken = [_take(world, held.raw_file, job, root) for job in jobs if not job.is_open]
+        taken = [_take(services, held.raw_file, job, root) for job in jobs if not job.is_open]
         still_open = open_jobs(jobs)
         outcome = CollectOutcome(
             held.raw_file,
@@ -126,21 +126,23 @@ def collect(world: World, raw_file_id: str, *, run_id: str) -> CollectOutcome:
         )
         require_unchanged(root)  # what was read is believed, what was not found isn't there
         if after.damage is not None:
-            outcome = _end_damaged(world, held, run_id, outcome)
+            outcome = _end_damaged(services, held, run_id, outcome)
         elif still_open:
-            outcome = _tell_progress(world, held, run_id, outcome)
+            outcome = _tell_progress(services, held, run_id, outcome)
         elif jobs:
-            outcome = _end(world, held, run_id, outcome)
+            outcome = _end(services, held, run_id, outcome)
         # Last, so that whoever dies before leaves something that is asked for again.
-        left = [_take(world, held.raw_file, job, root) for job in _left_by_earlier(every, jobs)]
+        left = [_take(services, held.raw_file, job, root) for job in _left_by_earlier(every, jobs)]
         for item in (*taken, *left):
             if item.job.collected_at is None:
-                now = world.now()
-                world.store.jobs.collected(item.job, now=now, result_error=item.failure)
+                now = services.now()
+                services.store.jobs.collected(item.job, now=now, result_error=item.failure)
         return outcome
 
 
-def _submitted_again(world: World, held: Held, run_id: str, jobs: Sequence[QuantJob]) -> RawFile:
+def _submitted_again(
+    services: Services, held: Held, run_id: str, jobs: Sequence[QuantJob]
+) -> RawFile:
     """Has jobs that a node's failure, preemption, or too little memory or time ended run again.
 
     The file is queued once more, and its next run submits them.
@@ -153,40 +155,40 @@ def _submitted_again(world: World, held: Held, run_id: str, jobs: Sequence[Quant
         if resources is not None:
             superseded.append(job)
             held.require()  # the folder that is moved aside may be in use by then
-            again.append(_intend_again(world, job, resources))
+            again.append(_intend_again(services, job, resources))
         elif job.state is JobState.INTENDED:  # whoever intended it died before the next line
             again.append(job)
     if not again:
         return raw_file
-    after = world.store.raw_files.transition(
+    after = services.store.raw_files.transition(
         raw_file,
         Status.QUEUED_FOR_QUANTING,
-        now=world.now(),
+        now=services.now(),
         reason="submitted again: " + "; ".join(f"{job.id} ({job.detail})" for job in again),
         run_id=run_id,
         lease=held.lease,
     )
     for job in superseded:
-        world.store.jobs.collected(job, now=world.now(), result_error=None)
+        services.store.jobs.collected(job, now=services.now(), result_error=None)
     return after
 
 
-def _queued_anew(world: World, held: Held, run_id: str) -> RawFile:
+def _queued_anew(services: Services, held: Held, run_id: str) -> RawFile:
     """A file that is being processed by jobs which nobody here knows: AlphaKraken's own."""
-    return world.store.raw_files.transition(
+    return services.store.raw_files.transition(
         held.raw_file,
         Status.QUEUED_FOR_QUANTING,
-        now=world.now(),
+        now=services.now(),
         reason="no job of it is known here: another program had submitted it",
         run_id=run_id,
         lease=held.lease,
     )
 
 
-def _intend_again(world: World, job: QuantJob, resources: Resources) -> QuantJob:
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
-    bounded(lambda: renew_folder(world, job), timeout_s=stall_s, what=job.output_path)
-    return world.store.jobs.intend(job.another_try(resources, now=world.now()))
+def _intend_again(services: Services, job: QuantJob, resources: Resources) -> QuantJob:
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
+    bounded(lambda: renew_folder(services, job), timeout_s=stall_s, what=job.output_path)
+    return services.store.jobs.intend(job.another_try(resources, now=services.now()))
 
 
 def _news(every: Sequence[QuantJob]) -> list[QuantJob]:
@@ -200,8 +202,8 @@ def _left_by_earlier(every: Sequence[QuantJob], latest: Sequence[QuantJob]) -> l
     return [job for job in _news(every) if job.id not in ids]
 
 
-def _result(world: World, job: QuantJob, root: OpenRoot) -> JobResult:
-    folder = world.result_folder(job, root.path)
+def _result(services: Services, job: QuantJob, root: OpenRoot) -> JobResult:
+    folder = services.result_folder(job, root.path)
     with output_errors(folder):
         found = [
             facts
@@ -219,51 +221,51 @@ class _Taken:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _take(world: World, raw_file: RawFile, job: QuantJob, root: OpenRoot) -> _Taken:
+def _take(services: Services, raw_file: RawFile, job: QuantJob, root: OpenRoot) -> _Taken:
     """The job's figures, now in MongoDB, or what was wrong."""
-    folder = world.result_folder(job, root.path)
+    folder = services.result_folder(job, root.path)
     if job.failure is not None:
-        job = _with_last_words(world, job, root)
+        job = _with_last_words(services, job, root)
         return _Taken(job, {}, job.failure)
-    reading = figures_of(world, job, folder)
+    reading = figures_of(services, job, folder)
     problem = "; ".join(map(str, reading.problems))[:_LONGEST_PROBLEM] or None
-    if problem is not None and (kept := _kept_result(world, job)) is not None:
+    if problem is not None and (kept := _kept_result(services, job)) is not None:
         return kept
     provenance = provenance_of(
-        world, raw_file, job, root=root.path, problem=problem, notes=reading.notes
+        services, raw_file, job, root=root.path, problem=problem, notes=reading.notes
     )
     if reading.figures or problem is None:
-        world.store.metrics.add(job, reading.figures, provenance=provenance, now=world.now())
+        services.store.metrics.add(job, reading.figures, provenance=provenance, now=services.now())
         return _Taken(job, reading.figures, problem, provenance)
     return _Taken(job, {}, problem)
 
 
-def _kept_result(world: World, job: QuantJob) -> _Taken | None:
+def _kept_result(services: Services, job: QuantJob) -> _Taken | None:
     """The result of a job that was read in full before its folder was cleaned up."""
     if job.collected_at is None or job.result_error is not None:
         return None
-    document = world.store.metrics.of_job(job)
+    document = services.store.metrics.of_job(job)
     if document is None:
         return None
     figures = {key: value for key, value in document.items() if key not in RESERVED_NAMES}
     return _Taken(job, figures, None, document["provenance"])
 
 
-def _with_last_words(world: World, job: QuantJob, root: OpenRoot) -> QuantJob:
+def _with_last_words(services: Services, job: QuantJob, root: OpenRoot) -> QuantJob:
     """The failed job with the end of its log and AlphaDIA's own error codes."""
     if job.collected_at is not None:
         return job
-    words: dict[str, Any] = {"log_tail": printed_by(world, job)}
+    words: dict[str, Any] = {"log_tail": printed_by(services, job)}
     if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
-        stall_s = world.instrument(job.instrument_id).copy_stall_s
-        folder = world.result_folder(job, root.path)
-        limits = world.config.reading_limits
+        stall_s = services.instrument(job.instrument_id).copy_stall_s
+        folder = services.result_folder(job, root.path)
+        limits = services.config.reading_limits
         words["error_codes"] = error_codes(folder, limits=limits, wall_s=stall_s)
     return job.model_copy(update=words)
 
 
 def _tell_progress(
-    world: World, held: Held, run_id: str, outcome: CollectOutcome
+    services: Services, held: Held, run_id: str, outcome: CollectOutcome
 ) -> CollectOutcome:
     """What became of each job so far, in the status of a file that waits for the others."""
     raw_file, failures = held.raw_file, dict(outcome.failures)
@@ -275,27 +277,27 @@ def _tell_progress(
     )
     if raw_file.status_details == short_details(each):
         return outcome
-    after = world.store.raw_files.update(
+    after = services.store.raw_files.update(
         raw_file,
         {"status_details": short_details(each)},
-        now=world.now(),
+        now=services.now(),
         note=each,
         run_id=run_id,
     )
     return replace(outcome, raw_file=after)
 
 
-def _end(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:
+def _end(services: Services, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:
     """Sets the final status, unless the file has one and its results were only read again."""
     raw_file, failures = held.raw_file, outcome.failures
     if raw_file.status is not Status.QUANTING:
         return replace(outcome, reason=f"the file is {raw_file.status}")
-    told = failed_details(failures) if failures else None
-    after = world.store.raw_files.transition(
+    reported = failed_details(failures) if failures else None
+    after = services.store.raw_files.transition(
         raw_file,
         Status.QUANTING_FAILED if failures else Status.DONE,
-        now=world.now(),
-        reason="; ".join(part for part in (told, outcome.note) if part) or None,
+        now=services.now(),
+        reason="; ".join(part for part in (reported, outcome.note) if part) or None,
         run_id=run_id,
         lease=held.lease,
         fields={"failures": 0, "retry_at": None},
@@ -303,7 +305,9 @@ def _end(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> Coll
     return replace(outcome, raw_file=after, reason="all jobs have ended")
 
 
-def _end_damaged(world: World, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:
+def _end_damaged(
+    services: Services, held: Held, run_id: str, outcome: CollectOutcome
+) -> CollectOutcome:
     """Status `error`. The results were taken all the same: once the backup is whole again, the file
     ends as it would have ended."""
     raw_file, damage = held.raw_file, outcome.damage
@@ -314,6 +318,6 @@ def _end_damaged(world: World, held: Held, run_id: str, outcome: CollectOutcome)
         if ends and not outcome.failures
         else {}
     )
-    record_damage(world, raw_file, damage, run_id=run_id, lease=held.lease, fields=done)
-    after = world.store.raw_files.current(raw_file.id)
+    record_damage(services, raw_file, damage, run_id=run_id, lease=held.lease, fields=done)
+    after = services.store.raw_files.current(raw_file.id)
     return replace(outcome, raw_file=after, reason=str(damage))

@@ -14,10 +14,10 @@ from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.model.raw_file import ENDED, AskedAgain, DecidedSettings, RawFile, Status
 from kraken_dagster.model.settings import AssignedSettings, Settings
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER, decided
-from kraken_dagster.quant.jobs.engine_backoff import note_trouble, trouble_with
+from kraken_dagster.quant.jobs.engine_backoff import failure_of, note_refusal
 from kraken_dagster.quant.jobs.handover import withdraw
 from kraken_dagster.runtime.leases import Held
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 # A result's folder is named `out_<raw file id>`, and what programs write there after it again.
 _LONGEST_NAME_BYTES = 200
@@ -33,7 +33,7 @@ class QuantOutcome:
 
 
 def decide(
-    world: World,
+    services: Services,
     held: Held,
     run_id: str,
     *,
@@ -46,28 +46,28 @@ def decide(
         fields: further ones of the file that change with it.
     """
     raw_file = held.raw_file
-    settings = settings_for(world, raw_file)
-    decision = decision_on(world, raw_file, has_settings=bool(settings))
-    jobs = _without_dropped(world, raw_file, settings if decision.process else [])
+    settings = settings_for(services, raw_file)
+    decision = decision_on(services, raw_file, has_settings=bool(settings))
+    jobs = _without_dropped(services, raw_file, settings if decision.process else [])
     if not decision.process:
         assert decision.status is not None
         if raw_file.status in (decision.status, *ENDED):
             return QuantOutcome(raw_file, decision.details or "")
-        ended = end(world, held, run_id, decision.status, decision.details)
+        ended = end(services, held, run_id, decision.status, decision.details)
         return QuantOutcome(ended, decision.details or "")
-    attempt = _attempt(world, raw_file, jobs)
-    raw_file = world.store.raw_files.current(raw_file.id)
+    attempt = _attempt(services, raw_file, jobs)
+    raw_file = services.store.raw_files.current(raw_file.id)
     again = f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""
-    held.raw_file = world.store.raw_files.transition(
+    held.raw_file = services.store.raw_files.transition(
         raw_file,
         Status.QUEUED_FOR_QUANTING,
-        now=world.now(),
+        now=services.now(),
         reason=_applies(settings) + again,
         run_id=run_id,
         lease=held.lease,
         fields={
             "retry_at": None,
-            "quant_settings": as_fields(decided(world, raw_file, settings, attempt, jobs)),
+            "quant_settings": as_fields(decided(services, raw_file, settings, attempt, jobs)),
             **as_it_had_ended(held.raw_file),
             **(fields or {}),
         },
@@ -75,24 +75,24 @@ def decide(
     return None
 
 
-def decide_late(world: World, raw_file: RawFile, run_id: str) -> RawFile:
+def decide_late(services: Services, raw_file: RawFile, run_id: str) -> RawFile:
     """The settings of a file that is queued without any: another program has queued it."""
-    settings = settings_for(world, raw_file)
-    jobs = world.store.jobs.of(raw_file.id)
-    attempt = raw_file.attempts.get(JOBS_COUNTER) or _attempt(world, raw_file, jobs)
-    raw_file = world.store.raw_files.current(raw_file.id)
-    return world.store.raw_files.update(
+    settings = settings_for(services, raw_file)
+    jobs = services.store.jobs.of(raw_file.id)
+    attempt = raw_file.attempts.get(JOBS_COUNTER) or _attempt(services, raw_file, jobs)
+    raw_file = services.store.raw_files.current(raw_file.id)
+    return services.store.raw_files.update(
         raw_file,
-        {"quant_settings": as_fields(decided(world, raw_file, settings, attempt, jobs))},
-        now=world.now(),
+        {"quant_settings": as_fields(decided(services, raw_file, settings, attempt, jobs))},
+        now=services.now(),
         note=_applies(settings),
         run_id=run_id,
     )
 
 
-def decision_on(world: World, raw_file: RawFile, *, has_settings: bool) -> Decision:
+def decision_on(services: Services, raw_file: RawFile, *, has_settings: bool) -> Decision:
     """Whether a file is processed, and why not."""
-    instrument = world.instrument(raw_file.instrument_id)
+    instrument = services.instrument(raw_file.instrument_id)
     decision = decide_processing(
         vendor=instrument.type,
         raw_file_id=raw_file.id,
@@ -108,29 +108,31 @@ def decision_on(world: World, raw_file: RawFile, *, has_settings: bool) -> Decis
     return decision
 
 
-def settings_for(world: World, raw_file: RawFile) -> list[Settings]:
+def settings_for(services: Services, raw_file: RawFile) -> list[Settings]:
     """The settings that apply to a file, one for each software type."""
-    return in_scope(world, raw_file, world.store.catalog.assigned(raw_file.project_id))
+    return in_scope(services, raw_file, services.store.catalog.assigned(raw_file.project_id))
 
 
 def in_scope(
-    world: World, raw_file: RawFile, assigned: Sequence[AssignedSettings]
+    services: Services, raw_file: RawFile, assigned: Sequence[AssignedSettings]
 ) -> list[Settings]:
     """Those of its project's settings that apply to a file."""
     chosen = settings_in_scope(
         [item.scope for item in assigned],
         instrument_id=raw_file.instrument_id,
-        vendor=world.instrument(raw_file.instrument_id).type,
+        vendor=services.instrument(raw_file.instrument_id).type,
         raw_file_id=raw_file.id,
     )
     return [item.settings for item in assigned if any(item.scope is entry for entry in chosen)]
 
 
-def end(world: World, held: Held, run_id: str, status: Status, details: str | None) -> RawFile:
-    return world.store.raw_files.transition(
+def end(
+    services: Services, held: Held, run_id: str, status: Status, details: str | None
+) -> RawFile:
+    return services.store.raw_files.transition(
         held.raw_file,
         status,
-        now=world.now(),
+        now=services.now(),
         reason=details,
         run_id=run_id,
         lease=held.lease,
@@ -170,35 +172,35 @@ def _unfit_for_processing(raw_file_id: str) -> str | None:
 
 
 def _without_dropped(
-    world: World, raw_file: RawFile, settings: Sequence[Settings]
+    services: Services, raw_file: RawFile, settings: Sequence[Settings]
 ) -> list[QuantJob]:
     """The file's jobs. What an error left intended, and is not decided on any more, is taken back:
     it holds a slot."""
     decided_on = {(item.name, item.version) for item in settings}
     kept = []
-    for job in world.store.jobs.of(raw_file.id):
+    for job in services.store.jobs.of(raw_file.id):
         dropped = (job.settings_name, job.settings_version) not in decided_on
-        if dropped and job.state is JobState.INTENDED and withdraw_if_possible(world, job):
+        if dropped and job.state is JobState.INTENDED and withdraw_if_possible(services, job):
             continue
         kept.append(job)
     return kept
 
 
-def withdraw_if_possible(world: World, job: QuantJob) -> bool:
+def withdraw_if_possible(services: Services, job: QuantJob) -> bool:
     """Whether an intention could be taken back: its engine could be asked, and has nothing."""
-    if trouble_with(world, job.engine, world.now()):
+    if failure_of(services, job.engine, services.now()):
         return False
     try:
-        return withdraw(world, job)
+        return withdraw(services, job)
     except ClusterError as error:  # it keeps its slot until the cluster can be asked
-        note_trouble(world, job.engine, error)
+        note_refusal(services, job.engine, error)
         return False
 
 
-def _attempt(world: World, raw_file: RawFile, jobs: Sequence[QuantJob]) -> int | None:
+def _attempt(services: Services, raw_file: RawFile, jobs: Sequence[QuantJob]) -> int | None:
     """The number of the file's set of jobs. A set that an error cut short is completed, so that
     what was perhaps submitted is asked for by the same name."""
     begun = raw_file.attempts.get(JOBS_COUNTER)
     if raw_file.status is Status.ERROR and any(job.attempt == begun for job in jobs):
         return begun
-    return world.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
+    return services.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.orchestration.asset_world import asked_by_hand, make_world
+from kraken_dagster.orchestration.asset_services import asked_by_hand, make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_batches import Done, Events, for_each_file, for_many_at_once
 from kraken_dagster.orchestration.metadata import Metadata, ended_metadata, submitted_metadata
@@ -49,12 +49,12 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
         require_understood(context, kraken_config)
         options = quant_config(config)
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         slots = slots_of_all_engines(context.instance, kraken_config)
 
         def submitted(raw_file_id: str) -> Done:
             outcome = submit_jobs(
-                world,
+                services,
                 raw_file_id,
                 run_id=context.run.run_id,
                 slots=slots,
@@ -66,7 +66,9 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
             metadata = submitted_metadata(jobs, state=reason) if jobs else None
             return Done(f"{outcome.raw_file.id!r}: {reason}", metadata=metadata)
 
-        yield from for_each_file(context, key, world, submitted, threads=defaults.catchup_threads)
+        yield from for_each_file(
+            context, key, services, submitted, threads=defaults.catchup_threads
+        )
 
     kraken_config = config
     return for_many_at_once(quant_job)
@@ -91,16 +93,16 @@ def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDef
     ) -> Events:
         require_understood(context, config)
         with dagster_errors():
-            world = make_world(config, store, cluster, storage)
+            services = make_services(config, store, cluster, storage)
 
         def ended(raw_file_id: str) -> Done:
-            results, missing = results_of(world, raw_file_id)
+            results, missing = results_of(services, raw_file_id)
             reason = f"Not everything is there yet: {missing}" if missing else "all jobs have ended"
             metadata = _results_metadata(results) if results else None
             return Done(reason, metadata=metadata, unusual=bool(missing))
 
         threads = config.instrument(instrument_id).catchup_threads
-        yield from for_each_file(context, key, world, ended, threads=threads)
+        yield from for_each_file(context, key, services, ended, threads=threads)
 
     return for_many_at_once(quant_result)
 

@@ -18,37 +18,37 @@ from kraken_dagster.model.errors import InputMissing, UnsafePath
 from kraken_dagster.model.files.vendors import safe_relative
 from kraken_dagster.model.jobs.job import InputFile, QuantJob
 from kraken_dagster.model.settings import Settings
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.input_digests import KnownInput
 
 _PARAMETER = "parameter"
 _CANT_KNOW = (Kind.AWAY, Kind.BUSY, Kind.ACCESS, Kind.DEVICE, Kind.SHORT)
 
 
-def inputs_of(world: World, settings: Settings, job: QuantJob) -> list[InputFile]:
+def inputs_of(services: Services, settings: Settings, job: QuantJob) -> list[InputFile]:
     """Every file that the settings name, digested.
 
     Raises:
         InputMissing: one is not there, or can't be read.
         CopyStalled: their share hangs.
     """
-    folder = world.settings_folder(settings)
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    folder = services.settings_folder(settings)
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
     named = bounded(lambda: list(_named(settings, job, folder)), timeout_s=stall_s, what=folder)
     return [
-        _digested(world, folder / path, role=role, path=path, stall_s=stall_s)
+        _digested(services, folder / path, role=role, path=path, stall_s=stall_s)
         for role, path in named
     ]
 
 
-def located(world: World, file: Path, *, role: str) -> Path:
+def located(services: Services, file: Path, *, role: str) -> Path:
     """The plain file behind the name of an input; a link may lead to another one below the root of
     all settings.
 
     Raises:
         InputMissing
     """
-    root = (world.config.locations.settings or world.config.locations.output).path
+    root = (services.config.locations.settings or services.config.locations.output).path
     real = Path(os.path.realpath(file))
     try:
         kind = os.stat(real).st_mode
@@ -73,14 +73,14 @@ def _missing(file: Path, role: str, found: str) -> InputMissing:
     )
 
 
-def require_program(world: World, job: QuantJob) -> None:
+def require_program(services: Services, job: QuantJob) -> None:
     """A job of this machine whose program is not there waits for it: its share may be away.
 
     Raises:
         InputMissing
     """
-    location = world.config.locations.software
-    if world.on_cluster(job.engine) or location is None:
+    location = services.config.locations.software
+    if services.on_cluster(job.engine) or location is None:
         return
     program = Path(job.command[0])
     if not program.is_relative_to(location.path):
@@ -98,10 +98,10 @@ def require_program(world: World, job: QuantJob) -> None:
         ) from error
 
 
-def changed_since(world: World, settings_name: str, item: InputFile) -> bool | None:
+def changed_since(services: Services, settings_name: str, item: InputFile) -> bool | None:
     """Whether an input is not what it was when its job was submitted; None where its share doesn't
     say."""
-    root = world.config.locations.settings or world.config.locations.output
+    root = services.config.locations.settings or services.config.locations.output
     path = root.path / safe_relative(settings_name) / safe_relative(item.path)
     try:
         facts = path.stat()
@@ -142,16 +142,16 @@ def _may_be_file(path: Path) -> bool:
         return kind_of_errno(error.errno) in _CANT_KNOW
 
 
-def _digested(world: World, file: Path, *, role: str, path: str, stall_s: float) -> InputFile:
-    real = bounded(partial(located, world, file, role=role), timeout_s=stall_s, what=file)
+def _digested(services: Services, file: Path, *, role: str, path: str, stall_s: float) -> InputFile:
+    real = bounded(partial(located, services, file, role=role), timeout_s=stall_s, what=file)
     try:
         facts = bounded(real.stat, timeout_s=stall_s, what=file)
-        known = world.store.inputs.get(str(real))
+        known = services.store.inputs.get(str(real))
         if known is None or not known.is_of(facts):
             md5 = beating(partial(_md5, real), stall_s=stall_s, what=file)
             known = KnownInput.of(facts, md5=md5)
             if known.is_of(real.stat()):  # one that changed meanwhile is digested anew next time
-                world.store.inputs.put(str(real), known, now=world.now())
+                services.store.inputs.put(str(real), known, now=services.now())
     except OSError as error:
         found = os.strerror(error.errno) if error.errno else str(error)
         raise _missing(file, role, found) from error

@@ -5,7 +5,7 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.jobs.job import failed_details
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_batches import Done, Events, for_each_file, for_many_at_once
 from kraken_dagster.orchestration.metadata import Metadata, figures_metadata, log, text
@@ -43,10 +43,10 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
     ) -> Events:
         require_understood(context, config)
         with dagster_errors():
-            world = make_world(config, store, cluster, storage)
+            services = make_services(config, store, cluster, storage)
 
         def collected(raw_file_id: str) -> Done:
-            outcome = collect(world, raw_file_id, run_id=context.run.run_id)
+            outcome = collect(services, raw_file_id, run_id=context.run.run_id)
             metadata = None
             if outcome.provenance:
                 metadata = figures_metadata(outcome.raw_file, outcome.figures, outcome.provenance)
@@ -62,7 +62,7 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
             )
 
         threads = config.instrument(instrument_id).catchup_threads
-        yield from for_each_file(context, key, world, collected, threads=threads)
+        yield from for_each_file(context, key, services, collected, threads=threads)
 
     return for_many_at_once(metrics)
 
@@ -72,10 +72,10 @@ def _failed_check(damage: BackupDamaged) -> tuple[str, bool, Metadata]:
 
 
 def _failure(outcome: CollectOutcome) -> dg.Failure:
-    told = [str(outcome.damage)] if outcome.damage else []
-    told += [failed_details(outcome.failures)] if outcome.failures else []
+    reported = [str(outcome.damage)] if outcome.damage else []
+    reported += [failed_details(outcome.failures)] if outcome.failures else []
     return dg.Failure(
-        description="\n".join(told),
+        description="\n".join(reported),
         metadata=_log_tails(outcome),
         allow_retries=False,
     )

@@ -22,7 +22,7 @@ from kraken_dagster.model.jobs.job import JobState, QuantJob, next_run_folder
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.quant.command import JobPaths
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened
 
 _NO_ROOM_BYTES = 64 * 1024
@@ -58,7 +58,7 @@ def planned_folder(raw_file: RawFile, settings: Settings) -> str:
 
 
 def output_folder(
-    world: World, raw_file: RawFile, settings: Settings, engine: str, mode: OutputExistsMode
+    services: Services, raw_file: RawFile, settings: Settings, engine: str, mode: OutputExistsMode
 ) -> OutputFolder:
     """The folder to write to. Nothing is changed.
 
@@ -66,12 +66,12 @@ def output_folder(
         OutputExists: a result is there, and the mode says nothing that helps.
         StoreAway, OutputUnreadable: what stands there is not known.
     """
-    with opened(world, Role.OUTPUT) as root:
-        return _output_folder(world, raw_file, settings, engine, mode, root=root.path)
+    with opened(services, Role.OUTPUT) as root:
+        return _output_folder(services, raw_file, settings, engine, mode, root=root.path)
 
 
 def _output_folder(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     settings: Settings,
     engine: str,
@@ -80,25 +80,25 @@ def _output_folder(
     root: Path,
 ) -> OutputFolder:
     base = planned_folder(raw_file, settings)
-    if not _is_free(root / base) and _is_anothers(world, raw_file, base):
-        base = base.replace(f"out_{raw_file.id}", f"out_{world.own_name(raw_file)}", 1)
+    if not _is_free(root / base) and _is_anothers(services, raw_file, base):
+        base = base.replace(f"out_{raw_file.id}", f"out_{services.own_name(raw_file)}", 1)
     folder = root / base
     if _is_free(folder):
         return OutputFolder(base)
-    if (finished := _finished(world, raw_file, settings, base, folder)) is not None:
+    if (finished := _finished(services, raw_file, settings, base, folder)) is not None:
         done = f"job {finished.id} ended well, and its result can be read after all"
         return OutputFolder(base, done=done, made_by=finished)
     if mode is OutputExistsMode.ASSOCIATE:
-        writer = _last_writer(world, raw_file, base)
+        writer = _last_writer(services, raw_file, base)
         if writer is not None and writer.state is JobState.SUCCEEDED and writer.failure is None:
             return OutputFolder(base, done=f"job {writer.id} ended well", made_by=writer)
-        return _associated(world, settings, engine, base, folder)
+        return _associated(services, settings, engine, base, folder)
     if mode is OutputExistsMode.ADD:
         parent = base.rpartition("/")[0]
         with output_errors(folder.parent):
             names = {f"{parent}/{item.name}" for item in folder.parent.iterdir()}
         return OutputFolder(next_run_folder(base, names))
-    if mode is OutputExistsMode.OVERWRITE or _is_our_failure(world, raw_file, base):
+    if mode is OutputExistsMode.OVERWRITE or _is_our_failure(services, raw_file, base):
         return OutputFolder(base, in_the_way=True)
     raise OutputExists(
         "A result is there already",
@@ -110,41 +110,41 @@ def _output_folder(
     )
 
 
-def figures_of(world: World, job: QuantJob, folder: Path) -> Reading:
+def figures_of(services: Services, job: QuantJob, folder: Path) -> Reading:
     """The figures in a job's result folder, and every problem with them; `folder` is that.
 
     Raises:
         CopyStalled, OutputUnreadable: nothing is known of it.
     """
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
-    return _figures(world, job.metrics_type, folder, stall_s)
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
+    return _metrics(services, job.metrics_type, folder, stall_s)
 
 
-def _figures(world: World, metrics_type: str, folder: Path, wall_s: float) -> Reading:
-    config = world.config
+def _metrics(services: Services, metrics_type: str, folder: Path, wall_s: float) -> Reading:
+    config = services.config
     return read_figures(
         metrics_type, folder, own=config.metrics, limits=config.reading_limits, wall_s=wall_s
     )
 
 
 def _associated(
-    world: World, settings: Settings, engine: str, base: str, folder: Path
+    services: Services, settings: Settings, engine: str, base: str, folder: Path
 ) -> OutputFolder:
     """
     Raises:
         OutputExists: nothing says that the result is complete, and no job is known to write it.
     """
-    if done := complete_by(world, settings, folder):
+    if done := complete_by(services, settings, folder):
         return OutputFolder(base, done=done)
-    if world.on_cluster(engine):
+    if services.on_cluster(engine):
         return OutputFolder(base, follow=_job_to_follow(folder))
-    return _of_local_job(world, engine, base, folder)
+    return _of_local_job(services, engine, base, folder)
 
 
-def _of_local_job(world: World, engine: str, base: str, folder: Path) -> OutputFolder:
+def _of_local_job(services: Services, engine: str, base: str, folder: Path) -> OutputFolder:
     """By the job of this machine that has begun there: its exit code is in its own folder."""
     name = read_text(folder, BEGUN_FILE, limit=1000).strip()
-    state = world.engines[engine].states([name])[name].state if name else None
+    state = services.engines[engine].states([name])[name].state if name else None
     if state is JobState.SUCCEEDED:
         return OutputFolder(base, done=f"job {name} ended well")
     if state is JobState.RUNNING:
@@ -158,18 +158,18 @@ def _of_local_job(world: World, engine: str, base: str, folder: Path) -> OutputF
     )
 
 
-def move_out_of_the_way(world: World, folder: OutputFolder) -> None:
+def move_out_of_the_way(services: Services, folder: OutputFolder) -> None:
     """Moves aside what stands in the folder."""
-    with opened(world, Role.OUTPUT) as root:
+    with opened(services, Role.OUTPUT) as root:
         set_aside(root.path / folder.relative)
 
 
 def _finished(
-    world: World, raw_file: RawFile, settings: Settings, base: str, folder: Path
+    services: Services, raw_file: RawFile, settings: Settings, base: str, folder: Path
 ) -> QuantJob | None:
     """The last job of ours that wrote there, if only its result could not be read then, and can be
     now: a search that has ended well is not run once more."""
-    job = _last_writer(world, raw_file, base)
+    job = _last_writer(services, raw_file, base)
     if job is None or job.failure is None:
         return None
     if (job.settings_name, job.settings_version) != (settings.name, settings.version):
@@ -177,7 +177,7 @@ def _finished(
     words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
     if job.state is not JobState.SUCCEEDED and (words[:1], words[2:]) != (["0"], [job.id]):
         return None
-    reading = figures_of(world, job, folder)
+    reading = figures_of(services, job, folder)
     return None if reading.problems else job
 
 
@@ -186,18 +186,18 @@ def _is_free(folder: Path) -> bool:
         return not exists(folder) or is_empty(folder)
 
 
-def _is_anothers(world: World, raw_file: RawFile, base: str) -> bool:
+def _is_anothers(services: Services, raw_file: RawFile, base: str) -> bool:
     """Whether what stands there is the result of a file whose id this disk takes for this one's."""
-    if any(job.relative_output_path == base for job in world.store.jobs.of(raw_file.id)):
+    if any(job.relative_output_path == base for job in services.store.jobs.of(raw_file.id)):
         return False
-    beside = world.store.jobs.folders_below(base.partition("/out_")[0])
+    beside = services.store.jobs.folders_below(base.partition("/out_")[0])
     return any(
         other != raw_file.id and folded(path) == folded(base) and path != base
         for other, path in beside
     )
 
 
-def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
+def complete_by(services: Services, settings: Settings, folder: Path) -> str | None:
     """By what a result that stands there is known to be complete, in words; None if it isn't.
 
     Whoever made it, and however long ago: a cluster forgets its jobs, and a result outlives them.
@@ -205,7 +205,9 @@ def complete_by(world: World, settings: Settings, folder: Path) -> str | None:
     words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
     if len(words) == 3 and words[0].isdecimal():
         return "its job's exit code was 0" if int(words[0]) == 0 else None
-    reading = _figures(world, settings.metrics_type, folder, world.config.defaults.copy_stall_s)
+    reading = _metrics(
+        services, settings.metrics_type, folder, services.config.defaults.copy_stall_s
+    )
     if not reading.figures or reading.problems:
         return None
     return f"{len(reading.figures)} figures can be read, and nothing is wrong with them"
@@ -229,102 +231,104 @@ def _job_to_follow(folder: Path) -> str:
     return job_id
 
 
-def renew_folder(world: World, job: QuantJob) -> None:
+def renew_folder(services: Services, job: QuantJob) -> None:
     """Moves aside what a job that is submitted again has left."""
-    with opened(world, Role.OUTPUT) as root:
-        folder = world.result_folder(job, root.path)
+    with opened(services, Role.OUTPUT) as root:
+        folder = services.result_folder(job, root.path)
         with output_errors(folder):
             in_the_way = exists(folder) and not is_empty(folder)
         if in_the_way:
             set_aside(folder)
 
 
-def exit_code_left_by(world: World, job: QuantJob) -> int | None:
+def exit_code_left_by(services: Services, job: QuantJob) -> int | None:
     """The exit code that Kraken's job script wrote last; None if that very job wrote none.
 
     Raises:
         StoreAway, OutputUnreadable: it can't be known.
     """
-    with opened(world, Role.OUTPUT) as root:
-        words = read_text(world.result_folder(job, root.path), EXIT_CODE_FILE, limit=1000).split()
+    with opened(services, Role.OUTPUT) as root:
+        words = read_text(
+            services.result_folder(job, root.path), EXIT_CODE_FILE, limit=1000
+        ).split()
     if len(words) == 3 and words[2] == job.id and words[0].isdecimal():
         return int(words[0])
     return None
 
 
-def has_begun(world: World, job: QuantJob) -> bool:
+def has_begun(services: Services, job: QuantJob) -> bool:
     """Whether that very job found its stores where it ran, and began.
 
     Raises:
         StoreAway, OutputUnreadable: it can't be known.
     """
-    with opened(world, Role.OUTPUT) as root:
-        text = read_text(world.result_folder(job, root.path), BEGUN_FILE, limit=1000)
+    with opened(services, Role.OUTPUT) as root:
+        text = read_text(services.result_folder(job, root.path), BEGUN_FILE, limit=1000)
     return text.split() == [job.id]
 
 
-def has_result(world: World, job: QuantJob) -> bool:
+def has_result(services: Services, job: QuantJob) -> bool:
     """Whether that very job began there, and its result is complete as far as can be seen.
 
     Raises:
         StoreAway, OutputUnreadable: it can't be known.
     """
-    if not has_begun(world, job):
+    if not has_begun(services, job):
         return False
-    with opened(world, Role.OUTPUT) as root:
-        folder = world.result_folder(job, root.path)
+    with opened(services, Role.OUTPUT) as root:
+        folder = services.result_folder(job, root.path)
         with output_errors(folder):
             names = {item.name for item in folder.iterdir()}
         ours = {BEGUN_FILE, JOB_ID_FILE, EXIT_CODE_FILE, job.log_name}
-        return names > ours & names and not figures_of(world, job, folder).problems
+        return names > ours & names and not figures_of(services, job, folder).problems
 
 
-def output_is_full(world: World) -> bool:
+def output_is_full(services: Services) -> bool:
     """Whether the output takes no small file, as one that is full or over its quota.
 
     Raises:
         StoreAway, OutputUnreadable: it can't be known.
     """
-    with opened(world, Role.OUTPUT) as root, output_errors(root.path):
+    with opened(services, Role.OUTPUT) as root, output_errors(root.path):
         return not has_room(root.path, _NO_ROOM_BYTES)
 
 
-def job_id_left_by(world: World, job: QuantJob) -> str | None:
+def job_id_left_by(services: Services, job: QuantJob) -> str | None:
     """The cluster's id that was written as soon as there was a job of that name.
 
     Raises:
         StoreAway, OutputUnreadable: it can't be known.
     """
-    with opened(world, Role.OUTPUT) as root:
-        words = read_text(world.result_folder(job, root.path), JOB_ID_FILE, limit=1000).split()
+    with opened(services, Role.OUTPUT) as root:
+        words = read_text(services.result_folder(job, root.path), JOB_ID_FILE, limit=1000).split()
     if len(words) == 2 and words[1] == job.id and is_job_id(words[0]):
         return words[0]
     return None
 
 
-def _is_our_failure(world: World, raw_file: RawFile, relative: str) -> bool:
+def _is_our_failure(services: Services, raw_file: RawFile, relative: str) -> bool:
     """Whether the last job that wrote there was ours and failed: nobody's result is lost then."""
-    writer = _last_writer(world, raw_file, relative)
+    writer = _last_writer(services, raw_file, relative)
     return writer is not None and writer.failure is not None
 
 
-def _last_writer(world: World, raw_file: RawFile, relative: str) -> QuantJob | None:
+def _last_writer(services: Services, raw_file: RawFile, relative: str) -> QuantJob | None:
     """The last job of ours that wrote to a folder."""
-    jobs: Sequence[QuantJob] = world.store.jobs.of(raw_file.id)
+    jobs: Sequence[QuantJob] = services.store.jobs.of(raw_file.id)
     return next((job for job in reversed(jobs) if job.relative_output_path == relative), None)
 
 
 def job_paths(
-    world: World, raw_file: RawFile, settings: Settings, engine_name: str, relative: str
+    services: Services, raw_file: RawFile, settings: Settings, engine_name: str, relative: str
 ) -> JobPaths:
     """Paths as the engine sees them: here, or on the cluster."""
-    locations = world.config.locations
-    on_cluster = world.on_cluster(engine_name)
+    locations = services.config.locations
+    on_cluster = services.on_cluster(engine_name)
 
     def root(location: Location) -> str:
         return location.cluster_path if on_cluster else str(location.path)
 
-    backup = world.backup_folder(raw_file) / raw_file.id
+    backup = services.backup_folder(raw_file) / raw_file.id
     relative_raw_file = backup.relative_to(locations.backup.path).as_posix()
     return JobPaths(
         raw_file=f"{root(locations.backup)}/{relative_raw_file}",
@@ -333,7 +337,7 @@ def job_paths(
         relative_output=relative,
         settings=f"{root(locations.settings or locations.output)}/{settings.name}",
         software_base=root(locations.software) if locations.software else "",
-        conda=world.config.engines[engine_name].conda,
+        conda=services.config.engines[engine_name].conda,
     )
 
 

@@ -12,7 +12,7 @@ from kraken_dagster.quant.command import job_command
 from kraken_dagster.quant.decide import decision_on
 from kraken_dagster.quant.input_files import located
 from kraken_dagster.quant.output_folder import job_paths, planned_folder
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class Preview:
     broken: Sequence[str] = ()
 
 
-def preview(world: World, file_name: str, instrument_id: str) -> Preview:
+def preview(services: Services, file_name: str, instrument_id: str) -> Preview:
     """The project of a file, and what would run on it.
 
     Raises:
         InputRefused: no such instrument, or a name that it never gives.
     """
-    raw_file, project_reason = _raw_file(world, file_name, instrument_id)
-    assigned, broken = world.store.catalog.assignments(raw_file.project_id)
+    raw_file, project_reason = _raw_file(services, file_name, instrument_id)
+    assigned, broken = services.store.catalog.assignments(raw_file.project_id)
     verdicts = explain_scopes(
         [item.scope for item in assigned],
         instrument_id=instrument_id,
-        vendor=world.instrument(instrument_id).type,
+        vendor=services.instrument(instrument_id).type,
         raw_file_id=raw_file.id,
     )
     decision = decision_on(
-        world, raw_file, has_settings=any(verdict.applies for verdict in verdicts)
+        services, raw_file, has_settings=any(verdict.applies for verdict in verdicts)
     )
     return Preview(
         file_name=file_name,
@@ -67,7 +67,7 @@ def preview(world: World, file_name: str, instrument_id: str) -> Preview:
         or ("what its project is assigned can't be used" if broken else "its settings apply"),
         broken=[f"assignment {item.id}: {item.problem}" for item in broken],
         settings=[
-            _applied(world, raw_file, item, verdict.reason)
+            _applied(services, raw_file, item, verdict.reason)
             if verdict.applies
             else SettingsPreview(item, applies=False, reason=verdict.reason)
             for item, verdict in zip(assigned, verdicts, strict=True)
@@ -75,15 +75,15 @@ def preview(world: World, file_name: str, instrument_id: str) -> Preview:
     )
 
 
-def _raw_file(world: World, name: str, instrument_id: str) -> tuple[RawFile, str]:
+def _raw_file(services: Services, name: str, instrument_id: str) -> tuple[RawFile, str]:
     """The file as MongoDB knows it, or as it would be registered now; why it is its project's."""
-    if instrument_id not in world.config.instruments:
+    if instrument_id not in services.config.instruments:
         raise InputRefused(
             "No such instrument",
-            expected=f"one of {', '.join(world.config.instruments)}",
+            expected=f"one of {', '.join(services.config.instruments)}",
             found=repr(instrument_id),
         )
-    rules = world.rules(instrument_id)
+    rules = services.rules(instrument_id)
     if not rules.matches(name):
         raise InputRefused(
             f"{instrument_id} never gives a file this name",
@@ -91,13 +91,13 @@ def _raw_file(world: World, name: str, instrument_id: str) -> tuple[RawFile, str
             found=repr(name),
         )
     try:
-        known = world.store.raw_files.get(name)
+        known = services.store.raw_files.get(name)
     except UnknownRawFile:
         known = None
     if known is not None and known.instrument_id == instrument_id:
         return known, "so it was recorded when the file was first seen"
-    project_id, reason = _project_of(world, name)
-    now = world.now()
+    project_id, reason = _project_of(services, name)
+    now = services.now()
     return RawFile(
         id=name,
         original_name=name,
@@ -110,9 +110,9 @@ def _raw_file(world: World, name: str, instrument_id: str) -> tuple[RawFile, str
     ), reason
 
 
-def _project_of(world: World, name: str) -> tuple[str, str]:
-    projects = world.store.catalog.projects()
-    active = projects_named_in(name, world.store.catalog.project_ids())
+def _project_of(services: Services, name: str) -> tuple[str, str]:
+    projects = services.store.catalog.projects()
+    active = projects_named_in(name, services.store.catalog.project_ids())
     if len(active) == 1:
         return active[0], "the name speaks of it, and of no other"
     if active:
@@ -124,26 +124,26 @@ def _project_of(world: World, name: str) -> tuple[str, str]:
 
 
 def _applied(
-    world: World, raw_file: RawFile, item: AssignedSettings, reason: str
+    services: Services, raw_file: RawFile, item: AssignedSettings, reason: str
 ) -> SettingsPreview:
     settings = item.settings
-    engine = world.engine_of(raw_file.instrument_id, settings)
+    engine = services.engine_of(raw_file.instrument_id, settings)
     shown = SettingsPreview(item, applies=True, reason=reason, engine=engine)
     try:
-        return _with_command(world, raw_file, settings, shown)
+        return _with_command(services, raw_file, settings, shown)
     except KrakenError as error:  # what would go wrong is what one wants to see
         return SettingsPreview(item, applies=True, reason=reason, engine=engine, problem=str(error))
 
 
 def _with_command(
-    world: World, raw_file: RawFile, settings: Settings, shown: SettingsPreview
+    services: Services, raw_file: RawFile, settings: Settings, shown: SettingsPreview
 ) -> SettingsPreview:
     assert shown.engine is not None
     relative = planned_folder(raw_file, settings)
-    paths = job_paths(world, raw_file, settings, shown.engine, relative)
+    paths = job_paths(services, raw_file, settings, shown.engine, relative)
     project_id = raw_file.project_id or FALLBACK_PROJECT
     command = job_command(settings, paths, raw_file_id=raw_file.id, project_id=project_id)
-    problems = list(_input_problems(world, settings))
+    problems = list(_input_problems(services, settings))
     return SettingsPreview(
         shown.assigned,
         applies=True,
@@ -155,10 +155,10 @@ def _with_command(
     )
 
 
-def _input_problems(world: World, settings: Settings) -> Iterator[str]:
-    folder = world.settings_folder(settings)
+def _input_problems(services: Services, settings: Settings) -> Iterator[str]:
+    folder = services.settings_folder(settings)
     for role, name in settings.input_names.items():
         try:
-            located(world, folder / safe_relative(name), role=role)
+            located(services, folder / safe_relative(name), role=role)
         except InputMissing as error:
             yield str(error)

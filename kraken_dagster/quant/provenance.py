@@ -15,7 +15,7 @@ from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.jobs.software_version import software_version
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.quant.input_files import changed_since
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 # What programs write in their result folders; the job's own log comes last.
 _LOGS = ("log.txt", "kraken.log", "report.log.txt")
@@ -25,7 +25,7 @@ _MOST_MEMBERS = 2_000  # that are named in a result's document
 
 
 def provenance_of(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     job: QuantJob,
     *,
@@ -48,7 +48,7 @@ def provenance_of(
         },
         "software": job.software,
         "software_type": job.software_type,
-        "software_version": _version(world, job, root),
+        "software_version": _version(services, job, root),
         "command": job.command,
         "engine": job.engine,
         "job": job.id,
@@ -59,7 +59,7 @@ def provenance_of(
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "raw_file": _raw_file(raw_file),
-        "inputs": _inputs(world, job),
+        "inputs": _inputs(services, job),
         "problem": problem,
         "notes": list(notes),
     }
@@ -84,13 +84,13 @@ def _raw_file(raw_file: RawFile) -> list[dict[str, Any]]:
     ]
 
 
-def _inputs(world: World, job: QuantJob) -> list[Mapping[str, Any]]:
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
+def _inputs(services: Services, job: QuantJob) -> list[Mapping[str, Any]]:
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
     return [
         {
             **item.model_dump(include={"role", "path", "size", "md5"}),
             "changed": bounded(
-                partial(changed_since, world, job.settings_name, item),
+                partial(changed_since, services, job.settings_name, item),
                 timeout_s=stall_s,
                 what=item.path,
             ),
@@ -99,22 +99,22 @@ def _inputs(world: World, job: QuantJob) -> list[Mapping[str, Any]]:
     ]
 
 
-def _version(world: World, job: QuantJob, root: Path) -> str | None:
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
-    folder = world.result_folder(job, root)
+def _version(services: Services, job: QuantJob, root: Path) -> str | None:
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
+    folder = services.result_folder(job, root)
 
-    limits = world.config.reading_limits
+    limits = services.config.reading_limits
     found = version_in_logs(
         job.software_type, folder, _LOGS, _LOG_BYTES, limits=limits, wall_s=stall_s
     )
     if found is not None:
         return found
-    return software_version(job.software_type, printed_by(world, job, lines=_LOG_LINES))
+    return software_version(job.software_type, printed_by(services, job, lines=_LOG_LINES))
 
 
-def printed_by(world: World, job: QuantJob, *, lines: int = 20) -> str:
+def printed_by(services: Services, job: QuantJob, *, lines: int = 20) -> str:
     """The end of what a job printed; why that can't be had, which matters less than its result."""
-    engine = world.engines.get(job.engine)
+    engine = services.engines.get(job.engine)
     if engine is None:
         return f"(the engine {job.engine!r} is not in instruments.yaml any more)"
     try:

@@ -9,11 +9,11 @@ from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.decide import as_fields, withdraw_if_possible
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER
 from kraken_dagster.runtime.leases import Held
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 @contextmanager
-def put_back_if_refused(world: World, held: Held, run_id: str) -> Iterator[None]:
+def put_back_if_refused(services: Services, held: Held, run_id: str) -> Iterator[None]:
     """Whatever keeps the block from submitting a job, the file has the status it had ended with.
 
     What was begun stays begun, and is told as any other failure.
@@ -24,29 +24,29 @@ def put_back_if_refused(world: World, held: Held, run_id: str) -> Iterator[None]
         raise
     except Exception:
         with suppress(StoreError):
-            put_back(world, held, run_id)
+            put_back(services, held, run_id)
         raise
 
 
-def put_back(world: World, held: Held, run_id: str) -> RawFile:
+def put_back(services: Services, held: Held, run_id: str) -> RawFile:
     """The file as it had ended, unless a job of the new attempt was submitted, or may have been."""
-    raw_file = world.store.raw_files.current(held.raw_file.id)
+    raw_file = services.store.raw_files.current(held.raw_file.id)
     asked = raw_file.asked_again
     if asked is None or raw_file.status is not Status.QUEUED_FOR_QUANTING:
         return raw_file
-    if _is_begun(world, raw_file):
+    if _is_begun(services, raw_file):
         note = "a part of what was asked for again is begun"
         fields = {"asked_again": None}
-        return world.store.raw_files.update(
-            raw_file, fields, now=world.now(), note=note, run_id=run_id
+        return services.store.raw_files.update(
+            raw_file, fields, now=services.now(), note=note, run_id=run_id
         )
     # The new attempt's number is given once more only if no job has it, also no skipped one.
-    unused = asked.attempt is not None and not _jobs_of_attempt(world, raw_file)
+    unused = asked.attempt is not None and not _jobs_of_attempt(services, raw_file)
     counter = {f"attempts.{JOBS_COUNTER}": asked.attempt} if unused else {}
-    return world.store.raw_files.transition(
+    return services.store.raw_files.transition(
         raw_file,
         asked.status,
-        now=world.now(),
+        now=services.now(),
         reason="nothing was begun of what was asked for again",
         run_id=run_id,
         lease=held.lease,
@@ -60,14 +60,14 @@ def put_back(world: World, held: Held, run_id: str) -> RawFile:
     )
 
 
-def _jobs_of_attempt(world: World, raw_file: RawFile) -> list[QuantJob]:
+def _jobs_of_attempt(services: Services, raw_file: RawFile) -> list[QuantJob]:
     attempt = raw_file.attempts.get(JOBS_COUNTER)
-    return [job for job in world.store.jobs.of(raw_file.id) if job.attempt == attempt]
+    return [job for job in services.store.jobs.of(raw_file.id) if job.attempt == attempt]
 
 
-def _is_begun(world: World, raw_file: RawFile) -> bool:
-    jobs = _jobs_of_attempt(world, raw_file)
+def _is_begun(services: Services, raw_file: RawFile) -> bool:
+    jobs = _jobs_of_attempt(services, raw_file)
     intended = [job for job in jobs if job.state is JobState.INTENDED]
     if any(job.state not in (JobState.INTENDED, JobState.SKIPPED) for job in jobs):
         return True
-    return not all(withdraw_if_possible(world, job) for job in intended)
+    return not all(withdraw_if_possible(services, job) for job in intended)

@@ -16,14 +16,14 @@ from kraken_dagster.model.raw_file import (
 )
 from kraken_dagster.quant.decide import QuantOutcome, decide, decide_late, end, settings_for
 from kraken_dagster.quant.jobs.attempts import latest_jobs
-from kraken_dagster.quant.jobs.engine_backoff import trouble_with
+from kraken_dagster.quant.jobs.engine_backoff import failure_of
 from kraken_dagster.quant.jobs.handover import fits, hand_over, withdraw
 from kraken_dagster.quant.jobs.job_record import intended, skipped
 from kraken_dagster.quant.refused import put_back, put_back_if_refused
 from kraken_dagster.runtime.after_jobs import remember
 from kraken_dagster.runtime.failures import failure_recorded
 from kraken_dagster.runtime.leases import Held, holding
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Progress:
 
 
 def submit_jobs(
-    world: World,
+    services: Services,
     raw_file_id: str,
     *,
     run_id: str,
@@ -70,31 +70,31 @@ def submit_jobs(
         LeaseHeld: another run works on the file.
         StoreUnavailable
     """
-    with holding(world, raw_file_id, step=Step.QUANT, run_id=run_id) as held:
+    with holding(services, raw_file_id, step=Step.QUANT, run_id=run_id) as held:
         if reason := _why_not(held.raw_file, by_hand=by_hand):
             return QuantOutcome(held.raw_file, reason)
         asked_for = None if by_hand else held.raw_file.output_exists_mode
         mode = OutputExistsMode(asked_for) if asked_for else output_exists_mode
         choice = _Choice(slots, mode, no_cluster, by_hand)
         with (
-            failure_recorded(world, raw_file_id, run_id=run_id, lease=held.lease),
-            put_back_if_refused(world, held, run_id),
+            failure_recorded(services, raw_file_id, run_id=run_id, lease=held.lease),
+            put_back_if_refused(services, held, run_id),
         ):
-            if no_cluster and (reason := _would_be_skipped(world, held.raw_file)):
+            if no_cluster and (reason := _would_be_skipped(services, held.raw_file)):
                 return QuantOutcome(held.raw_file, reason)
             if held.raw_file.status is not Status.QUEUED_FOR_QUANTING:
-                fields = {"output_exists_mode": _to_keep(world, held.raw_file, mode)}
-                ended = decide(world, held, run_id, by_hand=by_hand, fields=fields)
+                fields = {"output_exists_mode": _to_keep(services, held.raw_file, mode)}
+                ended = decide(services, held, run_id, by_hand=by_hand, fields=fields)
                 if ended is not None:
                     return ended
-            return _submit(world, held, run_id, choice)
+            return _submit(services, held, run_id, choice)
 
 
-def _would_be_skipped(world: World, raw_file: RawFile) -> str | None:
+def _would_be_skipped(services: Services, raw_file: RawFile) -> str | None:
     """Why a file that has ended isn't asked for again, just to be recorded as skipped."""
-    settings = settings_for(world, raw_file)
-    engines = {world.engine_of(raw_file.instrument_id, item) for item in settings}
-    if raw_file.status not in ENDED or not engines or not all(map(world.on_cluster, engines)):
+    settings = settings_for(services, raw_file)
+    engines = {services.engine_of(raw_file.instrument_id, item) for item in settings}
+    if raw_file.status not in ENDED or not engines or not all(map(services.on_cluster, engines)):
         return None
     return (
         f"nothing was begun, and the file stays {raw_file.status}: debug_no_cluster_ssh is set, "
@@ -102,9 +102,9 @@ def _would_be_skipped(world: World, raw_file: RawFile) -> str | None:
     )
 
 
-def _to_keep(world: World, raw_file: RawFile, mode: OutputExistsMode) -> str | None:
+def _to_keep(services: Services, raw_file: RawFile, mode: OutputExistsMode) -> str | None:
     """The mode that whoever submits the jobs later must know of: one that isn't configured."""
-    configured = world.instrument(raw_file.instrument_id).output_exists_mode
+    configured = services.instrument(raw_file.instrument_id).output_exists_mode
     return None if mode is configured else mode.value
 
 
@@ -120,32 +120,32 @@ def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
     return None
 
 
-def _submit(world: World, held: Held, run_id: str, choice: _Choice) -> QuantOutcome:
+def _submit(services: Services, held: Held, run_id: str, choice: _Choice) -> QuantOutcome:
     if not held.raw_file.quant_settings:
-        held.raw_file = decide_late(world, held.raw_file, run_id)
+        held.raw_file = decide_late(services, held.raw_file, run_id)
     if not held.raw_file.quant_settings:
         details = "No settings configured."
-        return QuantOutcome(end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
-    remember(world, held)
-    progress = _hand_over_all(world, held, choice)
+        return QuantOutcome(end(services, held, run_id, Status.DONE_NOT_QUANTED, details), details)
+    remember(services, held)
+    progress = _hand_over_all(services, held, choice)
     raw_file, submitted = held.raw_file, progress.submitted
     if progress.refused:
         raise next((item for item in progress.refused if not item.transient), progress.refused[0])
     if progress.waiting:
         why = "; ".join(dict.fromkeys(progress.waiting))
-        mode = _to_keep(world, raw_file, choice.output_exists_mode)
-        waits = _wait(world, raw_file, run_id, why, mode=mode)
+        mode = _to_keep(services, raw_file, choice.output_exists_mode)
+        waits = _wait(services, raw_file, run_id, why, mode=mode)
         return QuantOutcome(waits, why, tuple(submitted))
     if not submitted and raw_file.asked_again is not None:
         why = _skipped_details(progress.skipped)
-        return QuantOutcome(put_back(world, held, run_id), f"nothing was begun: {why}")
+        return QuantOutcome(put_back(services, held, run_id), f"nothing was begun: {why}")
     if not submitted:
         details = _skipped_details(progress.skipped)
-        return QuantOutcome(end(world, held, run_id, Status.DONE_NOT_QUANTED, details), details)
-    after = world.store.raw_files.transition(
+        return QuantOutcome(end(services, held, run_id, Status.DONE_NOT_QUANTED, details), details)
+    after = services.store.raw_files.transition(
         raw_file,
         Status.QUANTING,
-        now=world.now(),
+        now=services.now(),
         reason=_submitted_details(submitted),
         run_id=run_id,
         lease=held.lease,
@@ -163,26 +163,27 @@ def _submitted_details(jobs: Sequence[QuantJob]) -> str:
     return "; ".join(parts)
 
 
-def _hand_over_all(world: World, held: Held, choice: _Choice) -> _Progress:
+def _hand_over_all(services: Services, held: Held, choice: _Choice) -> _Progress:
     """Every job as far as it gets: one that waits or is refused keeps no other from its engine."""
     known = {
-        (job.settings_name, job.settings_version): job for job in latest_jobs(world, held.raw_file)
+        (job.settings_name, job.settings_version): job
+        for job in latest_jobs(services, held.raw_file)
     }
     progress = _Progress()
     for item in held.raw_file.quant_settings:
         job = known.get((item.name, item.version))
         try:
-            if choice.no_cluster and world.on_cluster(_engine_of(world, held, item)):
-                _skip(world, held, item, job, progress)
+            if choice.no_cluster and services.on_cluster(_engine_of(services, held, item)):
+                _skip(services, held, item, job, progress)
             else:
-                _hand_over(world, held, item, job=job, choice=choice, progress=progress)
+                _hand_over(services, held, item, job=job, choice=choice, progress=progress)
         except (JobError, NameError_) as error:
             progress.refused.append(error)
     return progress
 
 
 def _hand_over(
-    world: World,
+    services: Services,
     held: Held,
     item: DecidedSettings,
     *,
@@ -193,60 +194,62 @@ def _hand_over(
     if job is not None and job.state is not JobState.INTENDED:
         progress.submitted.append(job)
         return
-    if job is not None and job.engine not in world.config.engines:
+    if job is not None and job.engine not in services.config.engines:
         if job.tried_at is not None:
             progress.waiting.append(
                 f"{job.id} may be on the engine {job.engine!r}, which is not in instruments.yaml "
                 "(any more): put it back, or `kraken retry` gives the job up"
             )
             return
-        world.store.jobs.withdraw(job)
+        services.store.jobs.withdraw(job)
         job = None
-    engine = _engine_of(world, held, item) if job is None else job.engine
-    if not choice.by_hand and (trouble := trouble_with(world, engine, world.now())):
-        progress.waiting.append(trouble)
+    engine = _engine_of(services, held, item) if job is None else job.engine
+    if not choice.by_hand and (refusal := failure_of(services, engine, services.now())):
+        progress.waiting.append(refusal)
         return
     if job is None:
-        settings = world.store.catalog.settings(item.name, item.version)
-        job = intended(world, held.raw_file, settings, engine, choice.output_exists_mode)
+        settings = services.store.catalog.settings(item.name, item.version)
+        job = intended(services, held.raw_file, settings, engine, choice.output_exists_mode)
     if job.state is JobState.INTENDED:
         slots = choice.slots[engine]
-        if not fits(world, job, slots) and (job.resubmission or withdraw(world, job)):
+        if not fits(services, job, slots) and (job.resubmission or withdraw(services, job)):
             why = "every slot of the engine is taken; submitted when one is free"
             progress.waiting.append(why)
             return
-        job = world.store.jobs.get(job.id)
+        job = services.store.jobs.get(job.id)
     if job.state is JobState.INTENDED:
-        why_not = hand_over(world, job, may_start=held.require)
+        why_not = hand_over(services, job, may_start=held.require)
         if why_not is not None:
             progress.waiting.append(why_not)
             return
-        job = world.store.jobs.get(job.id)
+        job = services.store.jobs.get(job.id)
     progress.submitted.append(job)
 
 
-def _engine_of(world: World, held: Held, item: DecidedSettings) -> str:
+def _engine_of(services: Services, held: Held, item: DecidedSettings) -> str:
     """The engine that was decided on, or the instrument's where that one is gone."""
-    if item.engine is not None and item.engine in world.config.engines:
+    if item.engine is not None and item.engine in services.config.engines:
         return item.engine
-    return world.instrument(held.raw_file.instrument_id).engine
+    return services.instrument(held.raw_file.instrument_id).engine
 
 
-def _wait(world: World, raw_file: RawFile, run_id: str, why: str, *, mode: str | None) -> RawFile:
+def _wait(
+    services: Services, raw_file: RawFile, run_id: str, why: str, *, mode: str | None
+) -> RawFile:
     """The file stays queued, and says why; once, however often it is tried."""
     if (raw_file.status_details, raw_file.output_exists_mode) == (short_details(why), mode):
         return raw_file
-    return world.store.raw_files.update(
+    return services.store.raw_files.update(
         raw_file,
         {"status_details": short_details(why), "output_exists_mode": mode},
-        now=world.now(),
+        now=services.now(),
         note=why,
         run_id=run_id,
     )
 
 
 def _skip(
-    world: World, held: Held, item: DecidedSettings, job: QuantJob | None, progress: _Progress
+    services: Services, held: Held, item: DecidedSettings, job: QuantJob | None, progress: _Progress
 ) -> None:
     """Records a job without a word to the cluster. It is submitted when it is asked for again."""
     if job is not None and job.is_open:
@@ -255,9 +258,9 @@ def _skip(
     elif job is not None:
         (progress.skipped if job.state is JobState.SKIPPED else progress.submitted).append(job)
     else:
-        settings = world.store.catalog.settings(item.name, item.version)
-        engine = _engine_of(world, held, item)
-        progress.skipped.append(skipped(world, held.raw_file, settings, engine))
+        settings = services.store.catalog.settings(item.name, item.version)
+        engine = _engine_of(services, held, item)
+        progress.skipped.append(skipped(services, held.raw_file, settings, engine))
 
 
 def _skipped_details(jobs: Sequence[QuantJob]) -> str:

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import RawFile, partition_key
-from kraken_dagster.orchestration.asset_world import make_world
-from kraken_dagster.orchestration.event_log import Event, Told, report, told
+from kraken_dagster.orchestration.asset_services import make_services
+from kraken_dagster.orchestration.event_log import Event, Reported, report, reported
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import (
     Metadata,
@@ -39,7 +39,7 @@ from kraken_dagster.orchestration.partitions import (
     partitions_of,
 )
 from kraken_dagster.rebuild.history import Known, Page, page_of, pages_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -72,7 +72,7 @@ class Rebuilt:
 
 
 def rebuild_instrument(
-    world: World,
+    services: Services,
     instance: dg.DagsterInstance,
     instrument_id: str,
     *,
@@ -86,15 +86,15 @@ def rebuild_instrument(
     Raises:
         StoreUnavailable
     """
-    ids = world.store.bulk.ids(instrument_id)
+    ids = services.store.bulk.ids(instrument_id)
     return _rebuild(
-        instance, instrument_id, pages_of(world, ids), lambda done: on_files(done, len(ids))
+        instance, instrument_id, pages_of(services, ids), lambda done: on_files(done, len(ids))
     )
 
 
-def rebuild_file(world: World, instance: dg.DagsterInstance, raw_file: RawFile) -> Rebuilt:
+def rebuild_file(services: Services, instance: dg.DagsterInstance, raw_file: RawFile) -> Rebuilt:
     """Adds what Dagster lacks of one file, however old it is."""
-    page = page_of(world, raw_file)
+    page = page_of(services, raw_file)
     return _rebuild(instance, raw_file.instrument_id, [page], lambda _: None)
 
 
@@ -133,7 +133,7 @@ def _add(
     if missing:
         add_partitions(instance, instrument_id, missing)
     rebuilt.partitions += len(missing)
-    there = told(instance, instrument_id, set(keys))
+    there = reported(instance, instrument_id, set(keys))
     events = [event for item in files for event in missing_events(item, there)]
     report(instance, events)
     for event in events:
@@ -143,7 +143,7 @@ def _add(
             rebuilt.events[event.asset_key.path[-1]] += 1
 
 
-def missing_events(known: Known, there: Told) -> Iterator[Event]:
+def missing_events(known: Known, there: Reported) -> Iterator[Event]:
     """What has happened to a file and Dagster doesn't know of."""
     instrument_id, key = known.raw_file.instrument_id, partition_key(known.raw_file.id)
     for asset, (at, metadata) in _happened(known).items():
@@ -237,12 +237,12 @@ def rebuild_op(config: KrakenConfig) -> dg.OpDefinition:
         storage: dg.ResourceParam[StorageResource],
     ) -> None:
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         if unknown := set(config.instruments) - set(kraken_config.instruments):
             raise dg.Failure(f"no such instrument here: {', '.join(sorted(unknown))}")
         for instrument_id in config.instruments or list(kraken_config.instruments):
             with dagster_errors():
-                rebuilt = rebuild_instrument(world, context.instance, instrument_id)
+                rebuilt = rebuild_instrument(services, context.instance, instrument_id)
             context.log.info(f"{instrument_id}: {rebuilt.summary()}")
             for name in rebuilt.unreadable:
                 context.log.error(f"{instrument_id}: the document {name!r} can't be read")

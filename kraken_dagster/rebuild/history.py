@@ -19,7 +19,7 @@ from kraken_dagster.model.raw_file import (
 )
 from kraken_dagster.quant.jobs.attempts import latest_of
 from kraken_dagster.rebuild.partition_window import is_retired
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.jobs import current_results
 
 _PUT_ASIDE = (InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED)
@@ -70,39 +70,39 @@ class Page:
     looked_at: int = 0
 
 
-def pages_of(world: World, raw_file_ids: Sequence[str]) -> Iterator[Page]:
+def pages_of(services: Services, raw_file_ids: Sequence[str]) -> Iterator[Page]:
     """These files, in pages; those that are ignored have no partition."""
-    for files in world.store.bulk.pages(raw_file_ids):
+    for files in services.store.bulk.pages(raw_file_ids):
         wanted = [
             item for item in files if item.unreadable is None and item.status is not Status.IGNORED
         ]
-        jobs = world.store.bulk.jobs([item.id for item in wanted])
-        shown = [item for item in wanted if not is_retired(world, item, jobs.get(item.id, ()))]
+        jobs = services.store.bulk.jobs([item.id for item in wanted])
+        shown = [item for item in wanted if not is_retired(services, item, jobs.get(item.id, ()))]
         yield Page(
-            known=tuple(_known(world, shown, jobs)),
+            known=tuple(_known(services, shown, jobs)),
             retired=len(wanted) - len(shown),
             unreadable=tuple(item.id for item in files if item.unreadable is not None),
             looked_at=len(files),
         )
 
 
-def page_of(world: World, raw_file: RawFile) -> Page:
+def page_of(services: Services, raw_file: RawFile) -> Page:
     """One file, retired or not."""
-    jobs = world.store.bulk.jobs([raw_file.id])
-    return Page(known=tuple(_known(world, [raw_file], jobs)), looked_at=1)
+    jobs = services.store.bulk.jobs([raw_file.id])
+    return Page(known=tuple(_known(services, [raw_file], jobs)), looked_at=1)
 
 
 def _known(
-    world: World, files: Sequence[RawFile], jobs: Mapping[str, Sequence[QuantJob]]
+    services: Services, files: Sequence[RawFile], jobs: Mapping[str, Sequence[QuantJob]]
 ) -> Iterator[Known]:
-    results = world.store.bulk.results([item.id for item in files])
+    results = services.store.bulk.results([item.id for item in files])
     for raw_file in files:
         its_jobs, its_results = jobs.get(raw_file.id, ()), results.get(raw_file.id, ())
-        yield known_of(world, raw_file, jobs=its_jobs, results=its_results)
+        yield known_of(services, raw_file, jobs=its_jobs, results=its_results)
 
 
 def known_of(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     *,
     jobs: Sequence[QuantJob],
@@ -124,7 +124,7 @@ def known_of(
         backed_up_at=backed_up_at,
         manifest=None
         if backed_up_at is None
-        else manifest_path(world.backup_folder(raw_file), raw_file.id, raw_file.file_info),
+        else manifest_path(services.backup_folder(raw_file), raw_file.id, raw_file.file_info),
         backup_in_words=_reason(raw_file, Status.COPYING_DONE) or "as MongoDB has it",
         is_sound=raw_file.is_backed_up,
         proven_at=raw_file.verified_at or backed_up_at,
@@ -132,7 +132,7 @@ def known_of(
         submitted_at=_latest(job.tried_at or job.created_at for job in submitted),
         ended=ended,
         ended_at=_latest(job.ended_at or job.collected_at or job.created_at for job in ended),
-        figures={_settings(item): _figures(item) for item in reversed(current)},
+        figures={_settings(item): _metrics(item) for item in reversed(current)},
         provenance={
             _settings(item): item["provenance"]
             for item in reversed(current)
@@ -157,8 +157,8 @@ def _backed_up_at(raw_file: RawFile) -> datetime | None:
     )
     if not raw_file.is_backed_up and not damaged:
         return None
-    told = raw_file.backed_up_at or _time_of(raw_file, Status.COPYING_DONE)
-    return told or raw_file.updated_at_
+    reported = raw_file.backed_up_at or _time_of(raw_file, Status.COPYING_DONE)
+    return reported or raw_file.updated_at_
 
 
 def _was_submitted(job: QuantJob) -> bool:
@@ -169,7 +169,7 @@ def _settings(result: Mapping[str, Any]) -> str:
     return str(result.get("settings_name", "n/a"))
 
 
-def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     """Documents of other programs hold more than figures."""
     return {
         name: value
@@ -179,12 +179,12 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put_aside(raw_file: RawFile) -> Iterator[PutAside]:
-    told = [item for item in raw_file.history if item.get("instrument_file") in _PUT_ASIDE]
-    for event in told:
+    reported = [item for item in raw_file.history if item.get("instrument_file") in _PUT_ASIDE]
+    for event in reported:
         status = InstrumentFileStatus(event["instrument_file"])
         yield PutAside(status, event["at"], str(event.get("reason") or ""))
     status = raw_file.instrument_file_status
-    if not told and status in _PUT_ASIDE and status is not None:
+    if not reported and status in _PUT_ASIDE and status is not None:
         yield PutAside(status, raw_file.updated_at_, "as MongoDB has it")
 
 

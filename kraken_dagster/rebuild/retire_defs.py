@@ -4,29 +4,29 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.partitions import partitions_of, raw_files
 from kraken_dagster.rebuild.partition_window import to_retire
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
 
-def retire(world: World, instance: dg.DagsterInstance, instrument_id: str) -> int:
+def retire(services: Services, instance: dg.DagsterInstance, instrument_id: str) -> int:
     """Deletes the partitions that nobody needs; how many. MongoDB keeps the files.
 
     Raises:
         StoreUnavailable
     """
-    if world.instrument(instrument_id).partition_window_days <= 0:
+    if services.instrument(instrument_id).partition_window_days <= 0:
         return 0
     name = raw_files(instrument_id).name
     assert name is not None
     ids = [raw_file_id_of(key) for key in partitions_of(instance, instrument_id)]
     retired = 0
-    for some in to_retire(world, instrument_id, ids):
+    for some in to_retire(services, instrument_id, ids):
         for raw_file_id in some:
             instance.delete_dynamic_partition(name, partition_key(raw_file_id))
         retired += len(some)
@@ -48,14 +48,14 @@ def retire_op(config: KrakenConfig) -> dg.OpDefinition:
         storage: dg.ResourceParam[StorageResource],
     ) -> None:
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         for instrument_id in kraken_config.instruments:
             with dagster_errors():
-                count = retire(world, context.instance, instrument_id)
-            days = world.instrument(instrument_id).partition_window_days
-            told = (
+                count = retire(services, context.instance, instrument_id)
+            days = services.instrument(instrument_id).partition_window_days
+            reported = (
                 f"{count} files retired, window {days:g} days" if days > 0 else "no window is set"
             )
-            context.log.info(f"{instrument_id}: {told}")
+            context.log.info(f"{instrument_id}: {reported}")
 
     return retire_partitions

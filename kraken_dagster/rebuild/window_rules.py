@@ -34,8 +34,8 @@ def why_kept(
 
 def last_change(raw_file: RawFile) -> datetime:
     """When something was last recorded of a file; that a backup was proven again is nothing new."""
-    told = [event["at"] for event in raw_file.history if event.get("at") is not None]
-    return max(told, default=max(raw_file.dated_at, raw_file.updated_at_))
+    reported = [event["at"] for event in raw_file.history if event.get("at") is not None]
+    return max(reported, default=max(raw_file.dated_at, raw_file.updated_at_))
 
 
 def _is_uncollected(job: QuantJob) -> bool:

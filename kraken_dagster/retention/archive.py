@@ -8,9 +8,9 @@ from typing import Protocol, TypeVar
 
 from kraken_dagster.acquisition.identity import require_settled
 from kraken_dagster.acquisition.replaced import register_replacement
-from kraken_dagster.acquisition.scene import list_standing
+from kraken_dagster.acquisition.scene import list_entries
 from kraken_dagster.config.schema import InstrumentEntry
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import (
     ContentChanged,
     CopyStalled,
@@ -29,12 +29,12 @@ from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, KnownFile, RawFile, Step
 from kraken_dagster.model.retention import require_record, why_not_move
 from kraken_dagster.retention.rename import MoveResult, compare
-from kraken_dagster.retention.rename import move_aside as rename_members
+from kraken_dagster.retention.rename import archive_members as rename_members
 from kraken_dagster.retention.rename_checks import MovePlan, OnLook, another
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.mount_check import require_answer, require_right_disk
-from kraken_dagster.runtime.refusals import ARCHIVE, in_own_words, is_news, note_trouble, watched
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.refusals import ARCHIVE, in_own_words, is_news, note_refusal, watched
+from kraken_dagster.runtime.services import Services
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -82,18 +82,18 @@ class MoveOutcome:
 
 
 def due_for_move(
-    world: World, instrument_id: str, now: datetime, *, options: ArchiveOptions | None = None
+    services: Services, instrument_id: str, now: datetime, *, options: ArchiveOptions | None = None
 ) -> list[RawFile]:
     """Files that are to be moved aside now and that nobody holds, oldest acquisition first."""
-    options = options or ArchiveOptions.of(world.instrument(instrument_id))
+    options = options or ArchiveOptions.of(services.instrument(instrument_id))
     if options.off:
         return []
-    found = world.store.retention.to_move(instrument_id, now=now, failed_too=options.move_failed)
+    found = services.store.retention.to_move(instrument_id, now=now, failed_too=options.move_failed)
     return [item for item in found if _why_not(item, now, options) is None]
 
 
 def archive(
-    world: World, instrument_id: str, *, run_id: str, options: ArchiveOptions | None = None
+    services: Services, instrument_id: str, *, run_id: str, options: ArchiveOptions | None = None
 ) -> list[MoveOutcome]:
     """Moves all due files of an instrument; one file's trouble never stops the others.
 
@@ -103,29 +103,29 @@ def archive(
         InstrumentInDoubt: it may not be the instrument that it was.
         StoreUnavailable
     """
-    options = options or ArchiveOptions.of(world.instrument(instrument_id))
-    require_settled(world, instrument_id)
+    options = options or ArchiveOptions.of(services.instrument(instrument_id))
+    require_settled(services, instrument_id)
     outcomes: list[MoveOutcome] = []
     away: KrakenError | None = None
-    for raw_file in due_for_move(world, instrument_id, world.now(), options=options):
+    for raw_file in due_for_move(services, instrument_id, services.now(), options=options):
         if away is not None:
-            note_trouble(world, raw_file, ARCHIVE, away, run_id=run_id)
+            note_refusal(services, raw_file, ARCHIVE, away, run_id=run_id)
             outcomes.append(MoveOutcome(raw_file, False, str(away), away))
             continue
         try:
-            outcome = move_aside(world, raw_file.id, run_id=run_id, options=options)
+            outcome = archive_members(services, raw_file.id, run_id=run_id, options=options)
         except (LeaseHeld, LeaseLost, StatusConflict) as error:
             outcome = MoveOutcome(raw_file, False, str(error))
         outcomes.append(outcome)
-        away = _whats_away(world, instrument_id, outcome.problem)
+        away = _whats_away(services, instrument_id, outcome.problem)
     return outcomes
 
 
-def due_for_comparison(world: World, instrument_id: str, now: datetime) -> list[RawFile]:
+def due_for_comparison(services: Services, instrument_id: str, now: datetime) -> list[RawFile]:
     """Backed up files that a look found written to since, and that nobody holds."""
     return [
         item
-        for item in world.store.retention.to_compare(instrument_id)
+        for item in services.store.retention.to_compare(instrument_id)
         if _why_not_compare(item, now) is None
     ]
 
@@ -136,7 +136,7 @@ def _why_not_compare(raw_file: RawFile, now: datetime) -> str | None:
     return why_not_move(raw_file, now=now, delay_m=0)
 
 
-def compare_changed(world: World, instrument_id: str, *, run_id: str) -> list[MoveOutcome]:
+def compare_changed(services: Services, instrument_id: str, *, run_id: str) -> list[MoveOutcome]:
     """Compares what was written to after its backup, also where nothing is moved aside.
 
     Other content is registered as an acquisition of its own; what was only touched is recorded
@@ -146,37 +146,37 @@ def compare_changed(world: World, instrument_id: str, *, run_id: str) -> list[Mo
         StoreUnavailable
     """
     outcomes: list[MoveOutcome] = []
-    for raw_file in due_for_comparison(world, instrument_id, world.now()):
+    for raw_file in due_for_comparison(services, instrument_id, services.now()):
         try:
-            outcomes.append(_compare_one(world, raw_file.id, run_id))
+            outcomes.append(_compare_one(services, raw_file.id, run_id))
         except (LeaseHeld, LeaseLost, StatusConflict) as error:
             outcomes.append(MoveOutcome(raw_file, False, str(error)))
-        if _whats_away(world, instrument_id, outcomes[-1].problem) is not None:
+        if _whats_away(services, instrument_id, outcomes[-1].problem) is not None:
             break
     return outcomes
 
 
-def _compare_one(world: World, raw_file_id: str, run_id: str) -> MoveOutcome:
-    with holding(world, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
+def _compare_one(services: Services, raw_file_id: str, run_id: str) -> MoveOutcome:
+    with holding(services, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
         without_lease = held.raw_file.model_copy(update={"lease": None})
-        if reason := _why_not_compare(without_lease, world.now()):
+        if reason := _why_not_compare(without_lease, services.now()):
             return MoveOutcome(held.raw_file, False, reason)
         try:
             with in_own_words(raw_file_id):
-                _at_its_pace(world, held, _compare)
+                _within_its_rate(services, held, _compare)
         except StoreError:
             raise
         except NowhereFound as error:  # a look asks again, should it stand there again
-            world.store.retention.source_seen(held.raw_file, None, lease=held.lease)
+            services.store.retention.source_seen(held.raw_file, None, lease=held.lease)
             return MoveOutcome(held.raw_file, False, str(error))
         except KrakenError as error:
-            return _refused(world, held, error, run_id)
+            return _refused(services, held, error, run_id)
         reason = "was written to after its backup; its bytes are the same"
         if held.raw_file.archive is not None:
-            world.store.retention.clear(
-                held.raw_file, now=world.now(), note=reason, fields=(ARCHIVE,)
+            services.store.retention.clear(
+                held.raw_file, now=services.now(), note=reason, fields=(ARCHIVE,)
             )
-        return MoveOutcome(world.store.raw_files.get(raw_file_id), False, reason)
+        return MoveOutcome(services.store.raw_files.get(raw_file_id), False, reason)
 
 
 def _compare(
@@ -184,40 +184,40 @@ def _compare(
     *,
     may_go_on: Callable[[], bool],  # noqa: ARG001 - it changes nothing
     on_bytes: Callable[[int], None],
-    on_look: OnLook,
+    on_scan: OnLook,
 ) -> None:
-    compare(plan, on_bytes=on_bytes, on_look=on_look)
+    compare(plan, on_bytes=on_bytes, on_scan=on_scan)
 
 
-def _refused(world: World, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
+def _refused(services: Services, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
     raw_file = held.raw_file
     if isinstance(error, NameTaken):  # ordinary life, once the other one is known
         with suppress(FolderError):
-            if (told := register_replacement(world, held, error, run_id=run_id)) is not None:
-                return MoveOutcome(world.store.raw_files.get(raw_file.id), False, told)
-    note_trouble(world, raw_file, ARCHIVE, error, run_id=run_id)
+            if (reported := register_replacement(services, held, error, run_id=run_id)) is not None:
+                return MoveOutcome(services.store.raw_files.get(raw_file.id), False, reported)
+    note_refusal(services, raw_file, ARCHIVE, error, run_id=run_id)
     if isinstance(error, ContentChanged):
-        register_replacement(world, held, error, run_id=run_id)
+        register_replacement(services, held, error, run_id=run_id)
     is_new = is_news(raw_file.archive, error)
     return MoveOutcome(
-        world.store.raw_files.get(raw_file.id), False, str(error), error, is_new=is_new
+        services.store.raw_files.get(raw_file.id), False, str(error), error, is_new=is_new
     )
 
 
 def _whats_away(
-    world: World, instrument_id: str, problem: KrakenError | None
+    services: Services, instrument_id: str, problem: KrakenError | None
 ) -> KrakenError | None:
     """The problem if it is the whole instrument's: one file alone can hang too."""
     if isinstance(problem, CopyStalled):
         try:
-            require_answer(world, instrument_id)
+            require_answer(services, instrument_id)
         except (FolderError, CopyStalled, InstrumentBusy) as error:
             return error
     return problem if isinstance(problem, FolderError) else None
 
 
-def move_aside(
-    world: World, raw_file_id: str, *, run_id: str, options: ArchiveOptions | None = None
+def archive_members(
+    services: Services, raw_file_id: str, *, run_id: str, options: ArchiveOptions | None = None
 ) -> MoveOutcome:
     """Moves one raw file into its instrument's `Backup/`, if that is due.
 
@@ -227,22 +227,22 @@ def move_aside(
         LeaseHeld, LeaseLost, StatusConflict: another run works on the file.
         StoreUnavailable
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
-    options = options or ArchiveOptions.of(world.instrument(raw_file.instrument_id))
-    if reason := options.off or _why_not(raw_file, world.now(), options):
+    raw_file = services.store.raw_files.get(raw_file_id)
+    options = options or ArchiveOptions.of(services.instrument(raw_file.instrument_id))
+    if reason := options.off or _why_not(raw_file, services.now(), options):
         return MoveOutcome(raw_file, False, reason)
-    with holding(world, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
+    with holding(services, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
         without_lease = held.raw_file.model_copy(update={"lease": None})
-        if reason := _why_not(without_lease, world.now(), options):
+        if reason := _why_not(without_lease, services.now(), options):
             return MoveOutcome(held.raw_file, False, reason)
         try:
             with in_own_words(raw_file_id):
-                result = _rename(world, held)
+                result = _rename(services, held)
         except StoreError:
             raise
         except KrakenError as error:
-            return _refused(world, held, error, run_id)
-        return _record(world, held, result, run_id)
+            return _refused(services, held, error, run_id)
+        return _record(services, held, result, run_id)
 
 
 def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str | None:
@@ -251,16 +251,16 @@ def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str |
     )
 
 
-def _rename(world: World, held: Held) -> MoveResult:
+def _rename(services: Services, held: Held) -> MoveResult:
     raw_file = held.raw_file
-    _refuse_taken_name(world, raw_file)
+    _refuse_taken_name(services, raw_file)
     try:
-        result = _at_its_pace(world, held, rename_members)
+        result = _within_its_rate(services, held, rename_members)
     except NowhereFound:
-        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
+        require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=True)
         raise
     if result == MoveResult():  # of a failed acquisition nothing is left
-        require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=True)
+        require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=True)
     return result
 
 
@@ -271,70 +271,72 @@ class _Act(Protocol[T_co]):
         *,
         may_go_on: Callable[[], bool],
         on_bytes: Callable[[int], None],
-        on_look: OnLook,
+        on_scan: OnLook,
     ) -> T_co: ...
 
 
-def _at_its_pace(world: World, held: Held, act: _Act[T]) -> T:
+def _within_its_rate(services: Services, held: Held, act: _Act[T]) -> T:
     """Calls what moves or compares; what it reads meanwhile keeps to the rate of a scrub."""
-    plan = plan_of(world, held.raw_file)
-    pace = Pace(world.instrument(held.raw_file.instrument_id).scrub_mb_per_s)
+    plan = plan_of(services, held.raw_file)
+    rate_limit = RateLimit(services.instrument(held.raw_file.instrument_id).scrub_mb_per_s)
 
     def call(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> T:
         def on_bytes(count: int) -> None:
             beat(count)
-            pace.took(count, beat)
+            rate_limit.took(count, beat)
 
-        def on_look(look: SourceLook | None, held_times: bool | None) -> None:
-            _keep_look(world, held, look, held_times)
+        def on_scan(scan: SourceLook | None, held_times: bool | None) -> None:
+            _keep_scan(services, held, scan, held_times)
 
-        return act(plan, may_go_on=may_go_on, on_bytes=on_bytes, on_look=on_look)
+        return act(plan, may_go_on=may_go_on, on_bytes=on_bytes, on_scan=on_scan)
 
     what = plan.instrument_folder / plan.original_name
-    stall_s = world.instrument(held.raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(held.raw_file.instrument_id).copy_stall_s
     return watched(held, call, stall_s=stall_s, what=what)
 
 
-def plan_of(world: World, raw_file: RawFile) -> MovePlan:
-    instrument = world.instrument(raw_file.instrument_id)
+def plan_of(services: Services, raw_file: RawFile) -> MovePlan:
+    instrument = services.instrument(raw_file.instrument_id)
     if raw_file.file_info:
         require_record(instrument.type, raw_file.id, raw_file.file_info)
-    board = world.store.board.get(raw_file.instrument_id) or {}
+    health = services.store.health.get(raw_file.instrument_id) or {}
     return MovePlan(
-        instrument_folder=world.instrument_folder(raw_file.instrument_id),
+        instrument_folder=services.instrument_folder(raw_file.instrument_id),
         vendor=instrument.type,
         raw_file_id=raw_file.id,
         original_name=raw_file.original_name,
         sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
         main_size=raw_file.acquisition.get("ended_size"),
-        look=raw_file.source_look,
+        scan=raw_file.source_look,
         digests={name: fact.md5 for name, fact in raw_file.file_info.items() if fact.md5},
-        ctimes_count=board.get("ctimes_restless", 0) < RESTLESS,
+        ctimes_count=health.get("ctimes_restless", 0) < RESTLESS,
     )
 
 
-def _keep_look(world: World, held: Held, look: SourceLook | None, held_times: bool | None) -> None:
+def _keep_scan(
+    services: Services, held: Held, scan: SourceLook | None, held_times: bool | None
+) -> None:
     """What was read is recorded at once: a move that fails then, and is tried again, reads no
     more. Change times that often differ alone mean nothing here, until they hold once."""
     raw_file = held.raw_file
-    world.store.retention.source_seen(raw_file, look, lease=held.lease)
-    restless = (world.store.board.get(raw_file.instrument_id) or {}).get("ctimes_restless", 0)
-    if (held_times and restless) or (held_times is False and look is not None):
-        world.store.board.change_times(raw_file.instrument_id, held=held_times)
+    services.store.retention.source_seen(raw_file, scan, lease=held.lease)
+    restless = (services.store.health.get(raw_file.instrument_id) or {}).get("ctimes_restless", 0)
+    if (held_times and restless) or (held_times is False and scan is not None):
+        services.store.health.change_times(raw_file.instrument_id, held=held_times)
 
 
-def _refuse_taken_name(world: World, raw_file: RawFile) -> None:
+def _refuse_taken_name(services: Services, raw_file: RawFile) -> None:
     """What stands there under the name may be another acquisition, which is written right now.
 
     Without a record it is a later one's also where that is over, until that was moved aside.
     """
     name = raw_file.original_name
-    for other in world.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ()):
+    for other in services.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ()):
         if other.created_at_ <= raw_file.created_at_:
             continue
         still_there = other.instrument_file_status is InstrumentFileStatus.INITIAL
         if other.status not in FINAL or (still_there and not raw_file.file_info):
-            _refuse_overwritten(world, raw_file)
+            _refuse_overwritten(services, raw_file)
             raise InstrumentBusy(
                 "Another acquisition of this name is under way, or stands there",
                 file=raw_file.id,
@@ -343,30 +345,30 @@ def _refuse_taken_name(world: World, raw_file: RawFile) -> None:
             )
 
 
-def _refuse_overwritten(world: World, raw_file: RawFile) -> None:
+def _refuse_overwritten(services: Services, raw_file: RawFile) -> None:
     """Raises NameTaken where the main file has another size: of this one nothing stands there."""
-    _, standing, _ = list_standing(
-        world, world.instrument(raw_file.instrument_id), raw_file.instrument_id
+    _, standing, _ = list_entries(
+        services, services.instrument(raw_file.instrument_id), raw_file.instrument_id
     )
     found = standing.get(raw_file.original_name)
     size = None if found is None else found.main_size_bytes
-    known = KnownFile.of(raw_file).main_file_size(world.rules(raw_file.instrument_id))
+    known = KnownFile.of(raw_file).main_file_size(services.rules(raw_file.instrument_id))
     if size is not None and known is not None and size != known:
-        raise another(world.instrument_folder(raw_file.instrument_id) / found.name, known, size)
+        raise another(services.instrument_folder(raw_file.instrument_id) / found.name, known, size)
 
 
-def _record(world: World, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:
+def _record(services: Services, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:
     there = bool(result.moved or result.already or result.set_aside)
     new = InstrumentFileStatus.MOVED if there else InstrumentFileStatus.NOT_APPLICABLE
     reason = _in_words(result)
-    after = world.store.retention.set_instrument_file(
+    after = services.store.retention.set_instrument_file(
         held.raw_file,
         new,
-        now=world.now(),
+        now=services.now(),
         reason=reason,
         run_id=run_id,
         lease=held.lease,
-        fields={} if there else {"gone_at": world.now()},
+        fields={} if there else {"gone_at": services.now()},
     )
     return MoveOutcome(after, there, reason, renamed=tuple(result.set_aside.values()))
 

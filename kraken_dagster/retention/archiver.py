@@ -7,14 +7,14 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import InstrumentInDoubt, StoreUnavailable
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.monitoring.waiting_rules import move_due_at
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import TAG_INSTRUMENT, archive_job, op_name
-from kraken_dagster.orchestration.run_requests import ensure_partitions, request_errand
+from kraken_dagster.orchestration.run_requests import ensure_partitions, request_exclusive_run
 from kraken_dagster.retention.archive import ArchiveOptions, due_for_comparison, due_for_move
 from kraken_dagster.retention.in_the_way import in_the_way
 from kraken_dagster.runtime.exclusive_runs import archive_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -38,20 +38,20 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
     ) -> dg.RunRequest | dg.SkipReason:
         options = ArchiveOptions.of(instrument)
         try:
-            world = make_world(config, store, cluster, storage)
-            require_settled(world, instrument_id)
-            due = due_for_comparison(world, instrument_id, world.now())
-            due += due_for_move(world, instrument_id, world.now())
+            services = make_services(config, store, cluster, storage)
+            require_settled(services, instrument_id)
+            due = due_for_comparison(services, instrument_id, services.now())
+            due += due_for_move(services, instrument_id, services.now())
             if not due and options.off is not None:
                 return skip(f"nothing is moved aside: {options.off}")
             if not due:
-                told = _next(world, instrument_id) + _troubles(world, instrument_id)
-                return skip(f"no file is due{told}")
+                reported = _next(services, instrument_id) + _refusals(services, instrument_id)
+                return skip(f"no file is due{reported}")
             ensure_partitions(context.instance, instrument_id, due)
-            return request_errand(
+            return request_exclusive_run(
                 context.instance,
-                world,
-                errand=archive_of(instrument_id),
+                services,
+                exclusive_run=archive_of(instrument_id),
                 job_name=archive_job(instrument_id),
                 lease_s=instrument.lease_s,
                 run_config={"ops": {op_name(instrument_id, "archive"): {"config": vars(options)}}},
@@ -63,17 +63,19 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
     return archiver
 
 
-def _next(world: World, instrument_id: str) -> str:
+def _next(services: Services, instrument_id: str) -> str:
     """When the next file is due, of those that nothing stands in the way of."""
-    now, instrument = world.now(), world.instrument(instrument_id)
-    found = world.store.retention.to_move(instrument_id, now=now, failed_too=instrument.move_failed)
+    now, instrument = services.now(), services.instrument(instrument_id)
+    found = services.store.retention.to_move(
+        instrument_id, now=now, failed_too=instrument.move_failed
+    )
     times = [move_due_at(item, instrument=instrument, now=now) for item in found]
     later = [time for time in times if time is not None and time > now]
     return f"; {len(later)} wait, the next until {local(min(later), now=now)}" if later else ""
 
 
-def _troubles(world: World, instrument_id: str) -> str:
-    found = [item for item in in_the_way(world, instrument_id) if item.move is not None]
+def _refusals(services: Services, instrument_id: str) -> str:
+    found = [item for item in in_the_way(services, instrument_id) if item.move is not None]
     if not found or found[0].move is None:
         return ""
     first = found[0]

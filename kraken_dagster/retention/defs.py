@@ -16,10 +16,10 @@ from pydantic import Field
 from kraken_dagster.backup.scrub import Verification, scrub_due, verify_all
 from kraken_dagster.backup.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.raw_file import InstrumentFileStatus, partition_key
-from kraken_dagster.orchestration.asset_world import make_world
+from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors
 from kraken_dagster.orchestration.interruption import who_ended
 from kraken_dagster.orchestration.metadata import text
@@ -36,7 +36,7 @@ from kraken_dagster.retention.purge_file import Purged
 from kraken_dagster.retention.purge_plan import PurgeOptions, PurgePlan, plan
 from kraken_dagster.runtime.ending import explained
 from kraken_dagster.runtime.exclusive_runs import SCRUB, archive_of, at_work, purge_of
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -66,15 +66,15 @@ def archive_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
     ) -> Iterator[dg.AssetObservation]:
         options = ArchiveOptions(**config.model_dump())
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
-        lease_s = world.instrument(instrument_id).lease_s
-        with _alone(context, world, archive_of(instrument_id), lease_s) as ours:
+            services = make_services(kraken_config, store, cluster, storage)
+        lease_s = services.instrument(instrument_id).lease_s
+        with _alone(context, services, archive_of(instrument_id), lease_s) as ours:
             if not ours:
                 return
             with dagster_errors():
                 run_id = context.run.run_id
-                outcomes = compare_changed(world, instrument_id, run_id=run_id)
-                outcomes += archive(world, instrument_id, run_id=run_id, options=options)
+                outcomes = compare_changed(services, instrument_id, run_id=run_id)
+                outcomes += archive(services, instrument_id, run_id=run_id, options=options)
             context.log.info(options.off or f"{len(outcomes)} files were due")
             for outcome in outcomes:
                 context.log.info(f"{outcome.raw_file.id!r}: {outcome.reason}")
@@ -130,19 +130,19 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
         storage: dg.ResourceParam[StorageResource],
     ) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         given = config.model_dump(exclude={"instruments", "dry_run"}, exclude_none=True)
         wrong: list[str] = []
         for instrument_id in config.instruments or list(kraken_config.instruments):
             if instrument_id not in kraken_config.instruments:
                 wrong.append(f"{instrument_id}: no such instrument here")
                 continue
-            options = replace(PurgeOptions.of(world.instrument(instrument_id)), **given)
+            options = replace(PurgeOptions.of(services.instrument(instrument_id)), **given)
             try:
                 if config.dry_run:
-                    _planned(context, world, instrument_id, options)
+                    _planned(context, services, instrument_id, options)
                 else:
-                    yield from _purged(context, world, instrument_id, options, wrong)
+                    yield from _purged(context, services, instrument_id, options, wrong)
             except KrakenError as error:
                 wrong.append(f"{instrument_id}: {error}")
             except Exception as error:
@@ -158,11 +158,11 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
 
 def _planned(
     context: dg.OpExecutionContext,
-    world: World,
+    services: Services,
     instrument_id: str,
     options: PurgeOptions,
 ) -> None:
-    found = plan(world, instrument_id, now=world.now(), options=options)
+    found = plan(services, instrument_id, now=services.now(), options=options)
     context.log.info(f"{instrument_id}, dry run: {_plan_in_words(found)}")
     for item in found.to_delete:
         context.log.info(f"{instrument_id}: would delete {item.raw_file_id!r}, {item.size_bytes} B")
@@ -182,16 +182,16 @@ def _plan_in_words(found: PurgePlan) -> str:
 
 def _purged(
     context: dg.OpExecutionContext,
-    world: World,
+    services: Services,
     instrument_id: str,
     options: PurgeOptions,
     wrong: list[str],
 ) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
-    lease_s = world.instrument(instrument_id).lease_s
-    with _alone(context, world, purge_of(instrument_id), lease_s) as ours:
+    lease_s = services.instrument(instrument_id).lease_s
+    with _alone(context, services, purge_of(instrument_id), lease_s) as ours:
         if not ours:
             return
-        outcome = purge(world, instrument_id, run_id=context.run.run_id, options=options)
+        outcome = purge(services, instrument_id, run_id=context.run.run_id, options=options)
     context.log.info(f"{instrument_id}: {outcome.reason}")
     for kept in outcome.kept:
         context.log.info(f"{instrument_id}: kept {kept.raw_file_id!r}: {kept.reason}")
@@ -244,32 +244,32 @@ def scrub_op(config: KrakenConfig) -> dg.OpDefinition:
         storage: dg.ResourceParam[StorageResource],
     ) -> Iterator[dg.AssetCheckEvaluation]:
         with dagster_errors():
-            world = make_world(kraken_config, store, cluster, storage)
+            services = make_services(kraken_config, store, cluster, storage)
         wrong: list[str] = []
-        with _alone(context, world, SCRUB, kraken_config.defaults.lease_s) as ours:
+        with _alone(context, services, SCRUB, kraken_config.defaults.lease_s) as ours:
             if not ours:
                 return
             with dagster_errors():
-                chosen = _due_until_tomorrow(world, config.scrub_every_days)
+                chosen = _due_until_tomorrow(services, config.scrub_every_days)
                 context.log.info(f"{len(chosen.todo)} backups are due")
-                pace = Pace(config.scrub_mb_per_s)
+                rate_limit = RateLimit(config.scrub_mb_per_s)
                 run_id = context.run.run_id
-                for outcome in verify_all(world, chosen, run_id=run_id, pace=pace):
+                for outcome in verify_all(services, chosen, run_id=run_id, rate_limit=rate_limit):
                     context.log.info(f"{outcome.raw_file_id!r}: {outcome.reason}")
                     if outcome.verdict in (Verdict.MISMATCH, Verdict.UNREADABLE):
                         wrong.append(f"{outcome.raw_file_id!r}: {outcome.reason}")
                     if outcome.verdict in PROOFS:
-                        file = world.store.raw_files.get(outcome.raw_file_id)
+                        file = services.store.raw_files.get(outcome.raw_file_id)
                         yield from verified(file.instrument_id, outcome)
         _fail(wrong)
 
     return scrub_backups
 
 
-def _due_until_tomorrow(world: World, every_days: float | None) -> Verification:
+def _due_until_tomorrow(services: Services, every_days: float | None) -> Verification:
     """What must be read before the schedule comes again, a day later."""
-    now = world.now()
-    due = scrub_due(world, now + timedelta(days=1), every_days)
+    now = services.now()
+    due = scrub_due(services, now + timedelta(days=1), every_days)
     todo = tuple(item.raw_file_id for item in due)
     return Verification(SCRUB, began_at=now, todo=todo, resumed=False)
 
@@ -303,14 +303,16 @@ def _observation(
 
 @contextmanager
 def _alone(
-    context: dg.OpExecutionContext, world: World, errand: str, lease_s: float
+    context: dg.OpExecutionContext, services: Services, exclusive_run: str, lease_s: float
 ) -> Iterator[bool]:
     """Whether this run is the only one at the errand; if it isn't, it ends quietly."""
     with ExitStack() as stack, explained(context.run.run_id, partial(who_ended, context)):
         try:
             with dagster_errors():
                 run_id = context.run.run_id
-                stack.enter_context(at_work(world, errand, run_id=run_id, lease_s=lease_s))
+                stack.enter_context(
+                    at_work(services, exclusive_run, run_id=run_id, lease_s=lease_s)
+                )
         except NothingToDo as reason:
             context.log.warning(str(reason))
             yield False

@@ -25,8 +25,8 @@ from kraken_dagster.fs.instrument_disk import (
     fsync,
     instrument_errors,
     make_writable,
+    open_archive_folder,
     open_instrument,
-    open_moved_aside,
     passing_folder,
     remove_empty,
     unlink,
@@ -97,7 +97,7 @@ class _Sides:
 def _both_sides(target: Target) -> Iterator[_Sides]:
     with (
         open_instrument(target.instrument_folder) as root,
-        open_moved_aside(root) as aside,
+        open_archive_folder(root) as aside,
         Backup.open(target.backup_folder) as backup,
     ):
         yield _Sides(target, aside, backup)
@@ -176,7 +176,7 @@ def _refuse_one_folder(sides: _Sides, may_go_on: Callable[[], bool]) -> None:
         passing_folder(sides.aside, name),
         target_errors(sides.backup.path),
     ):
-        seen = sides.backup.folder.look(name)
+        seen = sides.backup.folder.stat(name)
     if seen is not None:
         what = "`Backup` on the instrument and the folder of the backup are one folder"
         raise refused(target, what, shown(sides.backup.path))
@@ -192,10 +192,10 @@ def _delete_one(sides: _Sides, name: str, proof: Proof, may_go_on: Callable[[], 
                 raise refused(sides.target, what, parent)
             make_writable(folder)
         with target_errors(sides.backup.path / name):
-            in_backup = sides.backup.folder.look_below(name)
+            in_backup = sides.backup.folder.scan_below(name)
         if not proven.in_backup.is_unchanged(in_backup):
             raise refused(sides.target, "The backup changed after it was read", name)
-        if not proven.on_instrument.is_unchanged(folder.look(own_name)):
+        if not proven.on_instrument.is_unchanged(folder.stat(own_name)):
             raise refused(sides.target, "The file changed after it was read", name)
         _require(may_go_on, sides.target)
         unlink(folder, own_name)

@@ -32,8 +32,8 @@ from kraken_dagster.retention.purge_plan import (
     measured_free_bytes,
 )
 from kraken_dagster.runtime.mount_check import require_answer
-from kraken_dagster.runtime.refusals import PURGE, in_own_words, note_trouble
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.refusals import PURGE, in_own_words, note_refusal
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import require_backup_store, require_some_backups
 
 
@@ -60,7 +60,7 @@ class PurgeOutcome:
 
 
 def purge(
-    world: World, instrument_id: str, *, run_id: str, options: PurgeOptions | None = None
+    services: Services, instrument_id: str, *, run_id: str, options: PurgeOptions | None = None
 ) -> PurgeOutcome:
     """Deletes the oldest files that may go, one after the other, until enough is free.
 
@@ -73,60 +73,62 @@ def purge(
         StoreUnavailable
         Only while nothing was found out of any file; after that it is in the outcome.
     """
-    options = options or PurgeOptions.of(world.instrument(instrument_id))
+    options = options or PurgeOptions.of(services.instrument(instrument_id))
     if options.off:
         return PurgeOutcome(instrument_id, 0, 0, 0, (), (), True, options.off)
     try:
-        outcome = _purge(world, instrument_id, run_id, options)
+        outcome = _purge(services, instrument_id, run_id, options)
     except (FolderError, CopyStalled, BackupUnwritable, InstrumentBusy) as error:
-        world.store.board.disk_purged(
-            instrument_id, details=str(error), enough=False, free_bytes=None, now=world.now()
+        services.store.health.disk_purged(
+            instrument_id, details=str(error), enough=False, free_bytes=None, now=services.now()
         )
         raise
     with suppress(StoreError) if outcome.error else nullcontext():
-        world.store.board.disk_purged(
+        services.store.health.disk_purged(
             instrument_id,
             details=outcome.reason,
             enough=outcome.enough,
             free_bytes=outcome.free_after_bytes,
-            now=world.now(),
+            now=services.now(),
         )
     return outcome
 
 
-def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions) -> PurgeOutcome:
-    require_settled(world, instrument_id)
-    before = measured_free_bytes(world, instrument_id)
+def _purge(
+    services: Services, instrument_id: str, run_id: str, options: PurgeOptions
+) -> PurgeOutcome:
+    require_settled(services, instrument_id)
+    before = measured_free_bytes(services, instrument_id)
     goal = Goal(free=before, wanted=options.wanted_bytes)
-    require_some_backups(world, instrument_id)
+    require_some_backups(services, instrument_id)
     deleted: list[Purged] = []
     kept: list[NotDeleted] = []
     error: KrakenError | None = None
-    still_short = partial(_is_short, world, instrument_id, options)
+    still_short = partial(_is_short, services, instrument_id, options)
     try:
         with in_own_words(instrument_id):
-            for raw_file in _candidates(world, instrument_id, options):
+            for raw_file in _candidates(services, instrument_id, options):
                 if goal.missing <= 0 and raw_file.purge_intent is None:
                     break
-                if (reason := _why_not(world, raw_file, options)) is not None:
+                if (reason := _why_not(services, raw_file, options)) is not None:
                     kept.append(NotDeleted(raw_file.id, reason))
                     continue
-                found = _one(world, raw_file, run_id, options, still_short=still_short)
+                found = _one(services, raw_file, run_id, options, still_short=still_short)
                 if isinstance(found, NotDeleted):
                     kept.append(found)
                 else:
                     deleted.append(found)
                 freed = found.size_bytes if isinstance(found, Purged) else 0
-                goal = goal.after(freed, measured=measured_free_bytes(world, instrument_id))
-            kept += _refused_again(world, instrument_id, run_id, options, had=[*kept, *deleted])
-            after = measured_free_bytes(world, instrument_id)
-        told = _in_words(goal, deleted, kept, after, options)
+                goal = goal.after(freed, measured=measured_free_bytes(services, instrument_id))
+            kept += _refused_again(services, instrument_id, run_id, options, had=[*kept, *deleted])
+            after = measured_free_bytes(services, instrument_id)
+        reported = _in_words(goal, deleted, kept, after, options)
     except KrakenError as stopped:
         if not (deleted or kept):
             raise
         freed = sum(item.size_bytes for item in deleted)
         error, after = stopped, before + freed
-        told = f"{len(deleted)} files purged, {freed} bytes freed; then it was stopped: {error}"
+        reported = f"{len(deleted)} files purged, {freed} bytes freed; then it was stopped: {error}"
     return PurgeOutcome(
         instrument_id,
         before,
@@ -135,27 +137,27 @@ def _purge(world: World, instrument_id: str, run_id: str, options: PurgeOptions)
         tuple(deleted),
         tuple(kept),
         goal.missing <= 0 and error is None,
-        told,
+        reported,
         error,
     )
 
 
-def _is_short(world: World, instrument_id: str, options: PurgeOptions) -> bool:
-    return measured_free_bytes(world, instrument_id) < options.wanted_bytes
+def _is_short(services: Services, instrument_id: str, options: PurgeOptions) -> bool:
+    return measured_free_bytes(services, instrument_id) < options.wanted_bytes
 
 
-def _candidates(world: World, instrument_id: str, options: PurgeOptions) -> Iterator[RawFile]:
-    begun = world.store.retention.purge_begun(instrument_id)
+def _candidates(services: Services, instrument_id: str, options: PurgeOptions) -> Iterator[RawFile]:
+    begun = services.store.retention.purge_begun(instrument_id)
     yield from begun
     had = {item.id for item in begun}
-    limit = world.now() - span(days=options.min_file_age_to_remove_in_days)
-    for raw_file in world.store.retention.moved(instrument_id, created_before=limit):
+    limit = services.now() - span(days=options.min_file_age_to_remove_in_days)
+    for raw_file in services.store.retention.moved(instrument_id, created_before=limit):
         if raw_file.id not in had:
             yield raw_file
 
 
 def _refused_again(
-    world: World,
+    services: Services,
     instrument_id: str,
     run_id: str,
     options: PurgeOptions,
@@ -164,22 +166,22 @@ def _refused_again(
 ) -> list[NotDeleted]:
     """Proves what was refused and had no turn, as space is not short: nothing is deleted."""
     done, found = {item.raw_file_id for item in had}, []
-    for raw_file in world.store.retention.troubled(instrument_id):
+    for raw_file in services.store.retention.troubled(instrument_id):
         if raw_file.purge is None or raw_file.purge_intent is not None or raw_file.id in done:
             continue
-        if _why_not(world, raw_file, options) is None:
-            again = _one(world, raw_file, run_id, options, still_short=lambda: False)
+        if _why_not(services, raw_file, options) is None:
+            again = _one(services, raw_file, run_id, options, still_short=lambda: False)
             found += [again] if isinstance(again, NotDeleted) else []
     return found
 
 
-def _why_not(world: World, raw_file: RawFile, options: PurgeOptions) -> str | None:
+def _why_not(services: Services, raw_file: RawFile, options: PurgeOptions) -> str | None:
     days = options.min_file_age_to_remove_in_days
-    return why_not_purge(raw_file, now=world.now(), min_age_days=days)
+    return why_not_purge(raw_file, now=services.now(), min_age_days=days)
 
 
 def _one(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     run_id: str,
     options: PurgeOptions,
@@ -190,12 +192,12 @@ def _one(
     try:
         with in_own_words(raw_file.id):
             return purge_file(
-                world, raw_file.id, run_id=run_id, options=options, still_short=still_short
+                services, raw_file.id, run_id=run_id, options=options, still_short=still_short
             )
     except NotNeeded as error:
         if raw_file.purge is not None:
             note = "what kept it from being purged is gone"
-            world.store.retention.clear(raw_file, now=world.now(), note=note, fields=(PURGE,))
+            services.store.retention.clear(raw_file, now=services.now(), note=note, fields=(PURGE,))
         return NotDeleted(raw_file.id, str(error))
     except (LeaseHeld, LeaseLost, StatusConflict, OnAnotherStore) as error:
         return NotDeleted(raw_file.id, str(error))
@@ -207,11 +209,11 @@ def _one(
         return NotDeleted(raw_file.id, str(error), damaged=True)
     except KrakenError as error:
         if isinstance(error, BackupUnwritable | CopyStalled):  # or is it all of them?
-            require_backup_store(world, raw_file)
+            require_backup_store(services, raw_file)
         if isinstance(error, CopyStalled):
-            require_answer(world, raw_file.instrument_id)
-        trouble = note_trouble(world, raw_file, PURGE, error, run_id=run_id)
-        return NotDeleted(raw_file.id, trouble.in_words())
+            require_answer(services, raw_file.instrument_id)
+        refusal = note_refusal(services, raw_file, PURGE, error, run_id=run_id)
+        return NotDeleted(raw_file.id, refusal.in_words())
 
 
 def _in_words(

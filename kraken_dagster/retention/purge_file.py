@@ -30,7 +30,7 @@ from kraken_dagster.runtime.failures import record_damage
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.mount_check import require_right_disk
 from kraken_dagster.runtime.refusals import watched
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_backup_store, require_unchanged
 
 _GONE_KEPT = 1_000  # names; a document has no room for 40,000 long ones
@@ -54,7 +54,7 @@ class Purged:
 
 
 def purge_file(
-    world: World,
+    services: Services,
     raw_file_id: str,
     *,
     run_id: str,
@@ -74,33 +74,33 @@ def purge_file(
         FolderError, CopyStalled: the instrument or the backup store is away.
         LeaseHeld, LeaseLost, StatusConflict, StoreUnavailable
     """
-    with holding(world, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
-        options = options or PurgeOptions.of(world.instrument(held.raw_file.instrument_id))
-        _refuse_changed(world, held.raw_file, options)
-        with opened_backup(world, held.raw_file) as root:
-            return _purge_in(world, held, run_id, still_short, root=root)
+    with holding(services, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
+        options = options or PurgeOptions.of(services.instrument(held.raw_file.instrument_id))
+        _refuse_changed(services, held.raw_file, options)
+        with opened_backup(services, held.raw_file) as root:
+            return _purge_in(services, held, run_id, still_short, root=root)
 
 
 def _purge_in(
-    world: World, held: Held, run_id: str, still_short: Callable[[], bool], *, root: OpenRoot
+    services: Services, held: Held, run_id: str, still_short: Callable[[], bool], *, root: OpenRoot
 ) -> Purged:
     raw_file = held.raw_file
-    target = target_of(world, raw_file, root.path)
+    target = target_of(services, raw_file, root.path)
     found = bounded(
         lambda: survey(target),
-        timeout_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+        timeout_s=services.instrument(raw_file.instrument_id).copy_stall_s,
         what=raw_file.id,
     )
     if found.is_empty:
-        return _nothing_left(world, held, run_id)
-    proof = _prove(world, held, target, found, run_id, root=root)
-    proven_at = world.now()
+        return _nothing_left(services, held, run_id)
+    proof = _prove(services, held, target, found, run_id, root=root)
+    proven_at = services.now()
     held.require()
     _look_again(held, still_short, root)
-    intent = _intend(world, held, proof, run_id)
-    freed = _delete(world, held, target, proof, root=root)
+    intent = _intend(services, held, proof, run_id)
+    freed = _delete(services, held, target, proof, root=root)
     return _record(
-        world, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
+        services, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
     )
 
 
@@ -122,11 +122,11 @@ def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> 
         )
 
 
-def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions) -> None:
+def _refuse_changed(services: Services, raw_file: RawFile, options: PurgeOptions) -> None:
     """What it was chosen for may not hold any more, now that its lease is ours."""
     reason = why_not_purge(
         raw_file.model_copy(update={"lease": None}),
-        now=world.now(),
+        now=services.now(),
         min_age_days=options.min_file_age_to_remove_in_days,
     )
     if reason is not None:
@@ -139,37 +139,37 @@ def _refuse_changed(world: World, raw_file: RawFile, options: PurgeOptions) -> N
 
 
 def _prove(
-    world: World, held: Held, target: Target, found: Survey, run_id: str, *, root: OpenRoot
+    services: Services, held: Held, target: Target, found: Survey, run_id: str, *, root: OpenRoot
 ) -> Proof:
     raw_file = held.raw_file
     try:
         proof = watched(
             held,
             lambda beat, _may_go_on: prove(target, found, on_bytes=beat),
-            stall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            stall_s=services.instrument(raw_file.instrument_id).copy_stall_s,
             what=target.instrument_folder / raw_file.id,
         )
     except BackupDamaged as error:
         require_unchanged(root)
-        require_backup_store(world, raw_file)  # it may have gone this very moment
-        record_damage(world, raw_file, error, run_id=run_id, lease=held.lease)
+        require_backup_store(services, raw_file)  # it may have gone this very moment
+        record_damage(services, raw_file, error, run_id=run_id, lease=held.lease)
         raise
-    world.store.retention.proven(raw_file, now=world.now())
+    services.store.retention.proven(raw_file, now=services.now())
     return proof
 
 
-def _intend(world: World, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
+def _intend(services: Services, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
     """The intention of a run that died in the middle stays: it says how much there was."""
     if held.raw_file.purge_intent is not None:
         return held.raw_file.purge_intent
     intent = PurgeIntent(
-        began_at=world.now(), run_id=run_id, files=len(proof.files), bytes=proof.size_bytes
+        began_at=services.now(), run_id=run_id, files=len(proof.files), bytes=proof.size_bytes
     )
-    world.store.retention.intend_purge(held.raw_file, intent.model_dump(), lease=held.lease)
+    services.store.retention.intend_purge(held.raw_file, intent.model_dump(), lease=held.lease)
     return intent
 
 
-def _delete(world: World, held: Held, target: Target, proof: Proof, *, root: OpenRoot) -> int:
+def _delete(services: Services, held: Held, target: Target, proof: Proof, *, root: OpenRoot) -> int:
     """Before each deletion the store is looked at once more, not only what of it was proven."""
     raw_file, deleted = held.raw_file, 0
 
@@ -189,24 +189,24 @@ def _delete(world: World, held: Held, target: Target, proof: Proof, *, root: Ope
         return watched(
             held,
             work,
-            stall_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+            stall_s=services.instrument(raw_file.instrument_id).copy_stall_s,
             what=target.instrument_folder / raw_file.id,
         )
     except (PurgeRefused, UnsafePath):  # raised before a deletion, never in the middle of one
         untouched = not deleted and (raw_file.purge_intent is None or not proof.gone)
         if untouched and held.still_ours():
             note = "nothing of it was deleted, so the purge was not begun"
-            world.store.raw_files.update(
-                world.store.raw_files.get(raw_file.id),
+            services.store.raw_files.update(
+                services.store.raw_files.get(raw_file.id),
                 {"purge_intent": None},
-                now=world.now(),
+                now=services.now(),
                 note=note,
             )
         raise
 
 
 def _record(
-    world: World,
+    services: Services,
     held: Held,
     proof: Proof,
     *,
@@ -216,11 +216,11 @@ def _record(
     run_id: str,
 ) -> Purged:
     if intent.files == 0:
-        return _gone_by_hand(world, held, run_id, gone=len(proof.gone))
+        return _gone_by_hand(services, held, run_id, gone=len(proof.gone))
     reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=run_id)
     fields = {
         "purged": {
-            "at": world.now(),
+            "at": services.now(),
             "run_id": run_id,
             "files": intent.files,
             "bytes": intent.bytes,
@@ -231,10 +231,10 @@ def _record(
             "began_at": intent.began_at,
         }
     }
-    world.store.retention.set_instrument_file(
+    services.store.retention.set_instrument_file(
         held.raw_file,
         InstrumentFileStatus.PURGED,
-        now=world.now(),
+        now=services.now(),
         reason=reason,
         run_id=run_id,
         lease=held.lease,
@@ -271,41 +271,41 @@ def _in_words(
     )
 
 
-def _nothing_left(world: World, held: Held, run_id: str) -> Purged:
+def _nothing_left(services: Services, held: Held, run_id: str) -> Purged:
     """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
     raw_file, intent = held.raw_file, held.raw_file.purge_intent
     ours = intent is not None and intent.files > 0
-    require_right_disk(world, raw_file.instrument_id, besides=raw_file.id, unproven=ours)
+    require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=ours)
     if intent is None or not ours:
-        return _gone_by_hand(world, held, run_id, gone=len(raw_file.file_info))
+        return _gone_by_hand(services, held, run_id, gone=len(raw_file.file_info))
     new = InstrumentFileStatus.PURGED
     reason = (
         f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
         f"{intent.files} files, {intent.bytes} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
     )
-    world.store.retention.set_instrument_file(
+    services.store.retention.set_instrument_file(
         raw_file,
         new,
-        now=world.now(),
+        now=services.now(),
         reason=reason,
         run_id=run_id,
         lease=held.lease,
-        fields={"gone_at": world.now()},
+        fields={"gone_at": services.now()},
     )
     gone = len(raw_file.file_info)
     return Purged(raw_file.id, new, intent.files, 0, gone, intent.began_at, reason)
 
 
-def _gone_by_hand(world: World, held: Held, run_id: str, *, gone: int) -> Purged:
+def _gone_by_hand(services: Services, held: Held, run_id: str, *, gone: int) -> Purged:
     reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
     new = InstrumentFileStatus.NOT_APPLICABLE
-    world.store.retention.set_instrument_file(
+    services.store.retention.set_instrument_file(
         held.raw_file,
         new,
-        now=world.now(),
+        now=services.now(),
         reason=reason,
         run_id=run_id,
         lease=held.lease,
-        fields={"gone_at": world.now()},
+        fields={"gone_at": services.now()},
     )
     return Purged(held.raw_file.id, new, 0, 0, gone, None, reason)

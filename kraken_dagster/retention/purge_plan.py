@@ -12,7 +12,7 @@ from kraken_dagster.model.errors import CopyStalled, FolderError, KrakenError, S
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.retention import GB, Goal, Weighed, select, why_not_purge
 from kraken_dagster.retention.survey import Target, survey
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 @dataclass(frozen=True)
@@ -80,53 +80,53 @@ class PurgePlan:
         return self.free_bytes + self.freed_bytes >= self.wanted_bytes
 
 
-def target_of(world: World, raw_file: RawFile, root: Path | None = None) -> Target:
+def target_of(services: Services, raw_file: RawFile, root: Path | None = None) -> Target:
     """`root` is that of the open backup store, where the backup is to be read."""
     return Target(
         raw_file_id=raw_file.id,
-        vendor=world.instrument(raw_file.instrument_id).type,
+        vendor=services.instrument(raw_file.instrument_id).type,
         recorded=raw_file.file_info,
-        instrument_folder=world.instrument_folder(raw_file.instrument_id),
-        backup_folder=world.backup_folder(raw_file, root),
+        instrument_folder=services.instrument_folder(raw_file.instrument_id),
+        backup_folder=services.backup_folder(raw_file, root),
     )
 
 
-def measured_free_bytes(world: World, instrument_id: str) -> int:
+def measured_free_bytes(services: Services, instrument_id: str) -> int:
     """Free bytes of the instrument's disk.
 
     Raises:
         FolderError, CopyStalled, InstrumentBusy
     """
-    path = world.instrument_folder(instrument_id)
+    path = services.instrument_folder(instrument_id)
 
     def measure() -> int:
         with open_instrument(path) as root:
             return free_bytes(root)
 
-    stall_s = world.instrument(instrument_id).copy_stall_s
+    stall_s = services.instrument(instrument_id).copy_stall_s
     return bounded(measure, timeout_s=stall_s, what=path)
 
 
 def plan(
-    world: World, instrument_id: str, *, now: datetime, options: PurgeOptions | None = None
+    services: Services, instrument_id: str, *, now: datetime, options: PurgeOptions | None = None
 ) -> PurgePlan:
     """A purge without deleting: looks at the disk and reads no file.
 
     Raises:
         FolderError, CopyStalled: the instrument is away.
     """
-    options = options or PurgeOptions.of(world.instrument(instrument_id))
+    options = options or PurgeOptions.of(services.instrument(instrument_id))
     if options.off:
         return PurgePlan(instrument_id, 0, 0, (), (), options.off)
-    free = measured_free_bytes(world, instrument_id)
+    free = measured_free_bytes(services, instrument_id)
     goal = Goal(free=free, wanted=options.wanted_bytes)
     kept: list[NotDeleted] = []
     created: dict[str, datetime] = {}
-    moved = world.store.retention.moved(instrument_id)
+    moved = services.store.retention.moved(instrument_id)
 
     def weighed() -> Iterator[Weighed]:
         for raw_file in moved:
-            candidate = _weigh(world, raw_file, now, options)
+            candidate = _weigh(services, raw_file, now, options)
             created[raw_file.id] = raw_file.dated_at
             if candidate.problem is not None:
                 kept.append(NotDeleted(raw_file.id, candidate.problem))
@@ -142,11 +142,11 @@ def plan(
     return PurgePlan(instrument_id, free, options.wanted_bytes, tuple(chosen), tuple(kept))
 
 
-def _weigh(world: World, raw_file: RawFile, now: datetime, options: PurgeOptions) -> Weighed:
+def _weigh(services: Services, raw_file: RawFile, now: datetime, options: PurgeOptions) -> Weighed:
     if reason := _why_not(raw_file, now, options):
         return Weighed(raw_file.id, problem=reason)
-    target = target_of(world, raw_file)
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    target = target_of(services, raw_file)
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     try:
         found = bounded(lambda: survey(target), timeout_s=stall_s, what=raw_file.id)
     except (FolderError, CopyStalled, StoreError):

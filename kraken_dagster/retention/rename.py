@@ -12,8 +12,8 @@ from kraken_dagster.fs.instrument_disk import (
     KernelRename,
     instrument_errors,
     make_folder,
+    open_archive_folder,
     open_instrument,
-    open_moved_aside,
     rename,
     rename_to_delete,
     renameat2,
@@ -58,12 +58,12 @@ class MoveResult:
     set_aside: Mapping[str, str] = field(default_factory=dict)
 
 
-def move_aside(
+def archive_members(
     plan: MovePlan,
     *,
     may_go_on: Callable[[], bool],
     on_bytes: Callable[[int], None] = lambda _: None,
-    on_look: OnLook = lambda *_: None,
+    on_scan: OnLook = lambda *_: None,
     kernel: KernelRename = renameat2,
 ) -> MoveResult:
     """Renames the members of a raw file into `Backup/`, where each has its place under the id.
@@ -80,12 +80,12 @@ def move_aside(
         require_mounted(root)
 
         def judged(backup: Folder | None) -> _Judged:
-            return _judged(plan, root, backup, on_bytes, on_look)
+            return _judged(plan, root, backup, on_bytes, on_scan)
 
         with instrument_errors(root.path / plan.original_name):
-            if root.look(BACKUP_FOLDER_NAME) is None:
+            if root.stat(BACKUP_FOLDER_NAME) is None:
                 return _move_the_first(plan, root, judged, may_go_on, kernel)
-            with open_moved_aside(root) as backup:
+            with open_archive_folder(root) as backup:
                 return _act(root, backup, judged(backup), may_go_on, kernel)
 
 
@@ -93,20 +93,20 @@ def compare(
     plan: MovePlan,
     *,
     on_bytes: Callable[[int], None] = lambda _: None,
-    on_look: OnLook = lambda *_: None,
+    on_scan: OnLook = lambda *_: None,
 ) -> None:
-    """The same as `move_aside`, but that nothing is created or renamed.
+    """The same as `archive_members`, but that nothing is created or renamed.
 
-    Raises: as `move_aside`.
+    Raises: as `archive_members`.
     """
     with open_instrument(plan.instrument_folder) as root:
         require_mounted(root)
         with instrument_errors(root.path / plan.original_name):
-            if root.look(BACKUP_FOLDER_NAME) is None:
-                _judged(plan, root, None, on_bytes, on_look)
+            if root.stat(BACKUP_FOLDER_NAME) is None:
+                _judged(plan, root, None, on_bytes, on_scan)
                 return
-            with open_moved_aside(root) as backup:
-                _judged(plan, root, backup, on_bytes, on_look)
+            with open_archive_folder(root) as backup:
+                _judged(plan, root, backup, on_bytes, on_scan)
 
 
 def _move_the_first(
@@ -122,7 +122,7 @@ def _move_the_first(
         return MoveResult()
     _require(may_go_on, plan.original_name)
     make_folder(root, BACKUP_FOLDER_NAME)
-    with open_moved_aside(root) as backup:
+    with open_archive_folder(root) as backup:
         return _act(root, backup, actions, may_go_on, kernel)
 
 
@@ -131,11 +131,11 @@ def _judged(
     root: Folder,
     backup: Folder | None,
     on_bytes: Callable[[int], None],
-    on_look: OnLook,
+    on_scan: OnLook,
 ) -> _Judged:
     pairs = _pairs(plan, root, backup)
     judged = [(pair, judge(plan, root, backup, pair, on_bytes)) for pair in pairs]
-    refuse_other_content(plan, root, pairs, on_bytes, on_look)
+    refuse_other_content(plan, root, pairs, on_bytes, on_scan)
     return judged
 
 
@@ -202,7 +202,7 @@ def _paths(root: Folder, names: list[str]) -> list[str]:
     """The plain files, and one path below each folder: what tells a mapping that it is there."""
     paths = []
     for name in names:
-        seen = root.look(name)
+        seen = root.stat(name)
         if seen is not None and seen.kind in (Kind.FILE, Kind.FOLDER):
             paths.append(name if seen.kind is Kind.FILE else f"{name}/")
     return paths
@@ -212,7 +212,7 @@ def _refuse_unknown_companions(
     plan: MovePlan, root: Folder, here: list[str], names: Mapping[str, str]
 ) -> None:
     for name in members(plan.vendor, plan.original_name, here):
-        seen = root.look(name)
+        seen = root.stat(name)
         if name not in names and seen is not None and seen.kind is Kind.FILE:
             raise incomplete(root.path / plan.original_name, name)
 

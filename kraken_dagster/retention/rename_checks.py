@@ -33,7 +33,7 @@ class MovePlan:
     original_name: str
     sizes: Mapping[str, int]
     main_size: int | None
-    look: SourceLook | None = None
+    scan: SourceLook | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     ctimes_count: bool = True
 
@@ -193,7 +193,7 @@ def refuse_other_content(
     root: Folder,
     pairs: Sequence[Pair],
     on_bytes: Callable[[int], None],
-    on_look: OnLook,
+    on_scan: OnLook,
 ) -> None:
     """What looks as it did when it was copied is taken for that; anything else is read, once.
 
@@ -208,23 +208,23 @@ def refuse_other_content(
         for path, seen in pair.here.files.items()
     }
     here = {key: found for key, found in here.items() if key in plan.digests}
-    if plan.look is None or not here:
+    if plan.scan is None or not here:
         return
-    looks = {key: (it.size, it.mtime_ns, it.ctime_ns) for key, (_, it) in here.items()}
-    main = RULES[plan.vendor].main_file_among(plan.raw_file_id, looks)
-    now = SourceLook.of(looks, main=main)
-    written, changed = not plan.look.is_written_as(now), not plan.look.is_changed_as(now)
+    scans = {key: (it.size, it.mtime_ns, it.ctime_ns) for key, (_, it) in here.items()}
+    main = RULES[plan.vendor].main_file_among(plan.raw_file_id, scans)
+    now = SourceLook.of(scans, main=main)
+    written, changed = not plan.scan.is_written_as(now), not plan.scan.is_changed_as(now)
     if not written and not changed:
-        on_look(None, True)
+        on_scan(None, True)
         return
     if not written and (not plan.ctimes_count or root.invents(next(iter(here.values()))[0])[1]):
-        on_look(None, False)
+        on_scan(None, False)
         return
     for key, (path, _) in sorted(here.items()):
         _, fact = root.read(path, on_bytes=on_bytes)
         if fact.md5 != plan.digests[key]:
             raise _other_content(root.path / path, plan.digests[key], fact.md5)
-    on_look(plan.look.after(now), None if written else False)
+    on_scan(plan.scan.after(now), None if written else False)
 
 
 def _other_content(path: Path, expected: str, found: str | None) -> ContentChanged:

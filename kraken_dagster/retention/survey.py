@@ -7,8 +7,8 @@ from pathlib import Path
 from kraken_dagster.fs.dir_handles import Folder, Seen, Tree, walk
 from kraken_dagster.fs.instrument_disk import (
     instrument_errors,
+    open_archive_folder,
     open_instrument,
-    open_moved_aside,
 )
 from kraken_dagster.model.errors import PurgeRefused
 from kraken_dagster.model.files.debris import is_debris
@@ -68,7 +68,7 @@ def survey(target: Target) -> Survey:
     tree = Tree()
     with (
         open_instrument(target.instrument_folder) as root,
-        open_moved_aside(root) as aside,
+        open_archive_folder(root) as aside,
         instrument_errors(aside.path / target.raw_file_id),
     ):
         for name in _names(target, aside):

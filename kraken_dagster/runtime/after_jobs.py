@@ -19,7 +19,7 @@ from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.refusals import watched
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_unchanged
 
 
@@ -31,7 +31,9 @@ class LookedAfter:
     note: str | None = None
 
 
-def look_after(world: World, held: Held, jobs: Sequence[QuantJob], *, run_id: str) -> LookedAfter:
+def look_after(
+    services: Services, held: Held, jobs: Sequence[QuantJob], *, run_id: str
+) -> LookedAfter:
     """Whether a backup is as it was, after jobs that may have ended badly.
 
     Args:
@@ -46,27 +48,27 @@ def look_after(world: World, held: Held, jobs: Sequence[QuantJob], *, run_id: st
     if not ran or not raw_file.is_backed_up or not raw_file.file_info:
         return LookedAfter()
     whose = ", ".join(job.id for job in ran)
-    with opened_backup(world, raw_file) as root:
-        before, now = raw_file.backup_seen, seen(world, raw_file, root.path)
+    with opened_backup(services, raw_file) as root:
+        before, now = raw_file.backup_seen, seen(services, raw_file, root.path)
         kept = before
         if before is None or not now.is_as(before):
             try:
-                _prove(world, held, root)
+                _prove(services, held, root)
             except BackupDamaged as error:
                 require_unchanged(root)
                 return LookedAfter(_after(error, whose))
             # Once more, for the right to write may have been taken from it meanwhile.
-            kept = now = seen(world, raw_file, root.path).proven_after(before)
+            kept = now = seen(services, raw_file, root.path).proven_after(before)
             held.require()
-            world.store.retention.proven(raw_file, now=world.now(), seen=now)
+            services.store.retention.proven(raw_file, now=services.now(), seen=now)
     assert kept is not None
     if now.extra_names != (before.extra_names if before is not None else (0, [])):
-        look = kept.model_copy(update={"extra": now.extra, "extra_files": now.extra_files})
-        _tell_extra(world, held, look, whose=whose, run_id=run_id)
-    return LookedAfter(note=_told(now))
+        scan = kept.model_copy(update={"extra": now.extra, "extra_files": now.extra_files})
+        _tell_extra(services, held, scan, whose=whose, run_id=run_id)
+    return LookedAfter(note=_reported(now))
 
 
-def remember(world: World, held: Held) -> None:
+def remember(services: Services, held: Held) -> None:
     """Records how a backup looks before jobs get at it, where that was not done when it was made.
 
     Where its sizes tell that it is not what was recorded nothing is: it is read after the job.
@@ -77,9 +79,9 @@ def remember(world: World, held: Held) -> None:
     raw_file = held.raw_file
     if raw_file.backup_seen is not None or not raw_file.file_info:
         return
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    with opened_backup(world, raw_file) as root:
-        folder = world.backup_folder(raw_file, root.path)
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
+    with opened_backup(services, raw_file) as root:
+        folder = services.backup_folder(raw_file, root.path)
         try:
             bounded(
                 lambda: require_sizes(folder, raw_file.file_info),
@@ -88,49 +90,53 @@ def remember(world: World, held: Held) -> None:
             )
         except BackupDamaged:
             return
-        look = seen(world, raw_file, root.path)
+        scan = seen(services, raw_file, root.path)
     held.require()
-    world.store.retention.seen(raw_file, look)
-    held.raw_file = raw_file.model_copy(update={"backup_seen": look})
+    services.store.retention.seen(raw_file, scan)
+    held.raw_file = raw_file.model_copy(update={"backup_seen": scan})
 
 
-def seen(world: World, raw_file: RawFile, root: Path) -> Appearance:
+def seen(services: Services, raw_file: RawFile, root: Path) -> Appearance:
     """How the backup below `root` looks now.
 
     Raises:
         BackupUnwritable, CopyStalled
     """
-    folder, rules = world.backup_folder(raw_file, root), world.rules(raw_file.instrument_id)
+    folder, rules = services.backup_folder(raw_file, root), services.rules(raw_file.instrument_id)
     return bounded(
         lambda: appearance(folder, raw_file.id, raw_file.file_info, rules),
-        timeout_s=world.instrument(raw_file.instrument_id).copy_stall_s,
+        timeout_s=services.instrument(raw_file.instrument_id).copy_stall_s,
         what=folder / raw_file.id,
     )
 
 
-def _tell_extra(world: World, held: Held, look: Appearance, *, whose: str, run_id: str) -> None:
+def _tell_extra(
+    services: Services, held: Held, scan: Appearance, *, whose: str, run_id: str
+) -> None:
     """Into the file's history, with the jobs that ran; the files themselves are left alone."""
-    told = _told(look) or "nothing lies in the backup any more that is no part of the raw file"
-    held.raw_file = world.store.raw_files.update(
+    reported = (
+        _reported(scan) or "nothing lies in the backup any more that is no part of the raw file"
+    )
+    held.raw_file = services.store.raw_files.update(
         held.raw_file,
-        {"backup_seen": look.model_dump()},
-        now=world.now(),
-        note=f"after {whose}: {told}",
+        {"backup_seen": scan.model_dump()},
+        now=services.now(),
+        note=f"after {whose}: {reported}",
         run_id=run_id,
     )
 
 
-def _prove(world: World, held: Held, root: OpenRoot) -> None:
+def _prove(services: Services, held: Held, root: OpenRoot) -> None:
     raw_file = held.raw_file
-    folder = world.backup_folder(raw_file, root.path)
-    top = raw_file.id if world.rules(raw_file.instrument_id).is_folder else None
+    folder = services.backup_folder(raw_file, root.path)
+    top = raw_file.id if services.rules(raw_file.instrument_id).is_folder else None
 
     def read(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> None:
         read_all(folder, raw_file.file_info, on_bytes=beat)
         if may_go_on():
-            protect_backup(folder, raw_file.file_info, top, world.backup_group)
+            protect_backup(folder, raw_file.file_info, top, services.backup_group)
 
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     watched(held, read, stall_s=stall_s, what=folder / raw_file.id)
 
 
@@ -145,7 +151,7 @@ def _after(error: BackupDamaged, whose: str) -> BackupDamaged:
     )
 
 
-def _told(now: Appearance) -> str | None:
+def _reported(now: Appearance) -> str | None:
     if not now.extra_files:
         return None
     return (

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from kraken_dagster.model.errors import StoreError
 from kraken_dagster.model.raw_file import Lease
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 def archive_of(instrument_id: str) -> str:
@@ -28,14 +28,14 @@ SCRUB = "scrub"
 
 
 @contextmanager
-def at_work(world: World, name: str, *, run_id: str, lease_s: float) -> Iterator[None]:
+def at_work(services: Services, name: str, *, run_id: str, lease_s: float) -> Iterator[None]:
     """Keeps a second run from the same errand. What is done to each file has its own lease, so one
     that was held up and goes on beside another does no harm.
 
     Raises:
         LeaseHeld: another run is at it.
     """
-    now = world.now()
+    now = services.now()
     lease = Lease(
         token=secrets.token_hex(8),
         run_id=run_id,
@@ -43,14 +43,14 @@ def at_work(world: World, name: str, *, run_id: str, lease_s: float) -> Iterator
         step=name,
         until=now + timedelta(seconds=lease_s),
     )
-    world.store.errands.take(name, lease, now=now)
+    services.store.exclusive_runs.take(name, lease, now=now)
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(lease_s / 4):
             with suppress(StoreError):  # it lapses unless a later try succeeds
-                until = world.now() + timedelta(seconds=lease_s)
-                if not world.store.errands.renew(name, lease, until):
+                until = services.now() + timedelta(seconds=lease_s)
+                if not services.store.exclusive_runs.renew(name, lease, until):
                     return
 
     threading.Thread(target=renew, daemon=True).start()
@@ -59,4 +59,4 @@ def at_work(world: World, name: str, *, run_id: str, lease_s: float) -> Iterator
     finally:
         ended.set()
         with suppress(StoreError):  # it lapses by itself then
-            world.store.errands.release(name, lease)
+            services.store.exclusive_runs.release(name, lease)

@@ -15,23 +15,23 @@ from kraken_dagster.model.errors import (
     Unsorted,
 )
 from kraken_dagster.model.raw_file import ENDED, BackupStatus, Lease, RawFile, Status
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 LONGEST_WAIT_S = 30 * 60
 MOST_UNSORTED = 5  # tries in a row that ended in an error of which nobody knows whether time helps
 
 
 def wait(
-    world: World, instrument_id: str, *, failures: int, longest_s: float = LONGEST_WAIT_S
+    services: Services, instrument_id: str, *, failures: int, longest_s: float = LONGEST_WAIT_S
 ) -> timedelta:
     """How long until the next try after so many failures in a row; doubles, up to 30 minutes."""
-    first = world.instrument(instrument_id).retry_after_s
+    first = services.instrument(instrument_id).retry_after_s
     return timedelta(seconds=min(first * 2 ** min(failures - 1, 20), max(longest_s, first)))
 
 
 @contextmanager
 def failure_recorded(
-    world: World,
+    services: Services,
     raw_file_id: str,
     *,
     run_id: str,
@@ -48,16 +48,16 @@ def failure_recorded(
         yield
     except StoreRefused as error:
         with suppress(StoreError):
-            record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
+            record_failure(services, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
         raise
     except (StoreError, StoreAway):
         raise
     except KrakenError as error:
-        record_failure(world, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
+        record_failure(services, raw_file_id, error, run_id=run_id, lease=lease, fields=fields)
         raise
     except Exception as error:
         unexpected = unexpected_of(error, raw_file_id)
-        record_failure(world, raw_file_id, unexpected, run_id=run_id, lease=lease, fields=fields)
+        record_failure(services, raw_file_id, unexpected, run_id=run_id, lease=lease, fields=fields)
         raise unexpected from error
 
 
@@ -87,7 +87,7 @@ def is_tried_again(error: KrakenError, unsorted: int) -> bool:
 
 
 def record_failure(
-    world: World,
+    services: Services,
     raw_file_id: str,
     error: KrakenError,
     *,
@@ -100,22 +100,24 @@ def record_failure(
     A file that has ended keeps its status: nothing was begun of what was asked for once more, and
     its history says so.
     """
-    raw_file = world.store.raw_files.get(raw_file_id)
+    raw_file = services.store.raw_files.get(raw_file_id)
     if raw_file.status in ENDED:
-        note_not_done(world, raw_file, error, run_id=run_id)
+        note_not_done(services, raw_file, error, run_id=run_id)
     else:
-        _set_error(world, raw_file, error, run_id=run_id, lease=lease, fields=fields)
+        _set_error(services, raw_file, error, run_id=run_id, lease=lease, fields=fields)
 
 
-def note_not_done(world: World, raw_file: RawFile, error: KrakenError, *, run_id: str) -> None:
+def note_not_done(
+    services: Services, raw_file: RawFile, error: KrakenError, *, run_id: str
+) -> None:
     """In the history only: what was asked for was not done, and the file is what it was."""
     error.stays = raw_file.status.value
     note = f"not done, and nothing has changed: {error}"
-    world.store.raw_files.update(raw_file, {}, now=world.now(), note=note, run_id=run_id)
+    services.store.raw_files.update(raw_file, {}, now=services.now(), note=note, run_id=run_id)
 
 
 def _set_error(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     error: KrakenError,
     *,
@@ -123,15 +125,15 @@ def _set_error(
     lease: Lease,
     fields: Mapping[str, object] | None,
 ) -> None:
-    now = world.now()
+    now = services.now()
     failures = raw_file.failures + 1
     # A success sets `failures` back, and this with it.
     unsorted = min(raw_file.unsorted_failures, raw_file.failures) + 1 if error.unsorted else 0
     retry_at = None
     if is_tried_again(error, unsorted):
-        retry_at = now + wait(world, raw_file.instrument_id, failures=failures)
+        retry_at = now + wait(services, raw_file.instrument_id, failures=failures)
     counts = {"failures": failures, "unsorted_failures": unsorted, "retry_at": retry_at}
-    world.store.raw_files.transition(
+    services.store.raw_files.transition(
         raw_file,
         Status.ERROR,
         now=now,
@@ -150,7 +152,7 @@ def damage_fields(raw_file: RawFile) -> dict[str, object]:
 
 
 def record_damage(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     error: KrakenError,
     *,
@@ -161,13 +163,13 @@ def record_damage(
     """A backup that is not what was recorded: status `error`, and nothing purges the file."""
     fields = {**damage_fields(raw_file), **(fields or {})}
     if raw_file.status is Status.IGNORED:  # which never becomes an error
-        world.store.raw_files.update(
-            raw_file, fields, now=world.now(), note=str(error), run_id=run_id
+        services.store.raw_files.update(
+            raw_file, fields, now=services.now(), note=str(error), run_id=run_id
         )
         return
     _set_error(
-        world,
-        world.store.raw_files.get(raw_file.id),
+        services,
+        services.store.raw_files.get(raw_file.id),
         error,
         run_id=run_id,
         lease=lease,

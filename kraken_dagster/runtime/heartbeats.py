@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.model.errors import StoreError
 from kraken_dagster.model.raw_file import Lease
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _STEP = "batch"
 _FORGOTTEN_AFTER = timedelta(days=7)
@@ -20,13 +20,13 @@ def batch_of(run_id: str) -> str:
 
 
 @contextmanager
-def giving_life_signs(world: World, *, run_id: str, lease_s: float) -> Iterator[None]:
+def giving_life_signs(services: Services, *, run_id: str, lease_s: float) -> Iterator[None]:
     """While the block runs, and for `lease_s` after it, so that the run's next step can begin.
 
     Raises:
         StoreUnavailable
     """
-    now = world.now()
+    now = services.now()
     lease = Lease(
         token=secrets.token_hex(8),
         run_id=run_id,
@@ -34,14 +34,14 @@ def giving_life_signs(world: World, *, run_id: str, lease_s: float) -> Iterator[
         step=_STEP,
         until=now + timedelta(seconds=lease_s),
     )
-    world.store.errands.forget_lapsed(_STEP, before=now - _FORGOTTEN_AFTER)
-    world.store.errands.take(batch_of(run_id), lease, now=now)
+    services.store.exclusive_runs.forget_lapsed(_STEP, before=now - _FORGOTTEN_AFTER)
+    services.store.exclusive_runs.take(batch_of(run_id), lease, now=now)
     ended = threading.Event()
 
     def renew() -> None:
         with suppress(StoreError):  # it lapses unless a later try succeeds
-            until = world.now() + timedelta(seconds=lease_s)
-            world.store.errands.renew(batch_of(run_id), lease, until)
+            until = services.now() + timedelta(seconds=lease_s)
+            services.store.exclusive_runs.renew(batch_of(run_id), lease, until)
 
     def renew_until_ended() -> None:
         while not ended.wait(lease_s / 4):
@@ -55,5 +55,5 @@ def giving_life_signs(world: World, *, run_id: str, lease_s: float) -> Iterator[
         renew()
 
 
-def is_alive(world: World, run_id: str, now: datetime) -> bool:
-    return world.store.errands.get(batch_of(run_id)).held(now) is not None
+def is_alive(services: Services, run_id: str, now: datetime) -> bool:
+    return services.store.exclusive_runs.get(batch_of(run_id)).held(now) is not None

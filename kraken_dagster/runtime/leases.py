@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from kraken_dagster.model.errors import LeaseLost, StoreError
 from kraken_dagster.model.raw_file import FINAL, Lease, RawFile, Step, short_details
 from kraken_dagster.runtime.ending import ended_in_words, ends, lapsed_in_words, was_stopped
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Held:
 
 @contextmanager
 def holding(
-    world: World, raw_file_id: str, *, step: Step, run_id: str, known: RawFile | None = None
+    services: Services, raw_file_id: str, *, step: Step, run_id: str, known: RawFile | None = None
 ) -> Iterator[Held]:
     """Takes the file's lease, renews it while the block runs, and gives it back.
 
@@ -62,9 +62,9 @@ def holding(
     Raises:
         LeaseHeld: another run works on the file.
     """
-    raw_file = known or world.store.raw_files.current(raw_file_id)
-    seconds = world.instrument(raw_file.instrument_id).lease_s
-    now = world.now()
+    raw_file = known or services.store.raw_files.current(raw_file_id)
+    seconds = services.instrument(raw_file.instrument_id).lease_s
+    now = services.now()
     lease = Lease(
         token=secrets.token_hex(8),
         run_id=run_id,
@@ -72,16 +72,16 @@ def holding(
         step=step,
         until=now + timedelta(seconds=seconds),
     )
-    taken = world.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
-    held = Held(lease, taken, world.now, lease.until)
+    taken = services.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
+    held = Held(lease, taken, services.now, lease.until)
     ended = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(world, held, seconds, ended), daemon=True)
+    renewer = threading.Thread(target=_renew, args=(services, held, seconds, ended), daemon=True)
     renewer.start()
     told_to_end = True
     try:
         if (dead := raw_file.lease) is not None and not dead.is_live(now):
             with suppress(StoreError):  # a word less; the lease is ours
-                held.raw_file = _note(world, raw_file_id, lapsed_in_words(dead), run_id)
+                held.raw_file = _note(services, raw_file_id, lapsed_in_words(dead), run_id)
         yield held
         told_to_end = False
     except Exception:
@@ -93,23 +93,25 @@ def holding(
             was_stopped(run_id, raw_file_id)
             with suppress(StoreError):
                 word = ended_in_words(run_id, step, raw_file.instrument_id)
-                _note(world, raw_file_id, word, run_id)
+                _note(services, raw_file_id, word, run_id)
         with suppress(StoreError):  # it lapses by itself then
-            world.store.raw_files.release_lease(raw_file_id, lease, now=world.now())
+            services.store.raw_files.release_lease(raw_file_id, lease, now=services.now())
 
 
-def _note(world: World, raw_file_id: str, word: str, run_id: str) -> RawFile:
+def _note(services: Services, raw_file_id: str, word: str, run_id: str) -> RawFile:
     """In the history, and in the details of a file that is under way."""
-    raw_file = world.store.raw_files.current(raw_file_id)
+    raw_file = services.store.raw_files.current(raw_file_id)
     shown = {} if raw_file.status in FINAL else {"status_details": short_details(word)}
-    return world.store.raw_files.update(raw_file, shown, now=world.now(), note=word, run_id=run_id)
+    return services.store.raw_files.update(
+        raw_file, shown, now=services.now(), note=word, run_id=run_id
+    )
 
 
-def _renew(world: World, held: Held, seconds: float, ended: threading.Event) -> None:
+def _renew(services: Services, held: Held, seconds: float, ended: threading.Event) -> None:
     while not ended.wait(seconds / 4):
-        wanted = world.now() + timedelta(seconds=seconds)
+        wanted = services.now() + timedelta(seconds=seconds)
         try:
-            renewed = world.store.raw_files.renew_lease(held.raw_file.id, held.lease, wanted)
+            renewed = services.store.raw_files.renew_lease(held.raw_file.id, held.lease, wanted)
         except StoreError:
             continue  # it lapses by `until` unless a later try succeeds
         if not renewed:

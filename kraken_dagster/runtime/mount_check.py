@@ -3,65 +3,67 @@ aside tell."""
 
 from kraken_dagster.fs.instrument_disk import (
     instrument_errors,
+    open_archive_folder,
     open_instrument,
-    open_moved_aside,
     require_mounted,
 )
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import FolderMissing
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 
-def require_answer(world: World, instrument_id: str) -> None:
+def require_answer(services: Services, instrument_id: str) -> None:
     """After a file that hung: whether it is the share that does.
 
     Raises:
         FolderError, CopyStalled, InstrumentBusy
     """
-    path = world.instrument_folder(instrument_id)
+    path = services.instrument_folder(instrument_id)
 
-    def look() -> None:
+    def scan() -> None:
         with open_instrument(path) as root, instrument_errors(path):
             root.names()
 
-    bounded(look, timeout_s=world.instrument(instrument_id).copy_stall_s, what=path)
+    bounded(scan, timeout_s=services.instrument(instrument_id).copy_stall_s, what=path)
 
 
-def require_mounted_instrument(world: World, instrument_id: str) -> None:
+def require_mounted_instrument(services: Services, instrument_id: str) -> None:
     """
     Raises:
         FolderMissing: its folder is not there, or is empty, so that it may not be mounted.
         FolderUnreadable, CopyStalled, InstrumentBusy
     """
-    path = world.instrument_folder(instrument_id)
+    path = services.instrument_folder(instrument_id)
 
-    def look() -> None:
+    def scan() -> None:
         with open_instrument(path) as root:
             require_mounted(root)
 
-    bounded(look, timeout_s=world.instrument(instrument_id).copy_stall_s, what=path)
+    bounded(scan, timeout_s=services.instrument(instrument_id).copy_stall_s, what=path)
 
 
-def names_in_backup(world: World, instrument_id: str) -> set[str]:
+def names_in_backup(services: Services, instrument_id: str) -> set[str]:
     """The names in the instrument's `Backup/`.
 
     Raises:
         FolderError, CopyStalled, InstrumentBusy
     """
-    path = world.instrument_folder(instrument_id)
+    path = services.instrument_folder(instrument_id)
 
     def names() -> set[str]:
         with (
             open_instrument(path) as root,
-            open_moved_aside(root) as aside,
+            open_archive_folder(root) as aside,
             instrument_errors(aside.path),
         ):
             return set(aside.names())
 
-    return bounded(names, timeout_s=world.instrument(instrument_id).copy_stall_s, what=path)
+    return bounded(names, timeout_s=services.instrument(instrument_id).copy_stall_s, what=path)
 
 
-def require_right_disk(world: World, instrument_id: str, *, besides: str, unproven: bool) -> None:
+def require_right_disk(
+    services: Services, instrument_id: str, *, besides: str, unproven: bool
+) -> None:
     """What isn't there is missing only where others that were moved aside stand in `Backup/`.
 
     Args:
@@ -72,15 +74,17 @@ def require_right_disk(world: World, instrument_id: str, *, besides: str, unprov
         FolderMissing: another disk is mounted, or an empty one.
         CopyStalled, InstrumentBusy
     """
-    others = (item.id for item in world.store.retention.moved(instrument_id) if item.id != besides)
+    others = (
+        item.id for item in services.store.retention.moved(instrument_id) if item.id != besides
+    )
     first = next(others, None)
     if first is None and unproven:
         return
-    there = set() if first is None else names_in_backup(world, instrument_id)
+    there = set() if first is None else names_in_backup(services, instrument_id)
     if first in there or any(item in there for item in others):
         return
     raise FolderMissing(
         "No file that was moved aside stands in `Backup`, so this may be another disk",
-        file=world.instrument_folder(instrument_id),
+        file=services.instrument_folder(instrument_id),
         next_step="see whether the right share is mounted; tried again by itself.",
     )

@@ -8,10 +8,10 @@ from typing import TypeVar
 from kraken_dagster.fs.timeouts import beating
 from kraken_dagster.model.errors import BackupIncomplete, KrakenError
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.refusal import Trouble
+from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.runtime.failures import LONGEST_WAIT_S, is_tried_again, unexpected_of, wait
 from kraken_dagster.runtime.leases import Held
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 ARCHIVE = "archive"
 PURGE = "purge"
@@ -20,9 +20,9 @@ LONGEST_REFUSAL_S = 24 * 60 * 60
 T = TypeVar("T")
 
 
-def note_trouble(
-    world: World, raw_file: RawFile, field: str, error: KrakenError, *, run_id: str
-) -> Trouble:
+def note_refusal(
+    services: Services, raw_file: RawFile, field: str, error: KrakenError, *, run_id: str
+) -> Refusal:
     """Keeps what stands in the way, with the time of the next try.
 
     What time can't cure is looked at again too, so that it is forgotten once somebody has mended
@@ -30,16 +30,16 @@ def note_trouble(
 
     Nothing is noted of a file that another run has moved, or purged, meanwhile.
     """
-    now = world.now()
-    before: Trouble | None = getattr(raw_file, field)
+    now = services.now()
+    before: Refusal | None = getattr(raw_file, field)
     unsorted = 0
     if error.unsorted:
         unsorted = 1 if before is None else before.unsorted_failures + 1
     refused = not is_tried_again(error, unsorted)
     failures = 1 if before is None or before.refused != refused else before.failures + 1
     longest_s = LONGEST_REFUSAL_S if refused else LONGEST_WAIT_S
-    delay = wait(world, raw_file.instrument_id, failures=failures, longest_s=longest_s)
-    trouble = Trouble(
+    delay = wait(services, raw_file.instrument_id, failures=failures, longest_s=longest_s)
+    refusal = Refusal(
         problem=str(error)[:_LONGEST_PROBLEM],
         at=now,
         failures=failures,
@@ -48,11 +48,11 @@ def note_trouble(
         refused=refused,
         backup_lacks=isinstance(error, BackupIncomplete),
     )
-    world.store.retention.note(raw_file, field, trouble, now=now, run_id=run_id)
-    return trouble
+    services.store.retention.note(raw_file, field, refusal, now=now, run_id=run_id)
+    return refusal
 
 
-def is_news(before: Trouble | None, error: KrakenError) -> bool:
+def is_news(before: Refusal | None, error: KrakenError) -> bool:
     """Whether this was not what stood in the way at the last look already."""
     return before is None or before.problem != str(error)[:_LONGEST_PROBLEM]
 

@@ -47,7 +47,7 @@ def backup_folder_below_root(
 
 
 @dataclass(frozen=True)
-class World:
+class Services:
     config: KrakenConfig
     store: Store
     engines: Mapping[str, Engine]

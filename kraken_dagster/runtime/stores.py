@@ -20,91 +20,91 @@ from kraken_dagster.model.errors import (
     StoreAway,
 )
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _PATIENCE_OF_A_TICK_S = 5.0
 _PATIENCE_S = 60.0  # for a root to be opened, however long a copy may stand still
 
 
-def root_of(world: World, role: Role) -> Path:
-    location = getattr(world.config.locations, role.value)
+def root_of(services: Services, role: Role) -> Path:
+    location = getattr(services.config.locations, role.value)
     path: Path = location.path
     return path
 
 
 @contextmanager
-def opened(world: World, role: Role, *, timeout_s: float = _PATIENCE_S) -> Iterator[OpenRoot]:
+def opened(services: Services, role: Role, *, timeout_s: float = _PATIENCE_S) -> Iterator[OpenRoot]:
     """A store's root, open while the block runs; all that is done in it is done through its path.
 
     Raises:
         StoreAway: nothing is known of what is in it, and nothing may be written.
         StoreUnavailable
     """
-    known = world.store.markers.ids(role)
+    known = services.store.markers.ids(role)
     timeout_s = min(timeout_s, _PATIENCE_S)
-    with opened_root(root_of(world, role), role, known, timeout_s=timeout_s) as root:
+    with opened_root(root_of(services, role), role, known, timeout_s=timeout_s) as root:
         yield root
 
 
 @contextmanager
-def opened_backup(world: World, raw_file: RawFile) -> Iterator[OpenRoot]:
+def opened_backup(services: Services, raw_file: RawFile) -> Iterator[OpenRoot]:
     """The store that holds this file's backup, or takes it.
 
     Raises:
         StoreAway: it is away, or another one than that which holds it.
         StoreUnavailable
     """
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
-        _require_its_store(world, raw_file, root)
-        _require_part(world, raw_file.filing_id, root, timeout_s=stall_s)
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
+    with opened(services, Role.BACKUP, timeout_s=stall_s) as root:
+        _require_its_store(services, raw_file, root)
+        _require_part(services, raw_file.filing_id, root, timeout_s=stall_s)
         with gone_meanwhile(root):
             yield root
 
 
-def require(world: World, role: Role, *, timeout_s: float = _PATIENCE_S) -> None:
+def require(services: Services, role: Role, *, timeout_s: float = _PATIENCE_S) -> None:
     """
     Raises:
         StoreAway
         StoreUnavailable
     """
-    with opened(world, role, timeout_s=timeout_s):
+    with opened(services, role, timeout_s=timeout_s):
         pass
 
 
-def require_backup_store(world: World, raw_file: RawFile) -> None:
+def require_backup_store(services: Services, raw_file: RawFile) -> None:
     """Raises StoreAway or BackupUnwritable where the store is away, CopyStalled where it hangs."""
-    _require_any_backup(world, raw_file.instrument_id, raw_file.filing_id)
+    _require_any_backup(services, raw_file.instrument_id, raw_file.filing_id)
 
 
-def require_some_backups(world: World, instrument_id: str) -> None:
+def require_some_backups(services: Services, instrument_id: str) -> None:
     """The same, for an instrument: one that was renamed may have backups in several folders.
 
     Raises:
         StoreAway, BackupUnwritable, CopyStalled
     """
-    *others, last = sorted(world.store.bulk.filing_ids(instrument_id))
+    *others, last = sorted(services.store.bulk.filing_ids(instrument_id))
     for filing_id in others:
         with suppress(BackupUnwritable):
-            return _require_any_backup(world, instrument_id, filing_id)
-    return _require_any_backup(world, instrument_id, last)
+            return _require_any_backup(services, instrument_id, filing_id)
+    return _require_any_backup(services, instrument_id, last)
 
 
-def _require_any_backup(world: World, instrument_id: str, filing_id: str) -> None:
-    stall_s = world.instrument(instrument_id).copy_stall_s
-    with opened(world, Role.BACKUP, timeout_s=stall_s) as root:
+def _require_any_backup(services: Services, instrument_id: str, filing_id: str) -> None:
+    stall_s = services.instrument(instrument_id).copy_stall_s
+    with opened(services, Role.BACKUP, timeout_s=stall_s) as root:
         path = root.path
         bounded(lambda: require_store(path, filing_id), timeout_s=stall_s, what=path)
 
 
-def why_away(world: World, role: Role) -> str | None:
+def why_away(services: Services, role: Role) -> str | None:
     """Why nothing can be done in a store now; for sensors, which ask before they request a run.
 
     Raises:
         StoreUnavailable
     """
     try:
-        require(world, role, timeout_s=_PATIENCE_OF_A_TICK_S)
+        require(services, role, timeout_s=_PATIENCE_OF_A_TICK_S)
     except StoreAway as error:
         return str(error)
     return None
@@ -137,7 +137,7 @@ def gone_meanwhile(root: OpenRoot) -> Iterator[None]:
         raise
 
 
-def _require_part(world: World, filing_id: str, root: OpenRoot, *, timeout_s: float) -> None:
+def _require_part(services: Services, filing_id: str, root: OpenRoot, *, timeout_s: float) -> None:
     """An instrument's folder may be a mount of its own: where backups of it are recorded, it is
     never missing and never empty.
 
@@ -155,16 +155,16 @@ def _require_part(world: World, filing_id: str, root: OpenRoot, *, timeout_s: fl
         raise part_away(path, root.role, "no answer") from error
     except OSError as error:
         raise part_away(path, root.role, error.strerror or str(error)) from error
-    if not found and world.store.bulk.has_backups(filing_id, root.store_id):
-        told = "nothing, though backups of this instrument are recorded here: it is not mounted"
-        raise part_away(path, root.role, told)
+    if not found and services.store.bulk.has_backups(filing_id, root.store_id):
+        reported = "nothing, though backups of this instrument are recorded here: it is not mounted"
+        raise part_away(path, root.role, reported)
 
 
-def _require_its_store(world: World, raw_file: RawFile, root: OpenRoot) -> None:
+def _require_its_store(services: Services, raw_file: RawFile, root: OpenRoot) -> None:
     wanted = raw_file.backup_store
     if wanted is None or wanted == root.store_id:
         return
-    stores = {item.id: item.path for item in world.store.markers.of(Role.BACKUP)}
+    stores = {item.id: item.path for item in services.store.markers.of(Role.BACKUP)}
     raise OnAnotherStore(
         "The backup of this file is on another store than the one that is mounted",
         file=raw_file.id,

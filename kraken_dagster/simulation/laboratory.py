@@ -11,9 +11,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
 
-from kraken_dagster.simulation.bench import Bench
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, Vendor
+from kraken_dagster.simulation.operator import Operator
 from kraken_dagster.simulation.plans import PlanItem, demo_plan, running_number
 
 INSTRUMENTS: Mapping[str, Vendor] = {
@@ -74,23 +74,26 @@ class Laboratory:
         Raises:
             OSError, sqlite3.Error: an instrument can't write; the others were stopped.
         """
-        benches = {name: self._bench(name) for name in self.instruments}
-        for bench in benches.values():
-            bench.folder.mkdir(parents=True, exist_ok=True)
+        operators = {name: self._operator(name) for name in self.instruments}
+        for operator in operators.values():
+            operator.folder.mkdir(parents=True, exist_ok=True)
         (self.root / SIGN_NAME).write_text(_SIGN)
-        with ThreadPoolExecutor(max_workers=len(benches)) as pool:
+        with ThreadPoolExecutor(max_workers=len(operators)) as pool:
             futures = [
-                pool.submit(bench.carry_out, self._work(name)) for name, bench in benches.items()
+                pool.submit(operator.carry_out, self._work(name))
+                for name, operator in operators.items()
             ]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             if any(future.exception() for future in done):
                 self.close()
         for future in futures:
             future.result()
-        return [f"{name}: {line}" for name, bench in benches.items() for line in bench.problems]
+        return [
+            f"{name}: {line}" for name, operator in operators.items() for line in operator.problems
+        ]
 
-    def _bench(self, name: str) -> Bench:
-        return Bench(
+    def _operator(self, name: str) -> Operator:
+        return Operator(
             self.root / name,
             self.instruments[name],
             clock=self.clock,

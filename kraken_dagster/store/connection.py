@@ -11,12 +11,12 @@ from kraken_dagster.store import jobs, quality, raw_files, retention
 from kraken_dagster.store import projects as catalog
 from kraken_dagster.store.bulk import Bulk
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.health import StatusBoard
+from kraken_dagster.store.exclusive_runs import ExclusiveRuns
+from kraken_dagster.store.health import HealthRecords
 from kraken_dagster.store.input_digests import Inputs
 from kraken_dagster.store.instances import Instances
 from kraken_dagster.store.instruments import Instruments
 from kraken_dagster.store.jobs import Metrics, QuantJobs
-from kraken_dagster.store.locks import Errands
 from kraken_dagster.store.markers import Markers
 from kraken_dagster.store.members import MemberLists
 from kraken_dagster.store.projects import Catalog
@@ -54,13 +54,13 @@ class Store:
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.quality = Quality(self._database)
-        self.errands = Errands(self._database["errand"])
+        self.exclusive_runs = ExclusiveRuns(self._database["errand"])
         self.instances = Instances(self._database["instance"])
         self.instruments = Instruments(self._database, members)
         self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)
         self.markers = Markers(self._database["store"])
-        self.board = StatusBoard(self._database["kraken_status"])
+        self.health = HealthRecords(self._database["kraken_status"])
 
     def prepare(self) -> None:
         """Creates the indexes, and the built-in settings in a database without any."""

@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 
 @translated
-class StatusBoard:
+class HealthRecords:
     def __init__(self, collection: "MongoCollection[Document]") -> None:
         self._collection = collection
 

@@ -376,14 +376,14 @@ def parse(document: Document, members: MemberLists | None) -> RawFile:
         ValueError,
         OverflowError,
     ) as error:
-        where, told = _what_is_unreadable(error)
+        where, reported = _what_is_unreadable(error)
         return RawFile(
             id=str(document["_id"]),
             original_name=str(document.get("original_name") or document["_id"]),
             instrument_id=str(document.get("instrument_id")),
             status=Status.ERROR,
             status_details=short_details(
-                f"The document in MongoDB can't be read: {where}: {told}. Next: correct it in "
+                f"The document in MongoDB can't be read: {where}: {reported}. Next: correct it in "
                 "MongoDB."
             ),
             unreadable=where,

@@ -20,7 +20,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     short_details,
 )
-from kraken_dagster.model.refusal import Trouble
+from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.members import MemberLists
 from kraken_dagster.store.raw_files import (
@@ -55,7 +55,7 @@ _MAY_HAVE_BACKUP: tuple[dict[str, Any], ...] = (
 )
 _AT_ONCE = 100  # `$in` over more values costs the embedded server more than it saves
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-TROUBLES = ("archive", "purge")
+REFUSALS = ("archive", "purge")
 
 Document = dict[str, Any]
 
@@ -92,8 +92,8 @@ class Retention:
         backups: Sequence[Document] = [{}] if failed_too else _MAY_HAVE_BACKUP
         for status, backup in product(_INITIAL, backups):
             query = {"instrument_id": instrument_id, "instrument_file_status": status, **backup}
-            for trouble in ({"archive.retry_at": None}, {"archive.retry_at": {"$lte": now}}):
-                documents = self._collection.find({**query, **trouble}, {"history": 0})
+            for refusal in ({"archive.retry_at": None}, {"archive.retry_at": {"$lte": now}}):
+                documents = self._collection.find({**query, **refusal}, {"history": 0})
                 found.extend(readable(documents, self._members))
         return sorted(found, key=lambda item: item.dated_at)
 
@@ -132,7 +132,7 @@ class Retention:
     def troubled(self, instrument_id: str) -> list[RawFile]:
         """Files that can't be moved aside or purged, the longest first; without their history."""
         found: dict[str, RawFile] = {}
-        for field in TROUBLES:
+        for field in REFUSALS:
             query = {"instrument_id": instrument_id, f"{field}.at": {"$gte": _EVER}}
             documents = self._collection.find(query, {"history": 0})
             for item in readable(documents, self._members):
@@ -156,23 +156,23 @@ class Retention:
         return [ProofAge(str(item["_id"]), item.get("verified_at")) for item in found]
 
     def note(
-        self, raw_file: RawFile, field: str, trouble: Trouble, *, now: datetime, run_id: str | None
+        self, raw_file: RawFile, field: str, refusal: Refusal, *, now: datetime, run_id: str | None
     ) -> None:
         """Keeps what stands in the way of moving or purging; in the history if it is news.
 
         Nothing is noted of a file that another run has moved, or purged, meanwhile.
         """
-        before: Trouble | None = getattr(raw_file, field)
-        changes: Document = {"$set": {field: trouble.model_dump()}}
-        if before is None or before.problem != trouble.problem:
-            reason = short_details(trouble.in_words())
+        before: Refusal | None = getattr(raw_file, field)
+        changes: Document = {"$set": {field: refusal.model_dump()}}
+        if before is None or before.problem != refusal.problem:
+            reason = short_details(refusal.in_words())
             event = event_of(now, raw_file.status, raw_file.status, reason, run_id=run_id)
             changes["$push"] = _history(event)
         query = {"_id": raw_file.id, "instrument_file_status": {"$in": _as_stored(raw_file)}}
         self._collection.update_one(query, changes)
 
     def clear(
-        self, raw_file: RawFile, *, now: datetime, note: str, fields: Sequence[str] = TROUBLES
+        self, raw_file: RawFile, *, now: datetime, note: str, fields: Sequence[str] = REFUSALS
     ) -> RawFile:
         """Forgets what stood in the way, of a move, a purge or both."""
         event = event_of(now, raw_file.status, raw_file.status, short_details(note))
@@ -195,10 +195,10 @@ class Retention:
         )
 
     def source_seen(
-        self, raw_file: RawFile, look: SourceLook | None, *, lease: Lease, over: bool = True
+        self, raw_file: RawFile, scan: SourceLook | None, *, lease: Lease, over: bool = True
     ) -> None:
         """Records how a source looks whose bytes were compared; `over`: none is asked for now."""
-        fields: Document = {} if look is None else {"source_look": look.model_dump()}
+        fields: Document = {} if scan is None else {"source_look": scan.model_dump()}
         if over:
             fields["source_differs_at"] = None
         if fields:

@@ -10,7 +10,7 @@ import pytest
 
 from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.model.errors import FolderMissing, FolderUnreadable
-from kraken_dagster.model.files.acquisition import Standing
+from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.folder import Entry, Kind, LeftAlone, Listing, sort_out
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS, NAMES
@@ -18,12 +18,12 @@ from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS, NAMES
 MAIN_FILE = "analysis.tdf_bin"
 
 
-def look(folder: Path) -> Listing:
+def scan(folder: Path) -> Listing:
     return list_folder(str(folder), main_files=[MAIN_FILE], timeout_s=60.0)
 
 
 def by_name(folder: Path) -> dict[str, Entry]:
-    return {entry.name: entry for entry in look(folder).entries}
+    return {entry.name: entry for entry in scan(folder).entries}
 
 
 def entry(name: str, kind: Kind = Kind.FILE, **values: float | None) -> Entry:
@@ -36,14 +36,14 @@ def test_a_file_is_seen_with_its_size_and_times(tmp_path: Path) -> None:
     (tmp_path / "x.raw").write_bytes(b"12345")
     os.utime(tmp_path / "x.raw", ns=(0, 1_500_000_000_250_000_000))
     facts = (tmp_path / "x.raw").stat()
-    assert look(tmp_path).entries == (
+    assert scan(tmp_path).entries == (
         Entry("x.raw", Kind.FILE, 5, mtime=1_500_000_000.25, ctime=facts.st_ctime),
     )
 
 
 def test_the_free_space_is_that_of_the_folder_s_disk(tmp_path: Path) -> None:
     disk = os.statvfs(tmp_path)
-    assert 0 < look(tmp_path).free_bytes <= disk.f_blocks * disk.f_frsize
+    assert 0 < scan(tmp_path).free_bytes <= disk.f_blocks * disk.f_frsize
 
 
 def test_the_main_file_in_a_folder_is_seen_with_its_size_and_times(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_every_kind_of_entry_is_told_apart(tmp_path: Path) -> None:
 )
 def test_any_name_arrives_as_the_disk_has_it(tmp_path: Path, name: bytes) -> None:
     (tmp_path / os.fsdecode(name)).touch()
-    (seen,) = look(tmp_path).entries
+    (seen,) = scan(tmp_path).entries
     assert os.fsencode(seen.name) == name
 
 
@@ -93,13 +93,13 @@ def test_a_folder_of_any_name_is_looked_at(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FolderMissing):
-        look(tmp_path / "nowhere")
+        scan(tmp_path / "nowhere")
 
 
 def test_what_is_no_folder_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "FileNotFoundError").touch()
     with pytest.raises(FolderUnreadable, match="Not a directory"):
-        look(tmp_path / "FileNotFoundError")
+        scan(tmp_path / "FileNotFoundError")
 
 
 def test_a_folder_that_may_not_be_listed_is_unreadable(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_folder_of_thousands_is_seen_whole_and_in_order(tmp_path: Path) -> Non
     names = [f"{number:04}.raw" for number in range(2_000)]
     for name in names:
         (tmp_path / name).touch()
-    assert [seen.name for seen in look(tmp_path).entries] == names
+    assert [seen.name for seen in scan(tmp_path).entries] == names
 
 
 RIGHT_KIND = {Vendor.THERMO: Kind.FILE, Vendor.BRUKER: Kind.FOLDER, Vendor.SCIEX: Kind.FILE}
@@ -183,14 +183,14 @@ def test_one_bad_entry_hides_no_other() -> None:
 @pytest.mark.parametrize(("mtime", "ctime"), [(200.0, 300.0), (300.0, 200.0)])
 def test_a_file_was_made_at_the_earlier_of_its_times(mtime: float, ctime: float) -> None:
     standing, _ = sort_out(Vendor.THERMO, [entry("x.raw", mtime=mtime, ctime=ctime)])
-    assert standing["x.raw"] == Standing("x.raw", 200.0, 10, 10, None, main_mtime=mtime)
+    assert standing["x.raw"] == FolderEntry("x.raw", 200.0, 10, 10, None, main_mtime=mtime)
 
 
 def test_a_folder_was_made_when_its_main_file_was() -> None:
     bare = entry("x.d", Kind.FOLDER)
     main = bare._replace(main_size=70, main_mtime=260.0, main_ctime=250.0)
-    assert sort_out(Vendor.BRUKER, [bare])[0]["x.d"] == Standing("x.d", 200.0, None, 0, None)
-    whole = Standing("x.d", 250.0, 70, 70, None, main_mtime=260.0)
+    assert sort_out(Vendor.BRUKER, [bare])[0]["x.d"] == FolderEntry("x.d", 200.0, None, 0, None)
+    whole = FolderEntry("x.d", 250.0, 70, 70, None, main_mtime=260.0)
     assert sort_out(Vendor.BRUKER, [main])[0]["x.d"] == whole
 
 
@@ -211,8 +211,8 @@ def test_a_sciex_acquisition_is_the_sum_of_its_own_files() -> None:
         entry("x.2.wiff.scan", size=80_000_000),
     ]
     standing, left = sort_out(Vendor.SCIEX, entries)
-    first = Standing("x.wiff", 200.0, 1, 4_321, 20, main_mtime=200.0)
-    second = Standing("x.1.wiff", 200.0, 600_000, 7_600_000, None, main_mtime=200.0)
+    first = FolderEntry("x.wiff", 200.0, 1, 4_321, 20, main_mtime=200.0)
+    second = FolderEntry("x.1.wiff", 200.0, 600_000, 7_600_000, None, main_mtime=200.0)
     assert (standing["x.wiff"], standing["x.1.wiff"]) == (first, second)
     assert ([*standing], left) == (["x.wiff", "x.1.wiff"], [])
 
@@ -229,6 +229,6 @@ def test_what_stands_in_a_real_folder_is_sorted_out(tmp_path: Path) -> None:
     (tmp_path / "x.d" / MAIN_FILE).write_bytes(b"123")
     (tmp_path / "y.d").touch()
     (tmp_path / "z.d").symlink_to(tmp_path / "x.d")
-    standing, left = sort_out(Vendor.BRUKER, look(tmp_path).entries)
+    standing, left = sort_out(Vendor.BRUKER, scan(tmp_path).entries)
     assert [(one.name, one.main_size_bytes) for one in standing.values()] == [("x.d", 3)]
     assert [one.name for one in left] == ["y.d", "z.d"]

@@ -14,7 +14,7 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.model.files import acquisition
-from kraken_dagster.model.files.acquisition import SCIEX_SCAN_MIN_BYTES, Standing, Timing, Watch
+from kraken_dagster.model.files.acquisition import SCIEX_SCAN_MIN_BYTES, FolderEntry, Timing, Watch
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.vendors import RULES, Vendor, corrupted_name
 from kraken_dagster.model.raw_file import (
@@ -25,7 +25,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.model.refusal import Trouble
+from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.monitoring.waiting_rules import Around, in_words, waits_for
 from kraken_dagster.quant.jobs.engine_backoff import FIRST_WAIT_S as FIRST_WAIT_OF_AN_ENGINE_S
@@ -60,7 +60,9 @@ def in_berlin(monkeypatch: pytest.MonkeyPatch):
     time.tzset()
 
 
-def told(raw_file: RawFile, *, around: Around | None = None, minutes: float = 0, **options) -> str:
+def reported(
+    raw_file: RawFile, *, around: Around | None = None, minutes: float = 0, **options
+) -> str:
     entry = InstrumentEntry(**{"type": Vendor.THERMO, **options})
     now = NOW + timedelta(minutes=minutes)
     found = waits_for(raw_file, now=now, instrument=entry, timing=T, around=around or Around())
@@ -72,7 +74,7 @@ def clock(**later: float) -> str:
 
 
 def watched(*, main_file: bool = True, scan: int | None = None, **changes) -> RawFile:
-    seen = Standing("x.raw", NOW.timestamp(), 100 if main_file else None, 100, scan)
+    seen = FolderEntry("x.raw", NOW.timestamp(), 100 if main_file else None, 100, scan)
     watch = Watch.begin(NOW, main_file_seen=main_file, seen=seen if main_file else None)
     state = replace(watch, **changes).to_record()
     return record(status=Status.MONITORING_ACQUISITION, acquisition=state)
@@ -92,42 +94,42 @@ def test_times_are_local_with_their_zone_and_have_a_date_unless_it_is_todays():
 
 
 def test_an_acquisition_says_what_ends_it_and_when():
-    found = told(watched())
+    found = reported(watched())
     assert found.startswith("being acquired; over when the next acquisition begins, or once")
     assert f"two checks 60 min apart, at {clock(minutes=120)} if nothing more" in found
     checked = watched(size_bytes=100, total_bytes=100)
-    assert f"at {clock(minutes=60)} if nothing more" in told(checked)
-    assert "at the next look if nothing more" in told(checked, minutes=61)
-    old = told(watched(), consider_old_files_acquired=True)
+    assert f"at {clock(minutes=60)} if nothing more" in reported(checked)
+    assert "at the next look if nothing more" in reported(checked, minutes=61)
+    old = reported(watched(), consider_old_files_acquired=True)
     assert "or when it is more than 5 h older than the youngest there" in old
 
 
 def test_a_sciex_waits_for_its_scan_for_a_day():
     checked = {"size_bytes": 100, "total_bytes": 100}
-    found = told(watched(**checked, scan=10), type=Vendor.SCIEX)
+    found = reported(watched(**checked, scan=10), type=Vendor.SCIEX)
     assert "the next acquisition begins, and its .wiff.scan is complete, or once" in found
     assert f"24 h apart, at {clock(hours=24)} if nothing" in found
     whole = watched(**checked, scan=SCIEX_SCAN_MIN_BYTES + 1)
-    assert f"60 min apart, at {clock(minutes=60)} if nothing" in told(whole, type=Vendor.SCIEX)
+    assert f"60 min apart, at {clock(minutes=60)} if nothing" in reported(whole, type=Vendor.SCIEX)
 
 
 def test_a_main_file_that_is_missing_is_waited_for_two_hours():
-    found = told(watched(main_file=False), type=Vendor.BRUKER)
+    found = reported(watched(main_file=False), type=Vendor.BRUKER)
     assert found == (
         f"its main file is not there; it counts as failed at {clock(hours=2)} if it isn't until "
         "then (120 min)"
     ).replace("120 min", in_words(T.main_file_timeout))
     gone = watched(missing_since=NOW + timedelta(minutes=10))
-    assert f"as failed at {clock(minutes=130)}" in told(gone)
-    assert "renamed it as failed" in told(gone)
+    assert f"as failed at {clock(minutes=130)}" in reported(gone)
+    assert "renamed it as failed" in reported(gone)
 
 
 def test_a_folder_that_can_not_be_gone_by_ends_nothing():
-    assert "can't be gone by: it hangs" in told(watched(), around=Around(folder="it hangs"))
+    assert "can't be gone by: it hangs" in reported(watched(), around=Around(folder="it hangs"))
     empty = watched()
     empty.acquisition["seen_size"] = 0
-    assert "over never, while its main file is empty" in told(empty)
-    assert "looked at for the first time" in told(record(status=Status.QUEUED_FOR_MONITORING))
+    assert "over never, while its main file is empty" in reported(empty)
+    assert "looked at for the first time" in reported(record(status=Status.QUEUED_FOR_MONITORING))
 
 
 @pytest.mark.parametrize("vendor", list(Vendor))
@@ -135,11 +137,11 @@ def test_what_is_told_is_what_the_monitor_does(vendor):
     """It is over at the time that was told, and not at the look before."""
     names = {Vendor.THERMO: "x.raw", Vendor.BRUKER: "x.d", Vendor.SCIEX: "x.wiff"}
     scan = 10 if vendor is Vendor.SCIEX else None
-    seen = Standing(names[vendor], NOW.timestamp(), 100, 100, scan)
+    seen = FolderEntry(names[vendor], NOW.timestamp(), 100, 100, scan)
     watch, now, told_at = Watch.begin(NOW, main_file_seen=True, seen=seen), NOW, ""
     for _ in range(60 * 24 * 2):
         now += timedelta(minutes=1)
-        verdict = acquisition.look(
+        verdict = acquisition.observe(
             watch,
             seen.name,
             vendor=vendor,
@@ -163,7 +165,7 @@ def test_what_is_told_is_what_the_monitor_does(vendor):
 
 def test_every_status_says_what_comes_next():
     for status in Status:
-        found = told(record(status=status, **BACKED_UP))
+        found = reported(record(status=status, **BACKED_UP))
         assert found
         if status not in (Status.IGNORED,):
             assert found != "nothing", status
@@ -171,19 +173,19 @@ def test_every_status_says_what_comes_next():
 
 def test_a_backup_waits_for_a_slot_or_its_store():
     due = record(status=Status.MONITORING_DONE)
-    assert "at most 2 of the instrument at once, oldest first" in told(due)
-    assert told(due, around=Around(backup="the store is away")) == "the store is away"
-    held = told(record(status=Status.COPYING, lease=lease(until=NOW + timedelta(minutes=1))))
+    assert "at most 2 of the instrument at once, oldest first" in reported(due)
+    assert reported(due, around=Around(backup="the store is away")) == "the store is away"
+    held = reported(record(status=Status.COPYING, lease=lease(until=NOW + timedelta(minutes=1))))
     assert held == (f"run run-1 works on it (step backup; its lease is until {clock(minutes=1)})")
 
 
 def test_what_failed_says_when_it_is_tried_again():
     failed = record(status=Status.ERROR)
-    assert "after `kraken retry`" in told(failed)
+    assert "after `kraken retry`" in reported(failed)
     later = failed.model_copy(update={"retry_at": NOW + timedelta(minutes=4)})
-    assert told(later) == f"it is tried again at {clock(minutes=4)}"
-    assert told(later, minutes=5) == "it is tried again at the next look"
-    assert told(later, minutes=5, around=Around(backup="away")) == "away"
+    assert reported(later) == f"it is tried again at {clock(minutes=4)}"
+    assert reported(later, minutes=5) == "it is tried again at the next look"
+    assert reported(later, minutes=5, around=Around(backup="away")) == "away"
 
 
 def test_a_queued_file_says_what_its_engine_is_at():
@@ -191,21 +193,23 @@ def test_a_queued_file_says_what_its_engine_is_at():
         status=Status.QUEUED_FOR_QUANTING,
         quant_settings=[DecidedSettings(name="s", version=1, engine="slurm")],
     )
-    assert "submitted to 'slurm' at the next tick" in told(queued)
+    assert "submitted to 'slurm' at the next tick" in reported(queued)
     full = Around(slots={"slurm": (7, 7), "local": (2, 2)})
-    assert "wait for a slot: 7 jobs are open on 'slurm' and 7 may be" in told(queued, around=full)
-    assert told(queued, around=Around(engines={"slurm": "asked again"})) == "asked again"
-    assert told(queued, around=Around(output="away")) == "away"
+    assert "wait for a slot: 7 jobs are open on 'slurm' and 7 may be" in reported(
+        queued, around=full
+    )
+    assert reported(queued, around=Around(engines={"slurm": "asked again"})) == "asked again"
+    assert reported(queued, around=Around(output="away")) == "away"
 
 
 def test_a_file_that_is_done_says_when_it_is_moved_aside_and_deleted():
     file = record(status=Status.DONE, **BACKED_UP)
-    assert told(file) == (
+    assert reported(file) == (
         f"moved aside on the instrument at {clock(minutes=5)} (5 min after its backup)"
     )
-    assert told(file, move_files=False) == told(file, file_move_delay_m=-1) == "nothing"
-    busy = Trouble(problem="busy", at=NOW, retry_at=NOW + timedelta(minutes=2))
-    hindered = told(file.model_copy(update={"archive": busy}))
+    assert reported(file, move_files=False) == reported(file, file_move_delay_m=-1) == "nothing"
+    busy = Refusal(problem="busy", at=NOW, retry_at=NOW + timedelta(minutes=2))
+    hindered = reported(file.model_copy(update={"archive": busy}))
     assert hindered.startswith("its move aside: tried again at ")
     aside = file.model_copy(
         update={
@@ -214,43 +218,43 @@ def test_a_file_that_is_done_says_when_it_is_moved_aside_and_deleted():
             "created_at_": NOW,
         }
     )
-    assert told(aside) == "nothing"  # nothing is ever deleted
-    found = told(aside, min_free_space_gb=100)
+    assert reported(aside) == "nothing"  # nothing is ever deleted
+    found = reported(aside, min_free_space_gb=100)
     assert found == (
         "deleted from the instrument when less than 100 GB are free, not before "
         f"{clock(days=14)} (14 days old)"
     )
-    assert told(aside, min_free_space_gb=100, minutes=60 * 24 * 15).endswith("GB are free")
+    assert reported(aside, min_free_space_gb=100, minutes=60 * 24 * 15).endswith("GB are free")
 
 
 # -- who tells it ---------------------------------------------------------------------------------
 
 
-def test_the_state_of_the_laboratory_is_read_from_mongodb_alone(world):
-    bench = Bench(world, "thermo1")
+def test_the_state_of_the_laboratory_is_read_from_mongodb_alone(services):
+    bench = Bench(services, "thermo1")
     bench.write("x.raw")
-    bench.look()
-    done(world, "bruker1", "x.d")
-    board, now = world.store.board, world.now()
-    board.file_system_unwell("backup", details="no marker in it", now=now)
-    board.engine_unwell(
+    bench.scan()
+    done(services, "bruker1", "x.d")
+    health, now = services.store.health, services.now()
+    health.file_system_unwell("backup", details="no marker in it", now=now)
+    health.engine_unwell(
         "local", details="no answer", failures=1, ask_again_at=now + timedelta(minutes=1), now=now
     )
     files = {
-        "open": world.store.raw_files.get("x.raw"),
+        "open": services.store.raw_files.get("x.raw"),
         "due": record("a.raw", status=Status.MONITORING_DONE),
         "queued": record("b.raw", status=Status.QUEUED_FOR_QUANTING),
     }
-    found = what_they_wait_for(world, files.values())
+    found = what_they_wait_for(services, files.values())
     assert found["x.raw"].startswith("being acquired; over when the next acquisition begins")
     assert found["a.raw"].startswith("the backup store is away, and is looked at again by itself")
     assert found["b.raw"].startswith("the engine 'local' is asked again at ")
 
 
-def test_files_and_show_say_what_a_file_waits_for(tmp_path, mongodb_uri, store, world):
+def test_files_and_show_say_what_a_file_waits_for(tmp_path, mongodb_uri, store, services):
     path = write_config(tmp_path, mongodb_uri)
-    Bench(world, "thermo1").write("x.raw")
-    look_at(world, "thermo1")
+    Bench(services, "thermo1").write("x.raw")
+    look_at(services, "thermo1")
 
     def kraken(*arguments: str) -> str:
         result = click.testing.CliRunner().invoke(main, ["--config", str(path), *arguments])
@@ -264,18 +268,18 @@ def test_files_and_show_say_what_a_file_waits_for(tmp_path, mongodb_uri, store, 
     assert row["waits_for"] == json.loads(kraken("show", "x.raw", "--json"))["waits_for"]
 
 
-def test_the_ticks_of_watcher_and_archiver_say_what_files_wait_for(config, store, world):
+def test_the_ticks_of_watcher_and_archiver_say_what_files_wait_for(config, store, services):
     with dg.DagsterInstance.ephemeral() as instance:
         bench = DagsterBench(config, store, instance)
         for number in range(4):
-            path = bench.world.instrument_folder("thermo1") / f"{number}.raw"
+            path = bench.services.instrument_folder("thermo1") / f"{number}.raw"
             path.write_bytes(b"raw")
         shown = bench.tick("thermo1_watcher").skip_message
         assert "'0.raw': being acquired; over when the next acquisition begins" in shown
         assert "1 more wait, see `kraken files`" in shown
-        done(world, "bruker1", "x.d")
+        done(services, "bruker1", "x.d")
         store._database["raw_file"].update_one(
-            {"_id": "x.d"}, {"$set": {"backed_up_at": bench.world.now()}}
+            {"_id": "x.d"}, {"$set": {"backed_up_at": bench.services.now()}}
         )
         assert "1 wait, the next until " in bench.tick("bruker1_archiver").skip_message
 

@@ -11,7 +11,7 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.cli.main import main
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.operations import report as reports
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.dagster_bench import Bench as DagsterBench
 from kraken_dagster_tests.support.helpers import Bench, write_config
 
@@ -35,10 +35,10 @@ def put(folder: Path, *names: str) -> None:
         path.write_bytes(b"content")
 
 
-def wrong_with(world: World, instrument_id: str) -> list[str]:
+def wrong_with(services: Services, instrument_id: str) -> list[str]:
     """What `kraken status` says of an instrument after a look."""
-    look_at(world, instrument_id)
-    (found,) = [it for it in reports.status(world)["instruments"] if it["id"] == instrument_id]
+    look_at(services, instrument_id)
+    (found,) = [it for it in reports.status(services)["instruments"] if it["id"] == instrument_id]
     return [problem.partition(": ")[2] for problem in found["wrong"]]
 
 
@@ -62,11 +62,11 @@ def wrong_with(world: World, instrument_id: str) -> list[str]:
         ("thermo1", ("a.raw/",), "1 entry, none is a Thermo acquisition, nor another vendor's: "),
     ],
 )
-def test_the_files_of_another_vendor_are_no_green_instrument(world, instrument_id, names, words):
-    put(world.instrument_folder(instrument_id), *names)
-    (problem,) = wrong_with(world, instrument_id)
+def test_the_files_of_another_vendor_are_no_green_instrument(services, instrument_id, names, words):
+    put(services.instrument_folder(instrument_id), *names)
+    (problem,) = wrong_with(services, instrument_id)
     assert words in problem
-    assert world.store.board.get(instrument_id)["status"] == "error"
+    assert services.store.health.get(instrument_id)["status"] == "error"
 
 
 @pytest.mark.parametrize(
@@ -89,51 +89,51 @@ def test_the_files_of_another_vendor_are_no_green_instrument(world, instrument_i
         ),
     ],
 )
-def test_an_empty_or_mixed_folder_is_well_and_what_is_left_out_is_told(world, names, details):
-    put(world.instrument_folder("bruker1"), *names)
-    assert wrong_with(world, "bruker1") == []
-    board = world.store.board.get("bruker1")
-    assert board["status"] == "ok"
+def test_an_empty_or_mixed_folder_is_well_and_what_is_left_out_is_told(services, names, details):
+    put(services.instrument_folder("bruker1"), *names)
+    assert wrong_with(services, "bruker1") == []
+    health = services.store.health.get("bruker1")
+    assert health["status"] == "ok"
     if details is None:
-        assert "entries" not in board["status_details"]
+        assert "entries" not in health["status_details"]
     else:
-        assert details in board["status_details"]
+        assert details in health["status_details"]
 
 
-def test_an_instrument_of_which_all_was_moved_aside_has_no_wrong_type(world):
-    bench = Bench(world, "bruker1")
+def test_an_instrument_of_which_all_was_moved_aside_has_no_wrong_type(services):
+    bench = Bench(services, "bruker1")
     path = bench.write("x.d")
-    bench.look()
+    bench.scan()
     (bench.folder / "Backup").mkdir()
     path.parent.rename(bench.folder / "Backup" / "x.d")
-    world.store._database["raw_file"].update_one(
+    services.store._database["raw_file"].update_one(
         {"_id": "x.d"},
         {"$set": {"instrument_file_status": "moved", "status": "done"}},
     )
     put(bench.folder, "methods/")
-    assert wrong_with(world, "bruker1") == []
-    assert "entr" not in world.store.board.get("bruker1")["status_details"]
+    assert wrong_with(services, "bruker1") == []
+    assert "entr" not in services.store.health.get("bruker1")["status_details"]
     put(bench.folder, "stray.raw")
-    assert wrong_with(world, "bruker1") == []
-    assert "1 looks like Thermo's" in world.store.board.get("bruker1")["status_details"]
+    assert wrong_with(services, "bruker1") == []
+    assert "1 looks like Thermo's" in services.store.health.get("bruker1")["status_details"]
 
 
-def test_a_right_type_is_green_again_by_itself(world, config, make_world):
-    put(world.instrument_folder("bruker1"), "x.raw")
-    assert wrong_with(world, "bruker1")
+def test_a_right_type_is_green_again_by_itself(services, config, make_services):
+    put(services.instrument_folder("bruker1"), "x.raw")
+    assert wrong_with(services, "bruker1")
     entry = config.instruments["bruker1"].model_copy(update={"type": Vendor.THERMO})
     changed = {**config.instruments, "bruker1": entry}
-    mended = make_world(config.model_copy(update={"instruments": changed}))
+    mended = make_services(config.model_copy(update={"instruments": changed}))
     assert wrong_with(mended, "bruker1") == []
 
 
 def test_the_watchers_tick_says_that_the_type_is_wrong(config, store):
     with dg.DagsterInstance.ephemeral() as instance:
         bench = DagsterBench(config, store, instance)
-        put(bench.world.instrument_folder("bruker1"), *THERMO)
-        put(bench.world.instrument_folder("thermo1"), "x.raw", *BRUKER)
-        told = bench.tick("bruker1_watcher").skip_message
-        assert "100 entries, none is a Bruker acquisition, 100 look like Thermo's" in told
+        put(bench.services.instrument_folder("bruker1"), *THERMO)
+        put(bench.services.instrument_folder("thermo1"), "x.raw", *BRUKER)
+        reported = bench.tick("bruker1_watcher").skip_message
+        assert "100 entries, none is a Bruker acquisition, 100 look like Thermo's" in reported
         mixed = bench.tick("thermo1_watcher").skip_message
         assert "6 entries, 1 is a Thermo acquisition, 5 look like Bruker's" in mixed
 

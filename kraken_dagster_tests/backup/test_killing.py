@@ -118,9 +118,9 @@ def test_a_share_that_hangs_in_mid_copy_holds_up_no_other_and_goes_on(
     other = lab.add_thermo("beside_1.raw")
     wait_until(lambda: share.state() == "T", "the share hangs", timeout_s=PATIENCE_S)
     lab.wait_until_done([other])
-    wait_until(lambda: lab.board("share1")["status"] == "error", "the board says so")
-    assert "gives no answer" in lab.board("share1")["status_details"]
-    assert lab.board("thermo1")["status"] == "ok"
+    wait_until(lambda: lab.health("share1")["status"] == "error", "the board says so")
+    assert "gives no answer" in lab.health("share1")["status_details"]
+    assert lab.health("thermo1")["status"] == "ok"
     wait_until(lambda: lab.status(hanging) is Status.ERROR, "the copy says so")
     share.go_on()
     lab.wait_until_done([hanging])

@@ -38,92 +38,98 @@ def target(tmp_path):
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
-def test_a_purged_file_comes_back_byte_by_byte_with_its_times(world, target, instrument_id, name):
-    done(world, instrument_id, name)
-    folder = world.instrument_folder(instrument_id)
+def test_a_purged_file_comes_back_byte_by_byte_with_its_times(
+    services, target, instrument_id, name
+):
+    done(services, instrument_id, name)
+    folder = services.instrument_folder(instrument_id)
     before = files_in(folder)
     times = {path: (folder / path).stat().st_mtime_ns for path in before}
-    moved_and_purged(world, instrument_id, name)
-    store = content(world.config.locations.backup.path)
-    result = restore(world, name, target)
+    moved_and_purged(services, instrument_id, name)
+    store = content(services.config.locations.backup.path)
+    result = restore(services, name, target)
     assert files_in(target) == before
     assert {path: (target / path).stat().st_mtime_ns for path in before} == times
     assert (result.copied, result.proven) == (len(before), 0)
-    assert content(world.config.locations.backup.path) == store
+    assert content(services.config.locations.backup.path) == store
 
 
-def moved_and_purged(world, instrument_id: str, name: str) -> None:
-    assert [item.moved for item in move_all(world, instrument_id)] == [True]
-    created(world, name, days_ago=30)
-    assert len(purge_all(world, instrument_id).deleted) == 1
+def moved_and_purged(services, instrument_id: str, name: str) -> None:
+    assert [item.moved for item in move_all(services, instrument_id)] == [True]
+    created(services, name, days_ago=30)
+    assert len(purge_all(services, instrument_id).deleted) == 1
 
 
-def test_what_is_there_already_is_proven_and_what_is_missing_added(world, target):
-    done(world, "sciex1", "x.wiff")
-    restore(world, "x.wiff", target)
+def test_what_is_there_already_is_proven_and_what_is_missing_added(services, target):
+    done(services, "sciex1", "x.wiff")
+    restore(services, "x.wiff", target)
     (target / "x.wiff.scan").unlink()
-    result = restore(world, "x.wiff", target)
+    result = restore(services, "x.wiff", target)
     assert (result.copied, result.proven) == (1, len(files_in(target)) - 1)
 
 
 @pytest.mark.parametrize("name", ["x.raw", "x.d"])
-def test_something_else_under_that_name_is_never_replaced(world, target, name):
-    done(world, "thermo1" if name == "x.raw" else "bruker1", name)
+def test_something_else_under_that_name_is_never_replaced(services, target, name):
+    done(services, "thermo1" if name == "x.raw" else "bruker1", name)
     (target / name).write_text("a stranger's")
     with pytest.raises(RestoreRefused, match="something else"):
-        restore(world, name, target)
+        restore(services, name, target)
     assert (target / name).read_text() == "a stranger's"
 
 
-def test_no_id_and_no_link_leads_out_of_the_folder(world, target, tmp_path):
-    raw_file = moved(world, "thermo1", "a.raw")
-    backup = world.backup_folder(raw_file)
+def test_no_id_and_no_link_leads_out_of_the_folder(services, target, tmp_path):
+    raw_file = moved(services, "thermo1", "a.raw")
+    backup = services.backup_folder(raw_file)
     (backup / "sub").mkdir()
     (backup / "a.raw").rename(backup / "sub" / "a.raw")
-    document = {**fields(world, "a.raw"), "_id": "sub/a.raw"}
+    document = {**fields(services, "a.raw"), "_id": "sub/a.raw"}
     document["file_info"] = {"sub/a.raw": document["file_info"]["a.raw"]}
-    world.store._database["raw_file"].insert_one(document)
+    services.store._database["raw_file"].insert_one(document)
     outside = tmp_path / "outside"
     outside.mkdir()
     (target / "sub").symlink_to(outside)
     with pytest.raises(UnsafePath):
-        restore(world, "sub/a.raw", target)
+        restore(services, "sub/a.raw", target)
     assert content(outside) == {}
 
 
-def test_a_file_of_an_instrument_that_is_not_configured_any_more_is_told(world, make_world, target):
-    done(world, "thermo1", "a.raw")
+def test_a_file_of_an_instrument_that_is_not_configured_any_more_is_told(
+    services, make_services, target
+):
+    done(services, "thermo1", "a.raw")
     with pytest.raises(ConfigError, match=r"not in instruments\.yaml: 'thermo1'"):
-        restore(make_world(world.config.only({"bruker1"})), "a.raw", target)
+        restore(make_services(services.config.only({"bruker1"})), "a.raw", target)
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, lambda path: path.unlink()])
-def test_a_damaged_backup_is_not_copied_out(world, target, damage):
-    raw_file = moved(world, "bruker1", "x.d")
-    damage(world.backup_folder(raw_file) / "x.d" / "analysis.tdf")
+def test_a_damaged_backup_is_not_copied_out(services, target, damage):
+    raw_file = moved(services, "bruker1", "x.d")
+    damage(services.backup_folder(raw_file) / "x.d" / "analysis.tdf")
     with pytest.raises(BackupDamaged):
-        restore(world, "x.d", target)
+        restore(services, "x.d", target)
     assert os.listdir(target) == []
 
 
-def test_the_status_does_not_matter_as_long_as_there_is_a_record(world, target):
-    raw_file = done(world, "thermo1", "x.raw")
-    world.store.raw_files.transition(raw_file, Status.ERROR, now=world.now(), reason="whatever")
-    assert restore(world, "x.raw", target).copied == 1
+def test_the_status_does_not_matter_as_long_as_there_is_a_record(services, target):
+    raw_file = done(services, "thermo1", "x.raw")
+    services.store.raw_files.transition(
+        raw_file, Status.ERROR, now=services.now(), reason="whatever"
+    )
+    assert restore(services, "x.raw", target).copied == 1
 
 
-def test_without_a_record_or_a_folder_or_the_store_it_is_refused_in_words(world, target):
-    acquire(world, "thermo1", "new.raw")
-    finish(world, "thermo1")
+def test_without_a_record_or_a_folder_or_the_store_it_is_refused_in_words(services, target):
+    acquire(services, "thermo1", "new.raw")
+    finish(services, "thermo1")
     with pytest.raises(NotRecorded):
-        restore(world, "new.raw", target)
+        restore(services, "new.raw", target)
     with pytest.raises(UnknownRawFile):
-        restore(world, "nobody.raw", target)
-    done(world, "thermo1", "x.raw")
+        restore(services, "nobody.raw", target)
+    done(services, "thermo1", "x.raw")
     with pytest.raises(RestoreRefused, match="not a folder"):
-        restore(world, "x.raw", target / "missing")
-    root = world.config.locations.backup.path
+        restore(services, "x.raw", target / "missing")
+    root = services.config.locations.backup.path
     root.rename(root.with_name("away"))
     with pytest.raises(BackupUnwritable):
-        restore(world, "x.raw", target)
+        restore(services, "x.raw", target)
     assert os.listdir(target) == []

@@ -7,7 +7,7 @@ from bson import ObjectId
 
 from kraken_dagster.backup.scrub import Selection, begin, scrub_due, verify_all
 from kraken_dagster.backup.verify import Verdict, VerifyOutcome
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import BackupUnwritable, UnknownRawFile
 from kraken_dagster_tests.retention.retention_cases import done, fields, flip_a_bit
 
@@ -15,16 +15,16 @@ NAMES = ["a.raw", "b.raw", "c.raw"]
 
 
 @pytest.fixture
-def three(world):
+def three(services):
     """Files with proofs of three ages, oldest first; each a day after the one before."""
     for name in NAMES:
-        done(world, "thermo1", name)
-        world.now.forward(days=1)
-    return world
+        done(services, "thermo1", name)
+        services.now.forward(days=1)
+    return services
 
 
-def outcomes(world, selection: Selection) -> Iterator[VerifyOutcome]:
-    return verify_all(world, begin(world, selection), run_id="v", pace=Pace())
+def outcomes(services, selection: Selection) -> Iterator[VerifyOutcome]:
+    return verify_all(services, begin(services, selection), run_id="v", rate_limit=RateLimit())
 
 
 def ids(found) -> list[str]:
@@ -64,7 +64,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(three):
     again = begin(three, Selection())
     assert (again.todo, again.resumed) == (("c.raw",), True)
     assert not begin(three, Selection(instruments=("thermo1",))).resumed
-    assert ids(verify_all(three, again, run_id="v", pace=Pace())) == ["c.raw"]
+    assert ids(verify_all(three, again, run_id="v", rate_limit=RateLimit())) == ["c.raw"]
     three.now.forward(minutes=1)
     anew = begin(three, Selection())
     assert (len(anew.todo), anew.resumed) == (3, False)

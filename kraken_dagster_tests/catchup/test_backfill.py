@@ -45,21 +45,21 @@ def _bench_on(config: KrakenConfig, store: Store, instance: dg.DagsterInstance) 
 def _acquired(bench: Bench, names: list[str] = NAMES) -> None:
     """Files whose acquisition is over, and whose partitions Dagster has."""
     for name in names:
-        raw_file(bench.world.instrument_folder("thermo1"), name, f"bytes of {name}".encode())
+        raw_file(bench.services.instrument_folder("thermo1"), name, f"bytes of {name}".encode())
     bench.requested("thermo1")
 
 
 def _in_the_way(bench: Bench, names: tuple[str, ...] = BAD) -> None:
     """Something else stands in their place in the backup."""
     for name in names:
-        folder = bench.world.backup_folder(bench.file(name))
+        folder = bench.services.backup_folder(bench.file(name))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"something else")
 
 
 def _clear_the_way(bench: Bench) -> None:
     for name in BAD:
-        (bench.world.backup_folder(bench.file(name)) / name).unlink()
+        (bench.services.backup_folder(bench.file(name)) / name).unlink()
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
@@ -98,12 +98,12 @@ def test_a_file_that_fails_marks_its_own_partition_and_stops_no_other(bench: Ben
     assert not result.success
     for asset in ("backup", "quant_job"):
         assert sorted(bench.materialised("thermo1", asset)) == _good()
-    [(step, told)] = _failures(result).items()
+    [(step, reported)] = _failures(result).items()
     assert step == "thermo1__quant_job"  # the last one, so that the others' jobs are submitted
-    assert "2 of 12 files failed" in told
+    assert "2 of 12 files failed" in reported
     for name in BAD:
-        assert f"{name!r}: " in told
-        assert "backup_overwrite_file_id" in told
+        assert f"{name!r}: " in reported
+        assert "backup_overwrite_file_id" in reported
         assert bench.status(name) is Status.ERROR
         assert bench.store.jobs.of(name) == []
     assert {bench.status(name) for name in _good()} <= {
@@ -176,9 +176,9 @@ def test_a_failing_run_lists_the_first_files_and_counts_the_rest(bench: Bench) -
     _acquired(bench, names)
     _in_the_way(bench, tuple(names))
     result = bench.execute_range("thermo1_ingest", names[0], names[-1])
-    [told] = _failures(result).values()
-    assert sum(line.startswith("'g") for line in told.splitlines()) == 20
-    assert "and 5 more" in told
+    [reported] = _failures(result).values()
+    assert sum(line.startswith("'g") for line in reported.splitlines()) == 20
+    assert "and 5 more" in reported
     log = bench.log_of(result)
     assert all(f"{name!r}: " in log for name in names)
 
@@ -197,7 +197,7 @@ def test_what_another_run_holds_is_left_alone_and_fails_nothing(bench: Bench) ->
 def test_a_damaged_backup_fails_the_check_of_its_own_partition(bench: Bench) -> None:
     _acquired(bench)
     assert bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1]).success
-    copy = bench.world.backup_folder(bench.file("f04.raw")) / "f04.raw"
+    copy = bench.services.backup_folder(bench.file("f04.raw")) / "f04.raw"
     copy.write_bytes(copy.read_bytes()[::-1])
     assert not bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1]).success
     checked = bench.checks("thermo1", "backup", "digests_match")
@@ -220,7 +220,7 @@ def test_no_run_is_requested_for_what_a_live_run_over_many_will_handle(bench: Be
 def test_new_files_are_requested_beside_a_run_over_many(bench: Bench) -> None:
     _acquired(bench)
     _queued_over(bench, NAMES[0], NAMES[-1])
-    raw_file(bench.world.instrument_folder("thermo1"), "new.raw", b"new")
+    raw_file(bench.services.instrument_folder("thermo1"), "new.raw", b"new")
     assert [item.partition_key for item in bench.requested("thermo1")] == ["new.raw"]
 
 
@@ -300,8 +300,8 @@ def test_an_interrupted_run_tells_what_was_done(
     assert not bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1]).success
     assert len(bench.materialised("thermo1", "backup")) == 7
     check = dg.AssetCheckKey(asset_key("thermo1", "backup"), "digests_match")
-    told = bench.instance.event_log_storage.get_asset_check_partition_info([check])
-    passed = [it for it in told if it.latest_execution_status.value == "SUCCEEDED"]
+    reported = bench.instance.event_log_storage.get_asset_check_partition_info([check])
+    passed = [it for it in reported if it.latest_execution_status.value == "SUCCEEDED"]
     assert len(passed) == 7
 
 

@@ -34,12 +34,12 @@ class Through(mfusepy.Operations):
 
     def below(self, path: str, *, writes: bool = False) -> str:
         """The path in the source; the error that is switched on, if there is one."""
-        name = self._trouble()
+        name = self._refusal()
         if name and (writes or name != "EROFS"):
             raise mfusepy.FuseOSError(getattr(errno, name))
         return self.source + path
 
-    def _trouble(self) -> str:
+    def _refusal(self) -> str:
         try:
             return self.control.read_text().strip()
         except FileNotFoundError:

@@ -179,12 +179,12 @@ def _standing(facts: Facts, instrument_id: str, stem: str, *, inside: bool) -> s
 
 def _untold(facts: Facts, path: str) -> Iterator[str]:
     """A backup that somebody damaged must be told as such."""
-    told = [
+    reported = [
         item
         for item in facts.raw_files
         if item["instrument_id"] == path.partition("/")[0]
         and f"/{stem_of(item['_id'])}." in path
         and item["status"] == "error"
     ]
-    if not told:
+    if not reported:
         yield f"the backup is damaged, and no record says so: {path}"

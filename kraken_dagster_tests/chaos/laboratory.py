@@ -233,7 +233,7 @@ class ChaosLab:
             below=self.folder / "below",
         )
 
-    def look_below(self) -> None:
+    def scan_below(self) -> None:
         """Shows the mount points without what is mounted on them, in `below`."""
         (self.folder / "below").mkdir(exist_ok=True)
         run("mount", "--bind", self.folder / "mnt", self.folder / "below")

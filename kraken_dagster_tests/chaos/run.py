@@ -82,7 +82,7 @@ class ChaosRun:
             for thread in (*workers, *helpers, *self._harming):
                 thread.join()
         self.lab.command("verify", "--all")
-        self.lab.look_below()
+        self.lab.scan_below()
         facts = gather(self.lab.places())
         return judge(facts), facts
 

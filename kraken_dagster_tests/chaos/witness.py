@@ -28,9 +28,9 @@ class Witness:
         self._stopping = threading.Event()
 
     def watch(self) -> None:
-        before = self._look()
+        before = self._scan()
         while not self._stopping.wait(LOOK_EVERY_S):
-            now = self._look()
+            now = self._scan()
             for key in before.keys() - now.keys():
                 self._gone(key[0], before[key])
             before = now
@@ -38,7 +38,7 @@ class Witness:
     def stop(self) -> None:
         self._stopping.set()
 
-    def _look(self) -> dict[tuple[str, int], str]:
+    def _scan(self) -> dict[tuple[str, int], str]:
         return {
             (name, inode): path
             for name in self.instruments

@@ -111,10 +111,10 @@ def test_both_pipelines_run_the_same_lines() -> None:
 
 def test_the_document_tells_the_exit_codes_of_every_line() -> None:
     rows = re.findall(r"^\| (`(?:kraken|dagster) .*?) \|", (ROOT / "docs/ci.md").read_text(), re.M)
-    told = " ".join(rows)
+    reported = " ".join(rows)
     for line in CHECKS:
         words = line.split()
-        assert all(word in told for word in words[: 3 if words[1] == "project" else 2]), line
+        assert all(word in reported for word in words[: 3 if words[1] == "project" else 2]), line
 
 
 def test_every_line_of_the_pipeline_ends_well_and_leaves_only_what_git_ignores(
@@ -125,14 +125,14 @@ def test_every_line_of_the_pipeline_ends_well_and_leaves_only_what_git_ignores(
         done = runner.run(line)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         said[line] = done.stdout
-    told = "\n".join(said.values())
+    reported = "\n".join(said.values())
     for expected in (
         "read: astral1, timstof1",
         "not looked at: backup, output, MongoDB, clocks, engine cluster, astral1, timstof1",
         "timstof1/metrics",
         "--fasta /fs/pool/settings/plasma_dia/human.fasta",
     ):
-        assert expected in told
+        assert expected in reported
     new = {path.name for path in runner.folder.iterdir()} - {
         path.name for path in EXAMPLE.iterdir()
     }
@@ -145,9 +145,11 @@ def test_a_mistake_in_the_configuration_fails_each_check_with_line_and_key(runne
     number = path.read_text().splitlines().index("    copy_treads: 4") + 1
     for line in CHECKS[:3]:
         done = runner.run(line)
-        told = " ".join((done.stdout + done.stderr).split())
-        assert done.returncode == 1, f"{line}\n{told}"
-        assert f"line {number}, key 'instruments.timstof1.copy_treads': no such key" in told, told
+        reported = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode == 1, f"{line}\n{reported}"
+        assert f"line {number}, key 'instruments.timstof1.copy_treads': no such key" in reported, (
+            reported
+        )
 
 
 def test_settings_that_were_altered_and_a_file_that_nothing_would_run_on_fail_the_preview(

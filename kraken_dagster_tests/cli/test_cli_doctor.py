@@ -172,10 +172,10 @@ def test_what_settings_name_and_is_not_there_is_found(path, tmp_path, mongodb_ur
         store.catalog.assign(FALLBACK_PROJECT, settings, now=datetime.now(UTC))
     code, found = examine_all(path)
     assert code == 1
-    told = {level: words for level, what, words in found if what == "settings"}
-    assert "s version 1: The fasta that the settings name can't be used" in told["error"]
-    assert "s/human.fasta" in told["error"]
-    assert "s version 1 wants the engine 'docker', which is none of" in told["warning"]
+    reported = {level: words for level, what, words in found if what == "settings"}
+    assert "s version 1: The fasta that the settings name can't be used" in reported["error"]
+    assert "s/human.fasta" in reported["error"]
+    assert "s version 1 wants the engine 'docker', which is none of" in reported["warning"]
 
 
 def test_settings_that_can_not_be_read_are_found(path, mongodb_uri):

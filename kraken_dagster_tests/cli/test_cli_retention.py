@@ -18,7 +18,7 @@ from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.model.raw_file import InstrumentFileStatus, RawFile, Status
 from kraken_dagster.model.retention import GB
 from kraken_dagster.retention.archive import archive
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.retention.retention_cases import disk_is_full, hangs_at_the_second_file
 from kraken_dagster_tests.support.helpers import (
@@ -51,22 +51,22 @@ def kraken(path):
 
 
 @pytest.fixture
-def world(path, mongodb_uri, clock):
+def services(path, mongodb_uri, clock):
     """Three files of `thermo1`, backed up and ended."""
     config = load_config(path, environment={})
     store = connect(mongodb_uri)
     store.prepare()
     engines = {"local": LocalJobs(config.home / "jobs")}
-    world = World(config=config, store=store, engines=engines, now=clock)
+    services = Services(config=config, store=store, engines=engines, now=clock)
     for name in NAMES:
-        backed_up(world, "thermo1", name, seed=len(name))
-    tick_until_idle(world)
-    yield world
+        backed_up(services, "thermo1", name, seed=len(name))
+    tick_until_idle(services)
+    yield services
     store.close()
 
 
-def backup_of(world, name: str) -> Path:
-    return world.backup_folder(world.store.raw_files.get(name)) / name
+def backup_of(services, name: str) -> Path:
+    return services.backup_folder(services.store.raw_files.get(name)) / name
 
 
 def damage(path: Path) -> None:
@@ -78,7 +78,7 @@ def damage(path: Path) -> None:
 # -- verify ---------------------------------------------------------------------------------------
 
 
-def test_backups_that_are_whole_are_verified(kraken, world):
+def test_backups_that_are_whole_are_verified(kraken, services):
     assert kraken("verify", "--all") == "3 verified; 150000 bytes read\n"
     assert kraken("verify", "a.raw", "b.raw") == "2 verified; 100000 bytes read\n"
     assert kraken("verify", "--instrument", "bruker1") == "nothing to verify; 0 bytes read\n"
@@ -86,28 +86,28 @@ def test_backups_that_are_whole_are_verified(kraken, world):
     assert [(item["verdict"], item["files"]) for item in found] == [("verified", 1)] * 3
 
 
-def test_only_proofs_that_are_old_enough_are_made_anew(kraken, world):
+def test_only_proofs_that_are_old_enough_are_made_anew(kraken, services):
     assert "3 verified" in kraken("verify", "--older-than", "0")
     assert "nothing to verify" in kraken("verify", "--older-than", "1")
 
 
-def test_a_mismatch_is_told_and_is_an_error_of_the_file(kraken, world):
-    damage(backup_of(world, "b.raw"))
-    told = kraken("verify", "--all", exit_code=1)
-    assert "MISMATCH: b.raw: The backup is not what was recorded" in told
-    assert "2 verified, 1 mismatch" in told
-    raw_file = world.store.raw_files.get("b.raw")
+def test_a_mismatch_is_told_and_is_an_error_of_the_file(kraken, services):
+    damage(backup_of(services, "b.raw"))
+    reported = kraken("verify", "--all", exit_code=1)
+    assert "MISMATCH: b.raw: The backup is not what was recorded" in reported
+    assert "2 verified, 1 mismatch" in reported
+    raw_file = services.store.raw_files.get("b.raw")
     assert (raw_file.status, raw_file.is_backed_up) == (Status.ERROR, False)
     # It is told again by whatever looks at it again.
     assert "MISMATCH: b.raw" in kraken("verify", "--all", exit_code=1)
     assert "MISMATCH: b.raw" in kraken("verify", "b.raw", exit_code=1)
 
 
-def test_a_mismatch_is_a_failed_check_in_dagit_too(kraken, world):
-    home = world.config.home / "dagster"
+def test_a_mismatch_is_a_failed_check_in_dagit_too(kraken, services):
+    home = services.config.home / "dagster"
     home.mkdir(parents=True)
     (home / "dagster.yaml").touch()
-    damage(backup_of(world, "b.raw"))
+    damage(backup_of(services, "b.raw"))
     kraken("verify", "--all", exit_code=1)
     assert checks(home) == {"a.raw": True, "b.raw": False, "c.raw": True}
 
@@ -124,8 +124,10 @@ def checks(home: Path) -> dict[str, bool]:
         }
 
 
-def test_a_file_that_is_named_and_can_not_be_verified_is_no_success(kraken, world):
-    world.store._database["raw_file"].update_one({"_id": "b.raw"}, {"$set": {"status": "quanting"}})
+def test_a_file_that_is_named_and_can_not_be_verified_is_no_success(kraken, services):
+    services.store._database["raw_file"].update_one(
+        {"_id": "b.raw"}, {"$set": {"status": "quanting"}}
+    )
     assert "2 verified, 1 skipped" in kraken("verify", "--all")
     assert "SKIPPED: b.raw: it is still worked on" in kraken("verify", "b.raw", exit_code=1)
 
@@ -151,25 +153,25 @@ def test_two_runs_never_have_one_name(monkeypatch):
         ["--older-than", "nan"],
     ],
 )
-def test_a_verification_of_nothing_in_particular_is_wrong_use(kraken, world, arguments):
+def test_a_verification_of_nothing_in_particular_is_wrong_use(kraken, services, arguments):
     kraken("verify", *arguments, exit_code=2)
 
 
-def test_an_unknown_file_is_told(kraken, world):
+def test_an_unknown_file_is_told(kraken, services):
     kraken("verify", "nothing.raw", exit_code=1)
 
 
-def test_a_verification_that_was_interrupted_goes_on_where_it_was(kraken, path, world):
+def test_a_verification_that_was_interrupted_goes_on_where_it_was(kraken, path, services):
     program = "from kraken_dagster.cli.main import main; main()"
     command = [sys.executable, "-c", program, "--config", str(path), "verify", "--all"]
     # 50 kB take over a second then
     process = subprocess.Popen([*command, "--mb-per-s", "0.04"], stdout=subprocess.DEVNULL)
 
     def files() -> list[RawFile]:
-        return [world.store.raw_files.get(name) for name in NAMES]
+        return [services.store.raw_files.get(name) for name in NAMES]
 
     def proven() -> list[str]:
-        return [item.id for item in files() if item.verified_at > world.now()]
+        return [item.id for item in files() if item.verified_at > services.now()]
 
     wait_until(proven, "a first one is proven")
     process.kill()
@@ -190,19 +192,19 @@ def test_a_verification_that_was_interrupted_goes_on_where_it_was(kraken, path, 
 # -- restore --------------------------------------------------------------------------------------
 
 
-def test_a_backup_is_copied_out_and_proven(kraken, world, tmp_path):
+def test_a_backup_is_copied_out_and_proven(kraken, services, tmp_path):
     target = tmp_path / "restored"
     target.mkdir()
     assert "1 files, 1 copied, 0 there already" in kraken("restore", "a.raw", str(target))
-    assert (target / "a.raw").read_bytes() == backup_of(world, "a.raw").read_bytes()
+    assert (target / "a.raw").read_bytes() == backup_of(services, "a.raw").read_bytes()
     assert "0 copied, 1 there already" in kraken("restore", "a.raw", str(target))
 
 
-def test_what_can_not_be_restored_is_told_and_nothing_is_left(kraken, world, tmp_path):
+def test_what_can_not_be_restored_is_told_and_nothing_is_left(kraken, services, tmp_path):
     target = tmp_path / "restored"
     kraken("restore", "a.raw", str(target), exit_code=1)
     target.mkdir()
-    damage(backup_of(world, "a.raw"))
+    damage(backup_of(services, "a.raw"))
     kraken("restore", "a.raw", str(target), exit_code=1)
     (target / "b.raw").write_text("somebody's")
     kraken("restore", "b.raw", str(target), exit_code=1)
@@ -215,20 +217,20 @@ def test_what_can_not_be_restored_is_told_and_nothing_is_left(kraken, world, tmp
 
 
 @pytest.fixture
-def short_of_space(path, tmp_path, mongodb_uri, world):
+def short_of_space(path, tmp_path, mongodb_uri, services):
     """The same configuration, with more space wanted than any disk has; all files moved aside."""
-    assert all(item.moved for item in archive(world, "thermo1", run_id="r"))
+    assert all(item.moved for item in archive(services, "thermo1", run_id="r"))
     write_config(
         tmp_path,
         mongodb_uri,
         options={"min_file_age_to_remove_in_days": 0, "min_free_space_gb": 1e9},
         defaults={"file_move_delay_m": 0},
     )
-    return world
+    return services
 
 
-def on_instrument(world) -> list[str]:
-    return sorted(os.listdir(world.instrument_folder("thermo1") / "Backup"))
+def on_instrument(services) -> list[str]:
+    return sorted(os.listdir(services.instrument_folder("thermo1") / "Backup"))
 
 
 def test_a_purge_is_a_plan_unless_it_is_told_to_delete(kraken, short_of_space):
@@ -259,11 +261,11 @@ def test_a_purge_that_is_told_to_deletes_with_proof(kraken, short_of_space):
 def test_a_damaged_backup_is_no_success_and_a_failed_check_although_enough_is_free(
     kraken, short_of_space, monkeypatch, tmp_path, mongodb_uri
 ):
-    world = short_of_space
-    home = world.config.home / "dagster"
+    services = short_of_space
+    home = services.config.home / "dagster"
     home.mkdir(parents=True)
     (home / "dagster.yaml").touch()
-    damage(backup_of(world, "a.raw"))
+    damage(backup_of(services, "a.raw"))
     disk_is_full(monkeypatch)
     options = {"min_file_age_to_remove_in_days": 0, "min_free_space_gb": 40_000 / GB}
     write_config(tmp_path, mongodb_uri, options=options)
@@ -290,11 +292,11 @@ def test_what_was_deleted_before_it_was_stopped_is_told(kraken, short_of_space, 
     assert re.search(r"deleted\W+a\.raw", text)
 
 
-def test_a_purge_that_is_off_says_so(kraken, world):
+def test_a_purge_that_is_off_says_so(kraken, services):
     assert "nothing is purged: min_free_space_gb is 0 or less" in kraken("purge")
 
 
-def test_an_instrument_that_does_not_exist_is_wrong_use(kraken, world):
+def test_an_instrument_that_does_not_exist_is_wrong_use(kraken, services):
     kraken("purge", "--instrument", "nobody", exit_code=2)
 
 
@@ -305,12 +307,12 @@ def wrong(kraken) -> list[str]:
     return json.loads(kraken("status", "--json", exit_code=1))["wrong"]
 
 
-def test_status_tells_of_files_that_can_not_be_moved(kraken, world):
-    (world.instrument_folder("thermo1") / "Backup").mkdir()
-    (world.instrument_folder("thermo1") / "Backup" / "a.raw").write_text("something else")
-    archive(world, "thermo1", run_id="r")
-    (told,) = [line for line in wrong(kraken) if "a.raw" in line]
-    assert "thermo1: 'a.raw' can't be moved aside, refused, looked at again at " in told
+def test_status_tells_of_files_that_can_not_be_moved(kraken, services):
+    (services.instrument_folder("thermo1") / "Backup").mkdir()
+    (services.instrument_folder("thermo1") / "Backup" / "a.raw").write_text("something else")
+    archive(services, "thermo1", run_id="r")
+    (reported,) = [line for line in wrong(kraken) if "a.raw" in line]
+    assert "thermo1: 'a.raw' can't be moved aside, refused, looked at again at " in reported
     shown = json.loads(kraken("show", "a.raw", "--json"))
     assert "refused, looked at again at " in shown["cannot_be_moved"]
     kraken("retry", "a.raw")
@@ -318,11 +320,15 @@ def test_status_tells_of_files_that_can_not_be_moved(kraken, world):
 
 
 def test_status_tells_of_a_disk_that_stays_short_of_space(kraken, short_of_space):
-    (told,) = [line for line in wrong(kraken) if line.startswith("thermo1") and "shall be" in line]
-    assert "no purge in the last 24 h: is the schedule `purge` on" in told
+    (reported,) = [
+        line for line in wrong(kraken) if line.startswith("thermo1") and "shall be" in line
+    ]
+    assert "no purge in the last 24 h: is the schedule `purge` on" in reported
     kraken("purge", "--instrument", "thermo1", "--delete", exit_code=1)
-    (told,) = [line for line in wrong(kraken) if line.startswith("thermo1") and "shall be" in line]
-    assert "the last purge: 3 files purged" in told
+    (reported,) = [
+        line for line in wrong(kraken) if line.startswith("thermo1") and "shall be" in line
+    ]
+    assert "the last purge: 3 files purged" in reported
 
 
 def test_a_purged_file_tells_what_proved_its_backup(kraken, short_of_space):

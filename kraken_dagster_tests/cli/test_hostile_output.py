@@ -136,10 +136,10 @@ def test_a_folder_of_hostile_names_goes_through_dagster_and_the_commands(
     bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install_search(bench.config, bench.store)
-    folder = bench.world.instrument_folder("thermo1")
+    folder = bench.services.instrument_folder("thermo1")
     for name in NAMES:
         raw_file(folder, name, name.encode("utf-8", "surrogateescape") * 100)
-    told = []
+    reported = []
     requests = bench.requested("thermo1")
     assert len(requests) == len(INTO_MONGODB)
     for number, request in enumerate(requests):
@@ -149,11 +149,11 @@ def test_a_folder_of_hostile_names_goes_through_dagster_and_the_commands(
                 path.rename(tmp_path / "away" / path.name)
         result = bench.run(request)
         for entry in bench.instance.all_logs(result.run_id):
-            told += [entry.user_message, entry.dagster_event and entry.dagster_event.message]
+            reported += [entry.user_message, entry.dagster_event and entry.dagster_event.message]
     assert any(bench.status(name) is Status.ERROR for name in INTO_MONGODB)
     for sensor in ("thermo1_watcher", "cluster_jobs", "thermo1_archiver"):
-        told.append(bench.tick(sensor).skip_message or "")
-    assert [text for text in told if unsafe(text or "", allowed="\n\t")] == []
+        reported.append(bench.tick(sensor).skip_message or "")
+    assert [text for text in reported if unsafe(text or "", allowed="\n\t")] == []
     output = capfd.readouterr()
     assert "evil" in output.err
     assert unsafe(re.sub(r"\x1b\[[0-9;]*m", "", output.out + output.err), allowed="\n\t") == []

@@ -18,7 +18,7 @@ import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.cluster.slurm_cluster import (
@@ -134,15 +134,15 @@ def config_on(cluster: Cluster, folder: Path, config: KrakenConfig, **engine: An
     return KrakenConfig.model_validate(given)
 
 
-def world_on(
+def services_on(
     cluster: Cluster,
     folder: Path,
     config: KrakenConfig,
     store: Store,
     now: Callable[[], datetime],
     **engine: Any,
-) -> World:
+) -> Services:
     """The configuration's instruments, as `config_on` has them, and all run on the cluster."""
     given = config_on(cluster, folder, config, **engine).model_dump(exclude_unset=True)
     made = KrakenConfig.model_validate({**given, "defaults": {"engine": "cluster"}})
-    return World(config=made, store=store, engines=make_engines(made.engines, folder), now=now)
+    return Services(config=made, store=store, engines=make_engines(made.engines, folder), now=now)

@@ -16,11 +16,11 @@ from kraken_dagster.operations.doctor.jobs import jobs_there
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.backup.copying_cases import content
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
-from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, world_on
+from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, services_on
 from kraken_dagster_tests.engines.test_working_folder import ALTER
 from kraken_dagster_tests.retention.retention_cases import INSTRUMENTS
 from kraken_dagster_tests.support.fakes import custom_settings
@@ -33,50 +33,50 @@ PATIENCE_S = 180.0
 @pytest.fixture
 def on_cluster(
     config: KrakenConfig, store: Store, clock: Callable, cluster: Cluster, cluster_folder: Path
-) -> World:
+) -> Services:
     """The three instruments, and their roots on the cluster's disk."""
-    world = world_on(cluster, cluster_folder, config, store, clock)
-    os.chown(world.config.locations.backup.path, 0, 0)
-    mark_stores(world)
-    return world
+    services = services_on(cluster, cluster_folder, config, store, clock)
+    os.chown(services.config.locations.backup.path, 0, 0)
+    mark_stores(services)
+    return services
 
 
-def own_all(world: World, cluster: Cluster) -> None:
+def own_all(services: Services, cluster: Cluster) -> None:
     """The cluster's user owns every file, as where Kraken and the jobs are one user."""
     for name in ("backup", "output", "settings", "software"):
-        path = getattr(world.config.locations, name).path
+        path = getattr(services.config.locations, name).path
         owner = f"{cluster.user}:"
         subprocess.run(["chown", "-R", owner, path], check=True)
 
 
-def run(world: World, cluster: Cluster, raw_file: RawFile, script: str) -> RawFile:
+def run(services: Services, cluster: Cluster, raw_file: RawFile, script: str) -> RawFile:
     """The file after a job of the cluster ran that script on it."""
-    custom_settings(world, "search", script, metrics_type="custom", slurm_mem="40M")
-    own_all(world, cluster)
-    submit_jobs(world, raw_file.id, run_id="q", slots=each(4))
+    custom_settings(services, "search", script, metrics_type="custom", slurm_mem="40M")
+    own_all(services, cluster)
+    submit_jobs(services, raw_file.id, run_id="q", slots=each(4))
 
     def collected() -> bool:
-        found = poll(world, slots=each(4))
+        found = poll(services, slots=each(4))
         return raw_file.id in [item.id for item in found.to_collect] and found.open_jobs == 0
 
     wait_until(collected, "its jobs have ended", timeout_s=PATIENCE_S, every_s=0.5)
-    collect(world, raw_file.id, run_id="c")
-    return world.store.raw_files.get(raw_file.id)
+    collect(services, raw_file.id, run_id="c")
+    return services.store.raw_files.get(raw_file.id)
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
 def test_whatever_a_job_tries_on_its_raw_file_the_owner_s_backup_is_as_it_was(
-    on_cluster: World, cluster: Cluster, instrument_id: str, name: str
+    on_cluster: Services, cluster: Cluster, instrument_id: str, name: str
 ) -> None:
-    world = on_cluster
-    raw_file = backed_up(world, instrument_id, name)
-    folder = world.backup_folder(raw_file)
+    services = on_cluster
+    raw_file = backed_up(services, instrument_id, name)
+    folder = services.backup_folder(raw_file)
     before = content(folder)
     program = f'python3 -c {shlex.quote(ALTER)} "$RAW_FILE_PATH" > "$OUTPUT_PATH/tried"'
-    after = run(world, cluster, raw_file, program)
-    (job,) = [job for job in world.store.jobs.of(name) if job.settings_name == "search"]
+    after = run(services, cluster, raw_file, program)
+    (job,) = [job for job in services.store.jobs.of(name) if job.settings_name == "search"]
     assert job.state is JobState.SUCCEEDED
-    assert "remove" in (world.result_folder(job) / "tried").read_text()
+    assert "remove" in (services.result_folder(job) / "tried").read_text()
     assert content(folder) == before
     assert (after.status is Status.ERROR, after.is_backed_up) == (False, True)
 
@@ -84,22 +84,22 @@ def test_whatever_a_job_tries_on_its_raw_file_the_owner_s_backup_is_as_it_was(
 @pytest.mark.parametrize("how", ["truncate", "rename", "delete"])
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
 def test_an_owner_who_goes_to_the_backup_itself_is_found_and_told(
-    on_cluster: World, cluster: Cluster, instrument_id: str, name: str, how: str
+    on_cluster: Services, cluster: Cluster, instrument_id: str, name: str, how: str
 ) -> None:
-    world = on_cluster
-    raw_file = backed_up(world, instrument_id, name)
-    main = world.backup_folder(raw_file) / world.rules(instrument_id).main_file(name)
+    services = on_cluster
+    raw_file = backed_up(services, instrument_id, name)
+    main = services.backup_folder(raw_file) / services.rules(instrument_id).main_file(name)
     does = {"truncate": ': > "$f"', "rename": 'mv "$f" "$f.x"', "delete": 'rm -f "$f"'}[how]
     script = f'f=\'{main}\'\nchmod u+w "$f" "${{f%/*}}"\n{does}'
-    after = run(world, cluster, raw_file, script)
+    after = run(services, cluster, raw_file, script)
     assert (after.status, after.is_backed_up) == (Status.ERROR, False)
-    (told,) = [str(event["reason"]) for event in after.history if event["to"] == "error"]
-    assert "-search-" in told
-    assert "ran on it" in told
+    (reported,) = [str(event["reason"]) for event in after.history if event["to"] == "error"]
+    assert "-search-" in reported
+    assert "ran on it" in reported
 
 
 def test_what_the_cluster_s_user_could_do_to_the_backup_is_told(
-    on_cluster: World, cluster: Cluster
+    on_cluster: Services, cluster: Cluster
 ) -> None:
     """It may not write to what root owns, and may to what is its own."""
     config = on_cluster.config

@@ -480,9 +480,9 @@ def test_a_job_s_peak_memory_is_in_the_accounting(bench: Bench, cluster: Cluster
     report = bench.accounted(job_id, peak=True)
     assert 50 * 1024**2 < (report.peak_memory_bytes or 0) < 200 * 1024**2
     assert (report.state, report.exit_code) == (JobState.FAILED, 7)
-    told = bench.state(job_id)
-    assert (report.node, report.started_at) == (cluster.node, told.started_at)
-    assert report.ended_at == told.ended_at
+    reported = bench.state(job_id)
+    assert (report.node, report.started_at) == (cluster.node, reported.started_at)
+    assert report.ended_at == reported.ended_at
     assert list(bench.jobs.usage([job_id, NOBODY, "$(id)"])) == [job_id]
     assert bench.jobs.usage([]) == {}
 
@@ -569,9 +569,9 @@ def test_jobs_are_found_by_name_and_asked_for_also_when_the_controller_has_forgo
         NOBODY: JobState.UNKNOWN,
         other_id: JobState.SUCCEEDED,
     }
-    told = states[our_id]
-    assert (told.exit_code, told.node) == (7, cluster.node)
-    assert (told.started_at, told.ended_at) == (before.started_at, before.ended_at)
+    reported = states[our_id]
+    assert (reported.exit_code, reported.node) == (7, cluster.node)
+    assert (reported.started_at, reported.ended_at) == (before.started_at, before.ended_at)
     for job_id, state in ((our_id, JobState.FAILED), (NOBODY, JobState.UNKNOWN)):
         assert bench.state(job_id).state is state
     assert bench.jobs.states([]) == {}
@@ -631,10 +631,10 @@ def test_a_controller_that_hangs_leaves_open_whether_a_job_was_submitted_and_it_
             threads.submit(hasty.submit, other),  # until Kraken does
             threads.submit(bench.engine(timeout_s=2).states, [running]),
         ]
-        told, silent, asked = map(outcome, calls)
+        reported, silent, asked = map(outcome, calls)
     cluster.resume_controller()
-    assert isinstance(told, SchedulerAway)
-    assert "timed out" in str(told) or "no answer in time" in str(told)
+    assert isinstance(reported, SchedulerAway)
+    assert "timed out" in str(reported) or "no answer in time" in str(reported)
     assert isinstance(silent, SchedulerAway)
     assert isinstance(asked, ClusterError)
     for spec in (one, other):

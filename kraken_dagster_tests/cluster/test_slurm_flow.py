@@ -81,7 +81,7 @@ def _run_all(bench: Bench, sensor: str) -> int:
 def _names(bench: Bench) -> list[str]:
     names = [f"sample_{number:03}.raw" for number in range(FILES)]
     for number, name in enumerate(names):
-        raw_file(bench.world.instrument_folder("thermo1"), name, b"x" * (1000 + number))
+        raw_file(bench.services.instrument_folder("thermo1"), name, b"x" * (1000 + number))
     return names
 
 
@@ -127,8 +127,8 @@ def test_all_jobs_are_open_at_once_and_nothing_waits_for_them(
     (cluster_folder / "gate").touch()
     _tick_until_all_are_done(bench, cluster, names)
     _assert_done_once(bench, cluster, names)
-    told = bench.materialised("thermo1", "quant_result")
-    assert {told[name]["figures node"] for name in names} == {cluster.node}
+    reported = bench.materialised("thermo1", "quant_result")
+    assert {reported[name]["figures node"] for name in names} == {cluster.node}
 
 
 def test_no_more_jobs_are_on_the_cluster_than_its_slots_of_dagster(
@@ -152,10 +152,14 @@ def test_no_more_jobs_are_on_the_cluster_than_its_slots_of_dagster(
 def _findings(bench: Bench, config: KrakenConfig | None = None) -> list[tuple[str, str]]:
     """What the doctor says of the cluster, but for the backup's safety: level and text."""
     config = config or bench.config
-    world = replace(bench.world, config=config, engines=make_engines(config.engines, config.home))
-    found = examine(config, lambda: world)
-    told = [item for item in found if item.what == "engine cluster"]
-    return [(item.level, item.found) for item in told if "write to the backup" not in item.found]
+    services = replace(
+        bench.services, config=config, engines=make_engines(config.engines, config.home)
+    )
+    found = examine(config, lambda: services)
+    reported = [item for item in found if item.what == "engine cluster"]
+    return [
+        (item.level, item.found) for item in reported if "write to the backup" not in item.found
+    ]
 
 
 def _with_engine(config: KrakenConfig, **changes: Any) -> KrakenConfig:
@@ -168,22 +172,22 @@ def test_the_doctor_looks_at_the_cluster(bench: Bench, cluster: Cluster) -> None
     assert "the controller answer: slurm" in _findings(bench)[0][1]
     assert "sbatch would take a job: 'sbatch: Job" in _findings(bench)[0][1]
     refused = _with_engine(bench.config, directives=["--constraint=none"])
-    [_, (level, told)] = _findings(bench, refused)
-    assert (level, "Invalid feature specification" in told) == ("error", True)
+    [_, (level, reported)] = _findings(bench, refused)
+    assert (level, "Invalid feature specification" in reported) == ("error", True)
 
-    [_, (level, told)] = _findings(bench, _with_engine(bench.config, partition="nowhere"))
-    assert (level, "'nowhere'" in told) == ("error", True)
+    [_, (level, reported)] = _findings(bench, _with_engine(bench.config, partition="nowhere"))
+    assert (level, "'nowhere'" in reported) == ("error", True)
 
     bench.config.locations.output.path.chmod(0o500)
     os.chown(bench.config.locations.output.path, 0, 0)
-    [_, (level, told)] = _findings(bench)
+    [_, (level, reported)] = _findings(bench)
     assert level == "error"
-    assert f"can't write locations.output there: '{bench.config.locations.output.path}'" in told
+    assert f"can't write locations.output there: '{bench.config.locations.output.path}'" in reported
 
     nowhere = bench.config.home / "no_known_hosts"
-    [(level, told)] = _findings(bench, _with_engine(bench.config, known_hosts=nowhere))
-    assert (level, "ssh-keyscan" in told) == ("error", True)
+    [(level, reported)] = _findings(bench, _with_engine(bench.config, known_hosts=nowhere))
+    assert (level, "ssh-keyscan" in reported) == ("error", True)
 
     cluster.stop_sshd()
-    [(level, told)] = _findings(bench)
-    assert (level, cluster.host in told) == ("error", True)
+    [(level, reported)] = _findings(bench)
+    assert (level, cluster.host in reported) == ("error", True)

@@ -22,10 +22,10 @@ from kraken_dagster.model.jobs.job import (
 )
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.submit import QuantOutcome, submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
-from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, Ahead, world_on
+from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, Ahead, services_on
 from kraken_dagster_tests.support.fakes import custom_settings
 from kraken_dagster_tests.support.helpers import backed_up, each, tick, wait_until
 
@@ -67,63 +67,65 @@ def there(cluster: Cluster, cluster_folder: Path) -> There:
 
 
 @pytest.fixture
-def make_world(config: KrakenConfig, store: Store, there: There) -> Callable[..., World]:
+def make_services(config: KrakenConfig, store: Store, there: There) -> Callable[..., Services]:
     """Makes a world in which a.raw is backed up, and settings run this program on it."""
 
-    def made(program: str, **engine: str) -> World:
-        world = world_on(there.cluster, there.folder, config, store, Ahead(), **engine)
-        output = world.config.locations.output.model_copy(update={"cluster": str(there.output)})
-        locations = world.config.locations.model_copy(update={"output": output})
-        world = replace(world, config=world.config.model_copy(update={"locations": locations}))
+    def made(program: str, **engine: str) -> Services:
+        services = services_on(there.cluster, there.folder, config, store, Ahead(), **engine)
+        output = services.config.locations.output.model_copy(update={"cluster": str(there.output)})
+        locations = services.config.locations.model_copy(update={"output": output})
+        services = replace(
+            services, config=services.config.model_copy(update={"locations": locations})
+        )
         resources = {"slurm_cpus_per_task": 1, "slurm_mem": "20M", "slurm_time": "01:00:00"}
-        custom_settings(world, "figures", program, metrics_type="msqc", **resources)
-        backed_up(world, "thermo1", "a.raw")
-        world.now.is_real_now()  # type: ignore[attr-defined]
-        return world
+        custom_settings(services, "figures", program, metrics_type="msqc", **resources)
+        backed_up(services, "thermo1", "a.raw")
+        services.now.is_real_now()  # type: ignore[attr-defined]
+        return services
 
     return made
 
 
-def submitted(world: World) -> QuantOutcome:
-    return submit_jobs(world, "a.raw", run_id="q", slots=each(9))
+def submitted(services: Services) -> QuantOutcome:
+    return submit_jobs(services, "a.raw", run_id="q", slots=each(9))
 
 
-def jobs(world: World) -> list[QuantJob]:
-    return world.store.jobs.of("a.raw")
+def jobs(services: Services) -> list[QuantJob]:
+    return services.store.jobs.of("a.raw")
 
 
-def ends_with(world: World, cluster: Cluster, code: str) -> None:
+def ends_with(services: Services, cluster: Cluster, code: str) -> None:
     """The cluster tells this exit code of the first job, and Kraken takes it for no failure."""
-    found = jobs(world)[0].cluster_job_id
+    found = jobs(services)[0].cluster_job_id
     assert found is not None
     cluster.wait_for(found, "FAILED")
     assert f" ExitCode={code} " in cluster.as_root("scontrol", "-o", "show", "job", found)
     for _ in range(3):
-        tick(world)
-        record = world.store.raw_files.get("a.raw")
+        tick(services)
+        record = services.store.raw_files.get("a.raw")
         assert record.status not in (Status.QUANTING_FAILED, Status.ERROR), record.status_details
 
 
-def work_until_done(world: World) -> None:
+def work_until_done(services: Services) -> None:
     def done() -> bool:
-        world.now.forward(minutes=2)  # type: ignore[attr-defined]
+        services.now.forward(minutes=2)  # type: ignore[attr-defined]
         with suppress(JobError):
-            tick(world)
-        assert world.store.raw_files.get("a.raw").status is not Status.QUANTING_FAILED
-        return world.store.raw_files.get("a.raw").status is Status.DONE
+            tick(services)
+        assert services.store.raw_files.get("a.raw").status is not Status.QUANTING_FAILED
+        return services.store.raw_files.get("a.raw").status is Status.DONE
 
     wait_until(done, "a.raw is done", timeout_s=PATIENCE_S, every_s=0.5)
 
 
-def test_nothing_is_submitted_where_the_head_node_has_no_output(make_world, there) -> None:
-    world = make_world(RESULT)
+def test_nothing_is_submitted_where_the_head_node_has_no_output(make_services, there) -> None:
+    services = make_services(RESULT)
     there.take_away()
     with pytest.raises(StoreAway, match="no marker of it on the head node"):
-        submitted(world)
+        submitted(services)
     assert not there.output.exists()
-    assert world.store.raw_files.get("a.raw").status is Status.QUEUED_FOR_QUANTING
+    assert services.store.raw_files.get("a.raw").status is Status.QUEUED_FOR_QUANTING
     there.bring_back()
-    work_until_done(world)
+    work_until_done(services)
 
 
 @pytest.mark.parametrize(
@@ -133,20 +135,20 @@ def test_nothing_is_submitted_where_the_head_node_has_no_output(make_world, ther
         (There.put_another_there, f"{EXIT_STORE_AWAY}:0"),
     ],
 )
-def test_a_job_whose_node_has_no_output_is_tried_again(make_world, there, lose, code) -> None:
-    world = make_world(RESULT)
+def test_a_job_whose_node_has_no_output_is_tried_again(make_services, there, lose, code) -> None:
+    services = make_services(RESULT)
     there.set_node("State=DRAIN", "Reason=so that the job waits")
-    assert len(submitted(world).submitted) == 1
+    assert len(submitted(services).submitted) == 1
     lose(there)
     there.set_node("State=RESUME")
-    ends_with(world, there.cluster, code)
+    ends_with(services, there.cluster, code)
     there.bring_back()
-    work_until_done(world)
-    assert len(jobs(world)) == 2
+    work_until_done(services)
+    assert len(jobs(services)) == 2
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "own"),
+    ("code", "reported", "own"),
     [
         (0, EXIT_ENDED_WELL_AWAY, True),
         (4, EXIT_STORE_AWAY, True),
@@ -154,15 +156,15 @@ def test_a_job_whose_node_has_no_output_is_tried_again(make_world, there, lose, 
     ],
 )
 def test_an_output_that_goes_while_a_job_runs_fails_nothing(
-    make_world, there, code, told, own
+    make_services, there, code, reported, own
 ) -> None:
     goes = f'case "$SLURM_JOB_NAME" in *-r1) ;; *) rm {there.output}; exit {code} ;; esac'
     script = there.folder / "site.sh"
     script.write_text(f"#!/bin/bash\n{RESULT}\n{goes}\n")
     engine = {} if own else {"job_script": str(script)}
-    world = make_world(f"{RESULT}\n{goes}", **engine)
-    assert len(submitted(world).submitted) == 1
-    ends_with(world, there.cluster, f"{told}:0")
+    services = make_services(f"{RESULT}\n{goes}", **engine)
+    assert len(submitted(services).submitted) == 1
+    ends_with(services, there.cluster, f"{reported}:0")
     there.bring_back()
-    work_until_done(world)
-    assert len(jobs(world)) == (1 if code == 0 else 2)
+    work_until_done(services)
+    assert len(jobs(services)) == (1 if code == 0 else 2)

@@ -32,10 +32,10 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def told(path):
+def reported(path):
     """Writes a configuration, and returns what is said of it."""
 
-    def told(text: str, **environment: str) -> str:
+    def reported(text: str, **environment: str) -> str:
         path.write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(ConfigError) as caught:
             load_config(path, environment=environment)
@@ -43,7 +43,7 @@ def told(path):
         assert "Next: " in str(caught.value)
         return str(caught.value)
 
-    return told
+    return reported
 
 
 def changed(line: int, text: str) -> str:
@@ -104,9 +104,9 @@ def changed(line: int, text: str) -> str:
     ],
 )
 def test_what_is_wrong_is_told_with_line_and_key(
-    told, path, *, line, text, told_line, key, expected
+    reported, path, *, line, text, told_line, key, expected
 ):
-    found = told(changed(line, text))
+    found = reported(changed(line, text))
     head = re.escape(f"{path}, line {told_line}, key {key!r}: ")
     assert re.search(f"^{head}.*{expected}", found, re.MULTILINE), found
 
@@ -114,23 +114,25 @@ def test_what_is_wrong_is_told_with_line_and_key(
 @pytest.mark.parametrize(
     "text", ["home: [h", "home: h: h", "\thome: h", "home: '\x07'", "a: b\n---\nc: d", "\udcff: b"]
 )
-def test_what_is_no_yaml_is_told(told, text):
-    assert "not valid YAML" in told(changed(1, text))
+def test_what_is_no_yaml_is_told(reported, text):
+    assert "not valid YAML" in reported(changed(1, text))
 
 
 @pytest.mark.parametrize("text", ["", "# nothing", "[]", "just words", "5"])
-def test_what_is_no_mapping_is_told_with_the_sections_that_are_expected(told, text):
-    assert "`locations` and `instruments`" in told(text)
+def test_what_is_no_mapping_is_told_with_the_sections_that_are_expected(reported, text):
+    assert "`locations` and `instruments`" in reported(text)
 
 
-def test_several_problems_are_told_at_once(told):
+def test_several_problems_are_told_at_once(reported):
     text = GOOD.replace("type: thermo", "type: waters").replace("slots: 2", "slots: 0")
-    found = told(text.replace("home:", "hme:"))
+    found = reported(text.replace("home:", "hme:"))
     assert re.findall(r"line (\d+), key", found) == ["8", "11", "1"]
 
 
-def test_several_problems_between_keys_are_told_at_once(told):
-    found = told(GOOD.replace("backup: b", "backup: i/thermo1").replace("output: o", "output: i"))
+def test_several_problems_between_keys_are_told_at_once(reported):
+    found = reported(
+        GOOD.replace("backup: b", "backup: i/thermo1").replace("output: o", "output: i")
+    )
     assert len(re.findall(SHARED_FOLDER, found)) == 3
 
 
@@ -139,8 +141,8 @@ def test_a_file_that_is_not_there_is_told(path):
         load_config(path, environment={})
 
 
-def test_instruments_that_the_environment_names_and_that_are_not_there_are_told(told):
-    found = told(GOOD, KRAKEN_INSTRUMENTS="thermo1,thermo2")
+def test_instruments_that_the_environment_names_and_that_are_not_there_are_told(reported):
+    found = reported(GOOD, KRAKEN_INSTRUMENTS="thermo1,thermo2")
     assert "Expected some of ['bruker1', 'thermo1']. Found ['thermo2']" in found
     assert "correct KRAKEN_INSTRUMENTS" in found
 

@@ -21,7 +21,7 @@ from kraken_dagster.config.dagit import Role
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.orchestration.partitions import ASSETS, raw_files
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.dagit.dagit_door import MUTATION, POOL, by_get
 from kraken_dagster_tests.dagit.dagit_queries import COMPUTE_LOGS, PAGES, START_SENSOR, variables
@@ -90,11 +90,11 @@ def browser() -> Iterator[Browser]:
 def _register(lab: Lab) -> None:
     """Both files are known, their acquisitions are over, and they have partitions."""
     config = load_config(lab.config_path, environment={})
-    world = World(config=config, store=lab.store, engines={})
+    services = Services(config=config, store=lab.store, engines={})
 
     def over() -> bool:
-        look_at(world, "thermo1")
-        due = due_for_backup(world.store, "thermo1", world.now())
+        look_at(services, "thermo1")
+        due = due_for_backup(services.store, "thermo1", services.now())
         return {item.id for item in due} == set(_FILES)
 
     wait_until(over, "the acquisitions are over", timeout_s=PATIENCE_S, every_s=0.5)
@@ -224,11 +224,13 @@ def test_no_answer_of_dagit_holds_a_secret(lab: Lab) -> None:
     lab.launch_backfill(["thermo1/raw_file", "thermo1/backup"], ["second.raw"], shown=shown)
     [run] = _ended(lab, before)["runs"]
     ticks = "share1's sensor has ticked"
-    wait_until(lambda: _told("ticks", _ask(lab, "ticks")), ticks, timeout_s=PATIENCE_S, every_s=1)
+    wait_until(
+        lambda: _reported("ticks", _ask(lab, "ticks")), ticks, timeout_s=PATIENCE_S, every_s=1
+    )
 
     answers = {name: _ask(lab, name, run["runId"]) for name in PAGES}
     answers |= {f"log of {key}": text for key, text in _logs(lab, run["runId"]).items()}
-    assert [name for name in PAGES if not _told(name, answers[name])] == []
+    assert [name for name in PAGES if not _reported(name, answers[name])] == []
     assert any("second.raw" in text for name, text in answers.items() if name.startswith("log of"))
     assert {"run", "runs"} <= _holding(answers, shown)
     kept = [urlsplit(str(lab.uri)).password, *_tokens(lab)]
@@ -240,7 +242,7 @@ def _ask(lab: Lab, page: str, run_id: str = "") -> str:
     return json.dumps(lab.graphql(PAGES[page][0], **variables(run_id)))
 
 
-def _told(page: str, answer: str) -> bool:
+def _reported(page: str, answer: str) -> bool:
     return PAGES[page][1] in answer
 
 

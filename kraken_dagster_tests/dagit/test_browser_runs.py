@@ -108,12 +108,12 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
     finally:
         os.kill(pid, signal.SIGCONT)
 
-    def told() -> Any:
+    def reported() -> Any:
         file = lab.file(name)
         events = file.history if file else []
         return [item for item in events if "the run ended before" in str(item["reason"])]
 
-    [event] = wait_until(told, "the file's history says so", timeout_s=PATIENCE_S)
+    [event] = wait_until(reported, "the file's history says so", timeout_s=PATIENCE_S)
     assert event["run_id"] == run
     assert event["at"].tzinfo is not None
     assert "its termination was asked for in Dagster" in event["reason"]

@@ -43,7 +43,7 @@ def said(bench: Bench, file_id: str) -> str:
 
 
 def test_a_failed_acquisition_without_a_backup_leaves_no_check_that_has_not_passed(bench):
-    folder = bench.world.instrument_folder("thermo1")
+    folder = bench.services.instrument_folder("thermo1")
     raw_file(folder, "a.raw")
     path = raw_file(folder, "b.raw")
     bench.tick("thermo1_watcher")
@@ -64,7 +64,7 @@ def test_a_failed_acquisition_without_a_backup_leaves_no_check_that_has_not_pass
 
 
 def test_a_run_by_hand_on_an_open_acquisition_leaves_no_check_that_has_not_passed(bench):
-    raw_file(bench.world.instrument_folder("thermo1"), "a.raw")
+    raw_file(bench.services.instrument_folder("thermo1"), "a.raw")
     bench.tick("thermo1_watcher")
     assert bench.execute(ingest_job("thermo1"), "a.raw").success
     assert recorded(bench) == {"a.raw": Recorded.SUCCEEDED}
@@ -72,14 +72,14 @@ def test_a_run_by_hand_on_an_open_acquisition_leaves_no_check_that_has_not_passe
 
 
 def test_a_run_that_compares_nothing_passes_no_check_of_a_damaged_backup(bench):
-    raw_file(bench.world.instrument_folder("thermo1"), "a.raw")
+    raw_file(bench.services.instrument_folder("thermo1"), "a.raw")
     for _ in range(3):
         for request in bench.tick("thermo1_watcher").run_requests or []:
             assert bench.run(request).success
     assert recorded(bench) == {"a.raw": Recorded.SUCCEEDED}
     record = bench.file("a.raw")
     damaged = {"backup_status": BackupStatus.COPYING_FAILED}
-    bench.store.raw_files.update(record, damaged, now=bench.world.now(), note="a test")
+    bench.store.raw_files.update(record, damaged, now=bench.services.now(), note="a test")
     tags = {"kraken/step": Step.BACKUP.value}
     assert bench.execute(ingest_job("thermo1"), "a.raw", tags=tags).success
     assert recorded(bench) == {"a.raw": Recorded.FAILED}

@@ -19,7 +19,7 @@ from kraken_dagster.operations.retry import retry
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.engines.test_local_jobs import Bench
 from kraken_dagster_tests.support.fakes import custom_settings
@@ -179,29 +179,29 @@ def test_a_job_s_program_finds_signals_as_usual_and_nothing_of_its_keepers(bench
     assert opened == {"0", "1", "2", "3"}  # the last is of `ls` itself
 
 
-def test_no_second_program_is_started_while_the_first_one_lives(world: World) -> None:
-    custom_settings(world, "s", f"echo begun >> begun; {WAITING}", metrics_type="custom")
-    backed_up(world, "thermo1", "a.raw")
-    submit_jobs(world, "a.raw", run_id="q", slots=each(5), by_hand=False)
-    [job] = world.store.jobs.of("a.raw")
-    output = world.result_folder(job)
+def test_no_second_program_is_started_while_the_first_one_lives(services: Services) -> None:
+    custom_settings(services, "s", f"echo begun >> begun; {WAITING}", metrics_type="custom")
+    backed_up(services, "thermo1", "a.raw")
+    submit_jobs(services, "a.raw", run_id="q", slots=each(5), by_hand=False)
+    [job] = services.store.jobs.of("a.raw")
+    output = services.result_folder(job)
     wait_until((output / "pid").exists, "the program runs")
-    engine = world.engines["local"]
+    engine = services.engines["local"]
     assert isinstance(engine, LocalJobs)
     kept = Bench(output)
     kept.jobs, kept.name = engine, job.id
     kill(*keepers(kept))
-    poll(world, slots=each(5))
-    assert collect(world, "a.raw", run_id="c").raw_file.status is Status.QUANTING
+    poll(services, slots=each(5))
+    assert collect(services, "a.raw", run_id="c").raw_file.status is Status.QUANTING
     with pytest.raises(StatusConflict):
-        retry(world, "a.raw", asked_by="me")
-    submit_jobs(world, "a.raw", run_id="q2", slots=each(5), by_hand=False)
+        retry(services, "a.raw", asked_by="me")
+    submit_jobs(services, "a.raw", run_id="q2", slots=each(5), by_hand=False)
     assert (output / "begun").read_text() == "begun\n"
     (output / "gate").write_text("\n")
     wait_until(lambda: not alive(kept), "it has ended")
-    poll(world, slots=each(5))
-    assert collect(world, "a.raw", run_id="c").raw_file.status is Status.QUANTING_FAILED
-    retry(world, "a.raw", asked_by="me")
+    poll(services, slots=each(5))
+    assert collect(services, "a.raw", run_id="c").raw_file.status is Status.QUANTING_FAILED
+    retry(services, "a.raw", asked_by="me")
 
 
 # --- full

@@ -129,7 +129,7 @@ def test_a_goodbye_is_no_part_of_an_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "told"),
+    ("profile", "reported"),
     [
         ("exit 0", "must not exit"),
         ("exit 1", "exit code 1"),
@@ -142,7 +142,7 @@ def test_a_goodbye_is_no_part_of_an_answer(tmp_path: Path) -> None:
     ],
 )
 def test_a_login_that_runs_nothing_is_told_and_the_controller_is_not_blamed(
-    tmp_path: Path, profile: str, told: str
+    tmp_path: Path, profile: str, reported: str
 ) -> None:
     engine = cluster(Login(tmp_path, "bash", profile))
     for ask in (
@@ -153,7 +153,7 @@ def test_a_login_that_runs_nothing_is_told_and_the_controller_is_not_blamed(
     ):
         with pytest.raises(LoginUnusable) as caught:
             ask()
-        assert told in str(caught.value)
+        assert reported in str(caught.value)
         assert "slurmctld" not in str(caught.value)
         assert "u on h" in str(caught.value)
 

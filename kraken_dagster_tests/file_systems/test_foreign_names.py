@@ -29,67 +29,69 @@ CASES = [
 ]
 
 
-def both_backed_up(world, instrument_id: str, first: str, second: str, **options: str):
-    bench = Bench(world, instrument_id)
+def both_backed_up(services, instrument_id: str, first: str, second: str, **options: str):
+    bench = Bench(services, instrument_id)
     for size, name in ((100, first), (200, second)):
         bench.write(name, size)
-        finish(world, instrument_id)
-        back_up(world, name, run_id="b", options=BackupOptions(**options))
+        finish(services, instrument_id)
+        back_up(services, name, run_id="b", options=BackupOptions(**options))
         top = bench.folder / name
-        top.rename(world.config.locations.output.path / f"{size}")
-    return [world.store.raw_files.get(name) for name in (first, second)]
+        top.rename(services.config.locations.output.path / f"{size}")
+    return [services.store.raw_files.get(name) for name in (first, second)]
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("overwrite", [{}, {"backup_overwrite_file_id": "INSTRUMENT_{}"}])
-def test_two_ids_that_are_one_name_to_the_store_are_both_proven(world, case, overwrite):
+def test_two_ids_that_are_one_name_to_the_store_are_both_proven(services, case, overwrite):
     way, instrument_id, first, second = case
     options = {key: value.format(instrument_id) for key, value in overwrite.items()}
-    with foreign(world.config.locations.backup.path, way):
-        for raw_file in both_backed_up(world, instrument_id, first, second, **options):
+    with foreign(services.config.locations.backup.path, way):
+        for raw_file in both_backed_up(services, instrument_id, first, second, **options):
             assert raw_file.is_backed_up
-            back_up(world, raw_file.id, run_id="verify", options=BackupOptions())
-            assert manifest_holds(world.backup_folder(raw_file), f"{raw_file.id}.md5")
-        folder = world.backup_folder(world.store.raw_files.get(first))
+            back_up(services, raw_file.id, run_id="verify", options=BackupOptions())
+            assert manifest_holds(services.backup_folder(raw_file), f"{raw_file.id}.md5")
+        folder = services.backup_folder(services.store.raw_files.get(first))
         assert not list(folder.glob("*.bkp"))
-        own = world.store.raw_files.get(second)
-        assert world.backup_folder(own).parent == folder
+        own = services.store.raw_files.get(second)
+        assert services.backup_folder(own).parent == folder
         assert any(ascii(first) in (event["reason"] or "") for event in own.history)
 
 
-def test_where_case_is_told_apart_both_stand_beside_each_other(world):
-    first, second = both_backed_up(world, "thermo1", "A.raw", "a.raw")
-    assert world.backup_folder(first) == world.backup_folder(second)
+def test_where_case_is_told_apart_both_stand_beside_each_other(services):
+    first, second = both_backed_up(services, "thermo1", "A.raw", "a.raw")
+    assert services.backup_folder(first) == services.backup_folder(second)
 
 
-def test_a_pair_of_which_one_was_refused_by_an_older_version_is_backed_up_too(world):
-    with foreign(world.config.locations.backup.path, "nocase"):
-        bench = Bench(world, "thermo1")
-        bench.write("A.raw", 100), finish(world, "thermo1")
-        back_up(world, "A.raw", run_id="b", options=BackupOptions())
+def test_a_pair_of_which_one_was_refused_by_an_older_version_is_backed_up_too(services):
+    with foreign(services.config.locations.backup.path, "nocase"):
+        bench = Bench(services, "thermo1")
+        bench.write("A.raw", 100), finish(services, "thermo1")
+        back_up(services, "A.raw", run_id="b", options=BackupOptions())
         (bench.folder / "A.raw").unlink()
-        bench.write("a.raw", 200), finish(world, "thermo1")
-        record = world.store.raw_files.get("a.raw")
-        world.store.raw_files.transition(record, Status.ERROR, now=world.now(), reason="conflict")
+        bench.write("a.raw", 200), finish(services, "thermo1")
+        record = services.store.raw_files.get("a.raw")
+        services.store.raw_files.transition(
+            record, Status.ERROR, now=services.now(), reason="conflict"
+        )
         options = BackupOptions(backup_overwrite_file_id="a.raw")
-        assert back_up(world, "a.raw", run_id="b", options=options).done
-        assert back_up(world, "A.raw", run_id="verify", options=BackupOptions()).done
+        assert back_up(services, "a.raw", run_id="b", options=options).done
+        assert back_up(services, "A.raw", run_id="verify", options=BackupOptions()).done
 
 
-def test_a_damaged_backup_with_a_folder_of_its_own_is_mended_there(world):
-    with foreign(world.config.locations.backup.path, "nocase") as real:
-        _, second = both_backed_up(world, "thermo1", "A.raw", "a.raw")
-        path = world.backup_folder(second) / "a.raw"
+def test_a_damaged_backup_with_a_folder_of_its_own_is_mended_there(services):
+    with foreign(services.config.locations.backup.path, "nocase") as real:
+        _, second = both_backed_up(services, "thermo1", "A.raw", "a.raw")
+        path = services.backup_folder(second) / "a.raw"
         path.chmod(0o644)
         path.write_bytes(b"y" * 200)
         with pytest.raises(Exception, match="not what was recorded"):
-            back_up(world, "a.raw", run_id="finds", options=BackupOptions())
-        source = world.config.locations.output.path / "200"
-        source.rename(world.instrument_folder("thermo1") / "a.raw")
+            back_up(services, "a.raw", run_id="finds", options=BackupOptions())
+        source = services.config.locations.output.path / "200"
+        source.rename(services.instrument_folder("thermo1") / "a.raw")
         options = BackupOptions(backup_overwrite_file_id="a.raw")
-        assert back_up(world, "a.raw", run_id="mends", options=options).done
+        assert back_up(services, "a.raw", run_id="mends", options=options).done
         for name in ("A.raw", "a.raw"):
-            assert back_up(world, name, run_id="verify", options=BackupOptions()).done
+            assert back_up(services, name, run_id="verify", options=BackupOptions()).done
         assert len(list(real.rglob("*.bkp"))) == 1
 
 
@@ -128,18 +130,18 @@ def test_names_that_some_file_system_takes_for_one_are_folded_together(one, othe
 
 
 @pytest.mark.parametrize("mode", OutputExistsMode)
-def test_the_result_of_another_id_is_neither_taken_nor_moved_aside(world, mode):
-    settings = custom_settings(world, "search", metrics_type="custom")
+def test_the_result_of_another_id_is_neither_taken_nor_moved_aside(services, mode):
+    settings = custom_settings(services, "search", metrics_type="custom")
     for name in ("A.raw", "a.raw"):
-        Bench(world, "thermo1").write(name, 100), finish(world, "thermo1")
-        back_up(world, name, run_id="b", options=BackupOptions())
-    with foreign(world.config.locations.output.path, "nocase") as real:
-        first, second = (world.store.raw_files.get(name) for name in ("A.raw", "a.raw"))
-        theirs = output_folder(world, first, settings, "local", mode).relative
-        world.store.jobs.intend(job("j", raw_file="A.raw", relative_output_path=theirs))
+        Bench(services, "thermo1").write(name, 100), finish(services, "thermo1")
+        back_up(services, name, run_id="b", options=BackupOptions())
+    with foreign(services.config.locations.output.path, "nocase") as real:
+        first, second = (services.store.raw_files.get(name) for name in ("A.raw", "a.raw"))
+        theirs = output_folder(services, first, settings, "local", mode).relative
+        services.store.jobs.intend(job("j", raw_file="A.raw", relative_output_path=theirs))
         (real / theirs).mkdir(parents=True)
         (real / theirs / "result.tsv").write_text("of A.raw")
-        ours = output_folder(world, second, settings, "local", mode)
+        ours = output_folder(services, second, settings, "local", mode)
         assert (ours.done, ours.follow) == (None, None)
         assert folded(ours.relative) != folded(theirs)
         assert (real / theirs / "result.tsv").read_text() == "of A.raw"

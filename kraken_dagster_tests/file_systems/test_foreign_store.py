@@ -32,8 +32,8 @@ def test_a_store_that_refuses_what_is_no_proof_takes_copies(tmp_path, vendor, wa
     case = make(tmp_path, vendor)
     with foreign(case.target, way) as real:
         result = case.run()
-        told = REFUSED[way]
-        assert told is None or told in result.refused
+        reported = REFUSED[way]
+        assert reported is None or reported in result.refused
         for name in case.members():
             assert content(real / name) == content(case.source / name)
             assert result.facts[name].md5 == md5sum(case.source / name)
@@ -42,16 +42,16 @@ def test_a_store_that_refuses_what_is_no_proof_takes_copies(tmp_path, vendor, wa
 
 
 @pytest.mark.parametrize("instrument_id", ["thermo1", "bruker1"])
-def test_a_backup_is_made_where_times_can_not_be_set_and_that_is_recorded(world, instrument_id):
+def test_a_backup_is_made_where_times_can_not_be_set_and_that_is_recorded(services, instrument_id):
     name = {"thermo1": "x.raw", "bruker1": "x.d"}[instrument_id]
-    acquire(world, instrument_id, name)
-    finish(world, instrument_id)
-    with foreign(world.config.locations.backup.path, "noutime,nochmod,nolink"):
-        back_up(world, name, run_id="r", options=BackupOptions())
-        after = world.store.raw_files.get(name)
+    acquire(services, instrument_id, name)
+    finish(services, instrument_id)
+    with foreign(services.config.locations.backup.path, "noutime,nochmod,nolink"):
+        back_up(services, name, run_id="r", options=BackupOptions())
+        after = services.store.raw_files.get(name)
         assert (after.status, after.is_backed_up) == (Status.COPYING_DONE, True)
         assert "setting a file's times: Operation not permitted" in after.history[-1]["reason"]
-        assert manifest_holds(world.backup_folder(after), f"{name}.md5")
+        assert manifest_holds(services.backup_folder(after), f"{name}.md5")
 
 
 @pytest.mark.parametrize("way", ["nolink", "nolink,nocase"])
@@ -65,7 +65,7 @@ def test_without_hard_links_nothing_is_replaced_either(tmp_path, way):
 
 
 @pytest.mark.parametrize(
-    ("way", "level", "told"),
+    ("way", "level", "reported"),
     [
         ("none", "ok", "writable"),
         ("noutime", "warning", "setting times: Operation not permitted"),
@@ -78,12 +78,12 @@ def test_without_hard_links_nothing_is_replaced_either(tmp_path, way):
         ("fat", "ok", "writable"),
     ],
 )
-def test_doctor_names_the_operation_that_fails(tmp_path, way, level, told):
+def test_doctor_names_the_operation_that_fails(tmp_path, way, level, reported):
     store = tmp_path / "store"
     store.mkdir()
     with foreign(store, way) as real:
         found = _writable("a store", store)
-        assert (found.level, told in found.found) == (level, True), found.found
+        assert (found.level, reported in found.found) == (level, True), found.found
         assert "writable" in found.found
         assert list(real.iterdir()) == []
 

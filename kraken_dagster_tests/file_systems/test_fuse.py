@@ -18,7 +18,7 @@ from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import require
 from kraken_dagster_tests.backup.copying_cases import (
     Copying,
@@ -122,15 +122,15 @@ def lookers(folder: Path) -> list[int]:
     return found
 
 
-def look(folder: Path, timeout_s: float = LONG_S) -> list[str]:
+def scan(folder: Path, timeout_s: float = LONG_S) -> list[str]:
     listing = list_folder(str(folder), main_files=["analysis.tdf_bin"], timeout_s=timeout_s)
     return [entry.name for entry in listing.entries]
 
 
-def look_if_it_answers(folder: Path) -> list[str] | None:
+def scan_if_it_answers(folder: Path) -> list[str] | None:
     """Nothing as long as the child that hung is not quite gone."""
     with suppress(errors.FolderHangs):
-        return look(folder)
+        return scan(folder)
     return None
 
 
@@ -195,21 +195,21 @@ def test_a_share_that_dies_in_mid_copy_leaves_nothing_partial(
 
 @pytest.mark.parametrize("direct", [Vendor.BRUKER], indirect=True)
 def test_a_folder_that_hangs_is_said_to_hang_and_looked_at_by_one_child_only(share: Share) -> None:
-    assert look(share.mountpoint) == ["x.d"]
+    assert scan(share.mountpoint) == ["x.d"]
     share.stop_after(0)
     with pytest.raises(errors.FolderHangs):
-        look(share.mountpoint, timeout_s=1.0)
+        scan(share.mountpoint, timeout_s=1.0)
     share.wait_until_stopped()
     hanging = lookers(share.mountpoint)
     assert len(hanging) == 1
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(look, share.mountpoint, timeout_s=10.0)
+        second = pool.submit(scan, share.mountpoint, timeout_s=10.0)
         wait_until(lambda: second.done() or lookers(share.mountpoint) != hanging, "an answer")
         assert lookers(share.mountpoint) == hanging
         with pytest.raises(errors.FolderHangs):
             second.result()
     share.go_on()
-    assert wait_until(lambda: look_if_it_answers(share.mountpoint), "an answer") == ["x.d"]
+    assert wait_until(lambda: scan_if_it_answers(share.mountpoint), "an answer") == ["x.d"]
 
 
 @pytest.mark.parametrize("direct", [Vendor.THERMO], indirect=True)
@@ -217,9 +217,9 @@ def test_a_folder_whose_server_was_stopped_hangs_and_answers_again(share: Share)
     share.process.send_signal(signal.SIGSTOP)
     share.wait_until_stopped()
     with pytest.raises(errors.FolderHangs):
-        look(share.mountpoint, timeout_s=1.0)
+        scan(share.mountpoint, timeout_s=1.0)
     share.go_on()
-    assert wait_until(lambda: look_if_it_answers(share.mountpoint), "an answer") == ["x.raw"]
+    assert wait_until(lambda: scan_if_it_answers(share.mountpoint), "an answer") == ["x.raw"]
 
 
 @pytest.mark.parametrize("direct", [Vendor.THERMO], indirect=True)
@@ -227,21 +227,21 @@ def test_a_folder_whose_server_died_is_unreadable(share: Share) -> None:
     share.process.kill()
     share.process.wait()
     with pytest.raises(errors.FolderUnreadable):
-        look(share.mountpoint)
+        scan(share.mountpoint)
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
 def test_a_backup_that_is_the_instruments_disk_by_another_mount_stays(
-    world: World, tmp_path: Path, instrument_id: str, name: str
+    services: Services, tmp_path: Path, instrument_id: str, name: str
 ) -> None:
     """The mount numbers its files by itself, so that nothing but their times is the same."""
-    folder = world.backup_folder(moved(world, instrument_id, name))
+    folder = services.backup_folder(moved(services, instrument_id, name))
     shutil.rmtree(folder)
-    here = aside(world, instrument_id)
+    here = aside(services, instrument_id)
     before = all_content(here)
     share = start_share(here, folder, tmp_path / "read.json")
     try:
-        outcome = purge_all(world, instrument_id)
+        outcome = purge_all(services, instrument_id)
     finally:
         share.end()
     assert outcome.deleted == ()
@@ -250,20 +250,20 @@ def test_a_backup_that_is_the_instruments_disk_by_another_mount_stays(
 
 
 def test_a_store_that_is_mounted_anew_is_there_though_a_look_at_the_old_mount_still_hangs(
-    world, tmp_path
+    services, tmp_path
 ):
-    root, disk = world.config.locations.backup.path, tmp_path / "disk"
+    root, disk = services.config.locations.backup.path, tmp_path / "disk"
     shutil.copytree(root, disk)
     share = start_share(disk, root, tmp_path / "counter")
     try:
         share.stop_after(0)
         with pytest.raises(errors.StoreAway, match="no answer within"):
-            require(world, Role.BACKUP, timeout_s=0.5)
+            require(services, Role.BACKUP, timeout_s=0.5)
         share.wait_until_stopped()
         with pytest.raises(errors.StoreAway, match="no answer to an earlier look"):
-            require(world, Role.BACKUP, timeout_s=LONG_S)
+            require(services, Role.BACKUP, timeout_s=LONG_S)
         subprocess.run(["umount", "-l", root], check=True)
-        require(world, Role.BACKUP, timeout_s=LONG_S)
+        require(services, Role.BACKUP, timeout_s=LONG_S)
         assert share.state() == "T"
     finally:
         share.end()

@@ -13,8 +13,8 @@ from kraken_dagster.fs.dir_handles import Folder, walk
 from kraken_dagster.fs.instrument_disk import (
     instrument_errors,
     make_writable,
+    open_archive_folder,
     open_instrument,
-    open_moved_aside,
     remove_empty,
     rename,
     rename_to_delete,
@@ -90,7 +90,7 @@ def test_another_error_of_the_kernel_is_no_reason_for_a_plain_rename(tmp_path, f
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/etc", "a\0b"])
 def test_a_name_that_is_more_than_a_name_reaches_nothing(folder, name):
-    for use in (folder.look, folder.sub, folder.read, lambda name: unlink(folder, name)):
+    for use in (folder.stat, folder.sub, folder.read, lambda name: unlink(folder, name)):
         with pytest.raises((errors.UnsafePath, FileNotFoundError)):
             use(name)
     with pytest.raises(errors.UnsafePath):
@@ -132,7 +132,7 @@ def test_a_folder_that_is_swapped_after_it_was_opened_is_still_the_first(tmp_pat
 def test_a_link_in_place_of_a_file_is_seen_as_one_and_not_read(tmp_path, folder):
     (tmp_path / "real").write_text("secret")
     (tmp_path / "file").symlink_to("real")
-    seen = folder.look("file")
+    seen = folder.scan("file")
     assert seen is not None
     assert seen.kind is Kind.LINK
     with pytest.raises(OSError, match="symbolic links"):
@@ -158,7 +158,7 @@ def test_folders_that_are_nested_without_end_are_refused(tmp_path, folder):
 
 def test_only_an_empty_folder_is_removed_and_only_the_one_that_was_seen(tmp_path, folder):
     (tmp_path / "sub").mkdir()
-    seen = folder.look("sub")
+    seen = folder.scan("sub")
     assert seen is not None
     (tmp_path / "sub" / "file").write_text("1")
     with pytest.raises(OSError, match="not empty"):
@@ -216,16 +216,16 @@ def test_a_share_that_is_not_mounted_is_away_and_not_empty(tmp_path):
         with pytest.raises(errors.FolderMissing, match="is empty"):
             require_mounted(root)
         with pytest.raises(errors.FolderMissing, match="moved aside is not there"):
-            open_moved_aside(root)
+            open_archive_folder(root)
 
 
 _MOVE = """
 import sys
 from pathlib import Path
-from kraken_dagster.retention.rename import MovePlan, move_aside
+from kraken_dagster.retention.rename import MovePlan, archive_members
 from kraken_dagster.model.files.vendors import Vendor
 plan = MovePlan(Path(sys.argv[1]), Vendor.THERMO, "x.raw", "x.raw", {"x.raw": 1}, 1)
-print(move_aside(plan, may_go_on=lambda: True))
+print(archive_members(plan, may_go_on=lambda: True))
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import Verdict, verify_backup
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.safe_copy import PART_PREFIX
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.files.vendors import Vendor
@@ -187,33 +187,41 @@ def test_what_is_closed_can_be_moved_aside(case: Copying) -> None:
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
-def test_a_verification_closes_the_backup_of_an_earlier_version(world, instrument_id, name):
-    raw_file = done(world, instrument_id, name)
-    folder = world.backup_folder(raw_file)
+def test_a_verification_closes_the_backup_of_an_earlier_version(services, instrument_id, name):
+    raw_file = done(services, instrument_id, name)
+    folder = services.backup_folder(raw_file)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    unknown = write(folder / name / "unknown", 5) if world.rules(instrument_id).is_folder else None
-    assert verify_backup(world, name, run_id="v", pace=Pace()).verdict is Verdict.VERIFIED
+    unknown = (
+        write(folder / name / "unknown", 5) if services.rules(instrument_id).is_folder else None
+    )
+    assert (
+        verify_backup(services, name, run_id="v", rate_limit=RateLimit()).verdict
+        is Verdict.VERIFIED
+    )
     kept = [f"{name}/unknown"] if unknown else []
     assert [path for path in writable(folder) if not path.endswith(".md5")] == kept
 
 
-def test_one_that_is_not_what_was_recorded_is_not_touched(world):
-    raw_file = done(world, "bruker1", "x.d")
-    folder = world.backup_folder(raw_file)
+def test_one_that_is_not_what_was_recorded_is_not_touched(services):
+    raw_file = done(services, "bruker1", "x.d")
+    folder = services.backup_folder(raw_file)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     flip_a_bit(folder / "x.d" / "analysis.tdf_bin")
     before = writable(folder)
-    assert verify_backup(world, "x.d", run_id="v", pace=Pace()).verdict is Verdict.MISMATCH
+    assert (
+        verify_backup(services, "x.d", run_id="v", rate_limit=RateLimit()).verdict
+        is Verdict.MISMATCH
+    )
     assert writable(folder) == before
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
-def test_what_is_copied_out_of_it_can_be_written_to(world, tmp_path, instrument_id, name):
-    raw_file = done(world, instrument_id, name)
+def test_what_is_copied_out_of_it_can_be_written_to(services, tmp_path, instrument_id, name):
+    raw_file = done(services, instrument_id, name)
     target = tmp_path / "restored"
     target.mkdir()
-    restore(world, name, target)
+    restore(services, name, target)
     found = [path for path in target.rglob("*") if not path.stat().st_mode & stat.S_IWUSR]
     assert (found, len([*target.rglob("*")]) >= len(raw_file.file_info)) == ([], True)

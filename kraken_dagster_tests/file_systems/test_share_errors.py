@@ -19,13 +19,13 @@ from kraken_dagster.acquisition.watch import due_for_backup
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import Verdict, verify_backup
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model import errors
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.quant.collect import collect, results_of
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.retention.archive import due_for_move, move_aside
+from kraken_dagster.retention.archive import archive_members, due_for_move
 from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.retention.retention_cases import (
     aside,
@@ -92,34 +92,34 @@ def erring(folder: Path) -> Iterator[Erring]:
         real.rename(folder)
 
 
-def ask(world, raw_file_id):
+def ask(services, raw_file_id):
     """What the watcher's runs do with a file that is due."""
-    return back_up(world, raw_file_id, run_id="b", options=BackupOptions(), by_hand=False)
+    return back_up(services, raw_file_id, run_id="b", options=BackupOptions(), by_hand=False)
 
 
-def due(world, instrument_id):
-    world.now.forward(minutes=31)
-    return [item.id for item in due_for_backup(world.store, instrument_id, world.now())]
+def due(services, instrument_id):
+    services.now.forward(minutes=31)
+    return [item.id for item in due_for_backup(services.store, instrument_id, services.now())]
 
 
-def waits(world, raw_file_id):
+def waits(services, raw_file_id):
     """The file says what is wrong with its share, and is tried again."""
-    raw_file = world.store.raw_files.get(raw_file_id)
+    raw_file = services.store.raw_files.get(raw_file_id)
     assert raw_file.status is Status.ERROR
     assert raw_file.retry_at is not None
-    told = str(raw_file.status_details)
-    assert not any(word in told for word in UNWORDED), told
+    reported = str(raw_file.status_details)
+    assert not any(word in reported for word in UNWORDED), reported
 
 
-def vanished(world, instrument_id, name) -> Path:
+def vanished(services, instrument_id, name) -> Path:
     """A file whose main file was away so long that its acquisition is over, and that is back."""
-    bench = Bench(world, instrument_id)
+    bench = Bench(services, instrument_id)
     path = bench.write(name)
     bench.write(f"another.{name.rpartition('.')[2]}")
-    bench.look()
-    hidden = path.rename(world.config.locations.output.path.parent / "hidden")
+    bench.scan()
+    hidden = path.rename(services.config.locations.output.path.parent / "hidden")
     for minutes in (5, 61, 61):
-        bench.look(minutes=minutes)
+        bench.scan(minutes=minutes)
     assert "Main file vanished" in str(bench.acquisition(name)["errors"])
     return hidden.rename(path)
 
@@ -128,192 +128,195 @@ def vanished(world, instrument_id, name) -> Path:
     ("instrument_id", "name"), [("thermo1", "x.raw"), ("bruker1", "x.d"), ("sciex1", "x.wiff")]
 )
 def test_a_main_file_that_is_said_to_be_missing_is_not_given_up_while_nobody_can_look(
-    world, instrument_id, name
+    services, instrument_id, name
 ):
-    vanished(world, instrument_id, name)
-    main = world.rules(instrument_id).main_file(name).rpartition("/")[2]
-    with erring(world.instrument_folder(instrument_id)) as share:
+    vanished(services, instrument_id, name)
+    main = services.rules(instrument_id).main_file(name).rpartition("/")[2]
+    with erring(services.instrument_folder(instrument_id)) as share:
         for number in NUMBERS:
             share.answers("getattr", main, number)
             with pytest.raises(errors.SourceUnreadable):
-                ask(world, name)
-            waits(world, name)
+                ask(services, name)
+            waits(services, name)
         share.is_well()
-        assert name in due(world, instrument_id)
-        ask(world, name)
-        assert world.store.raw_files.get(name).status is Status.QUEUED_FOR_MONITORING
+        assert name in due(services, instrument_id)
+        ask(services, name)
+        assert services.store.raw_files.get(name).status is Status.QUEUED_FOR_MONITORING
 
 
 @pytest.mark.parametrize("mount_point", [False, True])
 def test_a_missing_main_file_is_not_given_up_while_the_instruments_folder_is_not_there(
-    world, mount_point
+    services, mount_point
 ):
-    vanished(world, "thermo1", "x.raw").unlink()
-    folder = world.instrument_folder("thermo1")
+    vanished(services, "thermo1", "x.raw").unlink()
+    folder = services.instrument_folder("thermo1")
     away = folder.rename(folder.with_name("away"))
     if mount_point:
         folder.mkdir()
     with pytest.raises(errors.FolderMissing):
-        ask(world, "x.raw")
-    assert world.store.raw_files.get("x.raw").retry_at is not None
+        ask(services, "x.raw")
+    assert services.store.raw_files.get("x.raw").retry_at is not None
     if mount_point:
         folder.rmdir()
     away.rename(folder)
-    assert "x.raw" in due(world, "thermo1")
-    ask(world, "x.raw")
-    assert world.store.raw_files.get("x.raw").status is Status.ACQUISITION_FAILED
+    assert "x.raw" in due(services, "thermo1")
+    ask(services, "x.raw")
+    assert services.store.raw_files.get("x.raw").status is Status.ACQUISITION_FAILED
 
 
 @pytest.mark.parametrize("operation", ["getattr", "readdir", "open", "read"])
-def test_a_source_that_gives_errors_is_copied_once_it_gives_none(world, operation):
-    acquire(world, "bruker1", "x.d")
-    finish(world, "bruker1")
+def test_a_source_that_gives_errors_is_copied_once_it_gives_none(services, operation):
+    acquire(services, "bruker1", "x.d")
+    finish(services, "bruker1")
     part = "/x.d" if operation == "readdir" else "analysis.tdf_bin"
-    with erring(world.instrument_folder("bruker1")) as share:
+    with erring(services.instrument_folder("bruker1")) as share:
         for number in NUMBERS:
             share.answers(operation, part, number)
             with pytest.raises(errors.SourceUnreadable):
-                ask(world, "x.d")
-            waits(world, "x.d")
+                ask(services, "x.d")
+            waits(services, "x.d")
         share.is_well()
-        assert due(world, "bruker1") == ["x.d"]
-        assert ask(world, "x.d").done
-    assert world.store.raw_files.get("x.d").status is Status.COPYING_DONE
+        assert due(services, "bruker1") == ["x.d"]
+        assert ask(services, "x.d").done
+    assert services.store.raw_files.get("x.d").status is Status.COPYING_DONE
 
 
 @pytest.mark.parametrize("operation", ["getattr", "open"])
-def test_a_backup_store_that_gives_errors_gets_its_copy_once_it_gives_none(world, operation):
-    acquire(world, "thermo1", "x.raw")
-    finish(world, "thermo1")
+def test_a_backup_store_that_gives_errors_gets_its_copy_once_it_gives_none(services, operation):
+    acquire(services, "thermo1", "x.raw")
+    finish(services, "thermo1")
     part = "x.raw" if operation == "getattr" else ".kraken-part-"
-    with erring(world.config.locations.backup.path) as share:
+    with erring(services.config.locations.backup.path) as share:
         for number in NUMBERS:
             share.answers(operation, part, number)
             with pytest.raises(errors.BackupUnwritable):
-                ask(world, "x.raw")
-            waits(world, "x.raw")
+                ask(services, "x.raw")
+            waits(services, "x.raw")
         share.is_well()
-        assert "x.raw" in due(world, "thermo1")
-        assert ask(world, "x.raw").done
+        assert "x.raw" in due(services, "thermo1")
+        assert ask(services, "x.raw").done
 
 
 @pytest.mark.parametrize("operation", ["getattr", "open", "read"])
 @pytest.mark.parametrize(("instrument_id", "name"), [("thermo1", "x.raw"), ("bruker1", "x.d")])
 def test_a_backup_that_can_not_be_read_is_not_damaged_and_nothing_is_deleted(
-    world, tmp_path, instrument_id, name, operation
+    services, tmp_path, instrument_id, name, operation
 ):
-    raw_file = moved(world, instrument_id, name)
-    before = content(aside(world, instrument_id))
+    raw_file = moved(services, instrument_id, name)
+    before = content(aside(services, instrument_id))
     (tmp_path / "out").mkdir()
-    with erring(world.config.locations.backup.path) as share:
+    with erring(services.config.locations.backup.path) as share:
         for number in NUMBERS:
-            share.answers(operation, world.rules(instrument_id).main_file(name), number)
-            outcome = purge_all(world, instrument_id)
+            share.answers(operation, services.rules(instrument_id).main_file(name), number)
+            outcome = purge_all(services, instrument_id)
             assert outcome.deleted == ()
             assert not any(item.damaged for item in outcome.kept)
-            found = verify_backup(world, name, run_id="v", pace=Pace())
+            found = verify_backup(services, name, run_id="v", rate_limit=RateLimit())
             assert found.verdict is Verdict.UNREADABLE
             with pytest.raises(errors.BackupUnwritable):
-                restore(world, name, tmp_path / "out")
-            now = world.store.raw_files.get(name)
+                restore(services, name, tmp_path / "out")
+            now = services.store.raw_files.get(name)
             assert (now.status, now.backup_status) == (raw_file.status, raw_file.backup_status)
             assert now.instrument_file_status is InstrumentFileStatus.MOVED
         share.is_well()
-        assert content(aside(world, instrument_id)) == before
-        assert verify_backup(world, name, run_id="v", pace=Pace()).verdict is Verdict.VERIFIED
-        world.now.forward(minutes=31)
-        assert [item.raw_file_id for item in purge_all(world, instrument_id).deleted] == [name]
+        assert content(aside(services, instrument_id)) == before
+        assert (
+            verify_backup(services, name, run_id="v", rate_limit=RateLimit()).verdict
+            is Verdict.VERIFIED
+        )
+        services.now.forward(minutes=31)
+        assert [item.raw_file_id for item in purge_all(services, instrument_id).deleted] == [name]
 
 
-def test_a_backup_whose_folder_can_not_be_listed_is_not_verified(world):
-    done(world, "bruker1", "x.d")
-    with erring(world.config.locations.backup.path) as share:
+def test_a_backup_whose_folder_can_not_be_listed_is_not_verified(services):
+    done(services, "bruker1", "x.d")
+    with erring(services.config.locations.backup.path) as share:
         for number in NUMBERS:
             share.answers("readdir", "/x.d", number)
-            found = verify_backup(world, "x.d", run_id="v", pace=Pace())
+            found = verify_backup(services, "x.d", run_id="v", rate_limit=RateLimit())
             assert found.verdict is Verdict.UNREADABLE
-            assert world.store.raw_files.get("x.d").status is Status.DONE_NOT_QUANTED
+            assert services.store.raw_files.get("x.d").status is Status.DONE_NOT_QUANTED
         share.is_well()
-        found = verify_backup(world, "x.d", run_id="v", pace=Pace())
+        found = verify_backup(services, "x.d", run_id="v", rate_limit=RateLimit())
         assert found.verdict is Verdict.VERIFIED
 
 
-def test_a_folder_in_the_backup_that_can_not_be_listed_is_not_taken_for_the_copy(world):
+def test_a_folder_in_the_backup_that_can_not_be_listed_is_not_taken_for_the_copy(services):
     """A file that the source doesn't have may stand in it."""
-    acquire(world, "bruker1", "x.d")
-    finish(world, "bruker1")
-    top = world.backup_folder(world.store.raw_files.get("x.d")) / "x.d"
+    acquire(services, "bruker1", "x.d")
+    finish(services, "bruker1")
+    top = services.backup_folder(services.store.raw_files.get("x.d")) / "x.d"
     (top / "odd.m").mkdir(parents=True)
     (top / "odd.m" / "somebody else's").touch()
-    with erring(world.config.locations.backup.path) as share:
+    with erring(services.config.locations.backup.path) as share:
         for number in NUMBERS:
             share.answers("readdir", "odd.m", number)
             with pytest.raises(errors.BackupUnwritable):
-                ask(world, "x.d")
-            waits(world, "x.d")
+                ask(services, "x.d")
+            waits(services, "x.d")
             assert [item.name for item in top.iterdir()] == ["odd.m"]
         share.is_well()
-        assert due(world, "bruker1") == ["x.d"]
+        assert due(services, "bruker1") == ["x.d"]
         with pytest.raises(errors.BackupConflict):
-            ask(world, "x.d")
+            ask(services, "x.d")
 
 
 @pytest.mark.parametrize("operation", ["getattr", "readdir"])
-def test_a_file_that_can_not_be_looked_at_is_moved_aside_later(world, operation):
-    done(world, "bruker1", "x.d")
-    with erring(world.instrument_folder("bruker1")) as share:
+def test_a_file_that_can_not_be_looked_at_is_moved_aside_later(services, operation):
+    done(services, "bruker1", "x.d")
+    with erring(services.instrument_folder("bruker1")) as share:
         for number in NUMBERS:
             share.answers(operation, "/x.d", number)
-            (outcome,) = move_all(world, "bruker1")
+            (outcome,) = move_all(services, "bruker1")
             assert not outcome.moved
-            found = world.store.raw_files.get("x.d")
+            found = services.store.raw_files.get("x.d")
             assert found.instrument_file_status is InstrumentFileStatus.INITIAL
             assert found.status is Status.DONE_NOT_QUANTED
             assert found.archive is not None
             assert found.archive.retry_at is not None
             assert not any(word in found.archive.problem for word in UNWORDED)
-            world.now.forward(minutes=31)
+            services.now.forward(minutes=31)
         share.is_well()
-        assert [item.id for item in due_for_move(world, "bruker1", world.now())] == ["x.d"]
-        assert move_aside(world, "x.d", run_id="m").moved
+        assert [item.id for item in due_for_move(services, "bruker1", services.now())] == ["x.d"]
+        assert archive_members(services, "x.d", run_id="m").moved
 
 
 @pytest.mark.parametrize(
     ("operation", "part"),
     [("readdir", "/x.d/"), ("readdir", "/Backup"), ("getattr", "/x.d"), ("open", "tdf_bin")],
 )
-def test_what_can_not_be_listed_is_neither_empty_nor_gone(world, operation, part):
-    folder = world.instrument_folder("bruker1") / "x.d" / "1.m"
-    acquire(world, "bruker1", "x.d")
+def test_what_can_not_be_listed_is_neither_empty_nor_gone(services, operation, part):
+    folder = services.instrument_folder("bruker1") / "x.d" / "1.m"
+    acquire(services, "bruker1", "x.d")
     folder.mkdir(exist_ok=True)
     (folder / "method").write_text("settings")
-    moved_file(world)
-    before = content(aside(world, "bruker1"))
-    with erring(world.instrument_folder("bruker1")) as share:
+    moved_file(services)
+    before = content(aside(services, "bruker1"))
+    with erring(services.instrument_folder("bruker1")) as share:
         for number in NUMBERS:
             share.answers(operation, part, number)
             try:
-                outcome = purge_all(world, "bruker1")
+                outcome = purge_all(services, "bruker1")
             except (errors.FolderError, errors.InstrumentBusy) as away:
                 assert away.transient  # noqa: PT017 - which of both depends on what was asked
             else:
                 assert outcome.deleted == ()
-            found = world.store.raw_files.get("x.d")
+            found = services.store.raw_files.get("x.d")
             assert found.instrument_file_status is InstrumentFileStatus.MOVED
             assert found.purge is None or found.purge.retry_at is not None
-            world.now.forward(minutes=31)
+            services.now.forward(minutes=31)
         share.is_well()
-        assert content(aside(world, "bruker1")) == before
-        assert [item.raw_file_id for item in purge_all(world, "bruker1").deleted] == ["x.d"]
+        assert content(aside(services, "bruker1")) == before
+        assert [item.raw_file_id for item in purge_all(services, "bruker1").deleted] == ["x.d"]
 
 
-def moved_file(world) -> None:
-    finish(world, "bruker1")
-    raw_file = ask(world, "x.d").raw_file
-    world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=world.now())
-    world.now.forward(minutes=6)
-    assert move_aside(world, "x.d", run_id="m").moved
-    created(world, "x.d", days_ago=15)
+def moved_file(services) -> None:
+    finish(services, "bruker1")
+    raw_file = ask(services, "x.d").raw_file
+    services.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=services.now())
+    services.now.forward(minutes=6)
+    assert archive_members(services, "x.d", run_id="m").moved
+    created(services, "x.d", days_ago=15)
 
 
 WRITES = """
@@ -324,60 +327,60 @@ echo once >> "$OUTPUT_PATH.ran"
 
 @pytest.mark.parametrize("operation", ["getattr", "open", "read"])
 def test_a_result_that_can_not_be_read_is_collected_later_and_its_job_is_not_run_again(
-    world, operation
+    services, operation
 ):
-    backed_up(world, "thermo1", "x.raw")
-    custom_settings(world, "s", WRITES, metrics_type="msqc")
-    with erring(world.config.locations.output.path) as share:
-        submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
-        wait_for_jobs(world)
-        poll(world, slots={"local": 2})
-        (job,) = world.store.jobs.of("x.raw")
+    backed_up(services, "thermo1", "x.raw")
+    custom_settings(services, "s", WRITES, metrics_type="msqc")
+    with erring(services.config.locations.output.path) as share:
+        submit_jobs(services, "x.raw", run_id="q", slots=each(2), by_hand=False)
+        wait_for_jobs(services)
+        poll(services, slots={"local": 2})
+        (job,) = services.store.jobs.of("x.raw")
         for number in NUMBERS:
             share.answers(operation, "msqc_results", number)
             with pytest.raises(errors.OutputUnreadable):
-                collect(world, "x.raw", run_id="c")
-            waits(world, "x.raw")
-            assert world.store.jobs.get(job.id).collected_at is None
+                collect(services, "x.raw", run_id="c")
+            waits(services, "x.raw")
+            assert services.store.jobs.get(job.id).collected_at is None
         share.is_well()
-        tick_until_idle(world)
-        assert world.store.raw_files.get("x.raw").status is Status.DONE
-        assert world.store.metrics.of("x.raw")[0]["ms1_scans"] == 5
-        ran = world.result_folder(job)
+        tick_until_idle(services)
+        assert services.store.raw_files.get("x.raw").status is Status.DONE
+        assert services.store.metrics.of("x.raw")[0]["ms1_scans"] == 5
+        ran = services.result_folder(job)
         assert ran.with_name(f"{ran.name}.ran").read_text() == "once\n"
-        assert len(world.store.jobs.of("x.raw")) == 1
+        assert len(services.store.jobs.of("x.raw")) == 1
 
 
-def test_a_result_folder_that_can_not_be_listed_is_not_empty(world):
-    backed_up(world, "thermo1", "x.raw")
-    custom_settings(world, "s", WRITES, metrics_type="msqc")
-    with erring(world.config.locations.output.path) as share:
-        submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
-        wait_for_jobs(world)
-        poll(world, slots={"local": 2})
+def test_a_result_folder_that_can_not_be_listed_is_not_empty(services):
+    backed_up(services, "thermo1", "x.raw")
+    custom_settings(services, "s", WRITES, metrics_type="msqc")
+    with erring(services.config.locations.output.path) as share:
+        submit_jobs(services, "x.raw", run_id="q", slots=each(2), by_hand=False)
+        wait_for_jobs(services)
+        poll(services, slots={"local": 2})
         for number in NUMBERS:
             share.answers("readdir", "out_x.raw", number)
             with pytest.raises(errors.OutputUnreadable):
-                results_of(world, "x.raw")
+                results_of(services, "x.raw")
         share.is_well()
-        ((result,), _) = results_of(world, "x.raw")
+        ((result,), _) = results_of(services, "x.raw")
         assert result.files >= 1
 
 
 @pytest.mark.parametrize("operation", ["getattr", "readdir"])
-def test_no_job_is_submitted_while_nobody_knows_what_stands_in_its_output(world, operation):
-    raw_file = backed_up(world, "thermo1", "x.raw")
-    custom_settings(world, "s", WRITES, metrics_type="msqc")
-    output = world.config.locations.output.path / f"_FALLBACK/{raw_file.year_month}/out_x.raw"
+def test_no_job_is_submitted_while_nobody_knows_what_stands_in_its_output(services, operation):
+    raw_file = backed_up(services, "thermo1", "x.raw")
+    custom_settings(services, "s", WRITES, metrics_type="msqc")
+    output = services.config.locations.output.path / f"_FALLBACK/{raw_file.year_month}/out_x.raw"
     (output / "custom").mkdir(parents=True)
-    with erring(world.config.locations.output.path) as share:
+    with erring(services.config.locations.output.path) as share:
         for number in NUMBERS:
             share.answers(operation, "out_x.raw", number)
             with pytest.raises(errors.OutputUnreadable):
-                submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
-            waits(world, "x.raw")
-            world.now.forward(minutes=31)
-        assert world.store.jobs.of("x.raw") == []
+                submit_jobs(services, "x.raw", run_id="q", slots=each(2), by_hand=False)
+            waits(services, "x.raw")
+            services.now.forward(minutes=31)
+        assert services.store.jobs.of("x.raw") == []
         share.is_well()
-        tick_until_idle(world)
-        assert world.store.raw_files.get("x.raw").status is Status.DONE
+        tick_until_idle(services)
+        assert services.store.raw_files.get("x.raw").status is Status.DONE

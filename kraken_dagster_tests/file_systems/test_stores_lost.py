@@ -16,7 +16,7 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.scrub import Selection, begin, verify_all
 from kraken_dagster.backup.verify import Verdict, verify_backup
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.marker import MARKER_NAME, Role
 from kraken_dagster.model.errors import StoreAway
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
@@ -53,9 +53,9 @@ class Disk:
 
 
 @pytest.fixture
-def disk(world, tmp_path) -> Iterator[Disk]:
+def disk(services, tmp_path) -> Iterator[Disk]:
     """Whatever a test does, the folder below the mount point stays empty."""
-    found = Disk(root_of(world, Role.BACKUP), tmp_path / "disk")
+    found = Disk(root_of(services, Role.BACKUP), tmp_path / "disk")
     try:
         yield found
     finally:
@@ -63,9 +63,9 @@ def disk(world, tmp_path) -> Iterator[Disk]:
     assert list(found.point.rglob("*")) == []
 
 
-def when(world, condition: Callable[[], bool], act: Callable[[], None]):
+def when(services, condition: Callable[[], bool], act: Callable[[], None]):
     """The same world, in which `act` happens once as soon as the condition holds."""
-    clock, done = world.now, []
+    clock, done = services.now, []
 
     def now():
         if not done and condition():
@@ -73,66 +73,67 @@ def when(world, condition: Callable[[], bool], act: Callable[[], None]):
             act()
         return clock()
 
-    return replace(world, now=now)
+    return replace(services, now=now)
 
 
-def moved_aside(world, instrument_id: str) -> str:
-    return moved(world, instrument_id, FILES[instrument_id]).id
+def moved_aside(services, instrument_id: str) -> str:
+    return moved(services, instrument_id, FILES[instrument_id]).id
 
 
-def on_the_instrument(world, instrument_id: str) -> set[str]:
-    folder = world.instrument_folder(instrument_id)
+def on_the_instrument(services, instrument_id: str) -> set[str]:
+    folder = services.instrument_folder(instrument_id)
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def status(world, name):
-    return world.store.raw_files.get(name)
+def status(services, name):
+    return services.store.raw_files.get(name)
 
 
 @pytest.mark.parametrize("instrument_id", FILES)
-def test_nothing_is_purged_while_the_store_is_away(world, disk, instrument_id):
-    name = moved_aside(world, instrument_id)
-    before, there = status(world, name), on_the_instrument(world, instrument_id)
+def test_nothing_is_purged_while_the_store_is_away(services, disk, instrument_id):
+    name = moved_aside(services, instrument_id)
+    before, there = status(services, name), on_the_instrument(services, instrument_id)
     disk.unmount()
     with pytest.raises(StoreAway):
-        purge(world, instrument_id, run_id="p", options=EVERYTHING)
-    assert on_the_instrument(world, instrument_id) == there
-    assert status(world, name) == before
+        purge(services, instrument_id, run_id="p", options=EVERYTHING)
+    assert on_the_instrument(services, instrument_id) == there
+    assert status(services, name) == before
     disk.mount()
     assert [
-        it.raw_file_id for it in purge(world, instrument_id, run_id="p", options=EVERYTHING).deleted
+        it.raw_file_id
+        for it in purge(services, instrument_id, run_id="p", options=EVERYTHING).deleted
     ]
-    assert on_the_instrument(world, instrument_id) == set()
+    assert on_the_instrument(services, instrument_id) == set()
 
 
 @pytest.mark.parametrize("instrument_id", FILES)
-def test_a_store_that_goes_between_proof_and_deletion_saves_the_file(world, disk, instrument_id):
-    name = moved_aside(world, instrument_id)
-    proven, there = status(world, name).verified_at, on_the_instrument(world, instrument_id)
-    losing = when(world, lambda: status(world, name).verified_at != proven, disk.unmount)
+def test_a_store_that_goes_between_proof_and_deletion_saves_the_file(services, disk, instrument_id):
+    name = moved_aside(services, instrument_id)
+    proven, there = status(services, name).verified_at, on_the_instrument(services, instrument_id)
+    losing = when(services, lambda: status(services, name).verified_at != proven, disk.unmount)
     with pytest.raises(StoreAway):
         purge(losing, instrument_id, run_id="p", options=EVERYTHING)
-    assert on_the_instrument(world, instrument_id) == there
-    after = status(world, name)
+    assert on_the_instrument(services, instrument_id) == there
+    after = status(services, name)
     assert (after.is_backed_up, after.purge) == (True, None)
     assert after.instrument_file_status is InstrumentFileStatus.MOVED
 
 
-def test_a_marker_that_goes_between_proof_and_deletion_saves_the_file(world, disk):
-    name = moved_aside(world, "thermo1")
-    proven = status(world, name).verified_at
+def test_a_marker_that_goes_between_proof_and_deletion_saves_the_file(services, disk):
+    name = moved_aside(services, "thermo1")
+    proven = status(services, name).verified_at
     marker = disk.disk / MARKER_NAME
-    losing = when(world, lambda: status(world, name).verified_at != proven, marker.unlink)
+    losing = when(services, lambda: status(services, name).verified_at != proven, marker.unlink)
     with pytest.raises(StoreAway, match="marker is gone"):
         purge(losing, "thermo1", run_id="p", options=EVERYTHING)
-    assert on_the_instrument(world, "thermo1") == {f"Backup/{name}"}
+    assert on_the_instrument(services, "thermo1") == {f"Backup/{name}"}
 
 
-def test_a_file_that_need_not_go_any_more_once_it_is_proven_stays(world, disk):
+def test_a_file_that_need_not_go_any_more_once_it_is_proven_stays(services, disk):
     """Somebody else has freed space while its bytes were read."""
-    name = moved_aside(world, "thermo1")
-    point = world.instrument_folder("thermo1")
-    proven = status(world, name).verified_at
+    name = moved_aside(services, "thermo1")
+    point = services.instrument_folder("thermo1")
+    proven = status(services, name).verified_at
     parent = point.parent / "full"
     shutil.move(point, parent)
     point.mkdir()
@@ -142,7 +143,9 @@ def test_a_file_that_need_not_go_any_more_once_it_is_proven_stays(world, disk):
         ballast = point / "ballast"
         ballast.write_bytes(bytes(15_000_000))
         wanted = PurgeOptions(min_free_space_gb=0.01, min_file_age_to_remove_in_days=0)
-        freeing = when(world, lambda: status(world, name).verified_at != proven, ballast.unlink)
+        freeing = when(
+            services, lambda: status(services, name).verified_at != proven, ballast.unlink
+        )
         outcome = purge(freeing, "thermo1", run_id="p", options=wanted)
         assert (outcome.deleted, outcome.enough) == ((), True)
         assert "need not be deleted any more" in outcome.kept[0].reason
@@ -152,49 +155,63 @@ def test_a_file_that_need_not_go_any_more_once_it_is_proven_stays(world, disk):
 
 
 @pytest.mark.parametrize("instrument_id", FILES)
-def test_a_copy_whose_store_goes_meanwhile_is_ended_once_it_is_back(world, disk, instrument_id):
+def test_a_copy_whose_store_goes_meanwhile_is_ended_once_it_is_back(services, disk, instrument_id):
     """It goes on through the open root, and into no other folder; what it made is proven then."""
     name = FILES[instrument_id]
-    acquire(world, instrument_id, name)
-    finish(world, instrument_id)
-    losing = when(world, lambda: status(world, name).status is Status.COPYING, disk.unmount)
+    acquire(services, instrument_id, name)
+    finish(services, instrument_id)
+    losing = when(services, lambda: status(services, name).status is Status.COPYING, disk.unmount)
     with pytest.raises(StoreAway):
         back_up(losing, name, run_id="r", options=BackupOptions(), by_hand=False)
-    after = status(world, name)
+    after = status(services, name)
     assert (after.status, after.failures, after.retry_at) == (Status.COPYING, 0, None)
     disk.mount()
-    outcome = back_up(world, name, run_id="r2", options=BackupOptions(), by_hand=False)
+    outcome = back_up(services, name, run_id="r2", options=BackupOptions(), by_hand=False)
     assert outcome.done
     assert outcome.proven == len(outcome.facts)
 
 
 @pytest.mark.parametrize("instrument_id", FILES)
-def test_a_backup_on_a_store_that_is_away_is_not_called_damaged(world, disk, instrument_id):
+def test_a_backup_on_a_store_that_is_away_is_not_called_damaged(services, disk, instrument_id):
     name = FILES[instrument_id]
-    backed_up(world, instrument_id, name)
-    record = world.store.raw_files.get(name)
-    world.store.raw_files.update(record, {"status": Status.DONE}, now=world.now(), note="test")
-    before = status(world, name)
+    backed_up(services, instrument_id, name)
+    record = services.store.raw_files.get(name)
+    services.store.raw_files.update(
+        record, {"status": Status.DONE}, now=services.now(), note="test"
+    )
+    before = status(services, name)
     disk.unmount()
     with pytest.raises(StoreAway):
-        verify_backup(world, name, run_id="v", pace=Pace(None))
+        verify_backup(services, name, run_id="v", rate_limit=RateLimit(None))
     with pytest.raises(StoreAway):
-        back_up(world, name, run_id="v", options=BackupOptions())
+        back_up(services, name, run_id="v", options=BackupOptions())
     with pytest.raises(StoreAway):
-        list(verify_all(world, begin(world, Selection((name,))), run_id="v", pace=Pace(None)))
-    after = status(world, name)
+        list(
+            verify_all(
+                services,
+                begin(services, Selection((name,))),
+                run_id="v",
+                rate_limit=RateLimit(None),
+            )
+        )
+    after = status(services, name)
     assert (after.status, after.backup_status) == (before.status, before.backup_status)
     assert after.history == before.history
     disk.mount()
-    assert verify_backup(world, name, run_id="v", pace=Pace(None)).verdict is Verdict.VERIFIED
+    assert (
+        verify_backup(services, name, run_id="v", rate_limit=RateLimit(None)).verdict
+        is Verdict.VERIFIED
+    )
 
 
-def test_a_store_that_goes_while_a_backup_is_read_damages_none(world, disk):
+def test_a_store_that_goes_while_a_backup_is_read_damages_none(services, disk):
     """Half of the members are read from it, and the other half would be looked for elsewhere."""
     name = FILES["sciex1"]
-    backed_up(world, "sciex1", name)
-    record = world.store.raw_files.get(name)
-    world.store.raw_files.update(record, {"status": Status.DONE}, now=world.now(), note="test")
+    backed_up(services, "sciex1", name)
+    record = services.store.raw_files.get(name)
+    services.store.raw_files.update(
+        record, {"status": Status.DONE}, now=services.now(), note="test"
+    )
     read: list[int] = []
 
     def lose(count: int) -> None:
@@ -205,35 +222,38 @@ def test_a_store_that_goes_while_a_backup_is_read_damages_none(world, disk):
             disk.unmount()
 
     with pytest.raises(StoreAway):
-        verify_backup(world, name, run_id="v", pace=Pace(None), on_bytes=lose)
-    assert status(world, name).is_backed_up
+        verify_backup(services, name, run_id="v", rate_limit=RateLimit(None), on_bytes=lose)
+    assert status(services, name).is_backed_up
 
 
-def test_nothing_is_restored_from_below_a_mount_point(world, disk, tmp_path):
+def test_nothing_is_restored_from_below_a_mount_point(services, disk, tmp_path):
     name = FILES["thermo1"]
-    backed_up(world, "thermo1", name)
+    backed_up(services, "thermo1", name)
     target = tmp_path / "target"
     target.mkdir()
     disk.unmount()
     with pytest.raises(StoreAway):
-        restore(world, name, target)
+        restore(services, name, target)
     assert list(target.iterdir()) == []
     disk.mount()
-    assert restore(world, name, target).copied == 1
+    assert restore(services, name, target).copied == 1
 
 
-def test_files_of_another_store_hold_up_no_proof_of_the_others(world, disk):
+def test_files_of_another_store_hold_up_no_proof_of_the_others(services, disk):
     for name in ("a.raw", "b.raw"):
-        backed_up(world, "thermo1", name)
-        record = world.store.raw_files.get(name)
+        backed_up(services, "thermo1", name)
+        record = services.store.raw_files.get(name)
         changes = {"status": Status.DONE}
         if name == "a.raw":
             changes["backup_store"] = "0123456789abcdef"
-        world.store.raw_files.update(record, changes, now=world.now(), note="test")
+        services.store.raw_files.update(record, changes, now=services.now(), note="test")
     found = {
         it.raw_file_id: it.verdict
         for it in verify_all(
-            world, begin(world, Selection(instruments=("thermo1",))), run_id="v", pace=Pace(None)
+            services,
+            begin(services, Selection(instruments=("thermo1",))),
+            run_id="v",
+            rate_limit=RateLimit(None),
         )
     }
     # What was proven at the copy is not read again; the other one's store isn't there.

@@ -41,52 +41,52 @@ class Part:
 
 
 @pytest.fixture
-def part(world, tmp_path) -> Iterator[Part]:
-    found = Part(root_of(world, Role.BACKUP) / "thermo1", tmp_path / "disk")
+def part(services, tmp_path) -> Iterator[Part]:
+    found = Part(root_of(services, Role.BACKUP) / "thermo1", tmp_path / "disk")
     try:
         yield found
     finally:
         found.end()
 
 
-def copy(world, name: str):
-    return back_up(world, name, run_id="r", options=BackupOptions(), by_hand=False)
+def copy(services, name: str):
+    return back_up(services, name, run_id="r", options=BackupOptions(), by_hand=False)
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_copy_waits_while_its_instruments_part_of_the_store_is_away(world, part, gone):
-    backed_up(world, "thermo1", "a.raw")
-    acquire(world, "thermo1", "b.raw", seed=8)
-    finish(world, "thermo1")
-    before = world.store.raw_files.get("b.raw")
+def test_a_copy_waits_while_its_instruments_part_of_the_store_is_away(services, part, gone):
+    backed_up(services, "thermo1", "a.raw")
+    acquire(services, "thermo1", "b.raw", seed=8)
+    finish(services, "thermo1")
+    before = services.store.raw_files.get("b.raw")
     part.away()
     if gone:
         part.point.rmdir()
     with pytest.raises(StoreAway, match="thermo1"):
-        copy(world, "b.raw")
+        copy(services, "b.raw")
     with pytest.raises(StoreAway, match="not mounted"):
-        back_up(world, "a.raw", run_id="v", options=BackupOptions())
+        back_up(services, "a.raw", run_id="v", options=BackupOptions())
     assert list(part.point.parent.rglob("*.raw")) == []
-    after = world.store.raw_files.get("b.raw")
+    after = services.store.raw_files.get("b.raw")
     assert (after.status, after.failures, after.history) == (before.status, 0, before.history)
-    assert world.store.raw_files.get("a.raw").is_backed_up
+    assert services.store.raw_files.get("a.raw").is_backed_up
     part.point.mkdir(exist_ok=True)
     part.back()
-    assert copy(world, "b.raw").done
-    assert back_up(world, "a.raw", run_id="v", options=BackupOptions()).done
+    assert copy(services, "b.raw").done
+    assert back_up(services, "a.raw", run_id="v", options=BackupOptions()).done
 
 
-def test_another_instrument_and_the_first_file_of_one_do_not_wait(world, part):
-    backed_up(world, "thermo1", "a.raw")
+def test_another_instrument_and_the_first_file_of_one_do_not_wait(services, part):
+    backed_up(services, "thermo1", "a.raw")
     part.away()
-    assert backed_up(world, "bruker1", "s.d").is_backed_up
+    assert backed_up(services, "bruker1", "s.d").is_backed_up
     shutil.rmtree(part.point.parent / "bruker1")
     part.back()
 
 
-def test_a_part_that_goes_while_a_file_is_copied_into_it_is_noticed(world, part):
-    record = backed_up(world, "thermo1", "a.raw")
-    with opened_backup(world, record) as root:
+def test_a_part_that_goes_while_a_file_is_copied_into_it_is_noticed(services, part):
+    record = backed_up(services, "thermo1", "a.raw")
+    with opened_backup(services, record) as root:
         require_unchanged(root)
         part.away()
         (part.point / "written below the mount point").touch()
@@ -95,11 +95,11 @@ def test_a_part_that_goes_while_a_file_is_copied_into_it_is_noticed(world, part)
     part.point.joinpath("written below the mount point").unlink()
 
 
-def test_a_part_that_was_lost_for_good_can_be_said_to_be(world, part):
-    backed_up(world, "thermo1", "a.raw")
+def test_a_part_that_was_lost_for_good_can_be_said_to_be(services, part):
+    backed_up(services, "thermo1", "a.raw")
     part.away()
     (part.point / "lost").touch()
-    acquire(world, "thermo1", "b.raw", seed=8)
-    finish(world, "thermo1")
-    assert copy(world, "b.raw").done
-    assert world.store.raw_files.get("b.raw").status is Status.COPYING_DONE
+    acquire(services, "thermo1", "b.raw", seed=8)
+    finish(services, "thermo1")
+    assert copy(services, "b.raw").done
+    assert services.store.raw_files.get("b.raw").status is Status.COPYING_DONE

@@ -124,14 +124,16 @@ def test_one_child_does_it_for_all_files_of_a_run(readers, tmp_path):
 
 
 def test_errors_come_back_as_they_are(readers, tmp_path):
-    with pytest.raises(FileFormatError) as told:
+    with pytest.raises(FileFormatError) as reported:
         asked(readers, "refuses", tmp_path)
-    assert str(told.value) == (f"It is torn: '{tmp_path}/x.tsv'. Expected 2. Found 1. Next: look.")
+    assert str(reported.value) == (
+        f"It is torn: '{tmp_path}/x.tsv'. Expected 2. Found 1. Next: look."
+    )
     with pytest.raises(MissingOutputError, match="A file is missing"):
         asked(readers, "misses", tmp_path)
-    with pytest.raises(OSError, match="Input/output error") as trouble:
+    with pytest.raises(OSError, match="Input/output error") as refusal:
         asked(readers, "away", tmp_path)
-    assert (trouble.value.errno, trouble.value.filename) == (5, str(tmp_path))
+    assert (refusal.value.errno, refusal.value.filename) == (5, str(tmp_path))
     with pytest.raises(KeyError, match=r"^'a key'$"):
         asked(readers, "wrong", tmp_path)
 
@@ -150,11 +152,11 @@ ENDED = {
 
 @pytest.mark.parametrize("name", ENDED)
 def test_a_file_that_ends_its_reader_has_an_error_of_its_own(readers, tmp_path, name):
-    with pytest.raises(ReadingEnded, match=ENDED[name]) as told:
+    with pytest.raises(ReadingEnded, match=ENDED[name]) as reported:
         asked(readers, name, tmp_path)
-    assert told.value.file == str(tmp_path / "x.d")
-    assert told.value.next_step
-    assert not told.value.transient
+    assert reported.value.file == str(tmp_path / "x.d")
+    assert reported.value.next_step
+    assert not reported.value.transient
     assert asked(readers, "listed", tmp_path) == ["modules"]  # the next file goes on
 
 
@@ -212,9 +214,9 @@ def test_a_path_through_an_open_root_leads_to_the_same_folder_in_the_child(reade
     try:
         store.rename(tmp_path / "elsewhere")  # the handle counts, and not the path
         assert asked(readers, "listed", root.path / "results") == ["stat.tsv"]
-        with pytest.raises(FileFormatError) as told:
+        with pytest.raises(FileFormatError) as reported:
             asked(readers, "refuses", root.path / "results")
-        assert told.value.file == f"{store}/results/x.tsv"
+        assert reported.value.file == f"{store}/results/x.tsv"
     finally:
         close_root(root)
 
@@ -229,11 +231,11 @@ def test_nothing_goes_on_when_kraken_is_killed(readers, tmp_path):
     )
     arguments = [repr(sys.path), f"{readers}:keeps_a_file", str(tmp_path)]
     kraken = subprocess.Popen([sys.executable, "-c", script, *arguments])
-    told = tmp_path / "told"
+    reported = tmp_path / "told"
     try:
-        wait_until(lambda: told.exists() and told.read_text(), "a reader is at work")
+        wait_until(lambda: reported.exists() and reported.read_text(), "a reader is at work")
     finally:
         kraken.send_signal(signal.SIGKILL)
         kraken.wait()
     wait_until(lambda: not marked(readers), "nothing runs on")
-    wait_until(lambda: not Path(told.read_text()).exists(), "its files are gone")
+    wait_until(lambda: not Path(reported.read_text()).exists(), "its files are gone")

@@ -99,8 +99,8 @@ def nothing_goes_on(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def limited(make_world, config):
-    return make_world(config.model_copy(update={"reading_limits": LIMITS}))
+def limited(make_services, config):
+    return make_services(config.model_copy(update={"reading_limits": LIMITS}))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -115,9 +115,9 @@ def test_sqlite_is_asked_for_tables_only(tmp_path, name):
 def test_the_error_says_what_stands_there(tmp_path, capsys):
     raw = make_hostile(tmp_path / "x.d", "endless rows")
     assert rawqc.main([str(raw), str(tmp_path / "out")]) == rawqc.EXIT_FAILED
-    told = capsys.readouterr().err
-    assert "analysis.tdf has no table Frames" in told
-    assert "Expected a table with rows of its own. Found a view of this name." in told
+    reported = capsys.readouterr().err
+    assert "analysis.tdf has no table Frames" in reported
+    assert "Expected a table with rows of its own. Found a view of this name." in reported
 
 
 def test_links_and_pipes_are_not_read(tmp_path):
@@ -176,9 +176,9 @@ def test_an_index_that_ends_its_reader_costs_neither(limited, monkeypatch):
     back_up(limited, "x.d", run_id="run-1", options=BackupOptions(), by_hand=False)
     raw_file = limited.store.raw_files.get("x.d")
     assert raw_file.status is Status.COPYING_DONE
-    told = raw_file.acquisition["instrument"]["analysis.tdf"]
-    assert told.startswith("Reading it takes more processor time than it may have: '")
-    assert "x.d/analysis.tdf'. Expected an end within 3 s of it." in told
+    reported = raw_file.acquisition["instrument"]["analysis.tdf"]
+    assert reported.startswith("Reading it takes more processor time than it may have: '")
+    assert "x.d/analysis.tdf'. Expected an end within 3 s of it." in reported
 
 
 def packed_text(folder: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_hostile_table_costs_its_own_figures_only(tmp_path, write):
 
 
 def test_a_function_that_ends_its_process_costs_its_own_file_only(
-    make_world, config, monkeypatch, tmp_path
+    make_services, config, monkeypatch, tmp_path
 ):
     (tmp_path / "our_figures.py").write_text(
         "import os\n"
@@ -241,18 +241,18 @@ def test_a_function_that_ends_its_process_costs_its_own_file_only(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     own = {"metrics": {"ours": "our_figures:read"}, "reading_limits": LIMITS}
-    world = make_world(config.model_copy(update=own))
+    services = make_services(config.model_copy(update=own))
     script = 'case "$RAW_FILE_PATH" in *bad*) touch "$OUTPUT_PATH/bad";; esac'
-    custom_settings(world, "s", script, metrics_type="ours")
+    custom_settings(services, "s", script, metrics_type="ours")
     for name in ("bad.raw", "good.raw"):
-        backed_up(world, "thermo1", name)
-    tick_until_idle(world)  # which fails if the bad one is tried again for ever
-    good, bad = (world.store.raw_files.get(name) for name in ("good.raw", "bad.raw"))
+        backed_up(services, "thermo1", name)
+    tick_until_idle(services)  # which fails if the bad one is tried again for ever
+    good, bad = (services.store.raw_files.get(name) for name in ("good.raw", "bad.raw"))
     assert good.status is Status.DONE
     assert bad.status is Status.QUANTING_FAILED
     assert "The function 'our_figures:read' for metrics of type 'ours' has failed" in (
         bad.status_details
     )
-    assert [item["files"] for item in world.store.metrics.of("good.raw")] == [1]
-    collect(world, "bad.raw", run_id="again")
-    assert world.store.raw_files.get("bad.raw").status is Status.QUANTING_FAILED
+    assert [item["files"] for item in services.store.metrics.of("good.raw")] == [1]
+    collect(services, "bad.raw", run_id="again")
+    assert services.store.raw_files.get("bad.raw").status is Status.QUANTING_FAILED

@@ -18,7 +18,7 @@ from kraken_dagster.metrics.values.numbers import parse_number
 from kraken_dagster.metrics.values.rows import EVERY_RUN
 from kraken_dagster.model import errors
 from kraken_dagster.model.errors import FileFormatError, MetricsError, MissingOutputError
-from kraken_dagster.simulation import standin
+from kraken_dagster.simulation import search_program
 from kraken_dagster_tests.conformance import same
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -462,7 +462,7 @@ def test_no_name_of_a_metric_has_a_dot(tmp_path):
 def test_importing_the_readers_does_not_import_pyarrow():
     code = (
         "import sys, kraken_dagster.metrics.registry, kraken_dagster.metrics.rawqc\n"
-        "import kraken_dagster.simulation.standin\n"
+        "import kraken_dagster.simulation.search_program\n"
         "sys.exit('pyarrow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -474,7 +474,7 @@ def test_importing_the_readers_does_not_import_pyarrow():
 def _simulate(tmp_path: Path, name: str, content: bytes) -> Path:
     raw, output = tmp_path / name, tmp_path / f"out_{name}"
     raw.write_bytes(content)
-    assert standin.main([str(raw), str(output)]) == 0
+    assert search_program.main([str(raw), str(output)]) == 0
     return output
 
 
@@ -502,7 +502,7 @@ def test_the_stand_in_says_in_log_and_output_that_it_is_a_simulation(tmp_path, c
     output = _simulate(tmp_path, "x.raw", b"")
     assert "SIMULATION: no search was made" in (output / "log.txt").read_text()
     assert "SIMULATION: no search was made" in capsys.readouterr().out
-    assert "SIMULATION" in (standin.__doc__ or "")
+    assert "SIMULATION" in (search_program.__doc__ or "")
 
 
 def test_the_stand_in_keeps_what_the_job_wrote_to_the_log_before(tmp_path):
@@ -515,7 +515,7 @@ def test_the_stand_in_keeps_what_the_job_wrote_to_the_log_before(tmp_path):
 def test_the_stand_in_fails_on_a_name_that_says_so(tmp_path, capsys):
     raw = tmp_path / "a_FAIL_b.raw"
     raw.write_bytes(b"spectra")
-    assert standin.main([str(raw), str(tmp_path / "out")]) == 7
+    assert search_program.main([str(raw), str(tmp_path / "out")]) == 7
     assert capsys.readouterr().err.startswith("ERROR: 'a_FAIL_b.raw'")
     assert "\nERROR: " in (tmp_path / "out" / "log.txt").read_text()
     with pytest.raises(MissingOutputError):
@@ -523,6 +523,6 @@ def test_the_stand_in_fails_on_a_name_that_says_so(tmp_path, capsys):
 
 
 def test_the_stand_in_without_a_raw_file_fails_plainly(tmp_path, capsys):
-    assert standin.main([str(tmp_path / "gone.raw"), str(tmp_path / "out")]) == 1
+    assert search_program.main([str(tmp_path / "gone.raw"), str(tmp_path / "out")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "gone.raw" in line

@@ -10,9 +10,9 @@ from kraken_dagster.model.errors import FileFormatError, MissingOutputError
 from kraken_dagster_tests.metrics.test_metrics import write_tsv
 
 STATS = {"File.Name": "x.raw"} | {
-    column: str(number) for number, column in enumerate(diann.FIGURES.values(), start=1)
+    column: str(number) for number, column in enumerate(diann.METRICS.values(), start=1)
 }
-FIGURES = {name: number for number, name in enumerate(diann.FIGURES, start=1)}
+METRICS = {name: number for number, name in enumerate(diann.METRICS, start=1)}
 
 
 def write_report(folder, rt=(1.0, 2.0, 9.0), **columns):
@@ -27,12 +27,12 @@ def folder(tmp_path):
 
 
 def test_every_figure_is_read_from_its_column(folder):
-    assert read_metrics("diann", folder) == FIGURES | {"median_precursor_rt": 2}
+    assert read_metrics("diann", folder) == METRICS | {"median_precursor_rt": 2}
 
 
 def test_without_a_report_there_is_no_retention_time_and_no_error(folder):
     (folder / "report.parquet").unlink()
-    assert read_metrics("diann", folder) == FIGURES
+    assert read_metrics("diann", folder) == METRICS
 
 
 def test_the_text_report_of_version_1_is_read(folder):
@@ -52,7 +52,7 @@ def test_a_report_without_precursors_has_no_median(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reported"),
     [
         (lambda path: path.write_bytes(b"PAR1 torn"), "can't be read"),
         (lambda path: pq.write_table(pa.table({"X": [1]}), path), "lacks a column: RT"),
@@ -60,13 +60,13 @@ def test_a_report_without_precursors_has_no_median(folder):
     ],
     ids=["torn", "without RT", "text"],
 )
-def test_a_report_that_can_not_be_read_keeps_the_statistics(folder, damage, told):
+def test_a_report_that_can_not_be_read_keeps_the_statistics(folder, damage, reported):
     damage(folder / "report.parquet")
     reading = read_figures("diann", folder)
-    assert reading.figures == FIGURES
+    assert reading.figures == METRICS
     (problem,) = reading.problems
     assert isinstance(problem, FileFormatError)
-    assert [told in str(problem), "report.parquet" in str(problem)] == [True, True]
+    assert [reported in str(problem), "report.parquet" in str(problem)] == [True, True]
 
 
 def test_without_statistics_the_retention_time_is_kept(folder):
@@ -76,13 +76,13 @@ def test_without_statistics_the_retention_time_is_kept(folder):
     assert [type(problem) for problem in reading.problems] == [MissingOutputError]
 
 
-@pytest.mark.parametrize(("figure", "column"), diann.FIGURES.items())
-def test_only_the_two_counts_are_required(folder, figure, column):
+@pytest.mark.parametrize(("metric", "column"), diann.METRICS.items())
+def test_only_the_two_counts_are_required(folder, metric, column):
     write_tsv(folder / "report.stats.tsv", {k: v for k, v in STATS.items() if k != column})
     reading = read_figures("diann", folder)
-    assert set(FIGURES) - set(reading.figures) == {figure}
-    told = [column in str(problem) for problem in reading.problems]
-    assert told == ([True] if figure in ("precursors", "proteins") else [])
+    assert set(METRICS) - set(reading.figures) == {metric}
+    reported = [column in str(problem) for problem in reading.problems]
+    assert reported == ([True] if metric in ("precursors", "proteins") else [])
 
 
 def test_several_runs_of_one_report_are_averaged(folder):

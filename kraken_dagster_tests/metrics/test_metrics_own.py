@@ -19,7 +19,7 @@ from kraken_dagster.model.errors import ConfigError, OutputUnreadable, OwnFuncti
 from kraken_dagster.model.figures import (
     BUILT_IN_TYPES,
     LONGEST_NAME,
-    MOST_FIGURES,
+    MOST_METRICS,
     RESERVED_NAMES,
 )
 from kraken_dagster_tests.cli.test_cli_doctor import examine
@@ -159,10 +159,10 @@ def test_two_names_that_become_one_are_told(tmp_path):
 
 
 def test_the_longest_name_and_the_most_figures_are_kept(tmp_path):
-    names = [f"{number}".rjust(LONGEST_NAME, "x") for number in range(MOST_FIGURES + 3)]
+    names = [f"{number}".rjust(LONGEST_NAME, "x") for number in range(MOST_METRICS + 3)]
     reading = read(tmp_path, given=dict.fromkeys(names, 1))
-    assert len(reading.figures) == MOST_FIGURES
-    assert str(the_problem(reading)).count(f"only {MOST_FIGURES} figures are kept") == 3
+    assert len(reading.figures) == MOST_METRICS
+    assert str(the_problem(reading)).count(f"only {MOST_METRICS} figures are kept") == 3
 
 
 @pytest.mark.parametrize("given", [None, 7, [("a", 1)], "text", {1, 2}], ids=repr)
@@ -177,7 +177,7 @@ def test_a_mapping_that_fails_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (ValueError("no such sheet"), "ValueError: no such sheet"),
         (SystemExit(3), "SystemExit: 3"),
@@ -187,9 +187,9 @@ def test_a_mapping_that_fails_is_told(tmp_path):
     ],
     ids=lambda item: type(item).__name__,
 )
-def test_whatever_a_function_raises_is_told_with_file_and_line(tmp_path, error, told):
+def test_whatever_a_function_raises_is_told_with_file_and_line(tmp_path, error, reported):
     text = the_problem(read(tmp_path, "raises", error))
-    assert told in text
+    assert reported in text
     assert re.search(r"in .*test_metrics_own\.py, line \d+", text)
     assert str(tmp_path) in text
     assert len(text) < 2_000
@@ -201,7 +201,7 @@ def test_an_interruption_is_no_problem_of_the_function(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("no_such_package_at_all.x:f", "No module named"),
         (f"{__name__}:no_such", "no attribute 'no_such'"),
@@ -210,7 +210,7 @@ def test_an_interruption_is_no_problem_of_the_function(tmp_path):
         ("quitting_lab:f", "SystemExit"),
     ],
 )
-def test_a_function_that_can_not_be_loaded_is_told(tmp_path, monkeypatch, name, told):
+def test_a_function_that_can_not_be_loaded_is_told(tmp_path, monkeypatch, name, reported):
     (tmp_path / "broken_lab.py").write_text("def f(:\n")
     (tmp_path / "quitting_lab.py").write_text("raise SystemExit(1)\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -218,7 +218,7 @@ def test_a_function_that_can_not_be_loaded_is_told(tmp_path, monkeypatch, name, 
     assert reading.figures == {}
     (problem,) = reading.problems
     assert isinstance(problem, OwnFunctionError)
-    assert [told in str(problem), repr(name) in str(problem)] == [True, True]
+    assert [reported in str(problem), repr(name) in str(problem)] == [True, True]
     assert "instruments.yaml" in str(problem)
 
 
@@ -299,6 +299,6 @@ def test_the_documented_example_works(tmp_path, monkeypatch):
 
 def test_every_type_figure_and_reserved_name_is_documented():
     text = DOCUMENT.read_text()
-    names = {*BUILT_IN_TYPES, *ALPHADIA, *diann.FIGURES, *msqc.FIGURES, *TOGETHER, *RESERVED_NAMES}
-    names |= {"median_precursor_rt", *diann.FIGURES.values()}
+    names = {*BUILT_IN_TYPES, *ALPHADIA, *diann.METRICS, *msqc.METRICS, *TOGETHER, *RESERVED_NAMES}
+    names |= {"median_precursor_rt", *diann.METRICS.values()}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []

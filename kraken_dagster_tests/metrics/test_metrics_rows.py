@@ -93,13 +93,13 @@ def test_a_time_that_was_not_measured_is_in_no_median(tmp_path, missing, text):
     assert read_metrics("diann", report(tmp_path, rows, text=text))["median_precursor_rt"] == 20
 
 
-@pytest.mark.parametrize(("figure", "column"), diann.FIGURES.items())
-def test_what_diann_writes_for_no_measurement_is_none(tmp_path, figure, column):
+@pytest.mark.parametrize(("metric", "column"), diann.METRICS.items())
+def test_what_diann_writes_for_no_measurement_is_none(tmp_path, metric, column):
     report(tmp_path, {"RT": [1.0]}, **{column: "-1"})
-    assert read_figures("diann", tmp_path).figures[figure] is None
+    assert read_figures("diann", tmp_path).figures[metric] is None
     report(tmp_path, {"RT": [1.0]}, **{column: "0"})
-    found = read_figures("diann", tmp_path).figures[figure]
-    assert found == (0 if DIANN[figure].allows(0) else None)
+    found = read_figures("diann", tmp_path).figures[metric]
+    assert found == (0 if DIANN[metric].allows(0) else None)
 
 
 # --- alphadia
@@ -153,11 +153,11 @@ def test_alphadia_without_mobility_has_no_peak_width_in_it(tmp_path, cell):
         assert figures["fwhm_rt"] == 3.2
 
 
-@pytest.mark.parametrize("column", alphadia._STAT, ids=lambda column: column.figure)
+@pytest.mark.parametrize("column", alphadia._STAT, ids=lambda column: column.metric)
 def test_what_alphadia_writes_for_no_measurement_is_none(tmp_path, column):
     write_alphadia(tmp_path, STAT_V2 | {column.names[0]: "-1"})
-    found = read_metrics("alphadia", tmp_path)[column.figure]
-    assert found == (None if column.figure in ALPHADIA_LEAST else -1)
+    found = read_metrics("alphadia", tmp_path)[column.metric]
+    assert found == (None if column.metric in ALPHADIA_LEAST else -1)
 
 
 def test_numbers_of_precursors_that_were_not_measured_are_none(tmp_path):
@@ -182,12 +182,12 @@ def test_numbers_of_precursors_that_were_not_measured_are_none(tmp_path):
 # --- msqc and Skyline
 
 
-@pytest.mark.parametrize("figure", msqc.FIGURES)
-def test_what_programs_write_for_no_measurement_is_none_in_msqc(tmp_path, figure):
-    write_tsv(tmp_path / "msqc_results.tsv", MSQC_ROW | {figure: "-1"})
-    assert read_metrics("msqc", tmp_path)[figure] is None
-    write_tsv(tmp_path / "msqc_results.tsv", MSQC_ROW | {figure: "0"})
-    assert read_metrics("msqc", tmp_path)[figure] == (0 if MSQC[figure].allows(0) else None)
+@pytest.mark.parametrize("metric", msqc.METRICS)
+def test_what_programs_write_for_no_measurement_is_none_in_msqc(tmp_path, metric):
+    write_tsv(tmp_path / "msqc_results.tsv", MSQC_ROW | {metric: "-1"})
+    assert read_metrics("msqc", tmp_path)[metric] is None
+    write_tsv(tmp_path / "msqc_results.tsv", MSQC_ROW | {metric: "0"})
+    assert read_metrics("msqc", tmp_path)[metric] == (0 if MSQC[metric].allows(0) else None)
 
 
 def write_skyline(folder, more, *rows):

@@ -149,8 +149,8 @@ def test_without_a_report_it_is_missing_output(tmp_path):
 def test_odd_names_of_peptides_make_names_that_mongodb_takes(write, name):
     figures = read_metrics("skyline", write(f"{name},heavy,1,2,3,0.1"))
     assert len(figures) == len(TOGETHER) + 3
-    assert [name_fault(figure) for figure in figures] == [None] * len(figures)
-    assert not [figure for figure in figures if "." in figure or figure.startswith("$")]
+    assert [name_fault(metric) for metric in figures] == [None] * len(figures)
+    assert not [metric for metric in figures if "." in metric or metric.startswith("$")]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SCHEMA = json.loads((CASES / "mzqc_schema.json").read_text())
 VOCABULARY = CASES / "psi-ms-part.obo"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RAW = RawInput("äx%1 b.raw", "/data/backup/thermo1/2026_03", NOW, md5="0" * 32)
-FIGURES = {
+METRICS = {
     "ms1_scans": 14.0,
     "gradient_length": 21.5,
     "rt_first": 0.1,
@@ -49,7 +49,7 @@ def result(**changes: Any) -> Result:
         "settings": "search:2",
         "metrics_type": "diann",
         "software": ("DIA-NN", "2.1"),
-        "figures": FIGURES,
+        "figures": METRICS,
         "output": "/data/output/P123/out_x.raw/diann",
     }
     return Result(**{**standard, **changes})
@@ -220,7 +220,7 @@ def test_tables_and_texts_are_no_figures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         ("{", "can't be read"),
         ("[]", "isn't built as mzQC is"),
@@ -230,12 +230,12 @@ def test_tables_and_texts_are_no_figures(tmp_path):
         ("[" * 100_000, "can't be read"),
     ],
 )
-def test_a_file_that_is_no_mzqc_of_one_run_is_a_problem(tmp_path, content, told):
+def test_a_file_that_is_no_mzqc_of_one_run_is_a_problem(tmp_path, content, reported):
     (tmp_path / "x.mzQC").write_text(content)
     reading = read_figures("mzqc", tmp_path)
     assert reading.figures == {}
     (problem,) = reading.problems
-    assert told in str(problem)
+    assert reported in str(problem)
 
 
 def test_none_or_two_files_are_a_problem(tmp_path):

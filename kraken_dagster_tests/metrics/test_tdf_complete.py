@@ -254,10 +254,10 @@ def test_an_index_that_knows_more_than_its_data_is_incomplete(acquisition, tmp_p
     acquisition.checkpoint()
     raw = acquisition.copied(tmp_path / "s.d")
     os.truncate(raw / "analysis.tdf_bin", left)
-    told = refused(raw)
-    assert "frame 100" in told
-    assert f"Found {left} bytes" in told
-    assert str(raw / "analysis.tdf_bin") in told
+    reported = refused(raw)
+    assert "frame 100" in reported
+    assert f"Found {left} bytes" in reported
+    assert str(raw / "analysis.tdf_bin") in reported
 
 
 def test_an_index_without_data_is_incomplete(acquisition, tmp_path):

@@ -31,7 +31,7 @@ def refused(values: dict) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"name": ""}, "name: expected 1 to 64 of"),
         ({"name": "a-b"}, "name: expected 1 to 64 of"),
@@ -75,8 +75,8 @@ def refused(values: dict) -> str:
         ({"software_type": "alphadia", "software": "env"}, "expected at least one of both"),
     ],
 )
-def test_settings_that_break_a_rule_are_told_with_field_and_rule(changes, told):
-    assert told in refused({**GOOD, **changes})
+def test_settings_that_break_a_rule_are_told_with_field_and_rule(changes, reported):
+    assert reported in refused({**GOOD, **changes})
 
 
 def test_a_huge_value_is_told_briefly():
@@ -84,8 +84,8 @@ def test_a_huge_value_is_told_briefly():
 
 
 def test_all_rules_that_are_broken_are_told_at_once():
-    told = refused({**GOOD, "slurm_mem": "x", "slurm_time": "y", "num_threads": 0})
-    assert all(name in told for name in ("slurm_mem:", "slurm_time:", "num_threads:"))
+    reported = refused({**GOOD, "slurm_mem": "x", "slurm_time": "y", "num_threads": 0})
+    assert all(name in reported for name in ("slurm_mem:", "slurm_time:", "num_threads:"))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_settings_that_keep_the_rules_are_taken(values):
 
 
 @pytest.mark.parametrize(
-    ("project_id", "told"),
+    ("project_id", "reported"),
     [
         ("ABC", "4 to 16 of A-Z and 0-9"),
         ("A" * 17, "4 to 16 of A-Z and 0-9"),
@@ -118,8 +118,8 @@ def test_settings_that_keep_the_rules_are_taken(values):
         ("_FALLBACK", "4 to 16 of A-Z and 0-9"),
     ],
 )
-def test_a_project_id_that_breaks_a_rule_is_refused(project_id, told):
-    with pytest.raises(InputRefused, match=told):
+def test_a_project_id_that_breaks_a_rule_is_refused(project_id, reported):
+    with pytest.raises(InputRefused, match=reported):
         check_project(Project(id=project_id, name="n"))
 
 
@@ -130,7 +130,7 @@ def test_a_project_needs_a_name_that_alphakraken_takes():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"scope": "thermo9"}, r"scope: expected one of \*, thermo, bruker, sciex, thermo1"),
         ({"excluded": ["nobody"]}, "excluded: expected an instrument of thermo1, found 'nobody'"),
@@ -138,9 +138,9 @@ def test_a_project_needs_a_name_that_alphakraken_takes():
         ({"raw_file_id_filter": "x" * 129}, "filter: expected at most 128"),
     ],
 )
-def test_an_assignment_that_breaks_a_rule_is_refused(changes, told):
+def test_an_assignment_that_breaks_a_rule_is_refused(changes, reported):
     given = {"scope": "*", "excluded": [], "raw_file_id_filter": None, **changes}
-    with pytest.raises(InputRefused, match=told):
+    with pytest.raises(InputRefused, match=reported):
         check_assignment(**given, instruments=["thermo1"])
 
 
@@ -161,9 +161,9 @@ FILE = {"instrument_id": "thermo1", "vendor": "thermo", "raw_file_id": "x_plasma
 
 
 def test_every_entry_is_explained():
-    told = {item.entry.settings: item.reason for item in explain_scopes(ENTRIES, **FILE)}
+    reported = {item.entry.settings: item.reason for item in explain_scopes(ENTRIES, **FILE)}
     winner = "'vendor_long' has the same type alphadia and a "
-    assert told == {
+    assert reported == {
         "default": winner + "more specific scope: the vendor",
         "plasma": winner + "more specific scope: the vendor",
         "vendor": winner + "longer filter: '_plasma_'",

@@ -12,7 +12,7 @@ from kraken_dagster.model.files.dates import clock_difference, dated, in_words, 
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.doctor.checks import examine
 from kraken_dagster.quant.jobs.slots import free
-from kraken_dagster.retention.archive import ArchiveOptions, move_aside
+from kraken_dagster.retention.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import purge_all
 from kraken_dagster_tests.support.helpers import NOW, Bench, finish, record
 
@@ -68,13 +68,13 @@ def test_a_difference_of_clocks_is_told_in_units_of_its_size() -> None:
 
 
 @pytest.mark.parametrize("year", [1971, 1980, 2099])
-def test_the_month_of_a_backup_is_that_of_the_first_look_and_the_raw_value_is_kept(world, year):
-    bench = Bench(world, "thermo1")
+def test_the_month_of_a_backup_is_that_of_the_first_look_and_the_raw_value_is_kept(services, year):
+    bench = Bench(services, "thermo1")
     odd = datetime(year, 6, 1, tzinfo=UTC)
     bench.write("x.raw", created_at=odd)
-    finish(world, "thermo1")
-    back_up(world, "x.raw", run_id="b", options=BackupOptions())
-    raw_file = world.store.raw_files.get("x.raw")
+    finish(services, "thermo1")
+    back_up(services, "x.raw", run_id="b", options=BackupOptions())
+    raw_file = services.store.raw_files.get("x.raw")
     assert (raw_file.created_at, raw_file.year_month) == (NOW, "2026_03")
     ctime = (bench.folder / "x.raw").stat().st_ctime
     assert raw_file.created_at_on_disk == min(odd.timestamp(), ctime)
@@ -82,50 +82,52 @@ def test_the_month_of_a_backup_is_that_of_the_first_look_and_the_raw_value_is_ke
     assert raw_file.backup_base_path.endswith("thermo1/2026_03")
 
 
-def test_what_has_an_odd_date_comes_neither_before_nor_instead_of_the_others(world):
+def test_what_has_an_odd_date_comes_neither_before_nor_instead_of_the_others(services):
     dates = {"of 1970.raw": NOW.replace(year=1970), "of 2099.raw": NOW.replace(year=2099)}
     dates |= {"old.raw": NOW - timedelta(days=2), "young.raw": NOW - timedelta(days=1)}
     for name, date in dates.items():
         fields = {"status": Status.MONITORING_DONE, "created_at": date}
-        world.store.raw_files.register(record(name, **fields), reason="by another program")
-    due = due_for_backup(world.store, "thermo1", world.now())
+        services.store.raw_files.register(record(name, **fields), reason="by another program")
+    due = due_for_backup(services.store, "thermo1", services.now())
     assert [item.id for item in due[:2]] == ["old.raw", "young.raw"]
-    assert [item.id for item in free(due, world.now())[:2]] == ["old.raw", "young.raw"]
+    assert [item.id for item in free(due, services.now())[:2]] == ["old.raw", "young.raw"]
     for item in due:
         fields = {"instrument_file_status": InstrumentFileStatus.MOVED}
-        world.store.raw_files.update(item, fields, now=world.now(), note="moved")
-    oldest = [item.id for item in world.store.retention.moved("thermo1")]
+        services.store.raw_files.update(item, fields, now=services.now(), note="moved")
+    oldest = [item.id for item in services.store.retention.moved("thermo1")]
     assert (oldest[:2], len(oldest)) == (["old.raw", "young.raw"], 4)
-    assert world.store.bulk.ids("thermo1")[:2] == ["old.raw", "young.raw"]
+    assert services.store.bulk.ids("thermo1")[:2] == ["old.raw", "young.raw"]
 
 
 @pytest.mark.parametrize("year", [1971, 2001, 2024])
-def test_a_file_is_not_purged_for_a_date_of_its_own(world, year):
-    bench = Bench(world, "thermo1")
+def test_a_file_is_not_purged_for_a_date_of_its_own(services, year):
+    bench = Bench(services, "thermo1")
     bench.write("x.raw", created_at=NOW.replace(year=year))
-    finish(world, "thermo1")
-    raw_file = back_up(world, "x.raw", run_id="b", options=BackupOptions()).raw_file
-    world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=world.now())
-    world.now.forward(days=1)
-    assert move_aside(world, "x.raw", run_id="m", options=ArchiveOptions()).moved
-    assert purge_all(world, "thermo1").deleted == ()
-    world.now.forward(days=14)
-    assert [item.raw_file_id for item in purge_all(world, "thermo1").deleted] == ["x.raw"]
+    finish(services, "thermo1")
+    raw_file = back_up(services, "x.raw", run_id="b", options=BackupOptions()).raw_file
+    services.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=services.now())
+    services.now.forward(days=1)
+    assert archive_members(services, "x.raw", run_id="m", options=ArchiveOptions()).moved
+    assert purge_all(services, "thermo1").deleted == ()
+    services.now.forward(days=14)
+    assert [item.raw_file_id for item in purge_all(services, "thermo1").deleted] == ["x.raw"]
 
 
 @pytest.mark.parametrize("year", [1971, 2099])
-def test_no_file_is_ignored_for_a_date_that_can_not_be(make_world, config, year):
+def test_no_file_is_ignored_for_a_date_that_can_not_be(make_services, config, year):
     options = Options(debug_max_file_age_in_hours=10)
-    bench = Bench(make_world(config.model_copy(update={"options": options})), "thermo1")
+    bench = Bench(make_services(config.model_copy(update={"options": options})), "thermo1")
     bench.write("odd.raw", created_at=NOW.replace(year=year))
     bench.write("old.raw", created_at=NOW - timedelta(hours=11))
-    bench.look()
+    bench.scan()
     assert bench.statuses() == {"odd.raw": "queued_for_monitoring", "old.raw": "ignored"}
 
 
-def test_no_running_acquisition_is_old_beside_one_with_a_date_that_can_not_be(make_world, config):
+def test_no_running_acquisition_is_old_beside_one_with_a_date_that_can_not_be(
+    make_services, config
+):
     options = Options(consider_old_files_acquired=True)
-    bench = Bench(make_world(config.model_copy(update={"options": options})), "thermo1")
+    bench = Bench(make_services(config.model_copy(update={"options": options})), "thermo1")
     for name, date in {
         "runs.raw": NOW - timedelta(hours=1),
         "of 2099.raw": NOW.replace(year=2099),
@@ -133,36 +135,38 @@ def test_no_running_acquisition_is_old_beside_one_with_a_date_that_can_not_be(ma
         "done.raw": NOW - timedelta(hours=6),
     }.items():
         bench.write(name, created_at=date)
-    bench.look()
-    bench.look(minutes=1)
+    bench.scan()
+    bench.scan(minutes=1)
     ended = {name for name, status in bench.statuses().items() if status == "monitoring_done"}
     assert ended == {"done.raw"}
 
 
-def test_a_clock_that_is_ahead_is_told_once_for_the_instrument(world):
-    bench = Bench(world, "thermo1")
-    at = world.now().timestamp() + 3 * 86_400
+def test_a_clock_that_is_ahead_is_told_once_for_the_instrument(services):
+    bench = Bench(services, "thermo1")
+    at = services.now().timestamp() + 3 * 86_400
     for number in range(5):
         os.utime(bench.write(f"{number}.raw"), (at, at))
     later = max(item.stat().st_ctime for item in bench.folder.iterdir())
-    found = bench.look()
-    board = world.store.board.get("thermo1")
-    assert board["clock_difference_s"] == pytest.approx(max(at, later) - NOW.timestamp())
-    assert board["status_details"].count("its clock is") == 1
-    assert board["status"] == "ok"
+    found = bench.scan()
+    health = services.store.health.get("thermo1")
+    assert health["clock_difference_s"] == pytest.approx(max(at, later) - NOW.timestamp())
+    assert health["status_details"].count("its clock is") == 1
+    assert health["status"] == "ok"
     assert found.newly_left_alone == ()
-    told = [item for item in examine(world.config, lambda: world) if item.what == "thermo1"]
-    assert [item.level for item in told] == ["warning"]
-    assert "use NTP" in told[0].found
+    reported = [
+        item for item in examine(services.config, lambda: services) if item.what == "thermo1"
+    ]
+    assert [item.level for item in reported] == ["warning"]
+    assert "use NTP" in reported[0].found
 
 
-def test_a_clock_that_is_behind_is_found_out_by_what_grows(world):
-    world.now.time = datetime.now(UTC) + timedelta(days=9)
-    bench = Bench(world, "thermo1")
+def test_a_clock_that_is_behind_is_found_out_by_what_grows(services):
+    services.now.time = datetime.now(UTC) + timedelta(days=9)
+    bench = Bench(services, "thermo1")
     bench.write("x.raw", 100)
-    bench.look()
-    assert world.store.board.get("thermo1")["clock_difference_s"] is None
+    bench.scan()
+    assert services.store.health.get("thermo1")["clock_difference_s"] is None
     bench.write("x.raw", 200)
-    bench.look(minutes=1)
-    assert world.store.board.get("thermo1")["clock_difference_s"] < -8 * 86_400
-    assert "days behind this machine's" in world.store.board.get("thermo1")["status_details"]
+    bench.scan(minutes=1)
+    assert services.store.health.get("thermo1")["clock_difference_s"] < -8 * 86_400
+    assert "days behind this machine's" in services.store.health.get("thermo1")["status_details"]

@@ -12,7 +12,7 @@ from kraken_dagster.model.errors import NotRecorded, UnsafePath
 from kraken_dagster.model.files.folder import Kind
 from kraken_dagster.model.files.vendors import Vendor, deleteme_name, is_deleteme, sciex_owner_stem
 from kraken_dagster.model.raw_file import FINAL, FileFact, InstrumentFileStatus, Status
-from kraken_dagster.model.refusal import Trouble
+from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.model.retention import (
     Goal,
     Weighed,
@@ -123,9 +123,9 @@ def test_trouble_and_leases_keep_a_file_where_it_is(rule, field):
     assert "run-1 works on it" in rule(lease=lease())
     assert rule(lease=lease(until=NOW)) is None
     later = NOW + timedelta(minutes=1)
-    trouble = Trouble(problem="odd", at=NOW, retry_at=later)
-    assert "tried again at" in rule(**{field: trouble})
-    refused = trouble.model_copy(update={"refused": True})
+    refusal = Refusal(problem="odd", at=NOW, retry_at=later)
+    assert "tried again at" in rule(**{field: refusal})
+    refused = refusal.model_copy(update={"refused": True})
     assert "refused, looked at again at" in rule(**{field: refused})
     for time in (NOW, None):  # of what was refused earlier versions recorded no time
         assert rule(**{field: refused.model_copy(update={"retry_at": time})}) is None

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kraken_dagster.model.errors import SettingsRefused, UnsafePath
-from kraken_dagster.model.files.acquisition import Timing, Verdict, Watch, look
+from kraken_dagster.model.files.acquisition import Timing, Verdict, Watch, observe
 from kraken_dagster.model.files.vendors import RULES, Vendor
 from kraken_dagster.model.jobs.job import job_name
 from kraken_dagster.model.printable import printable
@@ -94,7 +94,7 @@ def replay(case: Mapping[str, Any], remember: Callable[[Watch], Watch]) -> Seque
     verdicts: list[Verdict] = []
     for step in case["steps"]:
         now = NOW + timedelta(minutes=step["t_min"])
-        folder = conformance._folder_look(
+        folder = conformance._folder_scan(
             vendor, step["files"], case.get("ctimes", {}), first_seen, now
         )
         there = name in folder and folder[name].main_size_bytes is not None
@@ -102,7 +102,7 @@ def replay(case: Mapping[str, Any], remember: Callable[[Watch], Watch]) -> Seque
         begun = Watch.begin(now, main_file_seen=there, seen=seen)
         last = verdicts[-1].watch if verdicts else begun
         old = case.get("consider_old", False)
-        verdict = look(
+        verdict = observe(
             remember(last),
             name,
             vendor=vendor,

@@ -896,5 +896,5 @@ def test_the_command_of_a_program_is_told_as_a_shell_would_read_it() -> None:
         *("/software/diann", "--f", "/backup/x y.raw", "--var-mod", "UniMod:35,15.994915,M"),
         *("--cut", "K*,R*", "", "it's"),
     ]
-    told = job_environment(diann, PATHS, command, raw_file_id="x y.raw", project_id="P1")
-    assert shlex.split(told["CUSTOM_COMMAND"]) == command
+    reported = job_environment(diann, PATHS, command, raw_file_id="x y.raw", project_id="P1")
+    assert shlex.split(reported["CUSTOM_COMMAND"]) == command

@@ -132,14 +132,14 @@ def test_a_question_of_the_document_has_an_answer(
     found = QUESTION.fullmatch(question)
     assert found is not None, question
     collection, condition = found[1], json.loads(found[2])
-    trouble = {"problem": "odd", "at": record().created_at_}
+    refusal = {"problem": "odd", "at": record().created_at_}
     well = {"backup_status": "copying_done", "retry_at": record().created_at_}
     documents: dict[str, list[dict[str, Any]]] = {
         "raw_file": [
             {
                 "_id": "unwell",
                 "status": "error" if "error" in found[2] else "copying",
-                "purge": trouble,
+                "purge": refusal,
             },
             {"_id": "well", "status": "done", "lease": None, **well},
         ],

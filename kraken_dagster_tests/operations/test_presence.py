@@ -16,7 +16,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, runs_here
 from kraken_dagster.operations.report import status
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import LIVES_FOR, Instance
 from kraken_dagster_tests.support.helpers import wait_until, write_config
 from kraken_dagster_tests.support.laboratory import KRAKEN
@@ -62,65 +62,67 @@ def test_the_lock_of_one_that_was_killed_is_free(tmp_path: Path) -> None:
     HomeLock(tmp_path).take()
 
 
-def _other(world: World, **changes: object) -> Instance:
+def _other(services: Services, **changes: object) -> Instance:
     other = Instance(
         id="pc9:/home/kraken",
         host="pc9",
         home="/home/kraken",
         pid=4711,
         instruments=["thermo1"],
-        since=world.now(),
-        seen_at=world.now(),
+        since=services.now(),
+        seen_at=services.now(),
     )
     return other.model_copy(update=changes)
 
 
-def test_another_host_that_serves_the_same_instrument_is_named(world: World) -> None:
-    world.store.instances.seen(_other(world))
+def test_another_host_that_serves_the_same_instrument_is_named(services: Services) -> None:
+    services.store.instances.seen(_other(services))
     with pytest.raises(ConfigError, match=r"process 4711 on pc9, last sign of life .*thermo1"):
-        Presence.of(world.store, world.config, now=world.now()).begin()
-    assert world.store.instances.last(serving=["bruker1"]) is None
+        Presence.of(services.store, services.config, now=services.now()).begin()
+    assert services.store.instances.last(serving=["bruker1"]) is None
 
 
 @pytest.mark.parametrize("why", ["other instruments", "lapsed", "ended", "died on this machine"])
 def test_another_that_is_in_nobodys_way_is_not_refused(
-    world: World, tmp_path: Path, why: str
+    services: Services, tmp_path: Path, why: str
 ) -> None:
-    mine = Presence.of(world.store, world.config, now=world.now())
+    mine = Presence.of(services.store, services.config, now=services.now())
     changes = {
         "other instruments": {"instruments": ["astral7"]},
-        "lapsed": {"seen_at": world.now() - LIVES_FOR},
-        "ended": {"ended_at": world.now()},
+        "lapsed": {"seen_at": services.now() - LIVES_FOR},
+        "ended": {"ended_at": services.now()},
         "died on this machine": {"host": mine.instance.host, "home": str(tmp_path)},
     }
-    world.store.instances.seen(_other(world, **changes[why]))
+    services.store.instances.seen(_other(services, **changes[why]))
     mine.begin()
-    found = world.store.instances.get(mine.instance.id)
+    found = services.store.instances.get(mine.instance.id)
     assert found is not None
-    assert found.lives(world.now())
+    assert found.lives(services.now())
 
 
-def test_hosts_that_share_a_mongodb_serve_instruments_of_their_own(world: World) -> None:
-    first = Presence.of(world.store, world.config.only({"thermo1"}), now=world.now())
+def test_hosts_that_share_a_mongodb_serve_instruments_of_their_own(services: Services) -> None:
+    first = Presence.of(services.store, services.config.only({"thermo1"}), now=services.now())
     first.begin()
-    elsewhere = world.config.only({"bruker1"}).model_copy(update={"home": Path("/elsewhere")})
-    Presence.of(world.store, elsewhere, now=world.now()).begin()
+    elsewhere = services.config.only({"bruker1"}).model_copy(update={"home": Path("/elsewhere")})
+    Presence.of(services.store, elsewhere, now=services.now()).begin()
 
 
-def test_status_says_once_that_nothing_runs_since_when_and_how_to_start_it(world: World) -> None:
-    wrong = status(world)["wrong"]
+def test_status_says_once_that_nothing_runs_since_when_and_how_to_start_it(
+    services: Services,
+) -> None:
+    wrong = status(services)["wrong"]
     assert [line for line in wrong if "kraken up" in line] == [wrong[0]]
     assert "never started" in wrong[0]
     assert not [line for line in wrong if "_watcher on" in line]
 
-    presence = Presence.of(world.store, world.config, now=world.now())
+    presence = Presence.of(services.store, services.config, now=services.now())
     presence.begin()
-    assert not [line for line in status(world)["wrong"] if "not running" in line]
-    assert [line for line in status(world)["wrong"] if "thermo1_watcher on" in line]
+    assert not [line for line in status(services)["wrong"] if "not running" in line]
+    assert [line for line in status(services)["wrong"] if "thermo1_watcher on" in line]
 
-    presence.end(now=world.now())
-    assert f"last seen {world.now():%Y-%m-%d %H:%M} UTC on" in status(world)["wrong"][0]
-    later = replace(world, now=lambda: world.now() + timedelta(days=1))
+    presence.end(now=services.now())
+    assert f"last seen {services.now():%Y-%m-%d %H:%M} UTC on" in status(services)["wrong"][0]
+    later = replace(services, now=lambda: services.now() + timedelta(days=1))
     assert "ended" in status(later)["wrong"][0]
 
 

@@ -18,13 +18,13 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.fs.job_keeper import SITE_UMASK
 from kraken_dagster.fs.private import be_private, make_folders, make_private, site_umask
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.jobs.job import JobSpec, JobState
 from kraken_dagster.runtime.homes import close_home
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.backup.copying_cases import make
 from kraken_dagster_tests.retention.retention_cases import done
 from kraken_dagster_tests.support.helpers import wait_until, write_config
@@ -122,17 +122,18 @@ def test_with_a_group_a_backup_is_the_groups_to_read_and_nobody_elses(tmp_path: 
 
 
 @NEEDS_ROOT
-def test_a_verification_gives_the_group_what_was_there_before(world: World) -> None:
-    raw_file = done(world, "bruker1", "a.d")
-    backup = world.config.locations.backup
+def test_a_verification_gives_the_group_what_was_there_before(services: Services) -> None:
+    raw_file = done(services, "bruker1", "a.d")
+    backup = services.config.locations.backup
     grouped = backup.model_copy(update={"group": GROUP})
-    locations = world.config.locations.model_copy(update={"backup": grouped})
-    world = replace(world, config=world.config.model_copy(update={"locations": locations}))
-    top = world.backup_folder(raw_file) / "a.d"
+    locations = services.config.locations.model_copy(update={"backup": grouped})
+    services = replace(services, config=services.config.model_copy(update={"locations": locations}))
+    top = services.backup_folder(raw_file) / "a.d"
     assert mode(top) == 0o555
     for _ in range(2):
         assert (
-            verify_backup(world, raw_file.id, run_id="v", pace=Pace()).verdict is Verdict.VERIFIED
+            verify_backup(services, raw_file.id, run_id="v", rate_limit=RateLimit()).verdict
+            is Verdict.VERIFIED
         )
         assert (mode(top), mode(top / "analysis.tdf")) == (0o550, 0o440)
         assert top.stat().st_gid == grp.getgrnam(GROUP).gr_gid
@@ -196,9 +197,9 @@ def test_init_writes_files_that_another_user_may_read(tmp_path: Path) -> None:
     assert mode(tmp_path / "site" / "instruments.yaml") == 0o666 & ~site_umask()
 
 
-def test_a_world_without_that_group_makes_no_backup(world: World) -> None:
-    backup = world.config.locations.backup.model_copy(update={"group": "no_such_group"})
-    locations = world.config.locations.model_copy(update={"backup": backup})
-    world = replace(world, config=world.config.model_copy(update={"locations": locations}))
+def test_a_world_without_that_group_makes_no_backup(services: Services) -> None:
+    backup = services.config.locations.backup.model_copy(update={"group": "no_such_group"})
+    locations = services.config.locations.model_copy(update={"backup": backup})
+    services = replace(services, config=services.config.model_copy(update={"locations": locations}))
     with pytest.raises(ConfigError, match=r"no group of this machine.*correct the name"):
-        _ = world.backup_group
+        _ = services.backup_group

@@ -80,9 +80,9 @@ def test_what_dagster_keeps_and_shows_holds_no_secret(path: Path) -> None:
         run = instance.create_run_for_job(job)  # keeps a snapshot of the job, as a launch does
         result = job.execute_in_process(instance=instance, raise_on_error=False)
         assert not result.success
-        told = dg.serialize_value(list(instance.all_logs(result.run_id)))
+        reported = dg.serialize_value(list(instance.all_logs(result.run_id)))
         # Texts of megabytes: a failed comparison is not to be drawn.
-        assert ("MongoDB can't be reached" in told, PLANTED in told) == (True, False)
+        assert ("MongoDB can't be reached" in reported, PLANTED in reported) == (True, False)
         assert instance.get_run_by_id(run.run_id) is not None
     shown = dg.serialize_value(RepositorySnap.from_def(repository))
     assert ("thermo1" in shown, PLANTED in shown) == (True, False)

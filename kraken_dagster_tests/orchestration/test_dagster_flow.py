@@ -36,7 +36,7 @@ def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
 
 def _acquire(bench: Bench, instrument_id: str, name: str) -> None:
     vendor = bench.config.instrument(instrument_id).type.value
-    folder = bench.world.instrument_folder(instrument_id)
+    folder = bench.services.instrument_folder(instrument_id)
     acquisition = Acquisition(name=name, vendor=vendor, minutes=1, size_bytes=400_000, seed=3)
     SimulatedInstrument(folder, vendor, LabClock(1e5)).acquire(acquisition)
 
@@ -60,13 +60,13 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, Any]]:
 
 
 def _backed_up(bench: Bench, name: str = "a.raw") -> dg.ExecuteInProcessResult:
-    raw_file(bench.world.instrument_folder("thermo1"), name)
+    raw_file(bench.services.instrument_folder("thermo1"), name)
     [request] = bench.requested("thermo1")
     return bench.run(request)
 
 
 def _md5sum(bench: Bench, instrument_id: str, file_id: str) -> None:
-    folder = bench.world.backup_folder(bench.file(file_id))
+    folder = bench.services.backup_folder(bench.file(file_id))
     done = subprocess.run(
         ["md5sum", "--strict", "-c", "--", manifest_name(file_id)],
         cwd=folder,
@@ -146,7 +146,7 @@ HOSTILE_NAMES = [
 
 def test_files_with_hostile_names_are_backed_up_under_their_partitions(bench: Bench) -> None:
     for number, name in enumerate(HOSTILE_NAMES):
-        raw_file(bench.world.instrument_folder("thermo1"), name, b"%d" % number)
+        raw_file(bench.services.instrument_folder("thermo1"), name, b"%d" % number)
     requests = bench.requested("thermo1")
     assert sorted(raw_file_id_of(str(item.partition_key)) for item in requests) == sorted(
         HOSTILE_NAMES
@@ -165,21 +165,21 @@ def test_files_with_hostile_names_are_backed_up_under_their_partitions(bench: Be
 def test_a_backup_that_would_replace_something_fails_its_run_with_what_and_why(
     bench: Bench,
 ) -> None:
-    raw_file(bench.world.instrument_folder("thermo1"), "a.raw", b"the source")
+    raw_file(bench.services.instrument_folder("thermo1"), "a.raw", b"the source")
     [request] = bench.requested("thermo1")
-    folder = bench.world.backup_folder(bench.file("a.raw"))
+    folder = bench.services.backup_folder(bench.file("a.raw"))
     folder.mkdir(parents=True)
     (folder / "a.raw").write_bytes(b"something else")
     result = bench.run(request)
 
     assert not result.success
-    step, told = _failure(result)
+    step, reported = _failure(result)
     assert step == "thermo1__backup"
-    assert told["file"] == str(folder / "a.raw")
-    assert "10 bytes" in told["expected"]
-    assert "14 bytes" in told["found"]
-    assert "backup_overwrite_file_id" in told["next step"]
-    assert told["error"] == "BackupConflict"
+    assert reported["file"] == str(folder / "a.raw")
+    assert "10 bytes" in reported["expected"]
+    assert "14 bytes" in reported["found"]
+    assert "backup_overwrite_file_id" in reported["next step"]
+    assert reported["error"] == "BackupConflict"
     assert (folder / "a.raw").read_bytes() == b"something else"
     assert bench.materialised("thermo1", "backup") == {}
     assert bench.status("a.raw") is Status.ERROR
@@ -187,9 +187,9 @@ def test_a_backup_that_would_replace_something_fails_its_run_with_what_and_why(
 
 
 def test_the_overwrite_option_in_the_run_config_moves_the_other_file_aside(bench: Bench) -> None:
-    raw_file(bench.world.instrument_folder("thermo1"), "a.raw", b"the source")
+    raw_file(bench.services.instrument_folder("thermo1"), "a.raw", b"the source")
     [request] = bench.requested("thermo1")
-    folder = bench.world.backup_folder(bench.file("a.raw"))
+    folder = bench.services.backup_folder(bench.file("a.raw"))
     folder.mkdir(parents=True)
     (folder / "a.raw").write_bytes(b"something else")
     assert not bench.run(request).success
@@ -201,7 +201,7 @@ def test_the_overwrite_option_in_the_run_config_moves_the_other_file_aside(bench
 
 def test_a_backup_that_was_damaged_fails_the_check_of_its_partition(bench: Bench) -> None:
     assert _backed_up(bench).success
-    copy = bench.world.backup_folder(bench.file("a.raw")) / "a.raw"
+    copy = bench.services.backup_folder(bench.file("a.raw")) / "a.raw"
     damaged = bytearray(copy.read_bytes())
     damaged[1000] ^= 1
     copy.write_bytes(damaged)
@@ -248,7 +248,7 @@ def test_a_failed_job_fails_its_collecting_run_and_ends_its_file(bench: Bench) -
 
 
 def test_asking_for_a_file_that_is_being_acquired_materialises_nothing(bench: Bench) -> None:
-    raw_file(bench.world.instrument_folder("thermo1"), "a.raw")
+    raw_file(bench.services.instrument_folder("thermo1"), "a.raw")
     bench.tick("thermo1_watcher")
     result = bench.execute("thermo1_ingest", "a.raw")
     assert result.success
@@ -260,7 +260,7 @@ def test_asking_for_a_file_that_is_being_acquired_materialises_nothing(bench: Be
 
 def test_a_stale_run_on_a_file_that_is_done_submits_nothing_again(bench: Bench) -> None:
     install_search(bench.config, bench.store)
-    raw_file(bench.world.instrument_folder("thermo1"), "a.raw")
+    raw_file(bench.services.instrument_folder("thermo1"), "a.raw")
     [ingest] = bench.requested("thermo1")
     bench.run(ingest)
     [collect] = bench.collected()

@@ -46,7 +46,7 @@ def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
 
 
 def folder(bench: Bench, instrument_id: str = "thermo1"):
-    return bench.world.instrument_folder(instrument_id)
+    return bench.services.instrument_folder(instrument_id)
 
 
 def backed_up(bench: Bench, *names: str) -> None:
@@ -121,7 +121,7 @@ def test_a_second_run_is_not_requested_while_one_is_at_it_or_on_its_way(bench):
     )
     assert f"run {queued.run_id} is on its way" in bench.tick(ARCHIVER).skip_message
     bench.instance.report_run_canceled(queued)
-    with at_work(bench.world, archive_of("thermo1"), run_id="elsewhere", lease_s=60):
+    with at_work(bench.services, archive_of("thermo1"), run_id="elsewhere", lease_s=60):
         assert "run elsewhere is at it" in bench.tick(ARCHIVER).skip_message
         result = run(bench, request)
         assert result.success
@@ -158,13 +158,13 @@ def started(run_: dg.DagsterRun):
 
 
 def test_of_those_who_want_an_errand_at_once_one_gets_it(bench):
-    second = at_work(bench.world, "errand", run_id="two", lease_s=60)
+    second = at_work(bench.services, "errand", run_id="two", lease_s=60)
     with (
-        at_work(bench.world, "errand", run_id="one", lease_s=60),
+        at_work(bench.services, "errand", run_id="one", lease_s=60),
         pytest.raises(LeaseHeld, match="run one on"),
     ):
         second.__enter__()
-    with at_work(bench.world, "errand", run_id="two", lease_s=60):
+    with at_work(bench.services, "errand", run_id="two", lease_s=60):
         pass
 
 
@@ -177,17 +177,17 @@ def test_an_errand_of_a_run_that_died_is_free_when_its_lease_has_lapsed(bench):
         step="s",
         until=now + timedelta(hours=1),
     )
-    bench.store.errands.take("errand", dead, now=now)
+    bench.store.exclusive_runs.take("errand", dead, now=now)
     later = now + timedelta(hours=2)
     alive = dead.model_copy(
         update={"run_id": "alive", "token": "other", "until": later + timedelta(hours=1)}
     )
     with pytest.raises(LeaseHeld):
-        bench.store.errands.take("errand", alive, now=now)
-    bench.store.errands.take("errand", alive, now=later)
-    assert bench.store.errands.renew("errand", dead, later) is False
-    bench.store.errands.release("errand", dead)
-    assert bench.store.errands.get("errand").held(later).run_id == "alive"
+        bench.store.exclusive_runs.take("errand", alive, now=now)
+    bench.store.exclusive_runs.take("errand", alive, now=later)
+    assert bench.store.exclusive_runs.renew("errand", dead, later) is False
+    bench.store.exclusive_runs.release("errand", dead)
+    assert bench.store.exclusive_runs.get("errand").held(later).run_id == "alive"
 
 
 def test_a_refusal_fails_the_run_once_and_is_told_by_the_sensor(bench):
@@ -200,10 +200,10 @@ def test_a_refusal_fails_the_run_once_and_is_told_by_the_sensor(bench):
     assert on_instrument(bench, "b.raw") is InstrumentFileStatus.MOVED
     (shown,) = observations(bench, "a.raw")
     assert shown["moved aside"] is False
-    told = bench.tick(ARCHIVER).skip_message
-    assert "1 can't be moved, 'a.raw': refused, looked at again at " in told
-    trouble = bench.file("a.raw").archive.model_copy(update={"retry_at": utc_now()})
-    bench.store.retention.note(bench.file("a.raw"), "archive", trouble, now=utc_now(), run_id="t")
+    reported = bench.tick(ARCHIVER).skip_message
+    assert "1 can't be moved, 'a.raw': refused, looked at again at " in reported
+    refusal = bench.file("a.raw").archive.model_copy(update={"retry_at": utc_now()})
+    bench.store.retention.note(bench.file("a.raw"), "archive", refusal, now=utc_now(), run_id="t")
     (request,) = bench.tick(ARCHIVER).run_requests
     assert run(bench, request).success  # it is still refused, and that was told
     assert len(observations(bench, "a.raw")) == 1
@@ -305,10 +305,10 @@ def test_what_nobody_expected_of_an_instrument_stops_the_purge_of_no_other(
 
 
 def odd_for(instrument_id: str, function):
-    def odd(world, name, **options):
+    def odd(services, name, **options):
         if name == instrument_id:
             raise ZeroDivisionError("odd")
-        return function(world, name, **options)
+        return function(services, name, **options)
 
     return odd
 
@@ -321,13 +321,13 @@ def test_what_was_deleted_before_a_purge_was_stopped_is_shown(bench, monkeypatch
         bench, result
     )
     assert observations(bench, "a.raw")[0]["on the instrument"] == "purged"
-    assert bench.store.board.disk("thermo1")["status"] == "warning"
+    assert bench.store.health.disk("thermo1")["status"] == "warning"
 
 
 def test_rot_that_a_purge_finds_is_a_failed_check_although_enough_is_free(bench, monkeypatch):
     archived(bench, "a.raw", "b.raw")
     disk_is_full(monkeypatch)
-    flip_a_bit(bench.world.backup_folder(bench.file("a.raw")) / "a.raw")
+    flip_a_bit(bench.services.backup_folder(bench.file("a.raw")) / "a.raw")
     result = purge(
         bench,
         instruments=["thermo1"],
@@ -358,8 +358,8 @@ def test_a_number_that_means_nothing_is_refused_before_anything_is_done(bench, o
 
 
 def test_a_name_that_is_no_instrument_is_told(bench):
-    told = failure_of(bench, purge(bench, instruments=["nobody"]))
-    assert "nobody: no such instrument here" in told
+    reported = failure_of(bench, purge(bench, instruments=["nobody"]))
+    assert "nobody: no such instrument here" in reported
 
 
 # -- scrubbing ------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def test_a_scrub_reads_what_is_due_and_finds_a_bit_that_rotted(bench):
             )
     assert scrub(bench, scrub_every_days=30).success
     assert checks(bench, "a.raw") == [True]  # of the backup itself: no proof is old enough yet
-    path = bench.world.backup_folder(bench.file("a.raw")) / "a.raw"
+    path = bench.services.backup_folder(bench.file("a.raw")) / "a.raw"
     damaged = bytearray(path.read_bytes())
     damaged[100] ^= 1
     path.write_bytes(bytes(damaged))
@@ -442,7 +442,7 @@ def test_how_full_every_disk_is_is_shown_now_and_then(bench):
         assert 0 <= shown["used %"] <= 100
         assert 0 < shown["free GB"] <= shown["total GB"]
     assert disk(bench, "bruker1") == []  # nobody has looked yet
-    assert bench.store.board.file_system("backup")["entity_type"] == "file_system"
+    assert bench.store.health.file_system("backup")["entity_type"] == "file_system"
 
 
 @pytest.mark.parametrize(
@@ -456,8 +456,8 @@ def test_how_full_every_disk_is_is_shown_now_and_then(bench):
 def test_an_odd_document_of_a_disk_stops_nothing(bench, odd):
     for name in ("file system backup", "thermo1"):
         bench.store._database["kraken_status"].insert_one({"_id": name, "status": "ok", **odd})
-    told = bench.tick("cluster_jobs").skip_message
-    assert told == "0 jobs are open, nothing to collect"
+    reported = bench.tick("cluster_jobs").skip_message
+    assert reported == "0 jobs are open, nothing to collect"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("odd"), StoreUnavailable("away")])
@@ -466,16 +466,16 @@ def test_disks_that_can_not_be_shown_hold_up_no_job(bench, monkeypatch, error):
         raise error
 
     monkeypatch.setattr("kraken_dagster.quant.cluster_jobs.show_disks", odd)
-    told = bench.tick("cluster_jobs").skip_message
-    assert "0 jobs are open" in told
-    assert f"the disks can't be shown: {type(error).__name__}" in told
+    reported = bench.tick("cluster_jobs").skip_message
+    assert "0 jobs are open" in reported
+    assert f"the disks can't be shown: {type(error).__name__}" in reported
 
 
 def test_a_file_system_that_is_away_is_told_and_holds_up_nothing(bench):
     root = bench.config.locations.backup.path
     root.rename(root.with_name("away"))
-    told = bench.tick("cluster_jobs").skip_message
-    assert "locations.backup: The backup store is away" in told
-    assert "`kraken init-store backup`" in told
-    assert bench.store.board.file_system("backup")["status"] == "error"
-    assert bench.store.board.file_system("output")["status"] == "ok"
+    reported = bench.tick("cluster_jobs").skip_message
+    assert "locations.backup: The backup store is away" in reported
+    assert "`kraken init-store backup`" in reported
+    assert bench.store.health.file_system("backup")["status"] == "error"
+    assert bench.store.health.file_system("output")["status"] == "ok"

@@ -46,7 +46,7 @@ def make_bench(config: KrakenConfig, store: Store) -> Iterator[MakeBench]:
 def _files(bench: Bench, count: int) -> list[str]:
     names = [f"{number}.raw" for number in range(count)]
     for name in names:
-        raw_file(bench.world.instrument_folder("thermo1"), name)
+        raw_file(bench.services.instrument_folder("thermo1"), name)
     return names
 
 
@@ -88,16 +88,16 @@ def _status(bench: Bench, run: dg.DagsterRun) -> dg.DagsterRunStatus:
 
 def test_a_folder_that_is_missing_is_told_and_holds_up_no_other(make_bench: MakeBench) -> None:
     bench = make_bench()
-    folder = bench.world.instrument_folder("thermo1")
+    folder = bench.services.instrument_folder("thermo1")
     folder.rmdir()
-    raw_file(bench.world.instrument_folder("sciex1"), "a.wiff")
+    raw_file(bench.services.instrument_folder("sciex1"), "a.wiff")
     answer = bench.tick("thermo1_watcher")
     assert answer.run_requests == []
     assert str(folder) in answer.skip_message
     assert "mount the instrument's share" in answer.skip_message
     assert "1 acquisitions in the folder, 1 new" in bench.tick("sciex1_watcher").skip_message
-    board = {name: bench.store.board.get(name) for name in ("thermo1", "sciex1")}
-    assert [item["status"] for item in board.values() if item] == ["error", "ok"]
+    health = {name: bench.store.health.get(name) for name in ("thermo1", "sciex1")}
+    assert [item["status"] for item in health.values() if item] == ["error", "ok"]
 
 
 def test_what_is_in_the_backup_goes_on_while_the_folder_is_missing(make_bench: MakeBench) -> None:
@@ -109,9 +109,9 @@ def test_what_is_in_the_backup_goes_on_while_the_folder_is_missing(make_bench: M
     assert bench.execute(
         "thermo1_ingest", "0.raw", asset_selection=only_the_backup, tags=dict(first.tags)
     ).success
-    for path in bench.world.instrument_folder("thermo1").iterdir():
+    for path in bench.services.instrument_folder("thermo1").iterdir():
         path.unlink()
-    bench.world.instrument_folder("thermo1").rmdir()
+    bench.services.instrument_folder("thermo1").rmdir()
     assert _run_keys(bench.requested("thermo1")) == ["0.raw:quant:1"]
 
 
@@ -123,7 +123,7 @@ def test_without_mongodb_a_sensor_says_so_and_requests_nothing(
     away = config.model_copy(update={"mongodb": config.mongodb.model_copy(update={"uri": uri})})
     with dg.DagsterInstance.ephemeral() as instance:
         bench = Bench(away, store, instance)
-        raw_file(bench.world.instrument_folder("thermo1"), "a.raw")
+        raw_file(bench.services.instrument_folder("thermo1"), "a.raw")
         answer = bench.tick(sensor)
         assert answer.run_requests == []
         assert "MongoDB can't be reached, so nothing is done" in answer.skip_message
@@ -238,7 +238,7 @@ def test_after_dagsters_storage_was_lost_exactly_what_is_missing_is_requested(
     before = make_bench(copy_slots=9)
     go = tmp_path / "go"
     install_search(before.config, before.store, waits_for=go)
-    folder = before.world.instrument_folder("thermo1")
+    folder = before.services.instrument_folder("thermo1")
     for name in ("x_dda_done.raw", "quanting.raw", "waits.raw"):
         raw_file(folder, name)
     requests = {str(item.partition_key): item for item in before.requested("thermo1")}

@@ -166,12 +166,12 @@ def test_a_wrong_configuration_fails_the_load_with_file_line_and_key(tmp_path: P
     done = _validate(
         tmp_path / "home", "-m", "kraken_dagster.definitions", KRAKEN_CONFIG=str(config)
     )
-    told = done.stdout + done.stderr
+    reported = done.stdout + done.stderr
     assert done.returncode != 0
     assert (
         f"{config}, line 5, key 'instruments.thermo1.watch_intervall_s': no such key"
-        in " ".join(told.split())
-    ), told
+        in " ".join(reported.split())
+    ), reported
 
 
 _IMPORT = """

@@ -16,12 +16,12 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.copier import PART_PREFIX
 from kraken_dagster.backup.verify import verify_backup
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.orchestration.failures import counted, failure_of_many
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.rebuild.rebuilding import new_instance
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened, raw_file
@@ -45,7 +45,7 @@ BIG = 200_000_000
 NAMES = [f"f{number}.raw" for number in range(6)]
 
 
-class Told(BaseException):
+class Reported(BaseException):
     """As Dagster's own error, which says that the process was told to end."""
 
 
@@ -62,67 +62,67 @@ class _Clock:
     def __call__(self) -> datetime:
         self.at -= 1
         if self.at == 0:
-            raise Told
+            raise Reported
         return self.now()
 
 
-def _to_back_up(world: World) -> None:
-    acquire(world, "thermo1", "x.raw")
-    finish(world, "thermo1")
+def _to_back_up(services: Services) -> None:
+    acquire(services, "thermo1", "x.raw")
+    finish(services, "thermo1")
 
 
-def _to_submit(world: World) -> None:
-    backed_up(world, "thermo1", "x.raw")
-    custom_settings(world, "s", "true")
+def _to_submit(services: Services) -> None:
+    backed_up(services, "thermo1", "x.raw")
+    custom_settings(services, "s", "true")
 
 
-def _to_collect(world: World) -> None:
-    _to_submit(world)
-    tick(world)
-    wait_for_jobs(world)
-    world.store.jobs._collection.update_many({}, {"$set": {"state": "succeeded"}})
+def _to_collect(services: Services) -> None:
+    _to_submit(services)
+    tick(services)
+    wait_for_jobs(services)
+    services.store.jobs._collection.update_many({}, {"$set": {"state": "succeeded"}})
 
 
-def _done(world: World) -> None:
-    _to_submit(world)
-    tick_until_idle(world)
+def _done(services: Services) -> None:
+    _to_submit(services)
+    tick_until_idle(services)
 
 
-STEPS: dict[str, tuple[Callable[[World], None], Callable[[World], Any]]] = {
+STEPS: dict[str, tuple[Callable[[Services], None], Callable[[Services], Any]]] = {
     "backup": (
         _to_back_up,
-        lambda world: back_up(world, "x.raw", run_id="told", options=BackupOptions()),
+        lambda services: back_up(services, "x.raw", run_id="told", options=BackupOptions()),
     ),
     "quant": (
         _to_submit,
-        lambda world: submit_jobs(world, "x.raw", run_id="told", slots=each(2)),
+        lambda services: submit_jobs(services, "x.raw", run_id="told", slots=each(2)),
     ),
-    "collect": (_to_collect, lambda world: collect(world, "x.raw", run_id="told")),
+    "collect": (_to_collect, lambda services: collect(services, "x.raw", run_id="told")),
     "verify": (
         _done,
-        lambda world: verify_backup(world, "x.raw", run_id="told", pace=Pace(1e6)),
+        lambda services: verify_backup(services, "x.raw", run_id="told", rate_limit=RateLimit(1e6)),
     ),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_is_told_to_end_says_so_gives_its_lease_back_and_goes_on_later(
-    world: World, step: str
+    services: Services, step: str
 ) -> None:
     prepare, do = STEPS[step]
-    prepare(world)
-    told = missed = 0
+    prepare(services)
+    reported = missed = 0
     for at in range(1, 40):
-        with world_that_ends(world, at) as ending:
+        with services_that_end(services, at) as ending:
             try:
                 do(ending)
-            except Told:
+            except Reported:
                 pass
             else:
                 break
-        after = world.store.raw_files.get("x.raw")
+        after = services.store.raw_files.get("x.raw")
         if after.lease is not None:  # it was giving it back: all was done, and the lease lapses
-            world.now.forward(minutes=5)
+            services.now.forward(minutes=5)
             missed += 1
             continue
         if at > 1:  # the lease was taken
@@ -130,23 +130,23 @@ def test_a_step_that_is_told_to_end_says_so_gives_its_lease_back_and_goes_on_lat
             assert last["reason"].startswith(f"the run ended before its step {step} was done: ")
             assert "Next: " in last["reason"]
             assert last["run_id"] == "told"
-            told += 1
+            reported += 1
             assert after.status == last["to"]
-    assert told > 0
+    assert reported > 0
     assert missed <= 2  # the second time the word on the lapsed lease asks once more
-    tick_until_idle(world)
-    assert world.store.raw_files.get("x.raw").status in {Status.DONE, Status.DONE_NOT_QUANTED}
-    assert len(world.store.jobs.of("x.raw")) <= 1
+    tick_until_idle(services)
+    assert services.store.raw_files.get("x.raw").status in {Status.DONE, Status.DONE_NOT_QUANTED}
+    assert len(services.store.jobs.of("x.raw")) <= 1
 
 
-class world_that_ends:
+class services_that_end:
     """The world whose clock tells to end; a step's own threads are not asked."""
 
-    def __init__(self, world: World, at: int) -> None:
-        self.world = replace(world, now=_Clock(world.now, at))
+    def __init__(self, services: Services, at: int) -> None:
+        self.services = replace(services, now=_Clock(services.now, at))
 
-    def __enter__(self) -> World:
-        return self.world
+    def __enter__(self) -> Services:
+        return self.services
 
     def __exit__(self, *_: object) -> None:
         pass
@@ -202,12 +202,12 @@ def runs(config: KrakenConfig, store: Store, tmp_path: Path) -> Iterator[Runs]:
 def _acquired(bench: Bench, *names: str, big: str) -> None:
     for name in names:
         content = b"\1" * (BIG if name == big else 1000)
-        raw_file(bench.world.instrument_folder("thermo1"), name, content)
+        raw_file(bench.services.instrument_folder("thermo1"), name, content)
     bench.requested("thermo1")
 
 
 def _backed_up_by_the_next(bench: Bench, name: str) -> None:
-    outcome = back_up(bench.world, name, run_id="next", options=BackupOptions(), by_hand=False)
+    outcome = back_up(bench.services, name, run_id="next", options=BackupOptions(), by_hand=False)
     assert outcome.done
     assert not list(bench.config.locations.backup.path.rglob(f"{PART_PREFIX}*"))
 
@@ -226,12 +226,12 @@ def test_a_terminated_copy_is_explained_and_made_by_the_next_run(
     process.wait(400)
     found = bench.file("x.raw")
     assert (found.status, found.lease) == (Status.COPYING, None)
-    told = str(found.status_details)
-    assert told == found.history[-1]["reason"]
-    assert "the run ended before its step backup was done" in told
+    reported = str(found.status_details)
+    assert reported == found.history[-1]["reason"]
+    assert "the run ended before its step backup was done" in reported
     who = "its termination was asked for in Dagster" if asked_in_dagster else "a signal to its"
-    assert who in told
-    assert "thermo1_watcher requests at its next tick" in told
+    assert who in reported
+    assert "thermo1_watcher requests at its next tick" in reported
     log = bench.log_of(runs.run())
     assert "1 of 1 file was stopped in its midst" in log
     _backed_up_by_the_next(bench, "x.raw")
@@ -274,21 +274,21 @@ def test_a_killed_run_is_told_of_by_the_next_one_that_finds_its_lease(runs: Runs
     process.wait(400)
     dead = bench.file("x.raw").lease
     assert dead is not None
-    wait_until(lambda: not dead.is_live(bench.world.now()), "its lease has lapsed")
+    wait_until(lambda: not dead.is_live(bench.services.now()), "its lease has lapsed")
     _backed_up_by_the_next(bench, "x.raw")
     reasons = [str(event["reason"]) for event in bench.file("x.raw").history]
-    told = [reason for reason in reasons if "did not give its lease back" in reason]
-    assert len(told) == 1
-    assert dead.run_id in told[0]
-    assert dead.host in told[0]
-    assert "its process was killed, its machine went down, or it could not" in told[0]
+    reported = [reason for reason in reasons if "did not give its lease back" in reason]
+    assert len(reported) == 1
+    assert dead.run_id in reported[0]
+    assert dead.host in reported[0]
+    assert "its process was killed, its machine went down, or it could not" in reported[0]
 
 
 # -- counts ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("counts", "told"),
+    ("counts", "reported"),
     [
         ({"of": 10, "failed": 10}, "10 of 10 files failed"),
         ({"of": 1, "failed": 1}, "1 of 1 file failed"),
@@ -303,8 +303,8 @@ def test_a_killed_run_is_told_of_by_the_next_one_that_finds_its_lease(runs: Runs
         ({"of": 0}, "The run is for no file"),
     ],
 )
-def test_counts_add_up_and_agree_with_their_verbs(counts: dict[str, int], told: str) -> None:
-    assert counted(**counts) == told
+def test_counts_add_up_and_agree_with_their_verbs(counts: dict[str, int], reported: str) -> None:
+    assert counted(**counts) == reported
 
 
 def test_a_run_in_which_all_failed_says_of_no_other_that_it_is_done() -> None:

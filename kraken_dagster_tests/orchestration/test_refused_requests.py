@@ -18,7 +18,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import ENDED, OPEN_ACQUISITION, Status, Step
 from kraken_dagster.orchestration.partitions import ASSETS, TAG_STEP
 from kraken_dagster.quant.collect import collect
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store, connect
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened, install_search, raw_file
 from kraken_dagster_tests.support.helpers import database_uri, wait_for_jobs
@@ -82,22 +82,22 @@ def bench(server_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def _all_done(bench: Bench, store: Store) -> None:
     install_search(bench.config, store)
     for name in NAMES.values():
-        raw_file(bench.world.instrument_folder("thermo1"), name, f"bytes of {name}".encode())
+        raw_file(bench.services.instrument_folder("thermo1"), name, f"bytes of {name}".encode())
     bench.requested("thermo1")
     assert bench.execute_range("thermo1_ingest", *_ends()).success
-    wait_for_jobs(bench.world)
+    wait_for_jobs(bench.services)
     bench.tick("cluster_jobs")
     assert bench.execute_range("thermo1_collect", *_ends()).success
     assert {bench.status(name) for name in NAMES.values()} == {Status.DONE}
-    _documents(bench.world).update_many({}, {"$set": {"status_details": "how it was"}})
+    _documents(bench.services).update_many({}, {"$set": {"status_details": "how it was"}})
     for scene, fields in SCENES.items():
-        _documents(bench.world).update_one({"_id": NAMES[scene]}, {"$set": fields})
+        _documents(bench.services).update_one({"_id": NAMES[scene]}, {"$set": fields})
     for scene in OWNERLESS:
         bench.store.jobs._collection.delete_many({"raw_file": NAMES[scene]})
     running = {"$set": {"state": "running", "collected_at": None}}
     bench.store.jobs._collection.update_one({"raw_file": NAMES["quanting"]}, running)
     for scene in (VANISHED, RENAMED):
-        (bench.world.instrument_folder("thermo1") / NAMES[scene]).unlink()
+        (bench.services.instrument_folder("thermo1") / NAMES[scene]).unlink()
     for name in sorted(NAMES.values()):
         if not bench.file(name).is_backed_up:
             shutil.rmtree(_result(bench, name))
@@ -107,20 +107,20 @@ def _ends() -> tuple[str, str]:
     return min(NAMES.values()), max(NAMES.values())
 
 
-def _documents(world: World) -> Any:
-    return world.store.raw_files._collection
+def _documents(services: Services) -> Any:
+    return services.store.raw_files._collection
 
 
 def _result(bench: Bench, name: str) -> Path:
     [job] = bench.store.jobs.of(name)
-    return bench.world.result_folder(job)
+    return bench.services.result_folder(job)
 
 
 def _facts(bench: Bench) -> dict[str, Any]:
     """Everything of the files that were to be kept, and what is on the stores of them."""
     found: dict[str, Any] = {}
     for name in KEPT:
-        document = _documents(bench.world).find_one({"_id": name})
+        document = _documents(bench.services).find_one({"_id": name})
         facts = {key: value for key, value in document.items() if key not in _MAY_CHANGE}
         jobs = [(job.id, job.state) for job in bench.store.jobs.of(name)]
         output = bench.config.locations.output.path
@@ -131,12 +131,12 @@ def _facts(bench: Bench) -> dict[str, Any]:
 @pytest.fixture
 def unchanged(bench: Bench) -> Iterator[None]:
     """What the test does leaves every file as it was that isn't under way; the others are reset."""
-    before, documents = _facts(bench), list(_documents(bench.world).find())
+    before, documents = _facts(bench), list(_documents(bench.services).find())
     jobs = list(bench.store.jobs._collection.find())
     yield
     after, open_job = _facts(bench), bench.status(NAMES["quanting"])
     for collection, were in (
-        (_documents(bench.world), documents),
+        (_documents(bench.services), documents),
         (bench.store.jobs._collection, jobs),
     ):
         collection.delete_many({})
@@ -185,9 +185,9 @@ def test_the_run_says_what_was_not_begun_and_how_to_have_it(bench: Bench) -> Non
     assert not result.success
     for event in result.all_events:
         serialize_value(event)  # as Dagster keeps it, where it isn't in memory only
-    told = bench.log_of(result)
-    assert "A result is there already" in told
-    assert "`kraken retry ID --output-exists-mode add`" in told
+    reported = bench.log_of(result)
+    assert "A result is there already" in reported
+    assert "`kraken retry ID --output-exists-mode add`" in reported
     assert "nothing has changed" in bench.file(name).history[-1]["reason"]
     assert bench.file(name).status_details == "how it was"
 
@@ -240,5 +240,5 @@ def test_results_that_can_not_be_read_any_more_leave_the_file_done(bench: Bench)
 
 
 def test_collecting_again_leaves_a_file_done(bench: Bench) -> None:
-    collect(bench.world, NAMES["done"], run_id="again")
+    collect(bench.services, NAMES["done"], run_id="again")
     assert bench.status(NAMES["done"]) is Status.DONE

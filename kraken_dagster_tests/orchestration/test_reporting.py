@@ -79,8 +79,8 @@ def test_a_backup_is_checked_more_than_once(opened, tmp_path):
         report(instance, checks)
         report(instance, checks[1:2])
         found = instance.event_log_storage.get_asset_check_execution_history(check, limit=10)
-    told = [item.event.dagster_event.asset_check_evaluation_data.passed for item in found]
-    assert told == [False, *reversed(verdicts)]
+    reported = [item.event.dagster_event.asset_check_evaluation_data.passed for item in found]
+    assert reported == [False, *reversed(verdicts)]
 
 
 def test_of_events_that_can_not_be_stored_together_none_is_there(tmp_path):
@@ -112,7 +112,7 @@ def test_a_runs_events_are_those_of_the_run(opened, tmp_path):
         assert instance.get_materialized_partitions(key) == {"0", "1", "2"}
         attempts = instance.event_log_storage
         left = attempts.get_latest_asset_partition_materialization_attempts_without_materializations
-        assert {name: told[0] for name, told in left(key).items()} == {
+        assert {name: reported[0] for name, reported in left(key).items()} == {
             "failed": run_id,
             "failed as well": run_id,
         }

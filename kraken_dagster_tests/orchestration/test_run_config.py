@@ -25,7 +25,7 @@ def _of_quant(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         ({"op": {}}, "The run config has 'op', which reaches nobody; `ops` is meant, perhaps"),
         ({"Ops": {}}, "`ops` is meant, perhaps"),
@@ -47,8 +47,10 @@ def _of_quant(**options: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_what_would_be_right(given: dict[str, Any], told: str) -> None:
-    assert told in next(_problems(given, OPS))
+def test_what_is_wrong_is_named_with_what_would_be_right(
+    given: dict[str, Any], reported: str
+) -> None:
+    assert reported in next(_problems(given, OPS))
 
 
 @pytest.mark.parametrize(
@@ -72,17 +74,17 @@ def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
         bench = Bench(hastened(config), store, instance)
         install_search(config, store)
         for name in ("a.raw", "b.raw"):
-            raw_file(bench.world.instrument_folder("thermo1"), name)
+            raw_file(bench.services.instrument_folder("thermo1"), name)
         bench.requested("thermo1")
         yield bench
 
 
-def _refused(bench: Bench, result: dg.ExecuteInProcessResult, told: str) -> None:
+def _refused(bench: Bench, result: dg.ExecuteInProcessResult, reported: str) -> None:
     assert not result.success
     [failure] = [event for event in result.all_events if event.is_step_failure]
     data = failure.step_failure_data.user_failure_data
     assert data is not None
-    assert told in str(data.description)
+    assert reported in str(data.description)
     assert "Nothing was begun. Next: correct it" in str(data.description)
     for name in ("a.raw", "b.raw"):
         assert bench.status(name) is Status.MONITORING_DONE
@@ -96,13 +98,13 @@ def test_a_run_with_a_wrong_value_begins_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "reported"),
     [
         ({"kraken/step": "qant"}, "The run's tag `kraken/step` is 'qant', expected one of backup"),
         ({"kraken/stpe": "quant"}, "`kraken/step` is meant, perhaps"),
     ],
 )
 def test_tags_that_mean_nothing_begin_nothing(
-    bench: Bench, tags: dict[str, str], told: str
+    bench: Bench, tags: dict[str, str], reported: str
 ) -> None:
-    _refused(bench, bench.execute("thermo1_ingest", "a.raw", tags=tags), told)
+    _refused(bench, bench.execute("thermo1_ingest", "a.raw", tags=tags), reported)

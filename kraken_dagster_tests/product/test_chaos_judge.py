@@ -20,7 +20,7 @@ OTHER = b"what nobody ever wrote    " * 400
 
 
 @dataclass
-class PlantedWorld:
+class PlantedLaboratory:
     """Three acquisitions that went through all, each as its case then spoils it: `a.raw` still
     stands on the instrument, `b.d` was moved aside, `c.raw` was purged."""
 
@@ -123,149 +123,150 @@ class PlantedWorld:
         return judge(gather(places))
 
 
-Case = Callable[[PlantedWorld], None]
+Case = Callable[[PlantedLaboratory], None]
 
 
 @pytest.fixture
-def planted(tmp_path: Path, mongodb_uri: str) -> PlantedWorld:
-    return PlantedWorld(tmp_path, mongodb_uri)
+def planted(tmp_path: Path, mongodb_uri: str) -> PlantedLaboratory:
+    return PlantedLaboratory(tmp_path, mongodb_uri)
 
 
-def _a_bit_flips(world: PlantedWorld, path: str = "thermo1/2026_11/a.raw") -> None:
-    file = world.backup(path)
+def _a_bit_flips(services: PlantedLaboratory, path: str = "thermo1/2026_11/a.raw") -> None:
+    file = services.backup(path)
     data = bytearray(file.read_bytes())
     data[100] ^= 1
     file.write_bytes(data)
 
 
-def _a_flip_is_noted(world: PlantedWorld) -> None:
-    _a_bit_flips(world)
+def _a_flip_is_noted(services: PlantedLaboratory) -> None:
+    _a_bit_flips(services)
     path = "thermo1/2026_11/a.raw"
-    world.notes.write("flipped", path=path, md5=content_of(world.backup(path)).md5)
+    services.notes.write("flipped", path=path, md5=content_of(services.backup(path)).md5)
 
 
-def _no_trace_of_the_purged(world: PlantedWorld) -> None:
-    world.backup("thermo1/2026_11/c.raw").unlink()
+def _no_trace_of_the_purged(services: PlantedLaboratory) -> None:
+    services.backup("thermo1/2026_11/c.raw").unlink()
 
 
-def _a_copy_is_cut(world: PlantedWorld) -> None:
-    world.backup("thermo1/2026_11/a.raw").write_bytes(WHOLE[:1000])
+def _a_copy_is_cut(services: PlantedLaboratory) -> None:
+    services.backup("thermo1/2026_11/a.raw").write_bytes(WHOLE[:1000])
 
 
-def _a_member_lacks(world: PlantedWorld) -> None:
-    world.backup("bruker1/2026_11/b.d/analysis.tdf").unlink()
+def _a_member_lacks(services: PlantedLaboratory) -> None:
+    services.backup("bruker1/2026_11/b.d/analysis.tdf").unlink()
 
 
-def _a_part_is_left(world: PlantedWorld) -> None:
-    world.backup("thermo1/2026_11/.kraken-part-1-2").write_bytes(WHOLE)
+def _a_part_is_left(services: PlantedLaboratory) -> None:
+    services.backup("thermo1/2026_11/.kraken-part-1-2").write_bytes(WHOLE)
 
 
-def _a_second_record(world: PlantedWorld) -> None:
-    world.record("thermo1", "20261127-1-a.raw", original_name="a.raw")
+def _a_second_record(services: PlantedLaboratory) -> None:
+    services.record("thermo1", "20261127-1-a.raw", original_name="a.raw")
     shutil.copyfile(
-        world.backup("thermo1/2026_11/a.raw"), world.backup("thermo1/2026_11/20261127-1-a.raw")
+        services.backup("thermo1/2026_11/a.raw"),
+        services.backup("thermo1/2026_11/20261127-1-a.raw"),
     )
-    world.process("20261127-1-a.raw")
+    services.process("20261127-1-a.raw")
 
 
-def _a_second_result(world: PlantedWorld) -> None:
-    world.database.metrics.insert_one({"raw_file": "a.raw", "provenance": {"job": "job-a.raw"}})
+def _a_second_result(services: PlantedLaboratory) -> None:
+    services.database.metrics.insert_one({"raw_file": "a.raw", "provenance": {"job": "job-a.raw"}})
 
 
-def _one_attempt_begins_twice(world: PlantedWorld) -> None:
-    world.start("job-a.raw", "a.raw", pid=8)
+def _one_attempt_begins_twice(services: PlantedLaboratory) -> None:
+    services.start("job-a.raw", "a.raw", pid=8)
 
 
-def _two_attempts_at_once(world: PlantedWorld) -> None:
-    world.start("job-a.raw-2", "a.raw", pid=8)
-    world.start("job-a.raw-3", "a.raw", pid=9)
-    world.ledger.write("end", job="job-a.raw-2", raw_file="a.raw", pid=8, exit=0)
+def _two_attempts_at_once(services: PlantedLaboratory) -> None:
+    services.start("job-a.raw-2", "a.raw", pid=8)
+    services.start("job-a.raw-3", "a.raw", pid=9)
+    services.ledger.write("end", job="job-a.raw-2", raw_file="a.raw", pid=8, exit=0)
 
 
-def _a_job_sees_other_bytes(world: PlantedWorld) -> None:
-    world.start("job-a.raw-2", "a.raw", pid=8, md5="0" * 32)
+def _a_job_sees_other_bytes(services: PlantedLaboratory) -> None:
+    services.start("job-a.raw-2", "a.raw", pid=8, md5="0" * 32)
 
 
-def _it_goes_while_the_backup_is_damaged(world: PlantedWorld) -> None:
-    world.notes.write("vanished", instrument="thermo1", name="c.raw", whole=False)
+def _it_goes_while_the_backup_is_damaged(services: PlantedLaboratory) -> None:
+    services.notes.write("vanished", instrument="thermo1", name="c.raw", whole=False)
 
 
-def _it_goes_and_nothing_is_recorded(world: PlantedWorld) -> None:
-    world.set("c.raw", backup_status="copying_in_progress")
+def _it_goes_and_nothing_is_recorded(services: PlantedLaboratory) -> None:
+    services.set("c.raw", backup_status="copying_in_progress")
 
 
-def _done_without_a_result(world: PlantedWorld) -> None:
-    world.database.metrics.delete_many({"raw_file": "a.raw"})
+def _done_without_a_result(services: PlantedLaboratory) -> None:
+    services.database.metrics.delete_many({"raw_file": "a.raw"})
 
 
-def _done_although_its_job_failed(world: PlantedWorld) -> None:
-    lines = world.ledger.path.read_text().splitlines(keepends=True)
+def _done_although_its_job_failed(services: PlantedLaboratory) -> None:
+    lines = services.ledger.path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if '"end"' not in line or '"job-a.raw"' not in line]
-    world.ledger.path.write_text("".join(kept))
+    services.ledger.path.write_text("".join(kept))
 
 
-def _done_and_the_output_is_empty(world: PlantedWorld) -> None:
-    shutil.rmtree(world.root / "output" / "_FALLBACK" / "out_a.raw")
+def _done_and_the_output_is_empty(services: PlantedLaboratory) -> None:
+    shutil.rmtree(services.root / "output" / "_FALLBACK" / "out_a.raw")
 
 
-def _failed_although_its_job_went_well(world: PlantedWorld) -> None:
-    world.set("a.raw", status="quanting_failed")
+def _failed_although_its_job_went_well(services: PlantedLaboratory) -> None:
+    services.set("a.raw", status="quanting_failed")
 
 
-def _an_error_that_is_none(world: PlantedWorld) -> None:
-    world.set("a.raw", status="error", status_details="no words for: OSError")
+def _an_error_that_is_none(services: PlantedLaboratory) -> None:
+    services.set("a.raw", status="error", status_details="no words for: OSError")
 
 
-def _a_good_acquisition_counts_as_failed(world: PlantedWorld) -> None:
-    world.set("a.raw", status="acquisition_failed")
+def _a_good_acquisition_counts_as_failed(services: PlantedLaboratory) -> None:
+    services.set("a.raw", status="acquisition_failed")
 
 
-def _not_processed_for_no_reason(world: PlantedWorld) -> None:
-    world.set("a.raw", status="done_not_quanted")
+def _not_processed_for_no_reason(services: PlantedLaboratory) -> None:
+    services.set("a.raw", status="done_not_quanted")
 
 
-def _moved_by_its_record_only(world: PlantedWorld) -> None:
-    world.set("a.raw", instrument_file_status="moved")
+def _moved_by_its_record_only(services: PlantedLaboratory) -> None:
+    services.set("a.raw", instrument_file_status="moved")
 
 
-def _purged_by_its_record_only(world: PlantedWorld) -> None:
-    world.set("b.d", instrument_file_status="purged")
+def _purged_by_its_record_only(services: PlantedLaboratory) -> None:
+    services.set("b.d", instrument_file_status="purged")
 
 
-def _a_record_of_nothing(world: PlantedWorld) -> None:
-    world.record("thermo1", "._a.raw", file_info={}, backup_status=None)
+def _a_record_of_nothing(services: PlantedLaboratory) -> None:
+    services.record("thermo1", "._a.raw", file_info={}, backup_status=None)
 
 
-def _still_copying(world: PlantedWorld) -> None:
-    world.set("a.raw", status="copying")
+def _still_copying(services: PlantedLaboratory) -> None:
+    services.set("a.raw", status="copying")
 
 
-def _waits_for_a_retry(world: PlantedWorld) -> None:
-    world.set("a.raw", retry_at=datetime(2030, 1, 1, tzinfo=UTC))
+def _waits_for_a_retry(services: PlantedLaboratory) -> None:
+    services.set("a.raw", retry_at=datetime(2030, 1, 1, tzinfo=UTC))
 
 
-def _a_job_is_never_collected(world: PlantedWorld) -> None:
-    world.database.quant_job.update_one({"_id": "job-a.raw"}, {"$set": {"uncollected": True}})
+def _a_job_is_never_collected(services: PlantedLaboratory) -> None:
+    services.database.quant_job.update_one({"_id": "job-a.raw"}, {"$set": {"uncollected": True}})
 
 
-def _never_noticed(world: PlantedWorld) -> None:
-    world.write(world.root / "thermo1", "d.raw", WHOLE + b"d")
-    world.written("thermo1", "d.raw", number=4)
+def _never_noticed(services: PlantedLaboratory) -> None:
+    services.write(services.root / "thermo1", "d.raw", WHOLE + b"d")
+    services.written("thermo1", "d.raw", number=4)
 
 
-def _written_below_a_mount_point(world: PlantedWorld) -> None:
-    (world.root / "below" / "thermo1" / "a.raw").write_bytes(WHOLE)
+def _written_below_a_mount_point(services: PlantedLaboratory) -> None:
+    (services.root / "below" / "thermo1" / "a.raw").write_bytes(WHOLE)
 
 
-def _a_foreign_file_goes(world: PlantedWorld) -> None:
-    path = world.root / "thermo1" / "notes.txt"
+def _a_foreign_file_goes(services: PlantedLaboratory) -> None:
+    path = services.root / "thermo1" / "notes.txt"
     path.write_text("of the operator")
-    world.notes.write("planted", path="thermo1/notes.txt", content=content_of(path))
+    services.notes.write("planted", path="thermo1/notes.txt", content=content_of(path))
     path.unlink()
 
 
-def _an_instruments_file_changes(world: PlantedWorld) -> None:
-    (world.root / "thermo1" / "a.raw").write_bytes(OTHER)
+def _an_instruments_file_changes(services: PlantedLaboratory) -> None:
+    (services.root / "thermo1" / "a.raw").write_bytes(OTHER)
 
 
 PLANTED: list[tuple[Case, set[Kind]]] = [
@@ -302,7 +303,7 @@ PLANTED: list[tuple[Case, set[Kind]]] = [
 ]
 
 
-def test_where_all_is_well_the_judge_finds_nothing(planted: PlantedWorld) -> None:
+def test_where_all_is_well_the_judge_finds_nothing(planted: PlantedLaboratory) -> None:
     assert planted.found() == []
 
 
@@ -310,19 +311,19 @@ def test_where_all_is_well_the_judge_finds_nothing(planted: PlantedWorld) -> Non
     ("spoil", "kinds"), PLANTED, ids=[spoil.__name__.strip("_") for spoil, _ in PLANTED]
 )
 def test_the_judge_finds_what_is_planted_and_nothing_else(
-    planted: PlantedWorld, spoil: Case, kinds: set[Kind]
+    planted: PlantedLaboratory, spoil: Case, kinds: set[Kind]
 ) -> None:
     spoil(planted)
     assert {finding.kind for finding in planted.found()} == kinds
 
 
-def test_a_damaged_backup_that_is_told_as_such_is_no_finding(planted: PlantedWorld) -> None:
+def test_a_damaged_backup_that_is_told_as_such_is_no_finding(planted: PlantedLaboratory) -> None:
     _a_flip_is_noted(planted)
     planted.set("a.raw", status="error", status_details="The backup is not what was recorded")
     assert planted.found() == []
 
 
-def test_what_a_person_took_away_is_not_lost_by_kraken(planted: PlantedWorld) -> None:
+def test_what_a_person_took_away_is_not_lost_by_kraken(planted: PlantedLaboratory) -> None:
     (planted.root / "thermo1" / "a.raw").unlink()
     planted.backup("thermo1/2026_11/a.raw").unlink()
     planted.notes.write("removed", acquisition=1, whole=False)
@@ -331,7 +332,7 @@ def test_what_a_person_took_away_is_not_lost_by_kraken(planted: PlantedWorld) ->
 
 
 def test_what_a_person_took_away_once_it_was_backed_up_must_be_in_the_backup(
-    planted: PlantedWorld,
+    planted: PlantedLaboratory,
 ) -> None:
     (planted.root / "thermo1" / "a.raw").unlink()
     planted.notes.write("removed", acquisition=1, whole=True)
@@ -340,13 +341,13 @@ def test_what_a_person_took_away_once_it_was_backed_up_must_be_in_the_backup(
     assert Kind.LOST in {finding.kind for finding in planted.found()}
 
 
-def test_a_job_that_was_killed_may_have_failed(planted: PlantedWorld) -> None:
+def test_a_job_that_was_killed_may_have_failed(planted: PlantedLaboratory) -> None:
     planted.set("a.raw", status="quanting_failed")
     planted.notes.write("job hurt", raw_file="a.raw")
     assert planted.found() == []
 
 
-def test_a_file_that_was_renamed_may_be_known_by_both_names(planted: PlantedWorld) -> None:
+def test_a_file_that_was_renamed_may_be_known_by_both_names(planted: PlantedLaboratory) -> None:
     (planted.root / "thermo1" / "a.raw").rename(planted.root / "thermo1" / "e.raw")
     planted.notes.write("renamed", acquisition=1, to="e.raw")
     shutil.copyfile(
@@ -358,7 +359,7 @@ def test_a_file_that_was_renamed_may_be_known_by_both_names(planted: PlantedWorl
 
 
 def test_what_was_taken_away_before_its_backup_may_be_looked_for_for_ever(
-    planted: PlantedWorld,
+    planted: PlantedLaboratory,
 ) -> None:
     (planted.root / "thermo1" / "a.raw").unlink()
     planted.notes.write("removed", acquisition=1, whole=False)
@@ -368,7 +369,7 @@ def test_what_was_taken_away_before_its_backup_may_be_looked_for_for_ever(
 
 
 def test_what_was_taken_from_an_otherwise_empty_folder_may_be_watched_for_ever(
-    planted: PlantedWorld,
+    planted: PlantedLaboratory,
 ) -> None:
     (planted.root / "thermo1" / "a.raw").unlink()
     planted.notes.write("removed", acquisition=1, whole=False)

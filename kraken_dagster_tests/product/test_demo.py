@@ -84,8 +84,8 @@ def _practise(folder: Path, lines: list[str]) -> None:
     shown = json.loads(_kraken(folder, *up[:-1], "show", raw_file_id, "--json").stdout)
     assert shown["status"] == "quanting_failed"
     assert "on purpose" in shown["details"]
-    (told,) = [line for line in lines if raw_file_id in line and line.startswith("sim_")]
-    assert "on purpose" in told
+    (reported,) = [line for line in lines if raw_file_id in line and line.startswith("sim_")]
+    assert "on purpose" in reported
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
     with (folder / "up.log").open("wb") as log:
         kraken = subprocess.Popen(

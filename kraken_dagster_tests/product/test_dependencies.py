@@ -16,8 +16,8 @@ def test_the_table_of_licences_names_what_is_pinned() -> None:
     rows = re.findall(
         r"^\| (\S+) \| (\S+) \| (.+) \| \S+ \|$", TEXT.partition("## Licences")[2], re.M
     )
-    told = {name: version for name, version, _ in rows if name not in ("package", "---")}
-    assert told == pinned(), "run `make licences`"
+    reported = {name: version for name, version, _ in rows if name not in ("package", "---")}
+    assert reported == pinned(), "run `make licences`"
     assert [name for name, _, licence in rows if licence == "not said"] == []
 
 
@@ -29,9 +29,9 @@ def test_the_table_is_what_the_installed_packages_say() -> None:
 def test_every_direct_dependency_has_its_reason(extra: str) -> None:
     reasons = TEXT.partition("## The embedded")[0]
     rows = [line.split("|") for line in reasons.splitlines() if line.startswith("| ")]
-    told = {name.strip().lower() for row in rows for name in row[1].split(",")}
+    reported = {name.strip().lower() for row in rows for name in row[1].split(",")}
     names = {item.name.lower() for item in direct(extra)}
-    assert names - {"kraken-dagster"} - told == set()
+    assert names - {"kraken-dagster"} - reported == set()
 
 
 def test_no_package_under_the_gpl_is_needed_but_by_the_extra() -> None:

@@ -153,8 +153,8 @@ def test_what_mongodb_raises_is_said_in_words(error, raised_as, transient):
     ],
 )
 def test_a_foreign_error_has_words_and_what_to_do(error, transient, unsorted):
-    told = unexpected_of(error, "x.raw")
-    assert (told.transient, told.unsorted) == (transient, unsorted)
-    assert str(error) in str(told)
-    assert type(error).__name__ in str(told)
-    assert told.next_step
+    reported = unexpected_of(error, "x.raw")
+    assert (reported.transient, reported.unsorted) == (transient, unsorted)
+    assert str(error) in str(reported)
+    assert type(error).__name__ in str(reported)
+    assert reported.next_step

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.simulation import standin
-from kraken_dagster.simulation.bench import Bench
+from kraken_dagster.simulation import search_program
 from kraken_dagster.simulation.clock import LabClock, LaboratoryClosed
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.simulation.laboratory import Laboratory
+from kraken_dagster.simulation.operator import Operator
 from kraken_dagster.simulation.plans import (
     ExpectedFile,
     WaitUntilMoved,
@@ -385,7 +385,7 @@ def test_a_search_to_practise_on_fails_once(tmp_path: Path) -> None:
     raw = tmp_path / "x_PRACTICE_1.wiff"
     raw.write_bytes(b"x" * 100)
     command = ["--state", str(tmp_path / "state"), str(raw), str(tmp_path / "out")]
-    assert [standin.main(command) for _ in range(3)] == [7, 0, 0]
+    assert [search_program.main(command) for _ in range(3)] == [7, 0, 0]
     assert "`kraken retry` it" in (tmp_path / "out" / "log.txt").read_text()
 
 
@@ -425,15 +425,15 @@ def test_a_name_is_used_again_once_the_file_was_moved_aside(tmp_path: Path) -> N
     first = acquisition_of("thermo")
     again = replace(first, size_bytes=9_000)
     said: list[str] = []
-    bench = Bench(tmp_path, "thermo", clock=LabClock(FAST), announce=said.append)
+    bench = Operator(tmp_path, "thermo", clock=LabClock(FAST), announce=said.append)
 
-    def move_aside() -> None:
+    def archive_members() -> None:
         wait_until(lambda: any("waits until" in line for line in said), "an operator waits")
         (tmp_path / "Backup").mkdir()
         (tmp_path / "x.raw").rename(tmp_path / "Backup" / "x.raw")
 
     with ThreadPoolExecutor(1) as other:
-        moved = other.submit(move_aside)
+        moved = other.submit(archive_members)
         bench.carry_out([first, WaitUntilMoved("x.raw"), again])
         moved.result()
     assert bench.problems == []
@@ -479,7 +479,7 @@ def command(tmp_path: Path, *more: str) -> list[str]:
     ]
 
 
-def move_aside(tmp_path: Path, stop: threading.Event) -> None:
+def archive_members(tmp_path: Path, stop: threading.Event) -> None:
     """In Kraken's place: the first file of the Thermo, once its name is to be used again."""
     folder = tmp_path / "instruments/sim_thermo"
     plan = demo_plan("thermo", files=2, start=START, project="SIM1")
@@ -494,7 +494,7 @@ def move_aside(tmp_path: Path, stop: threading.Event) -> None:
 @pytest.fixture
 def moving(tmp_path: Path) -> Iterator[None]:
     stop = threading.Event()
-    thread = threading.Thread(target=move_aside, args=(tmp_path, stop))
+    thread = threading.Thread(target=archive_members, args=(tmp_path, stop))
     thread.start()
     yield
     stop.set()

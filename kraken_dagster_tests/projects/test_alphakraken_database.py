@@ -44,9 +44,9 @@ def database(mongodb_uri):
         yield client.get_default_database()
 
 
-def on_disk(world, name: str, content: bytes = b"hello") -> None:
+def on_disk(services, name: str, content: bytes = b"hello") -> None:
     """The file's backup where AlphaKraken has put it."""
-    folder = world.config.locations.backup.path / "thermo1" / "2025_05"
+    folder = services.config.locations.backup.path / "thermo1" / "2025_05"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
 
@@ -77,12 +77,12 @@ FORMS = {
 
 
 @pytest.fixture
-def filled(database, world):
+def filled(database, services):
     """One document of each form, with their backups."""
     for name, changes in FORMS.items():
         database["raw_file"].insert_one(alphakraken.raw_file(name, **changes))
-        on_disk(world, name)
-    return world
+        on_disk(services, name)
+    return services
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -100,22 +100,22 @@ def test_a_damaged_backup_is_found_by_a_document_of_any_form(filled, name):
         back_up(filled, name, run_id="by hand", options=BackupOptions())
 
 
-def test_a_backup_below_the_path_that_was_recorded_is_found_there(database, world):
-    root = world.config.locations.backup.path
+def test_a_backup_below_the_path_that_was_recorded_is_found_there(database, services):
+    root = services.config.locations.backup.path
     base = f"{root}/thermo1/moved_here"
     database["raw_file"].insert_one(alphakraken.raw_file("x.raw", backup_base_path=base))
     (root / "thermo1" / "moved_here").mkdir(parents=True)
     (root / "thermo1" / "moved_here" / "x.raw").write_bytes(b"hello")
-    assert back_up(world, "x.raw", run_id="by hand", options=BackupOptions()).done
+    assert back_up(services, "x.raw", run_id="by hand", options=BackupOptions()).done
 
 
 def test_a_backup_that_was_recorded_under_an_older_path_of_the_cluster_stays_in_its_folder(
-    database, world
+    database, services
 ):
     base = "/older/thermo1/2025_05/mount/thermo1/2025_05/of its own"
     database["raw_file"].insert_one(alphakraken.raw_file("x.raw", backup_base_path=base))
-    place = world.backup_folder(world.store.raw_files.get("x.raw"))
-    assert place == world.config.locations.backup.path / "thermo1" / "2025_05" / "of its own"
+    place = services.backup_folder(services.store.raw_files.get("x.raw"))
+    assert place == services.config.locations.backup.path / "thermo1" / "2025_05" / "of its own"
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,11 @@ def test_a_backup_that_was_recorded_under_an_older_path_of_the_cluster_stays_in_
         "thermo1//2025_05",
     ],
 )
-def test_a_recorded_path_never_leads_out_of_the_backup(database, world, path):
+def test_a_recorded_path_never_leads_out_of_the_backup(database, services, path):
     database["raw_file"].insert_one(alphakraken.raw_file("x.raw", backup_base_path=path))
-    raw_file = world.store.raw_files.get("x.raw")
-    assert world.backup_folder(raw_file) == (
-        world.config.locations.backup.path / "thermo1" / "2025_05"
+    raw_file = services.store.raw_files.get("x.raw")
+    assert services.backup_folder(raw_file) == (
+        services.config.locations.backup.path / "thermo1" / "2025_05"
     )
 
 
@@ -144,9 +144,9 @@ def test_a_document_that_nobody_can_read_hides_no_other(filled, database):
     ]
     database["raw_file"].insert_many(odd)
     found = filled.store.raw_files.latest(["thermo1"])
-    told = {item.id: item.status_details for item in found if item.unreadable}
-    assert sorted(told) == ["odd_info.raw", "odd_size.raw", "odd_status.raw"]
-    assert all("can't be read" in text for text in told.values())
+    reported = {item.id: item.status_details for item in found if item.unreadable}
+    assert sorted(reported) == ["odd_info.raw", "odd_size.raw", "odd_status.raw"]
+    assert all("can't be read" in text for text in reported.values())
     assert len(found) == len(FORMS) + 3
 
 
@@ -197,7 +197,7 @@ def test_the_assets_work_on_its_documents(filled, config, store):
     with dg.DagsterInstance.ephemeral() as instance:
         engines = {"local": LocalEngine(type="local", slots=len(FORMS))}
         bench = Bench(config.model_copy(update={"engines": engines}), store, instance)
-        settings = custom_settings(bench.world, "s", WRITES)
+        settings = custom_settings(bench.services, "s", WRITES)
         store.catalog.assign("OLD1", settings, now=NOW)
         instance.add_dynamic_partitions("thermo1_raw_files", list(FORMS))
         for name in FORMS:
@@ -227,12 +227,12 @@ def test_files_that_it_left_on_their_way_go_on(filled, database):
     assert len(filled.store.jobs.of("quanting.raw")) == 1
 
 
-def test_a_file_that_it_has_moved_aside_is_not_taken_for_a_new_one(database, world):
+def test_a_file_that_it_has_moved_aside_is_not_taken_for_a_new_one(database, services):
     database["raw_file"].insert_one(
         alphakraken.raw_file("x.raw", instrument_file_status="moved", project_id=None)
     )
-    (world.instrument_folder("thermo1") / "x.raw").write_bytes(b"another acquisition")
-    (new,) = look_at(world, "thermo1").registered
+    (services.instrument_folder("thermo1") / "x.raw").write_bytes(b"another acquisition")
+    (new,) = look_at(services, "thermo1").registered
     assert new.id.endswith("-x.raw")
     assert new.instrument_file_status is InstrumentFileStatus.INITIAL
 
@@ -240,7 +240,7 @@ def test_a_file_that_it_has_moved_aside_is_not_taken_for_a_new_one(database, wor
 # -- projects and settings ------------------------------------------------------------------------
 
 
-def test_settings_and_assignments_of_every_version_apply(database, world):
+def test_settings_and_assignments_of_every_version_apply(database, services):
     latest = alphakraken.settings("latest", software_type="msqc", version=3)
     plain = alphakraken.settings(
         "plain",
@@ -262,18 +262,18 @@ def test_settings_and_assignments_of_every_version_apply(database, world):
             {"_id": ObjectId(), "project": "OLD1", "settings": plain["_id"], "scope": "thermo"},
         ]
     )
-    found = preview(world, "x_OLD1.raw", "thermo1")
+    found = preview(services, "x_OLD1.raw", "thermo1")
     applied = [(it.assigned.settings.title, it.engine) for it in found.settings if it.applies]
     assert applied == [("latest version 3", "local"), ("plain version 1", "local")]
-    (first,) = preview(world, "x_OLD3.raw", "thermo1").settings
+    (first,) = preview(services, "x_OLD3.raw", "thermo1").settings
     assert (first.assigned.settings.name, first.applies) == ("oldest", True)
-    (only,) = preview(world, "x_OLD2.raw", "thermo1").settings
+    (only,) = preview(services, "x_OLD2.raw", "thermo1").settings
     assert (only.assigned.settings.name, only.applies) == ("plain", True)
     assert only.assigned.settings.software_type == "alphadia"
-    world.store.catalog.settle("OLD2")
-    assert len(preview(world, "x_OLD2.raw", "thermo1").settings) == 1
-    assert world.store.catalog.settings("oldest", 1).software_type == "alphadia"
-    all_settings, unreadable = world.store.catalog.all_settings()
+    services.store.catalog.settle("OLD2")
+    assert len(preview(services, "x_OLD2.raw", "thermo1").settings) == 1
+    assert services.store.catalog.settings("oldest", 1).software_type == "alphadia"
+    all_settings, unreadable = services.store.catalog.all_settings()
     assert ([item.name for item in all_settings], unreadable) == (
         ["latest", "oldest", "plain", "rawqc", "second"],
         [],
@@ -293,24 +293,24 @@ def test_its_first_settings_which_had_no_version_keep_nobody_from_working(mongod
     store.close()
 
 
-def test_further_settings_stand_beside_those_that_a_project_names_itself(database, world):
+def test_further_settings_stand_beside_those_that_a_project_names_itself(database, services):
     database["settings"].insert_one(plain := alphakraken.settings("plain", job_engine=None))
     database["project"].insert_one({"_id": "OLD2", "name": "n", "settings": plain["_id"]})
-    settings = custom_settings(world, "qc", WRITES, software_type="msqc")
-    catalog.assign(world, "OLD2", settings)
-    assigned = [item.settings.title for item in world.store.catalog.assigned("OLD2")]
+    settings = custom_settings(services, "qc", WRITES, software_type="msqc")
+    catalog.assign(services, "OLD2", settings)
+    assigned = [item.settings.title for item in services.store.catalog.assigned("OLD2")]
     assert assigned == ["plain version 1", "qc version 1"]
-    new_version(world, "plain", {"slurm_mem": "1G"})
-    catalog.upgrade(world, "OLD2", "plain")
-    catalog.unassign(world, "OLD2", "qc")
-    assert [item.settings.title for item in world.store.catalog.assigned("OLD2")] == [
+    new_version(services, "plain", {"slurm_mem": "1G"})
+    catalog.upgrade(services, "OLD2", "plain")
+    catalog.unassign(services, "OLD2", "qc")
+    assert [item.settings.title for item in services.store.catalog.assigned("OLD2")] == [
         "plain version 2"
     ]
 
 
-def test_a_new_version_of_its_settings_is_made_and_numbered(database, world):
+def test_a_new_version_of_its_settings_is_made_and_numbered(database, services):
     database["settings"].insert_one(alphakraken.settings("s", job_engine=None, number=41))
-    before, after = new_version(world, "s", {"slurm_mem": "128G"})
+    before, after = new_version(services, "s", {"slurm_mem": "128G"})
     assert (before.version, after.version, after.number) == (1, 2, 42)
 
 
@@ -318,15 +318,15 @@ def test_a_new_version_of_its_settings_is_made_and_numbered(database, world):
 
 
 @pytest.fixture
-def written(world):
+def written(services):
     """Two files with results, one of them failed, and everything else that Kraken writes."""
-    custom_settings(world, "good", WRITES)
-    custom_settings(world, "bad", "exit 3", software_type="skyline")
-    backed_up(world, "thermo1", "x.raw")
-    backed_up(world, "bruker1", "y.d")
-    tick_until_idle(world)
-    look_at(world, "thermo1")
-    return world
+    custom_settings(services, "good", WRITES)
+    custom_settings(services, "bad", "exit 3", software_type="skyline")
+    backed_up(services, "thermo1", "x.raw")
+    backed_up(services, "bruker1", "y.d")
+    tick_until_idle(services)
+    look_at(services, "thermo1")
+    return services
 
 
 @pytest.mark.parametrize("collection", alphakraken.MODELS)

@@ -8,7 +8,7 @@ import pymongo
 import pytest
 import yaml
 
-from kraken_dagster.cli.common import open_world
+from kraken_dagster.cli.common import open_services
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import AlreadyThere
@@ -78,7 +78,7 @@ def test_a_project_is_added_listed_shown_and_archived(kraken, store):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["add", "p1", "--name", "n"], "id: expected 4 to 16 of A-Z and 0-9"),
         (["add", "P123", "--name", "again"], "is there already"),
@@ -97,8 +97,8 @@ def test_a_project_is_added_listed_shown_and_archived(kraken, store):
         (["preview", "x.d", "thermo1"], "a name that ends in .raw"),
     ],
 )
-def test_what_can_not_be_done_with_a_project_is_told(with_search, arguments, told):
-    assert told in with_search("project", *arguments, exit_code=1)
+def test_what_can_not_be_done_with_a_project_is_told(with_search, arguments, reported):
+    assert reported in with_search("project", *arguments, exit_code=1)
 
 
 def test_settings_are_assigned_in_scopes_once_each_and_taken_back(with_search):
@@ -110,10 +110,10 @@ def test_settings_are_assigned_in_scopes_once_each_and_taken_back(with_search):
         ("search:1", "*", [], "plasma"),
         ("search:1", "*", ["bruker1"], None),
     ]
-    told = with_search("project", "assign", "P123", "search", exit_code=1)
-    assert "uses a version of these settings there already" in told
-    told = with_search("project", "unassign", "P123", "search", exit_code=1)
-    assert "4 assignments of project P123" in told
+    reported = with_search("project", "assign", "P123", "search", exit_code=1)
+    assert "uses a version of these settings there already" in reported
+    reported = with_search("project", "unassign", "P123", "search", exit_code=1)
+    assert "4 assignments of project P123" in reported
     with_search("project", "unassign", "P123", "search", "--scope", "thermo")
     with_search("project", "unassign", "P123", "search", "--filter", "plasma")
     with_search("project", "unassign", "P123", "search", "--exclude", "bruker1")
@@ -125,32 +125,32 @@ def test_settings_are_assigned_in_scopes_once_each_and_taken_back(with_search):
 
 def test_archived_ones_are_not_assigned_anew(with_search):
     with_search("settings", "archive", "search:1")
-    told = with_search("project", "assign", "P123", "search", exit_code=1)
-    assert "Archived settings are not assigned anew: 'search version 1'" in told
+    reported = with_search("project", "assign", "P123", "search", exit_code=1)
+    assert "Archived settings are not assigned anew: 'search version 1'" in reported
     with_search("settings", "new-version", "search", "--slurm-mem", "1G")
     with_search("project", "assign", "P123", "search")
     assert assignments(with_search)[0][0] == "search:2"
     with_search("project", "archive", "P123")
-    told = with_search("project", "assign", "P123", "search", "--scope", "thermo", exit_code=1)
-    assert "An archived project gets no settings" in told
+    reported = with_search("project", "assign", "P123", "search", "--scope", "thermo", exit_code=1)
+    assert "An archived project gets no settings" in reported
 
 
 def test_a_project_is_upgraded_in_one_step_wherever_it_uses_settings(with_search):
     with_search("project", "assign", "P123", "search")
     with_search("project", "assign", "P123", "search", "--scope", "thermo", "--filter", "x")
-    told = with_search("settings", "new-version", "search", "--slurm-mem", "128G")
-    assert "slurm_mem: 64G -> 128G" in told
-    assert "next: kraken project upgrade P123 search" in told
-    told = with_search("project", "upgrade", "P123", "search")
-    assert told.count("search version 1 -> version 2") == 2
+    reported = with_search("settings", "new-version", "search", "--slurm-mem", "128G")
+    assert "slurm_mem: 64G -> 128G" in reported
+    assert "next: kraken project upgrade P123 search" in reported
+    reported = with_search("project", "upgrade", "P123", "search")
+    assert reported.count("search version 1 -> version 2") == 2
     assert assignments(with_search) == [
         ("search:2", "*", [], None),
         ("search:2", "thermo", [], "x"),
     ]
     assert "uses that version already" in with_search("project", "upgrade", "P123", "search")
     with_search("settings", "archive", "search:2")
-    told = with_search("project", "upgrade", "P123", "search", exit_code=1)
-    assert "older than the one in use" in told
+    reported = with_search("project", "upgrade", "P123", "search", exit_code=1)
+    assert "older than the one in use" in reported
     with_search("project", "upgrade", "P123", "search", "--to", "1")
     assert {item[0] for item in assignments(with_search)} == {"search:1"}
 
@@ -226,7 +226,7 @@ def test_the_scope_counts_before_the_filter(with_scopes, name, instrument, setti
 
 
 @pytest.mark.parametrize(
-    ("name", "project", "told"),
+    ("name", "project", "reported"),
     [
         ("x_P123_a.raw", "P123", "the name speaks of it, and of no other"),
         ("x_P123_P999.raw", "_FALLBACK", "the name speaks of several: P123, P999"),
@@ -234,7 +234,7 @@ def test_the_scope_counts_before_the_filter(with_scopes, name, instrument, setti
         ("x-P123.raw", "_FALLBACK", "no part of the name between underscores"),
     ],
 )
-def test_a_preview_tells_why_a_file_is_a_projects(with_search, name, project, told):
+def test_a_preview_tells_why_a_file_is_a_projects(with_search, name, project, reported):
     for other in ("P999", "OLD1"):
         with_search("project", "add", other, "--name", "other")
     with_search("project", "archive", "OLD1")
@@ -243,7 +243,7 @@ def test_a_preview_tells_why_a_file_is_a_projects(with_search, name, project, to
         with_search("project", "preview", name, "thermo1", "--json", exit_code=exit_code)
     )
     assert found["project"] == project
-    assert told in found["project_reason"]
+    assert reported in found["project_reason"]
 
 
 def test_a_preview_tells_why_a_file_is_not_processed(with_scopes):
@@ -270,11 +270,11 @@ def test_a_preview_of_a_known_file_says_what_was_recorded(with_search, store):
 
 
 def test_settings_are_added_shown_listed_and_archived(kraken):
-    told = kraken(*SEARCH)
-    assert "search version 1 added, sha256:" in told
+    reported = kraken(*SEARCH)
+    assert "search version 1 added, sha256:" in reported
     found = json.loads(kraken("settings", "show", "search", "--json"))
     assert (found["slurm_mem"], found["metrics_type"], found["used_by"]) == ("64G", "custom", [])
-    assert found["digest"] in told
+    assert found["digest"] in reported
     assert [item["name"] for item in json.loads(kraken("settings", "list", "--json"))] == [
         "rawqc",
         "search",
@@ -286,7 +286,7 @@ def test_settings_are_added_shown_listed_and_archived(kraken):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["add", "s", "--software", "/bin/sh"], "software: expected a path below"),
         (["add", "s", "--software", "p", "--slurm-mem", "1"], "slurm_mem: expected <number>[KMGT]"),
@@ -302,8 +302,8 @@ def test_settings_are_added_shown_listed_and_archived(kraken):
         (["export", "none"], "No such settings"),
     ],
 )
-def test_what_can_not_be_done_with_settings_is_told(with_search, arguments, told):
-    assert told in with_search("settings", *arguments, exit_code=1)
+def test_what_can_not_be_done_with_settings_is_told(with_search, arguments, reported):
+    assert reported in with_search("settings", *arguments, exit_code=1)
 
 
 def test_a_new_version_keeps_what_is_not_named_and_unsets_what_shall_be(with_search, store):
@@ -314,14 +314,14 @@ def test_a_new_version_keeps_what_is_not_named_and_unsets_what_shall_be(with_sea
 
 
 def test_of_those_who_make_a_version_at_once_exactly_one_does(with_search, store, path):
-    world = open_world(path)
+    services = open_services(path)
     made: list[Settings] = []
     refused: list[AlreadyThere] = []
 
     def make(memory: int) -> None:
         try:
             changes = {"slurm_mem": f"{memory}G"}
-            made.append(new_version(world, "search", changes, base=1)[1])
+            made.append(new_version(services, "search", changes, base=1)[1])
         except AlreadyThere as error:
             refused.append(error)
 
@@ -417,7 +417,7 @@ def changed(text: str, **changes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (lambda text: changed(text, slurm_mem="1G"), "still have the digest of what they were"),
         (lambda text: changed(text, digest=None, slurm_mem="1G"), "digest of what they were"),
@@ -441,18 +441,20 @@ def changed(text: str, **changes) -> str:
         (lambda text: "settings: !!python/object/apply:os.system [id]\n", "YAML with one key"),
     ],
 )
-def test_a_file_that_can_not_be_used_is_told_and_nothing_is_added(with_search, store, change, told):
+def test_a_file_that_can_not_be_used_is_told_and_nothing_is_added(
+    with_search, store, change, reported
+):
     before, _ = store.catalog.all_settings()
     text = change(with_search("settings", "export", "search"))
-    assert told in with_search("settings", "import", "-", stdin=text, exit_code=1)
+    assert reported in with_search("settings", "import", "-", stdin=text, exit_code=1)
     assert store.catalog.all_settings()[0] == before
 
 
 def test_a_version_that_says_something_else_here_is_refused(with_search, elsewhere, store):
     elsewhere("settings", "add", "search", "--software", "something_else")
     text = with_search("settings", "export", "search")
-    told = elsewhere("settings", "import", "-", stdin=text, exit_code=1)
-    assert "This version says something else here, and a version never changes" in told
+    reported = elsewhere("settings", "import", "-", stdin=text, exit_code=1)
+    assert "This version says something else here, and a version never changes" in reported
 
 
 def test_either_all_settings_of_a_file_are_added_or_none(with_search, store):
@@ -472,13 +474,13 @@ def test_settings_in_mongodb_that_can_not_be_read_are_told(kraken, store, mongod
     with pymongo.MongoClient(mongodb_uri) as client:
         settings = client.get_default_database()["settings"]
         settings.insert_one({"name": "odd", "software": "p", "num_threads": "many"})
-    told = kraken("settings", "list", exit_code=1)
-    assert "settings odd version 1 in MongoDB can't be read" in told
-    assert "rawqc" in told
+    reported = kraken("settings", "list", exit_code=1)
+    assert "settings odd version 1 in MongoDB can't be read" in reported
+    assert "rawqc" in reported
     assert "num_threads" in kraken("settings", "show", "odd", exit_code=1)
 
 
 def test_the_configuration_decides_which_engines_settings_may_name(kraken, path):
     assert list(load_config(path, environment={}).engines) == ["local"]
-    told = kraken("settings", "add", "s", "--software", "p", "--job-engine", "big", exit_code=1)
-    assert "job_engine: expected one of local, found 'big'" in told
+    reported = kraken("settings", "add", "s", "--software", "p", "--job-engine", "big", exit_code=1)
+    assert "job_engine: expected one of local, found 'big'" in reported

@@ -64,7 +64,7 @@ def run_of(number: int, figures: Mapping[str, float], **changes: object) -> QcRu
     return QcRun(**{**standard, **changes})
 
 
-def good_figures(chance: np.random.Generator) -> dict[str, float]:
+def good_metrics(chance: np.random.Generator) -> dict[str, float]:
     drawn = {name: chance.normal(mean, sd) for name, (mean, sd) in GOOD.items()}
     return {name: 10**value if name in LOGS else value for name, value in drawn.items()}
 

@@ -50,14 +50,14 @@ def test_the_newest_run_is_told_of_with_its_limits(bench: Bench, store: Store) -
     recorded = Recorded(store)
     for number in range(8):
         recorded.add(number)
-    told = judged(bench)
-    assert told.passed
-    assert "x_hela_007.raw" in told.description
+    reported = judged(bench)
+    assert reported.passed
+    assert "x_hela_007.raw" in reported.description
     recorded.add(8, proteins=100.0)
-    told = judged(bench)
-    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert "98 % below the mean" in told.description
-    shown = {name: item.value for name, item in told.metadata.items()}
+    reported = judged(bench)
+    assert (reported.passed, reported.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "98 % below the mean" in reported.description
+    shown = {name: item.value for name, item in reported.metadata.items()}
     assert shown["hela, s: run"] == "x_hela_008.raw"
     assert shown["hela, s: last good run"] == "x_hela_007.raw"
     assert "from 8 runs; levey_jennings" in shown["hela, s: proteins"]
@@ -66,7 +66,7 @@ def test_the_newest_run_is_told_of_with_its_limits(bench: Bench, store: Store) -
 def test_a_search_that_has_ended_is_judged_by_the_run_that_collects_it(bench: Bench) -> None:
     install_search(bench.config, bench.store)
     name = "20260301_HeLa_01.raw"
-    folder = bench.world.instrument_folder("thermo1")
+    folder = bench.services.instrument_folder("thermo1")
     plan = Acquisition(name=name, vendor="thermo", minutes=1, size_bytes=400_000, seed=3)
     SimulatedInstrument(folder, "thermo", LabClock(1e5)).acquire(plan)
     [ingest] = bench.requested("thermo1")
@@ -74,8 +74,8 @@ def test_a_search_that_has_ended_is_judged_by_the_run_that_collects_it(bench: Be
     [collect] = bench.collected()
     result = bench.run(collect)
     assert result.success
-    told, _ = check(bench)
-    assert "only 0 good runs before it" in told.description
+    reported, _ = check(bench)
+    assert "only 0 good runs before it" in reported.description
     (verdict,) = bench.store.quality.verdicts_of(name)
     assert verdict.by == f"run {result.run_id}"
     assert verdict.series.settings_name == "search"
@@ -90,20 +90,20 @@ def test_a_backfill_of_old_files_is_one_check_and_tells_of_the_newest(
     keys = [partition_key(name) for name in names]
     bench.instance.add_dynamic_partitions("thermo1_raw_files", keys)
     assert bench.execute_range("thermo1_collect", names[0], names[-1]).success
-    told, count = check(bench)
+    reported, count = check(bench)
     assert count == 1
-    assert told.metadata["hela, s: run"].value == "late_hela.raw"
+    assert reported.metadata["hela, s: run"].value == "late_hela.raw"
 
 
 def test_few_runs_are_a_warning_and_no_quiet(bench: Bench, store: Store) -> None:
     Recorded(store).add(0, "sample.raw")
-    told = judged(bench)
-    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "no quality control run" in told.description
+    reported = judged(bench)
+    assert (reported.passed, reported.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "no quality control run" in reported.description
     Recorded(store).add(1)
-    told = judged(bench)
-    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "only 0 good runs before it" in told.description
+    reported = judged(bench)
+    assert (reported.passed, reported.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "only 0 good runs before it" in reported.description
 
 
 def test_the_job_judges_anew_and_tells(bench: Bench, store: Store) -> None:
@@ -117,8 +117,8 @@ def test_the_job_judges_anew_and_tells(bench: Bench, store: Store) -> None:
     store.quality.annotate(event(instrument_id="thermo1", new_guide_set=False, **change))
     done = bench.repository.get_job("evaluate_quality").execute_in_process(instance=bench.instance)
     assert done.success
-    told, _ = check(bench)
-    assert "acquired during: column, new column" in told.description
+    reported, _ = check(bench)
+    assert "acquired during: column, new column" in reported.description
 
 
 def test_without_classes_there_is_no_check_and_no_job(config: KrakenConfig, store: Store) -> None:

@@ -18,7 +18,7 @@ from kraken_dagster_tests.quality.laboratory import (
     Bench,
     event,
     first,
-    good_figures,
+    good_metrics,
     run_of,
     series,
 )
@@ -36,7 +36,7 @@ def good_bench(count: int = 40, *, seed: int = 1, **changes: object) -> Bench:
     """A bench that has judged good runs, with a guide set of the first 20."""
     chance = np.random.default_rng(seed)
     bench = Bench(event(), **changes)
-    bench.take_all(lambda number: run_of(number, good_figures(chance)), count)
+    bench.take_all(lambda number: run_of(number, good_metrics(chance)), count)
     return bench
 
 
@@ -60,7 +60,7 @@ def laboratory() -> list[Verdict]:
     bench = Bench(event(), event(100))
 
     def run(number: int):
-        figures = good_figures(chance)
+        figures = good_metrics(chance)
         if 60 <= number < 100:
             figures["fwhm_rt"] += 0.01 * (number - 60)
         if 130 <= number < 133:
@@ -147,7 +147,7 @@ def test_an_automatic_guide_set_marks_its_outliers_and_is_made_once():
     chance = np.random.default_rng(3)
     bench = Bench(event())
     for number in range(30):
-        figures = good_figures(chance)
+        figures = good_metrics(chance)
         if number == 7:
             figures["proteins"] = 1_000
         bench.take(run_of(number, figures))
@@ -168,7 +168,7 @@ def test_an_automatic_guide_set_marks_its_outliers_and_is_made_once():
 def test_without_a_guide_set_the_last_good_runs_before_are_compared_with():
     chance = np.random.default_rng(4)
     bench = Bench()
-    verdicts = bench.take_all(lambda number: run_of(number, good_figures(chance)), 40)
+    verdicts = bench.take_all(lambda number: run_of(number, good_metrics(chance)), 40)
     assert [item.outcome for item in verdicts[:6]] == [Outcome.NOT_JUDGED] * 5 + [
         Outcome.IN_CONTROL
     ]

@@ -13,10 +13,10 @@ from kraken_dagster.model.quality import Outcome, Verdict
 from kraken_dagster.operations.instrument_rename import rename
 from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_class
 from kraken_dagster.quality.runs import qc_runs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store, connect
 from kraken_dagster_tests.metrics.test_mzqc import valid
-from kraken_dagster_tests.quality.laboratory import BEGAN, EVERY, event, good_figures
+from kraken_dagster_tests.quality.laboratory import BEGAN, EVERY, event, good_metrics
 from kraken_dagster_tests.support.helpers import job, record, write_config
 
 QC = {
@@ -45,7 +45,7 @@ class Recorded:
         return name
 
     def result(self, name: str, number: int, *, version: int = 1, **figures) -> None:
-        good = good_figures(self.chance)
+        good = good_metrics(self.chance)
         found = {
             "proteins": good["proteins"],
             "ms1_signal": good["ms1_signal"],
@@ -77,8 +77,8 @@ def recorded(store) -> Recorded:
 
 
 @pytest.fixture
-def world(path, store) -> World:
-    return World(config=load_config(path, environment={}), store=store, engines={})
+def services(path, store) -> Services:
+    return Services(config=load_config(path, environment={}), store=store, engines={})
 
 
 @pytest.fixture
@@ -91,23 +91,23 @@ def kraken(path):
     return run
 
 
-def newest(world: World) -> Verdict:
-    (found,) = newest_of_each_class(world.store.quality.newest("thermo1", limit=30))
+def newest(services: Services) -> Verdict:
+    (found,) = newest_of_each_class(services.store.quality.newest("thermo1", limit=30))
     return found
 
 
-def test_runs_are_judged_once_and_by_what_is_recorded(world, recorded):
+def test_runs_are_judged_once_and_by_what_is_recorded(services, recorded):
     for number in range(8):
         recorded.add(number)
     recorded.add(8, "sample.raw", proteins=1.0)
-    first = judge_due(world, "thermo1", by="run 1")
+    first = judge_due(services, "thermo1", by="run 1")
     assert [item.verdict.outcome for item in first] == [Outcome.NOT_JUDGED] * 5 + [
         Outcome.IN_CONTROL
     ] * 3
-    assert judge_due(world, "thermo1", by="run 2") == []
+    assert judge_due(services, "thermo1", by="run 2") == []
     recorded.add(9, proteins=100.0)
-    (bad,) = judge_due(world, "thermo1", by="run 3")
-    assert newest(world) == bad.verdict
+    (bad,) = judge_due(services, "thermo1", by="run 3")
+    assert newest(services) == bad.verdict
     assert bad.verdict.outcome is Outcome.OUT_OF_CONTROL
     assert bad.verdict.last_good == "x_hela_007.raw"
     assert {item.name for item in bad.verdict.metrics} == {
@@ -117,76 +117,78 @@ def test_runs_are_judged_once_and_by_what_is_recorded(world, recorded):
     }
 
 
-def test_of_two_that_judge_the_same_run_one_records_it(world, recorded):
+def test_of_two_that_judge_the_same_run_one_records_it(services, recorded):
     recorded.add(0)
-    (one,) = judge_due(world, "thermo1", by="one")
-    assert not world.store.quality.record(one.verdict.model_copy(update={"by": "another"}))
-    (kept,) = world.store.quality.verdicts_of("x_hela_000.raw")
+    (one,) = judge_due(services, "thermo1", by="one")
+    assert not services.store.quality.record(one.verdict.model_copy(update={"by": "another"}))
+    (kept,) = services.store.quality.verdicts_of("x_hela_000.raw")
     assert kept == one.verdict
 
 
-def test_a_run_that_is_judged_anew_keeps_its_old_verdict(world, recorded):
+def test_a_run_that_is_judged_anew_keeps_its_old_verdict(services, recorded):
     for number in range(10):
         recorded.add(number)
     recorded.add(10, proteins=5_000.0)
-    judge_due(world, "thermo1", by="run")
-    assert newest(world).outcome is Outcome.OUT_OF_CONTROL
-    assert evaluate(world, "thermo1", by="anna") == []
-    world.store.quality.annotate(event(10, instrument_id="thermo1", text="new method"))
-    assert judge_due(world, "thermo1", by="run") == []
-    changed = evaluate(world, "thermo1", by="anna")
+    judge_due(services, "thermo1", by="run")
+    assert newest(services).outcome is Outcome.OUT_OF_CONTROL
+    assert evaluate(services, "thermo1", by="anna") == []
+    services.store.quality.annotate(event(10, instrument_id="thermo1", text="new method"))
+    assert judge_due(services, "thermo1", by="run") == []
+    changed = evaluate(services, "thermo1", by="anna")
     assert [item.verdict.raw_file for item in changed] == ["x_hela_010.raw"]
-    before, after = world.store.quality.verdicts_of("x_hela_010.raw")
+    before, after = services.store.quality.verdicts_of("x_hela_010.raw")
     assert (before.outcome, before.revision) == (Outcome.OUT_OF_CONTROL, 1)
     assert (after.outcome, after.revision, after.by) == (Outcome.NOT_JUDGED, 2, "anna")
-    assert newest(world) == after
+    assert newest(services) == after
 
 
-def test_an_automatic_guide_set_is_recorded_and_used(world, recorded):
-    world.store.quality.annotate(event(instrument_id="thermo1"))
+def test_an_automatic_guide_set_is_recorded_and_used(services, recorded):
+    services.store.quality.annotate(event(instrument_id="thermo1"))
     for number in range(22):
         recorded.add(number)
-        judge_due(world, "thermo1", by="run")
-    (guide_set,) = world.store.quality.guide_sets("thermo1")
+        judge_due(services, "thermo1", by="run")
+    (guide_set,) = services.store.quality.guide_sets("thermo1")
     assert len(guide_set.runs) == 20
-    verdicts = world.store.quality.newest("thermo1", limit=30)
+    verdicts = services.store.quality.newest("thermo1", limit=30)
     assert [item.guide_set for item in verdicts[:3]] == [guide_set.id] * 3
     assert verdicts[3].guide_set is None
-    assert evaluate(world, "thermo1", by="anna", sample_class="blank") == []
+    assert evaluate(services, "thermo1", by="anna", sample_class="blank") == []
 
 
-def test_two_versions_of_settings_never_meet(world, recorded):
+def test_two_versions_of_settings_never_meet(services, recorded):
     for number in range(12):
         name = recorded.add(number)
         recorded.result(name, number, version=2, proteins=9_000.0 + number)
-    judge_due(world, "thermo1", by="run")
-    runs = qc_runs(world, "thermo1")
+    judge_due(services, "thermo1", by="run")
+    runs = qc_runs(services, "thermo1")
     assert len(runs) == 24
     assert {item.gradient_min for item in runs} == {21.0}
     centres = {
         item.series.settings_version: round(item.metrics[0].centre, -3)
-        for item in world.store.quality.latest(["x_hela_011.raw"]).values()
+        for item in services.store.quality.latest(["x_hela_011.raw"]).values()
     }
     assert centres == {1: 6_000, 2: 9_000}
 
 
-def test_a_renamed_instrument_keeps_its_verdicts(world, recorded):
+def test_a_renamed_instrument_keeps_its_verdicts(services, recorded):
     recorded.add(0)
-    judge_due(world, "thermo1", by="run")
-    world.store.quality.annotate(event(instrument_id="thermo1"))
-    elsewhere = world.config.model_copy(update={"instruments": {}})
-    rename(World(config=elsewhere, store=world.store, engines={}), "thermo1", "thermo9", by="me")
-    assert [item.raw_file for item in world.store.quality.newest("thermo9", limit=3)] == [
+    judge_due(services, "thermo1", by="run")
+    services.store.quality.annotate(event(instrument_id="thermo1"))
+    elsewhere = services.config.model_copy(update={"instruments": {}})
+    rename(
+        Services(config=elsewhere, store=services.store, engines={}), "thermo1", "thermo9", by="me"
+    )
+    assert [item.raw_file for item in services.store.quality.newest("thermo9", limit=3)] == [
         "x_hela_000.raw"
     ]
-    assert len(world.store.quality.annotations("thermo9")) == 1
+    assert len(services.store.quality.annotations("thermo9")) == 1
 
 
-def test_the_command_tells_verdicts_and_why(kraken, world, recorded):
+def test_the_command_tells_verdicts_and_why(kraken, services, recorded):
     for number in range(9):
         recorded.add(number)
     recorded.add(9, proteins=100.0)
-    judge_due(world, "thermo1", by="run")
+    judge_due(services, "thermo1", by="run")
     rows = json.loads(kraken("quality", "verdicts", "--limit", "2", "--json", exit_code=1))
     assert [item["verdict"] for item in rows] == ["out_of_control", "in_control"]
     assert "98 % below the mean" in kraken("quality", "verdicts", exit_code=1)
@@ -199,16 +201,16 @@ def test_the_command_tells_verdicts_and_why(kraken, world, recorded):
     kraken("quality", "verdicts", "--instrument", "other", exit_code=2)
 
 
-def test_the_command_excludes_annotates_and_takes_back(kraken, world, recorded):
+def test_the_command_excludes_annotates_and_takes_back(kraken, services, recorded):
     for number in range(9):
         recorded.add(number)
     recorded.add(9, proteins=100.0)
-    judge_due(world, "thermo1", by="run")
-    told = kraken("quality", "exclude", "x_hela_009.raw", "--why", "empty vial")
+    judge_due(services, "thermo1", by="run")
+    reported = kraken("quality", "exclude", "x_hela_009.raw", "--why", "empty vial")
     assert "excluded already" in kraken("quality", "exclude", "x_hela_009.raw", "--why", "x")
     assert "out_of_control -> not_judged" in kraken("quality", "evaluate")
     assert "excluded by" in kraken("quality", "verdicts")
-    kraken("quality", "withdraw", told.split()[1].rstrip(":"))
+    kraken("quality", "withdraw", reported.split()[1].rstrip(":"))
     kraken("quality", "evaluate", "--instrument", "thermo1")
     kraken("quality", "verdicts", exit_code=1)
     kraken("quality", "withdraw", "nothing", exit_code=1)
@@ -226,13 +228,13 @@ def test_the_command_excludes_annotates_and_takes_back(kraken, world, recorded):
     assert "only 0 good runs" in kraken("quality", "verdicts")
 
 
-def test_the_command_makes_a_guide_set_of_runs(kraken, world, recorded):
+def test_the_command_makes_a_guide_set_of_runs(kraken, services, recorded):
     names = [recorded.add(number) for number in range(10)]
     names.append(recorded.add(10, proteins=100.0))
-    judge_due(world, "thermo1", by="run")
-    told = kraken("quality", "guide-set", "add", *names, "--why", "looked good")
-    assert "11 runs of hela on thermo1, s:1" in told
-    assert "looks like an outlier: proteins of x_hela_010.raw" in told
+    judge_due(services, "thermo1", by="run")
+    reported = kraken("quality", "guide-set", "add", *names, "--why", "looked good")
+    assert "11 runs of hela on thermo1, s:1" in reported
+    assert "looks like an outlier: proteins of x_hela_010.raw" in reported
     (row,) = json.loads(kraken("quality", "guide-set", "list", "--json"))
     assert (row["why"], len(row["runs"])) == ("looked good", 11)
     assert "looked good" in kraken("quality", "guide-set", "list")
@@ -246,11 +248,11 @@ def test_the_command_makes_a_guide_set_of_runs(kraken, world, recorded):
     kraken("quality", "guide-set", "add", *names, "--why", "x", "--settings", "s:1")
 
 
-def test_the_command_writes_mzqc_of_a_run_and_of_a_series(kraken, world, recorded):
+def test_the_command_writes_mzqc_of_a_run_and_of_a_series(kraken, services, recorded):
     for number in range(9):
         recorded.add(number)
     recorded.add(9, proteins=100.0)
-    judge_due(world, "thermo1", by="run")
+    judge_due(services, "thermo1", by="run")
     document = json.loads(kraken("show", "x_hela_009.raw", "--mzqc"))
     valid(document)
     (run,) = document["mzQC"]["runQualities"]
@@ -265,5 +267,5 @@ def test_the_command_writes_mzqc_of_a_run_and_of_a_series(kraken, world, recorde
     assert limits["upper"][limits["metric"].index("proteins")] is None
     kraken("quality", "export", "--class", "blank", exit_code=1)
     recorded.add(10, "sample.raw", proteins=None)
-    world.store.raw_files.register(record("nothing.raw"), reason="test")
+    services.store.raw_files.register(record("nothing.raw"), reason="test")
     kraken("show", "nothing.raw", "--mzqc", exit_code=1)

@@ -11,7 +11,7 @@ from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.fakes import MemoryEngine, custom_settings
 from kraken_dagster_tests.support.helpers import backed_up, each
 
@@ -36,28 +36,28 @@ class Telling(MemoryEngine):
 
 
 class Bench:
-    def __init__(self, world: World) -> None:
-        self.world, self.engine = world, Telling()
-        world.engines["local"] = self.engine
-        custom_settings(world, "s", metrics_type="custom")
-        backed_up(world, "thermo1", "a.raw")
-        submit_jobs(world, "a.raw", run_id="q", slots=each(5), by_hand=False)
+    def __init__(self, services: Services) -> None:
+        self.services, self.engine = services, Telling()
+        services.engines["local"] = self.engine
+        custom_settings(services, "s", metrics_type="custom")
+        backed_up(services, "thermo1", "a.raw")
+        submit_jobs(services, "a.raw", run_id="q", slots=each(5), by_hand=False)
 
     @property
     def job(self) -> QuantJob:
-        [job] = self.world.store.jobs.of("a.raw")
+        [job] = self.services.store.jobs.of("a.raw")
         return job
 
     def poll(self, says: JobReport, *, minutes: float = 1) -> QuantJob:
         self.engine.says = says
-        self.world.now.forward(minutes=minutes)
-        poll(self.world, slots=each(5))
+        self.services.now.forward(minutes=minutes)
+        poll(self.services, slots=each(5))
         return self.job
 
 
 @pytest.fixture
-def bench(world: World) -> Bench:
-    return Bench(world)
+def bench(services: Services) -> Bench:
+    return Bench(services)
 
 
 @pytest.mark.parametrize("says", [listed("EXPEDITING"), listed("EXPED+"), RUNNING_FOR_SACCT])
@@ -65,11 +65,11 @@ def test_time_ends_no_job_that_somebody_lists(bench: Bench, says: JobReport) -> 
     for minutes in (1, 11, 60, 60 * 24 * 7):
         job = bench.poll(says, minutes=minutes)
         assert (job.state, job.unknown_since) == (JobState.UNKNOWN, None)
-    told = collect(bench.world, "a.raw", run_id="c")
-    assert told.raw_file.status is Status.QUANTING
-    assert told.reason == f"{job.id} is unknown: {says.detail}"
-    board = bench.world.store.board.engine("local") or {}
-    assert f"is unknown: {says.detail}" in board["status_details"]
+    reported = collect(bench.services, "a.raw", run_id="c")
+    assert reported.raw_file.status is Status.QUANTING
+    assert reported.reason == f"{job.id} is unknown: {says.detail}"
+    health = bench.services.store.health.engine("local") or {}
+    assert f"is unknown: {says.detail}" in health["status_details"]
     assert bench.poll(JobReport(JobState.SUCCEEDED, 0)).state is JobState.SUCCEEDED
 
 
@@ -82,7 +82,7 @@ def test_the_time_in_which_a_job_was_listed_is_none_in_which_it_was_missing(benc
 
 
 def test_an_exit_code_ends_a_job_that_only_the_accounting_has(bench: Bench) -> None:
-    folder = bench.world.result_folder(bench.job)
+    folder = bench.services.result_folder(bench.job)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / EXIT_CODE_FILE).write_text(f"0 7 {bench.job.id}\n")
     # One that is listed may run again, and what is in its folder be of the run before.

@@ -32,28 +32,28 @@ def engine():
 
 
 @pytest.fixture
-def with_engine(world, engine):
-    custom_settings(world, "s")
-    return replace(world, engines={"local": engine})
+def with_engine(services, engine):
+    custom_settings(services, "s")
+    return replace(services, engines={"local": engine})
 
 
-def settle(world, engine) -> None:
+def settle(services, engine) -> None:
     """Ticks with one slot, in which every job ends at once, until nothing is due."""
     for _ in range(20):
-        world.now.forward(minutes=31)
-        if tick(world, slots=1) == 0 and not engine.open:
+        services.now.forward(minutes=31)
+        if tick(services, slots=1) == 0 and not engine.open:
             return
         engine.open.clear()
     raise AssertionError("the sensors request runs for ever")
 
 
-def deaths_while_submitting(world, name: str) -> bool:
+def deaths_while_submitting(services, name: str) -> bool:
     """The file's run dies after its first call to MongoDB, the next one's after its second, ...
 
     Each is a file of its own; whether the last run came through.
     """
     try:
-        submit_jobs(world, name, run_id="dies", slots=each(1), by_hand=False)
+        submit_jobs(services, name, run_id="dies", slots=each(1), by_hand=False)
     except StoreUnavailable:
         return False
     return True
@@ -140,41 +140,41 @@ def test_a_job_that_was_refused_holds_no_slot(with_engine, engine):
 
 
 @pytest.fixture
-def with_ended_job(world):
+def with_ended_job(services):
     """A world with a file whose job has ended, and nothing collected yet."""
-    backed_up(world, "bruker1", "x.d")
-    submit_jobs(world, "x.d", run_id="q", slots=each(2), by_hand=False)
-    wait_for_jobs(world)
-    return world
+    backed_up(services, "bruker1", "x.d")
+    submit_jobs(services, "x.d", run_id="q", slots=each(2), by_hand=False)
+    wait_for_jobs(services)
+    return services
 
 
 def test_a_run_may_die_after_any_call_while_it_collects_and_the_next_one_ends_the_file(
     with_ended_job,
 ):
-    world = with_ended_job
+    services = with_ended_job
     calls = 0
     while True:
-        found = poll(world, slots={"local": 2})
+        found = poll(services, slots={"local": 2})
         if not found.to_collect:
             break
         try:
-            collect(stumbling(world, calls), "x.d", run_id="dies")
+            collect(stumbling(services, calls), "x.d", run_id="dies")
         except StoreUnavailable:
             calls += 1
-            world.now.forward(seconds=91)
+            services.now.forward(seconds=91)
     assert calls >= 5
-    raw_file = world.store.raw_files.get("x.d")
+    raw_file = services.store.raw_files.get("x.d")
     assert raw_file.status is Status.DONE
     assert [event["to"] for event in raw_file.history].count("done") == 1
-    assert len(world.store.metrics.of("x.d")) == 1
-    assert world.store.jobs.of("x.d")[0].collected_at is not None
+    assert len(services.store.metrics.of("x.d")) == 1
+    assert services.store.jobs.of("x.d")[0].collected_at is not None
 
 
 def test_a_poll_may_die_after_any_call_and_the_next_one_finds_what_has_ended(with_ended_job):
-    world = with_ended_job
+    services = with_ended_job
     for calls in range(20):
         try:
-            found = poll(stumbling(world, calls), slots={"local": 2})
+            found = poll(stumbling(services, calls), slots={"local": 2})
         except StoreUnavailable:
             continue
         break
@@ -182,37 +182,39 @@ def test_a_poll_may_die_after_any_call_and_the_next_one_finds_what_has_ended(wit
     assert [item.id for item in found.to_collect] == ["x.d"]
 
 
-def test_a_file_that_is_tried_again_before_its_old_job_was_collected_leaves_nothing_behind(world):
-    custom_settings(world, "s", "exit 1")
-    backed_up(world, "thermo1", "x.raw")
-    submit_jobs(world, "x.raw", run_id="q", slots=each(2), by_hand=False)
-    wait_for_jobs(world)
-    poll(world, slots={"local": 2})
+def test_a_file_that_is_tried_again_before_its_old_job_was_collected_leaves_nothing_behind(
+    services,
+):
+    custom_settings(services, "s", "exit 1")
+    backed_up(services, "thermo1", "x.raw")
+    submit_jobs(services, "x.raw", run_id="q", slots=each(2), by_hand=False)
+    wait_for_jobs(services)
+    poll(services, slots={"local": 2})
     calls = 0
-    while world.store.raw_files.get("x.raw").status is not Status.QUANTING_FAILED:
+    while services.store.raw_files.get("x.raw").status is not Status.QUANTING_FAILED:
         with pytest.raises(StoreUnavailable):
-            collect(stumbling(world, calls), "x.raw", run_id="dies")
-        world.now.forward(seconds=91)
+            collect(stumbling(services, calls), "x.raw", run_id="dies")
+        services.now.forward(seconds=91)
         calls += 1
-    assert len(world.store.jobs.uncollected("local")) == 1
-    retry(world, "x.raw", asked_by="a person")
-    tick_until_idle(world)
-    assert world.store.jobs.uncollected("local") == []
-    assert len(world.store.jobs.of("x.raw")) == 2
+    assert len(services.store.jobs.uncollected("local")) == 1
+    retry(services, "x.raw", asked_by="a person")
+    tick_until_idle(services)
+    assert services.store.jobs.uncollected("local") == []
+    assert len(services.store.jobs.of("x.raw")) == 2
 
 
-def test_a_job_survives_the_process_that_submitted_it_and_is_started_once(world, tmp_path):
-    custom_settings(world, "s", f"echo started >> '{tmp_path}/starts'; sleep 0.3")
-    Bench(world, "thermo1").write("x.raw")
-    finish(world, "thermo1")
-    tick(world, slots=0)
+def test_a_job_survives_the_process_that_submitted_it_and_is_started_once(services, tmp_path):
+    custom_settings(services, "s", f"echo started >> '{tmp_path}/starts'; sleep 0.3")
+    Bench(services, "thermo1").write("x.raw")
+    finish(services, "thermo1")
+    tick(services, slots=0)
     calls = 0
-    while world.store.raw_files.get("x.raw").status is not Status.QUANTING:
+    while services.store.raw_files.get("x.raw").status is not Status.QUANTING:
         # every try is a new process with an engine of its own
         engines = {"local": LocalJobs(tmp_path / "jobs" / "local")}
-        deaths_while_submitting(replace(stumbling(world, calls), engines=engines), "x.raw")
-        world.now.forward(seconds=91)
+        deaths_while_submitting(replace(stumbling(services, calls), engines=engines), "x.raw")
+        services.now.forward(seconds=91)
         calls += 1
-    tick_until_idle(world)
-    assert world.store.raw_files.get("x.raw").status is Status.DONE
+    tick_until_idle(services)
+    assert services.store.raw_files.get("x.raw").status is Status.DONE
     assert (tmp_path / "starts").read_text() == "started\n"

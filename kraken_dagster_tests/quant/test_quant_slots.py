@@ -31,9 +31,9 @@ def engine():
 
 
 @pytest.fixture
-def with_engine(world, engine):
+def with_engine(services, engine):
     """The world, with an engine that starts nothing."""
-    return replace(world, engines={"local": engine})
+    return replace(services, engines={"local": engine})
 
 
 @pytest.fixture
@@ -43,38 +43,40 @@ def with_open_job(with_engine):
     return with_engine
 
 
-def at_once(world, names: list[str], *, slots: int, threads: int = 4) -> None:
+def at_once(services, names: list[str], *, slots: int, threads: int = 4) -> None:
     """Several runs try to submit every file."""
 
     def run(number: int) -> None:
         for name in names:
             with suppress(LeaseHeld):
-                submit_jobs(world, name, run_id=f"run-{number}", slots=each(slots), by_hand=False)
+                submit_jobs(
+                    services, name, run_id=f"run-{number}", slots=each(slots), by_hand=False
+                )
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, range(threads)))
 
 
 def test_runs_that_submit_at_once_never_overshoot_the_slots(with_engine, engine):
-    world = with_engine
+    services = with_engine
     names = [f"{number}.d" for number in range(6)]
     for name in names:
-        acquire(world, "bruker1", name)
-    finish(world, "bruker1")
-    tick(world, slots=0)
+        acquire(services, "bruker1", name)
+    finish(services, "bruker1")
+    tick(services, slots=0)
     for _ in range(30):
-        at_once(world, names, slots=2)
+        at_once(services, names, slots=2)
         assert len(engine.open) <= 2
-        tick(world)  # what withdrew in favour of another that withdrew as well
+        tick(services)  # what withdrew in favour of another that withdrew as well
         engine.open.clear()
-        found = poll(world, slots={"local": 2})
+        found = poll(services, slots={"local": 2})
         for item in found.to_collect:
-            collect(world, item.id, run_id="collect")
+            collect(services, item.id, run_id="collect")
         if len(engine.started) == 6 and not found.to_submit:
             break
     assert engine.most_open == 2
     assert sorted(engine.started) == sorted(
-        item.id for name in names for item in world.store.jobs.of(name)
+        item.id for name in names for item in services.store.jobs.of(name)
     )
     assert len(engine.started) == 6
 

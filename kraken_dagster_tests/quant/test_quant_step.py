@@ -35,25 +35,27 @@ def engine():
 
 
 @pytest.fixture
-def with_engine(world, engine):
+def with_engine(services, engine):
     """The world, with an engine that starts nothing."""
-    return replace(world, engines={"local": engine})
+    return replace(services, engines={"local": engine})
 
 
-def submitted(world, name: str = "x.raw", *, slots: int = 2, by_hand: bool = False) -> QuantOutcome:
-    return submit_jobs(world, name, run_id="run-1", slots=each(slots), by_hand=by_hand)
+def submitted(
+    services, name: str = "x.raw", *, slots: int = 2, by_hand: bool = False
+) -> QuantOutcome:
+    return submit_jobs(services, name, run_id="run-1", slots=each(slots), by_hand=by_hand)
 
 
-def process(world, instrument_id: str) -> None:
+def process(services, instrument_id: str) -> None:
     """Everything that the sensors request for the files that stand in the folder."""
-    finish(world, instrument_id)
-    tick_until_idle(world)
+    finish(services, instrument_id)
+    tick_until_idle(services)
 
 
-def test_a_bruker_file_goes_from_the_instrument_to_metrics_with_the_built_in_settings(world):
-    acquire(world, "bruker1", "x.d")
-    process(world, "bruker1")
-    raw_file = world.store.raw_files.get("x.d")
+def test_a_bruker_file_goes_from_the_instrument_to_metrics_with_the_built_in_settings(services):
+    acquire(services, "bruker1", "x.d")
+    process(services, "bruker1")
+    raw_file = services.store.raw_files.get("x.d")
     assert (raw_file.status, raw_file.status_details) == (Status.DONE, None)
     assert [event["to"] for event in raw_file.history][-6:] == [
         "monitoring_done",
@@ -63,7 +65,7 @@ def test_a_bruker_file_goes_from_the_instrument_to_metrics_with_the_built_in_set
         "quanting",
         "done",
     ]
-    (result,) = world.store.metrics.of("x.d")
+    (result,) = services.store.metrics.of("x.d")
     assert result["ms1_scans"] + result["ms2_scans"] == int(60 / 0.1054)
     assert result["gradient_length"] == pytest.approx(1, abs=0.01)
     assert (result["settings_name"], result["settings_version"]) == ("rawqc", 1)
@@ -76,7 +78,7 @@ def test_a_bruker_file_goes_from_the_instrument_to_metrics_with_the_built_in_set
     assert provenance["software"] == "kraken-rawqc"
     assert provenance["software_version"] == provenance["kraken"]
     assert provenance["started_at"] <= provenance["ended_at"]
-    (found,) = world.store.jobs.of("x.d")
+    (found,) = services.store.jobs.of("x.d")
     assert found.collected_at is not None
     assert (Path(found.output_path) / "msqc_results.tsv").is_file()
 
@@ -91,23 +93,23 @@ def test_a_bruker_file_goes_from_the_instrument_to_metrics_with_the_built_in_set
         ("x_CORRUPTED.raw", "acquisition_failed", "File name indicates failed acquisition."),
     ],
 )
-def test_a_file_that_is_not_to_be_processed_ends_with_its_reason(world, name, status, reason):
-    Bench(world, "thermo1").write(name)
-    process(world, "thermo1")
-    raw_file = world.store.raw_files.get(name)
+def test_a_file_that_is_not_to_be_processed_ends_with_its_reason(services, name, status, reason):
+    Bench(services, "thermo1").write(name)
+    process(services, "thermo1")
+    raw_file = services.store.raw_files.get(name)
     assert (raw_file.status, raw_file.status_details) == (status, reason)
     assert raw_file.is_backed_up
-    assert world.store.jobs.of(name) == []
+    assert services.store.jobs.of(name) == []
 
 
 @pytest.mark.parametrize("option", ["skip_processing", "skip_quanting"])
-def test_an_instrument_that_is_only_backed_up_processes_nothing(make_world, config, option):
+def test_an_instrument_that_is_only_backed_up_processes_nothing(make_services, config, option):
     entry = InstrumentEntry(type="bruker", **{option: True})
     instruments = {**config.instruments, "bruker1": entry}
-    world = make_world(config.model_copy(update={"instruments": instruments}))
-    acquire(world, "bruker1", "x.d")
-    process(world, "bruker1")
-    raw_file = world.store.raw_files.get("x.d")
+    services = make_services(config.model_copy(update={"instruments": instruments}))
+    acquire(services, "bruker1", "x.d")
+    process(services, "bruker1")
+    raw_file = services.store.raw_files.get("x.d")
     assert (raw_file.status, raw_file.status_details) == (
         "done_not_quanted",
         "Processing disabled for this instrument.",
@@ -124,36 +126,36 @@ def test_an_instrument_that_is_only_backed_up_processes_nothing(make_world, conf
     ],
 )
 def test_which_names_are_backed_up_only_is_a_pattern_of_the_configuration(
-    make_world, config, pattern, name, left_out
+    make_services, config, pattern, name, left_out
 ):
     defaults = config.defaults.model_copy(update={"skip_processing_pattern": pattern})
-    world = make_world(config.model_copy(update={"defaults": defaults}))
-    Bench(world, "thermo1").write(name)
-    process(world, "thermo1")
+    services = make_services(config.model_copy(update={"defaults": defaults}))
+    Bench(services, "thermo1").write(name)
+    process(services, "thermo1")
     why = f"Filename matches skip_processing_pattern {pattern!r}."
-    details = world.store.raw_files.get(name).status_details
+    details = services.store.raw_files.get(name).status_details
     assert details == (why if left_out else "No settings configured.")
 
 
-def test_an_empty_file_has_failed(make_world, config):
+def test_an_empty_file_has_failed(make_services, config):
     options = Options(consider_old_files_acquired=True)
-    world = make_world(config.model_copy(update={"options": options}))
-    thermo = Bench(world, "thermo1")
-    thermo.write("x.raw", 0, created_at=world.now() - timedelta(hours=6))
-    thermo.write("y.raw", created_at=world.now())
-    thermo.look()
-    process(world, "thermo1")
-    raw_file = world.store.raw_files.get("x.raw")
+    services = make_services(config.model_copy(update={"options": options}))
+    thermo = Bench(services, "thermo1")
+    thermo.write("x.raw", 0, created_at=services.now() - timedelta(hours=6))
+    thermo.write("y.raw", created_at=services.now())
+    thermo.scan()
+    process(services, "thermo1")
+    raw_file = services.store.raw_files.get("x.raw")
     assert (raw_file.status, raw_file.status_details) == (
         "acquisition_failed",
         "File size is zero.",
     )
 
 
-def test_a_bruker_file_without_its_main_file_is_backed_up_and_has_failed(world):
-    acquire(world, "bruker1", "x.d", outcome="no_main_file")
-    process(world, "bruker1")
-    raw_file = world.store.raw_files.get("x.d")
+def test_a_bruker_file_without_its_main_file_is_backed_up_and_has_failed(services):
+    acquire(services, "bruker1", "x.d", outcome="no_main_file")
+    process(services, "bruker1")
+    raw_file = services.store.raw_files.get("x.d")
     assert (raw_file.status, raw_file.status_details, raw_file.is_backed_up) == (
         "acquisition_failed",
         "Main file was not created: analysis.tdf_bin",
@@ -189,13 +191,13 @@ def test_jobs_that_are_open_are_not_submitted_again(with_engine, engine):
     assert len(engine.started) == 1
 
 
-def test_a_sensors_stale_request_on_a_final_file_does_nothing(world):
-    backed_up(world, "thermo1", "x.raw")
-    submitted(world)
-    before = world.store.raw_files.get("x.raw")
+def test_a_sensors_stale_request_on_a_final_file_does_nothing(services):
+    backed_up(services, "thermo1", "x.raw")
+    submitted(services)
+    before = services.store.raw_files.get("x.raw")
     assert before.status is Status.DONE_NOT_QUANTED
-    assert submitted(world).reason == "nothing is due: the file is done_not_quanted"
-    assert world.store.raw_files.get("x.raw").history == before.history
+    assert submitted(services).reason == "nothing is due: the file is done_not_quanted"
+    assert services.store.raw_files.get("x.raw").history == before.history
 
 
 def test_one_job_is_submitted_for_each_settings_that_apply(with_engine, engine):
@@ -224,17 +226,17 @@ HOSTILE_PARAMS = (
 )
 
 
-def test_hostile_parameters_arrive_as_the_arguments_that_they_are(world):
+def test_hostile_parameters_arrive_as_the_arguments_that_they_are(services):
     script = 'for each in "$@"; do printf "%s\\n" "$each"; done > "$OUTPUT_PATH/arguments"'
-    custom_settings(world, "s", script, config_params=HOSTILE_PARAMS, num_threads=3)
+    custom_settings(services, "s", script, config_params=HOSTILE_PARAMS, num_threads=3)
     name = "x_NUM_THREADS.raw"
-    backed_up(world, "thermo1", name)
-    (found,) = submitted(world, name).submitted
-    wait_for_jobs(world)
+    backed_up(services, "thermo1", name)
+    (found,) = submitted(services, name).submitted
+    wait_for_jobs(services)
     output = Path(found.output_path)
     arguments = (output / "arguments").read_text().splitlines()
     path = Path(arguments[8].removeprefix("--raw="))  # in the job's working folder
-    assert (path.name, path.is_relative_to(world.config.locations.backup.path)) == (name, False)
+    assert (path.name, path.is_relative_to(services.config.locations.backup.path)) == (name, False)
     assert arguments == [
         *("--plain", "a b", "c d", "$(touch", "pwned)", ";rm", "`id`", "", f"--raw={path}"),
         *("--id", name, "--threads", "3", f"quoted {name}", "*", "~", "%s", "{0}"),
@@ -243,7 +245,7 @@ def test_hostile_parameters_arrive_as_the_arguments_that_they_are(world):
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "told"),
+    ("fields", "error", "reported"),
     [
         ({"config_params": "--open 'quote"}, SettingsRefused, "balanced quotes"),
         ({"software": "../../bin/sh"}, UnsafePath, "lead out of its folder"),
@@ -251,12 +253,12 @@ def test_hostile_parameters_arrive_as_the_arguments_that_they_are(world):
         ({"software_type": "alphadia", "software": "-n"}, SettingsRefused, "conda environment"),
     ],
 )
-def test_settings_that_can_not_be_run_are_told(with_engine, engine, fields, error, told):
+def test_settings_that_can_not_be_run_are_told(with_engine, engine, fields, error, reported):
     custom_settings(with_engine, "s", **fields)
     backed_up(with_engine, "thermo1", "x.raw")
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=reported):
         submitted(with_engine)
     raw_file = with_engine.store.raw_files.get("x.raw")
     assert raw_file.status is Status.ERROR
-    assert told in raw_file.status_details
+    assert reported in raw_file.status_details
     assert engine.started == []

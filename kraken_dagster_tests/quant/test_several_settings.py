@@ -31,25 +31,25 @@ WRITES = 'echo result > "$OUTPUT_PATH/result.txt"'
 TABLE = 'printf "ms1_scans\\n7\\n" > "$OUTPUT_PATH/msqc_results.tsv"'
 
 
-def stored(world):
-    return world.store.raw_files.get("x.raw")
+def stored(services):
+    return services.store.raw_files.get("x.raw")
 
 
-def jobs(world) -> list[tuple[str, int, str]]:
+def jobs(services) -> list[tuple[str, int, str]]:
     """Settings, attempt and state of every job there ever was."""
-    found = world.store.jobs.of("x.raw")
+    found = services.store.jobs.of("x.raw")
     return sorted((item.settings_name, item.attempt, item.state.value) for item in found)
 
 
 @pytest.fixture
-def one_of_three_fails(world):
+def one_of_three_fails(services):
     """A file with three settings, of which `qc` fails until its program is mended."""
-    custom_settings(world, "search", WRITES)
-    custom_settings(world, "qc", "exit 3", software_type="msqc", metrics_type="msqc")
-    custom_settings(world, "irt", WRITES, software_type="skyline")
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    return world
+    custom_settings(services, "search", WRITES)
+    custom_settings(services, "qc", "exit 3", software_type="msqc", metrics_type="msqc")
+    custom_settings(services, "irt", WRITES, software_type="skyline")
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    return services
 
 
 def test_of_three_settings_the_failed_one_is_told_and_the_others_results_are_kept(
@@ -64,140 +64,140 @@ def test_of_three_settings_the_failed_one_is_told_and_the_others_results_are_kep
 
 
 def test_a_retry_does_only_what_failed_once_more(one_of_three_fails):
-    world = one_of_three_fails
-    program = world.config.locations.software.path / "qc"
+    services = one_of_three_fails
+    program = services.config.locations.software.path / "qc"
     program.write_text(f"#!/bin/sh\n{TABLE}\n")
-    retry(world, "x.raw", asked_by="a person")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    assert jobs(world) == [
+    retry(services, "x.raw", asked_by="a person")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    assert jobs(services) == [
         ("irt", 1, "succeeded"),
         ("qc", 1, "failed"),
         ("qc", 2, "succeeded"),
         ("search", 1, "succeeded"),
     ]
-    results = {item["settings_name"]: item for item in world.store.metrics.of("x.raw")}
+    results = {item["settings_name"]: item for item in services.store.metrics.of("x.raw")}
     assert sorted(results) == ["irt", "qc", "search"]
     assert results["qc"]["ms1_scans"] == 7
 
 
 def test_a_person_who_asks_in_dagit_gets_only_what_failed_once_more(one_of_three_fails):
-    world = one_of_three_fails
-    outcome = submit_jobs(world, "x.raw", run_id="by hand", slots=each(9))
+    services = one_of_three_fails
+    outcome = submit_jobs(services, "x.raw", run_id="by hand", slots=each(9))
     assert {(item.settings_name, item.attempt) for item in outcome.submitted} == {
         ("search", 1),
         ("qc", 2),
         ("irt", 1),
     }
-    tick_until_idle(world)
-    assert [item for item in jobs(world) if item[1] == 2] == [("qc", 2, "failed")]
+    tick_until_idle(services)
+    assert [item for item in jobs(services) if item[1] == 2] == [("qc", 2, "failed")]
 
 
 def test_a_new_version_of_what_failed_takes_its_place_and_the_others_stay(one_of_three_fails):
-    world = one_of_three_fails
-    unassign(world, "qc")
-    custom_settings(world, "qc", TABLE, software_type="msqc", metrics_type="msqc", version=2)
-    retry(world, "x.raw", asked_by="a person")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    assert [item for item in jobs(world) if item[1] == 2] == [("qc", 2, "succeeded")]
-    versions = {(item.settings_name, item.settings_version) for item in latest(world)}
+    services = one_of_three_fails
+    unassign(services, "qc")
+    custom_settings(services, "qc", TABLE, software_type="msqc", metrics_type="msqc", version=2)
+    retry(services, "x.raw", asked_by="a person")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    assert [item for item in jobs(services) if item[1] == 2] == [("qc", 2, "succeeded")]
+    versions = {(item.settings_name, item.settings_version) for item in latest(services)}
     assert versions == {("search", 1), ("qc", 2), ("irt", 1)}
 
 
-def latest(world):
+def latest(services):
     from kraken_dagster.quant.jobs.attempts import latest_jobs
 
-    return latest_jobs(world, stored(world))
+    return latest_jobs(services, stored(services))
 
 
 def test_a_file_whose_failed_settings_are_not_wanted_any_more_is_done(one_of_three_fails):
-    world = one_of_three_fails
-    unassign(world, "qc")
-    retry(world, "x.raw", asked_by="a person")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    assert len(jobs(world)) == 3
+    services = one_of_three_fails
+    unassign(services, "qc")
+    retry(services, "x.raw", asked_by="a person")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    assert len(jobs(services)) == 3
 
 
-def test_a_backup_that_is_made_anew_costs_no_second_processing(world):
-    custom_settings(world, "search", WRITES)
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    world.store.raw_files.transition(
-        stored(world),
+def test_a_backup_that_is_made_anew_costs_no_second_processing(services):
+    custom_settings(services, "search", WRITES)
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    services.store.raw_files.transition(
+        stored(services),
         Status.ERROR,
-        now=world.now(),
+        now=services.now(),
         reason="the backup was found damaged",
-        fields={"backup_status": BackupStatus.COPYING_FAILED, "retry_at": world.now()},
+        fields={"backup_status": BackupStatus.COPYING_FAILED, "retry_at": services.now()},
     )
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    assert jobs(world) == [("search", 1, "succeeded")]
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    assert jobs(services) == [("search", 1, "succeeded")]
 
 
-def test_what_became_of_each_is_told_while_others_run(world, tmp_path):
+def test_what_became_of_each_is_told_while_others_run(services, tmp_path):
     gate = tmp_path / "gate"
-    custom_settings(world, "quick", WRITES)
+    custom_settings(services, "quick", WRITES)
     slow = f"until [ -e '{gate}' ]; do sleep 0.05; done"
-    custom_settings(world, "slow", slow, software_type="skyline")
-    custom_settings(world, "bad", "exit 4", software_type="msqc")
-    backed_up(world, "thermo1", "x.raw")
-    tick(world, slots=9)
+    custom_settings(services, "slow", slow, software_type="skyline")
+    custom_settings(services, "bad", "exit 4", software_type="msqc")
+    backed_up(services, "thermo1", "x.raw")
+    tick(services, slots=9)
     try:
         expected = "[quick] succeeded; [bad] failed with exit code 4; [slow] running"
 
-        def told() -> bool:
-            tick(world, slots=9)
-            return stored(world).status_details == expected
+        def reported() -> bool:
+            tick(services, slots=9)
+            return stored(services).status_details == expected
 
-        wait_until(told, expected)
-        assert stored(world).status is Status.QUANTING
-        assert [item["settings_name"] for item in world.store.metrics.of("x.raw")] == ["quick"]
+        wait_until(reported, expected)
+        assert stored(services).status is Status.QUANTING
+        assert [item["settings_name"] for item in services.store.metrics.of("x.raw")] == ["quick"]
     finally:
         gate.touch()
-        wait_for_jobs(world)
-    tick_until_idle(world)
-    assert stored(world).status is Status.QUANTING_FAILED
+        wait_for_jobs(services)
+    tick_until_idle(services)
+    assert stored(services).status is Status.QUANTING_FAILED
 
 
-def test_settings_that_are_refused_hold_up_no_other(world):
-    custom_settings(world, "search", WRITES)
-    custom_settings(world, "irt", WRITES, software_type="skyline")
-    raw_file = backed_up(world, "thermo1", "x.raw")
-    root = world.config.locations.output.path / f"_FALLBACK/{raw_file.year_month}/out_x.raw"
+def test_settings_that_are_refused_hold_up_no_other(services):
+    custom_settings(services, "search", WRITES)
+    custom_settings(services, "irt", WRITES, software_type="skyline")
+    raw_file = backed_up(services, "thermo1", "x.raw")
+    root = services.config.locations.output.path / f"_FALLBACK/{raw_file.year_month}/out_x.raw"
     (root / "custom").mkdir(parents=True)
     (root / "custom" / "somebody's").touch()
     with pytest.raises(OutputExists):
-        submit_jobs(world, "x.raw", run_id="q", slots=each(9), by_hand=False)
-    assert [name for name, *_ in jobs(world)] == ["irt"]
-    tick_until_idle(world)
-    assert (stored(world).status, stored(world).retry_at) == (Status.ERROR, None)
-    assert [item["settings_name"] for item in world.store.metrics.of("x.raw")] == ["irt"]
+        submit_jobs(services, "x.raw", run_id="q", slots=each(9), by_hand=False)
+    assert [name for name, *_ in jobs(services)] == ["irt"]
+    tick_until_idle(services)
+    assert (stored(services).status, stored(services).retry_at) == (Status.ERROR, None)
+    assert [item["settings_name"] for item in services.store.metrics.of("x.raw")] == ["irt"]
     (root / "custom" / "somebody's").unlink()
-    retry(world, "x.raw", asked_by="a person")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    assert jobs(world) == [("irt", 1, "succeeded"), ("search", 1, "succeeded")]
+    retry(services, "x.raw", asked_by="a person")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    assert jobs(services) == [("irt", 1, "succeeded"), ("search", 1, "succeeded")]
 
 
 # -- engines --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def two_engines(make_world, config):
+def two_engines(make_services, config):
     """The instrument's own engine, and `big`, which one of its two settings names."""
     engines = {"local": LocalEngine(type="local"), "big": LocalEngine(type="local")}
-    world = make_world(config.model_copy(update={"engines": engines}))
-    world = replace(world, engines={"local": MemoryEngine(), "big": MemoryEngine()})
-    custom_settings(world, "small", WRITES)
-    custom_settings(world, "large", WRITES, software_type="skyline", job_engine="big")
-    backed_up(world, "thermo1", "x.raw")
-    return world
+    services = make_services(config.model_copy(update={"engines": engines}))
+    services = replace(services, engines={"local": MemoryEngine(), "big": MemoryEngine()})
+    custom_settings(services, "small", WRITES)
+    custom_settings(services, "large", WRITES, software_type="skyline", job_engine="big")
+    backed_up(services, "thermo1", "x.raw")
+    return services
 
 
-def started(world) -> dict[str, int]:
-    return {name: len(engine.started) for name, engine in world.engines.items()}
+def started(services) -> dict[str, int]:
+    return {name: len(engine.started) for name, engine in services.engines.items()}
 
 
 def test_a_job_runs_on_the_engine_that_its_settings_name(two_engines):
@@ -220,44 +220,44 @@ def test_an_engine_without_a_free_slot_holds_up_no_other(two_engines):
     assert stored(two_engines).status is Status.QUANTING
 
 
-def test_settings_of_an_engine_that_is_none_of_ours_run_on_the_instruments_own(world):
-    custom_settings(world, "s", WRITES, job_engine="slurm")
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    assert [item.engine for item in world.store.jobs.of("x.raw")] == ["local"]
-    assert stored(world).status is Status.DONE
+def test_settings_of_an_engine_that_is_none_of_ours_run_on_the_instruments_own(services):
+    custom_settings(services, "s", WRITES, job_engine="slurm")
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    assert [item.engine for item in services.store.jobs.of("x.raw")] == ["local"]
+    assert stored(services).status is Status.DONE
 
 
-def test_a_file_that_another_programs_jobs_process_is_queued_anew(world):
-    custom_settings(world, "s", WRITES)
-    raw_file = backed_up(world, "thermo1", "x.raw")
-    world.store.raw_files.transition(
-        world.store.raw_files.transition(
-            raw_file, Status.QUEUED_FOR_QUANTING, now=world.now(), reason="by AlphaKraken"
+def test_a_file_that_another_programs_jobs_process_is_queued_anew(services):
+    custom_settings(services, "s", WRITES)
+    raw_file = backed_up(services, "thermo1", "x.raw")
+    services.store.raw_files.transition(
+        services.store.raw_files.transition(
+            raw_file, Status.QUEUED_FOR_QUANTING, now=services.now(), reason="by AlphaKraken"
         ),
         Status.QUANTING,
-        now=world.now(),
+        now=services.now(),
         reason="by AlphaKraken",
     )
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    assert [item.state for item in world.store.jobs.of("x.raw")] == [JobState.SUCCEEDED]
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    assert [item.state for item in services.store.jobs.of("x.raw")] == [JobState.SUCCEEDED]
 
 
 # -- inputs and provenance ------------------------------------------------------------------------
 
 
-def settings_file(world, name: str, text: str, *, settings: str = "s"):
-    path = world.config.locations.settings.path / settings / name
+def settings_file(services, name: str, text: str, *, settings: str = "s"):
+    path = services.config.locations.settings.path / settings / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-def test_a_result_tells_what_it_was_made_of(world):
+def test_a_result_tells_what_it_was_made_of(services):
     script = f"echo 'tool 1.2.3'; {TABLE}"
     custom_settings(
-        world,
+        services,
         "s",
         script,
         metrics_type="msqc",
@@ -265,118 +265,118 @@ def test_a_result_tells_what_it_was_made_of(world):
         config_params="--lib SETTINGS_PATH/libs/x.speclib --out OUTPUT_PATH",
     )
     inputs = [
-        settings_file(world, "human.fasta", ">sp|P1\nPEPTIDE\n"),
-        settings_file(world, "libs/x.speclib", "library"),
+        settings_file(services, "human.fasta", ">sp|P1\nPEPTIDE\n"),
+        settings_file(services, "libs/x.speclib", "library"),
     ]
-    raw_file = backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    (result,) = world.store.metrics.of("x.raw")
-    told = result["provenance"]
-    assert [(item["role"], item["path"], item["size"]) for item in told["inputs"]] == [
+    raw_file = backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    (result,) = services.store.metrics.of("x.raw")
+    reported = result["provenance"]
+    assert [(item["role"], item["path"], item["size"]) for item in reported["inputs"]] == [
         ("fasta", "human.fasta", 15),
         ("parameter", "libs/x.speclib", 7),
     ]
-    assert [item["md5"] for item in told["inputs"]] == [md5sum(path) for path in inputs]
-    assert {item["changed"] for item in told["inputs"]} == {False}
-    (job,) = world.store.jobs.of("x.raw")
-    assert told["settings"] == {
+    assert [item["md5"] for item in reported["inputs"]] == [md5sum(path) for path in inputs]
+    assert {item["changed"] for item in reported["inputs"]} == {False}
+    (job,) = services.store.jobs.of("x.raw")
+    assert reported["settings"] == {
         "name": "s",
         "version": 1,
-        "digest": world.store.catalog.settings("s", 1).digest,
+        "digest": services.store.catalog.settings("s", 1).digest,
     }
-    assert (told["software"], told["software_version"]) == ("s", "1.2.3")
-    assert told["command"] == job.command
-    assert told["raw_file"] == [
+    assert (reported["software"], reported["software_version"]) == ("s", "1.2.3")
+    assert reported["command"] == job.command
+    assert reported["raw_file"] == [
         {"path": "x.raw", "size": raw_file.size, "md5": raw_file.file_info["x.raw"].md5}
     ]
-    assert (told["job"], told["engine"], told["attempt"]) == (job.id, "local", 1)
-    assert told["submitted_at"] <= told["ended_at"]
+    assert (reported["job"], reported["engine"], reported["attempt"]) == (job.id, "local", 1)
+    assert reported["submitted_at"] <= reported["ended_at"]
 
 
-def test_an_input_that_is_missing_is_told_before_anything_is_submitted(world):
-    custom_settings(world, "s", WRITES, speclib_file_name="x.speclib")
-    backed_up(world, "thermo1", "x.raw")
+def test_an_input_that_is_missing_is_told_before_anything_is_submitted(services):
+    custom_settings(services, "s", WRITES, speclib_file_name="x.speclib")
+    backed_up(services, "thermo1", "x.raw")
     with pytest.raises(InputMissing, match="The library that the settings name"):
-        submit_jobs(world, "x.raw", run_id="q", slots=each(9), by_hand=False)
-    assert world.store.jobs.of("x.raw") == []
-    assert "No such file" in stored(world).status_details
-    settings_file(world, "x.speclib", "library")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
+        submit_jobs(services, "x.raw", run_id="q", slots=each(9), by_hand=False)
+    assert services.store.jobs.of("x.raw") == []
+    assert "No such file" in stored(services).status_details
+    settings_file(services, "x.speclib", "library")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
 
 
-def test_an_input_that_changes_while_the_job_runs_is_marked(world):
-    path = settings_file(world, "x.speclib", "library")
+def test_an_input_that_changes_while_the_job_runs_is_marked(services):
+    path = settings_file(services, "x.speclib", "library")
     before = md5sum(path)
-    custom_settings(world, "s", f"echo more >> '{path}'", speclib_file_name="x.speclib")
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    (result,) = world.store.metrics.of("x.raw")
-    (told,) = result["provenance"]["inputs"]
-    assert (told["changed"], told["md5"]) == (True, before)
+    custom_settings(services, "s", f"echo more >> '{path}'", speclib_file_name="x.speclib")
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    (result,) = services.store.metrics.of("x.raw")
+    (reported,) = result["provenance"]["inputs"]
+    assert (reported["changed"], reported["md5"]) == (True, before)
 
 
-def test_an_input_is_read_again_only_when_it_has_changed(world):
-    path = settings_file(world, "x.speclib", "library")
-    custom_settings(world, "s", WRITES, speclib_file_name="x.speclib")
+def test_an_input_is_read_again_only_when_it_has_changed(services):
+    path = settings_file(services, "x.speclib", "library")
+    custom_settings(services, "s", WRITES, speclib_file_name="x.speclib")
 
     def digest_of(name: str) -> str:
-        backed_up(world, "thermo1", name)
-        submit_jobs(world, name, run_id="q", slots=each(9), by_hand=False)
-        (job,) = world.store.jobs.of(name)
+        backed_up(services, "thermo1", name)
+        submit_jobs(services, name, run_id="q", slots=each(9), by_hand=False)
+        (job,) = services.store.jobs.of(name)
         (item,) = job.inputs
         return item.md5
 
     first = digest_of("a.raw")
-    known = world.store.inputs.get(str(path))
+    known = services.store.inputs.get(str(path))
     assert known.md5 == first
     # What MongoDB says of the unchanged file is believed: only so is it seen not to be read.
-    world.store.inputs.put(str(path), known.model_copy(update={"md5": "believed"}), now=NOW)
+    services.store.inputs.put(str(path), known.model_copy(update={"md5": "believed"}), now=NOW)
     assert digest_of("b.raw") == "believed"
     path.write_text("another library")
     assert digest_of("c.raw") not in (first, "believed")
-    wait_for_jobs(world)
+    wait_for_jobs(services)
 
 
-def test_a_file_that_was_computing_msqc_goes_on(world):
-    custom_settings(world, "s", WRITES)
-    raw_file = backed_up(world, "thermo1", "x.raw")
+def test_a_file_that_was_computing_msqc_goes_on(services):
+    custom_settings(services, "s", WRITES)
+    raw_file = backed_up(services, "thermo1", "x.raw")
     old = record(
         "y.raw",
         status=Status.COMPUTING_MSQC,
         backup_status=BackupStatus.COPYING_DONE,
         size=raw_file.size,
     )
-    world.store.raw_files.register(old, reason="by AlphaKraken")
-    tick_until_idle(world)
-    assert world.store.raw_files.get("y.raw").status is Status.DONE
+    services.store.raw_files.register(old, reason="by AlphaKraken")
+    tick_until_idle(services)
+    assert services.store.raw_files.get("y.raw").status is Status.DONE
 
 
-def test_figures_that_can_be_had_are_kept_beside_the_problem(world):
+def test_figures_that_can_be_had_are_kept_beside_the_problem(services):
     script = """
 printf 'run\\tproteins\\tprecursors\\nr\\t7000\\t80000\\n' > "$OUTPUT_PATH/stat.tsv"
 printf 'run\\tduration_optimization\\nr\\t1.5\\n' > "$OUTPUT_PATH/internal.tsv"
 """
-    custom_settings(world, "s", script, metrics_type="alphadia")
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    assert stored(world).status is Status.QUANTING_FAILED
-    assert "precursors.parquet" in stored(world).status_details
-    (result,) = world.store.metrics.of("x.raw")
+    custom_settings(services, "s", script, metrics_type="alphadia")
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    assert stored(services).status is Status.QUANTING_FAILED
+    assert "precursors.parquet" in stored(services).status_details
+    (result,) = services.store.metrics.of("x.raw")
     assert (result["proteins"], result["duration_optimization"]) == (7000, 1.5)
     assert "precursors.parquet" in result["provenance"]["problem"]
 
 
-def test_a_result_says_over_which_rows_its_figures_were_made(world):
+def test_a_result_says_over_which_rows_its_figures_were_made(services):
     script = """
 printf 'run\\tproteins\\tprecursors\\nr\\t3\\t2\\n' > "$OUTPUT_PATH/stat.tsv"
 printf 'charge\\tsequence\\tdecoy\\n2\\tAAK\\t0\\n9\\tAAK\\t1\\n' > "$OUTPUT_PATH/precursors.tsv"
 """
-    custom_settings(world, "s", script, metrics_type="alphadia")
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    (result,) = world.store.metrics.of("x.raw")
+    custom_settings(services, "s", script, metrics_type="alphadia")
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    (result,) = services.store.metrics.of("x.raw")
     assert result["precursor:charge_mean"] == 2
     rows, version = result["provenance"]["notes"]
     assert "rows with decoy = 0 (it has no column precursor.qval or qval)" in rows
@@ -416,15 +416,17 @@ def test_a_result_that_is_read_again_is_another_one_only_if_it_says_something_el
     assert sorted(len(item.keys() & {"a", "b"}) for item in found) == [1, 2]
 
 
-def test_a_sites_own_function_reads_the_results_of_a_job(make_world, config, monkeypatch, tmp_path):
+def test_a_sites_own_function_reads_the_results_of_a_job(
+    make_services, config, monkeypatch, tmp_path
+):
     (tmp_path / "our_figures.py").write_text(
         "def read(folder):\n    return {'lines': len((folder / 'result.txt').read_text())}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    world = make_world(config.model_copy(update={"metrics": {"ours": "our_figures:read"}}))
-    custom_settings(world, "s", WRITES, metrics_type="ours")
-    backed_up(world, "thermo1", "x.raw")
-    tick_until_idle(world)
-    assert stored(world).status is Status.DONE
-    (found,) = world.store.metrics.of("x.raw")
+    services = make_services(config.model_copy(update={"metrics": {"ours": "our_figures:read"}}))
+    custom_settings(services, "s", WRITES, metrics_type="ours")
+    backed_up(services, "thermo1", "x.raw")
+    tick_until_idle(services)
+    assert stored(services).status is Status.DONE
+    (found,) = services.store.metrics.of("x.raw")
     assert (found["lines"], found["type"]) == (7, "ours")

@@ -75,7 +75,7 @@ def test_a_job_script_whose_stores_are_there_ends_as_its_program_does(spec, own)
 
 
 @pytest.mark.parametrize(
-    ("own", "ends_with", "told"),
+    ("own", "ends_with", "reported"),
     [
         (True, 0, EXIT_ENDED_WELL_AWAY),
         (True, 4, EXIT_STORE_AWAY),
@@ -84,13 +84,13 @@ def test_a_job_script_whose_stores_are_there_ends_as_its_program_does(spec, own)
     ],
 )
 def test_a_job_script_tells_that_the_output_has_gone_while_it_ran(
-    spec, tmp_path, own, ends_with, told
+    spec, tmp_path, own, ends_with, reported
 ):
     marker = tmp_path / "output's" / MARKER_NAME
     program = f'rm "$1"; exit {ends_with}'
     spec = replace(spec, command=("/bin/sh", "-c", program, "sh", str(marker)))
     site = f'#!/bin/bash\nrm "$OUTPUT_PATH/../{MARKER_NAME}"\nexit {ends_with}\n'
-    assert run(rendered(spec) if own else with_exports(site, spec)) == told
+    assert run(rendered(spec) if own else with_exports(site, spec)) == reported
     assert not (Path(spec.output_path) / EXIT_CODE_FILE).exists()
 
 
@@ -107,67 +107,67 @@ class Away(MemoryEngine):
         return dict.fromkeys(found, ended)
 
 
-def test_a_job_that_found_no_store_is_tried_again_with_growing_pauses_and_never_fails(world):
-    world.engines["local"] = engine = Away()
-    engine.ended_at = world.now
-    custom_settings(world, "s", metrics_type="custom")
-    backed_up(world, "thermo1", "a.raw")
+def test_a_job_that_found_no_store_is_tried_again_with_growing_pauses_and_never_fails(services):
+    services.engines["local"] = engine = Away()
+    engine.ended_at = services.now
+    custom_settings(services, "s", metrics_type="custom")
+    backed_up(services, "thermo1", "a.raw")
     for _ in range(16):
-        tick(world)
-        world.now.forward(minutes=40)
-        record = world.store.raw_files.get("a.raw")
+        tick(services)
+        services.now.forward(minutes=40)
+        record = services.store.raw_files.get("a.raw")
         assert record.status in (Status.QUANTING, Status.QUEUED_FOR_QUANTING), record.status_details
-    tries = world.store.jobs.of("a.raw")
+    tries = services.store.jobs.of("a.raw")
     assert len(tries) > 4
     assert all(job.is_open or job.met_no_store for job in tries)
 
 
-def test_the_pause_is_told_in_one_line(world):
-    world.engines["local"] = engine = Away()
-    engine.ended_at = world.now
-    custom_settings(world, "s", metrics_type="custom")
-    backed_up(world, "thermo1", "a.raw")
-    submit_jobs(world, "a.raw", run_id="q", slots=each(5), by_hand=False)
-    found = poll(world, slots=each(5))
+def test_the_pause_is_told_in_one_line(services):
+    services.engines["local"] = engine = Away()
+    engine.ended_at = services.now
+    custom_settings(services, "s", metrics_type="custom")
+    backed_up(services, "thermo1", "a.raw")
+    submit_jobs(services, "a.raw", run_id="q", slots=each(5), by_hand=False)
+    found = poll(services, slots=each(5))
     assert found.to_collect == ()
-    (told,) = found.problems
-    assert "away, or full, on n1" in told
-    world.now.forward(minutes=2)
-    assert len(poll(world, slots=each(5)).to_collect) == 1
+    (reported,) = found.problems
+    assert "away, or full, on n1" in reported
+    services.now.forward(minutes=2)
+    assert len(poll(services, slots=each(5)).to_collect) == 1
 
 
-def test_a_program_that_ends_with_that_code_itself_has_failed(world):
-    custom_settings(world, "s", f"exit {EXIT_STORE_AWAY}", metrics_type="custom")
-    backed_up(world, "thermo1", "a.raw")
-    tick_until_idle(world)
-    record = world.store.raw_files.get("a.raw")
+def test_a_program_that_ends_with_that_code_itself_has_failed(services):
+    custom_settings(services, "s", f"exit {EXIT_STORE_AWAY}", metrics_type="custom")
+    backed_up(services, "thermo1", "a.raw")
+    tick_until_idle(services)
+    record = services.store.raw_files.get("a.raw")
     assert record.status is Status.QUANTING_FAILED
     assert f"exit code {EXIT_STORE_AWAY}" in (record.status_details or "")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_a_job_of_this_machine_on_a_full_output_waits_until_there_is_room(world):
+def test_a_job_of_this_machine_on_a_full_output_waits_until_there_is_room(services):
     program = "printf 'ms1_scans\\n5\\n' > \"$OUTPUT_PATH/msqc_results.tsv\""
-    custom_settings(world, "search", program, metrics_type="msqc")
-    backed_up(world, "thermo1", "a.raw")
-    root = root_of(world, Role.OUTPUT)
+    custom_settings(services, "search", program, metrics_type="msqc")
+    backed_up(services, "thermo1", "a.raw")
+    root = root_of(services, Role.OUTPUT)
     marker = (root / MARKER_NAME).read_text()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", root], check=True)
     try:
         (root / MARKER_NAME).write_text(marker)
         subprocess.run(["dd", "if=/dev/zero", f"of={root}/ballast", "bs=512"], capture_output=True)
-        submit_jobs(world, "a.raw", run_id="q", slots=each(5), by_hand=False)
+        submit_jobs(services, "a.raw", run_id="q", slots=each(5), by_hand=False)
         for _ in range(3):
-            wait_for_jobs(world)
-            tick(world)
-            world.now.forward(minutes=31)
-            record = world.store.raw_files.get("a.raw")
+            wait_for_jobs(services)
+            tick(services)
+            services.now.forward(minutes=31)
+            record = services.store.raw_files.get("a.raw")
             assert record.status is not Status.QUANTING_FAILED, record.status_details
         (root / "ballast").unlink()
         for _ in range(8):  # with a pause between a try and the next, in which nothing is due
-            wait_for_jobs(world)
-            tick(world)
-            world.now.forward(minutes=31)
-        assert world.store.raw_files.get("a.raw").status is Status.DONE
+            wait_for_jobs(services)
+            tick(services)
+            services.now.forward(minutes=31)
+        assert services.store.raw_files.get("a.raw").status is Status.DONE
     finally:
         subprocess.run(["umount", "-l", root], check=True)

@@ -97,16 +97,16 @@ def _install(bench: Bench, root: Path) -> None:
         program.chmod(0o755)
     (root / "settings" / "search").mkdir()
     (root / "settings" / "search" / "human.fasta").write_text(">sp|P1\nPEPTIDEK\n")
-    world = bench.world
-    catalog.add_project(world, Project(id="P123", name="Plasma"))
+    services = bench.services
+    catalog.add_project(services, Project(id="P123", name="Plasma"))
     for item in SETTINGS:
-        added = catalog.add_settings(world, item.content)
-        catalog.assign(world, "P123", added, excluded=["bruker1", "sciex1"])
+        added = catalog.add_settings(services, item.content)
+        catalog.assign(services, "P123", added, excluded=["bruker1", "sciex1"])
 
 
 def _acquire(bench: Bench, instrument_id: str, name: str) -> None:
     vendor: Any = bench.config.instrument(instrument_id).type.value
-    folder = bench.world.instrument_folder(instrument_id)
+    folder = bench.services.instrument_folder(instrument_id)
     plan = Acquisition(name, vendor, minutes=1, size_bytes=50_000)
     SimulatedInstrument(folder, vendor, LabClock(1e6)).acquire(plan)
 
@@ -148,7 +148,7 @@ def test_one_of_three_fails_the_others_are_kept_and_a_rerun_of_it_completes_the_
     assert shown["search: proteins"] == 7000
 
     (software.path / "broken").unlink()
-    retry(bench.world, NAME, asked_by="a person")
+    retry(bench.services, NAME, asked_by="a person")
     _run_until(bench, NAME, Status.DONE)
     jobs = bench.store.jobs.of(NAME)
     assert sorted((item.settings_name, item.attempt) for item in jobs) == [
@@ -164,16 +164,16 @@ def test_one_of_three_fails_the_others_are_kept_and_a_rerun_of_it_completes_the_
 
 
 def _assert_provenance(bench: Bench, results: dict[str, dict[str, Any]]) -> None:
-    told = {name: item["provenance"] for name, item in results.items()}
+    reported = {name: item["provenance"] for name, item in results.items()}
     engine = bench.config.instrument("thermo1").engine
-    assert {item["engine"] for item in told.values()} == {engine}
-    assert told["search"]["software_version"] == "1.7.2"
-    assert told["qc"]["software_version"] == "3.2.1"
-    assert told["search"]["command"][0] == str(bench.config.engines[engine].conda)
-    (fasta,) = told["search"]["inputs"]
+    assert {item["engine"] for item in reported.values()} == {engine}
+    assert reported["search"]["software_version"] == "1.7.2"
+    assert reported["qc"]["software_version"] == "3.2.1"
+    assert reported["search"]["command"][0] == str(bench.config.engines[engine].conda)
+    (fasta,) = reported["search"]["inputs"]
     assert (fasta["role"], fasta["path"], fasta["changed"]) == ("fasta", "human.fasta", False)
     if engine == "cluster":
-        assert None not in {item["node"] for item in told.values()}
+        assert None not in {item["node"] for item in reported.values()}
     shown = bench.materialised("thermo1", "metrics")[NAME]
-    assert shown["qc provenance"]["cluster_job_id"] == told["qc"]["cluster_job_id"]
-    assert shown["qc provenance"]["raw_file"] == told["qc"]["raw_file"]
+    assert shown["qc provenance"]["cluster_job_id"] == reported["qc"]["cluster_job_id"]
+    assert shown["qc provenance"]["raw_file"] == reported["qc"]["raw_file"]

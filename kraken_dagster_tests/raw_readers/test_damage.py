@@ -38,11 +38,11 @@ def outcome(read: Callable[[Path], RawContents], path: Path) -> RawContents | No
     try:
         contents = read(path)
     except MetricsError as error:
-        told = str(error)
+        reported = str(error)
     else:
-        told = ""
-    assert "\n" not in told
-    if told:
+        reported = ""
+    assert "\n" not in reported
+    if reported:
         return None
     scans = contents.scans
     assert all(1 <= level <= 10 for level in scans.ms_level)

@@ -172,7 +172,7 @@ def test_the_database_can_not_be_written_through_the_connection(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "exit_code", "told"),
+    ("name", "exit_code", "reported"),
     [
         ("x.raw", 1, "There is no plain file x.raw"),
         ("x.wiff", 1, "There is no plain file x.wiff"),
@@ -181,11 +181,13 @@ def test_the_database_can_not_be_written_through_the_connection(tmp_path):
         ("x", 3, "There is no reader for such raw files"),
     ],
 )
-def test_a_brukers_folder_under_another_name_is_refused(tmp_path, capsys, name, exit_code, told):
+def test_a_brukers_folder_under_another_name_is_refused(
+    tmp_path, capsys, name, exit_code, reported
+):
     raw = make_raw(tmp_path / name)
     assert rawqc.main([str(raw), str(tmp_path / "out")]) == exit_code
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert reported in line
     assert not (tmp_path / "out").exists()
 
 

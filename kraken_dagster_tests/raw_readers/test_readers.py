@@ -196,11 +196,11 @@ def odd(path):
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Installs a package with readers of `.lab`, `.odd` and, for BAF, `.d` files."""
     packages = tmp_path / "packages"
-    told = packages / "our_lab-1.dist-info"
-    told.mkdir(parents=True)
+    reported = packages / "our_lab-1.dist-info"
+    reported.mkdir(parents=True)
     (packages / "our_raw.py").write_text(OURS)
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: our-lab\nVersion: 1\n")
-    (told / "entry_points.txt").write_text(
+    (reported / "METADATA").write_text("Metadata-Version: 2.1\nName: our-lab\nVersion: 1\n")
+    (reported / "entry_points.txt").write_text(
         "[kraken.raw_readers]\nlab = our_raw:read\nodd = our_raw:odd\nd = our_raw:read\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])

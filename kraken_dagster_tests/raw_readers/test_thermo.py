@@ -69,8 +69,8 @@ def test_the_precursors_are_those_of_the_filters(tmp_path: Path, whole: bytes) -
         if one["ms"] == 1:
             assert math.isnan(scans.precursor_mz[at])
         else:
-            told = float(one["filter"].split(" ms2 ")[1].split("@")[0])
-            assert scans.precursor_mz[at] == pytest.approx(told, abs=0.00501)
+            reported = float(one["filter"].split(" ms2 ")[1].split("@")[0])
+            assert scans.precursor_mz[at] == pytest.approx(reported, abs=0.00501)
 
 
 def test_instrument_sample_and_times_are_told(tmp_path: Path, whole: bytes) -> None:
@@ -161,7 +161,7 @@ def test_a_known_version_of_another_layout_fails_its_checks(tmp_path: Path, whol
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "The file is empty"),
         (b"PK\x03\x04" + bytes(4000), "This is no Thermo raw file"),
@@ -169,9 +169,9 @@ def test_a_known_version_of_another_layout_fails_its_checks(tmp_path: Path, whol
     ],
 )
 def test_what_is_no_raw_file_is_told_in_a_sentence(
-    tmp_path: Path, content: bytes, told: str
+    tmp_path: Path, content: bytes, reported: str
 ) -> None:
-    with pytest.raises(FileFormatError, match=told):
+    with pytest.raises(FileFormatError, match=reported):
         read(tmp_path, content)
 
 

@@ -41,11 +41,11 @@ class Rebuilding(Bench):
         return Rebuilding(self.config, self.store, instance)
 
     def rebuild(self, instrument_id: str = INSTRUMENT) -> Rebuilt:
-        return rebuild_instrument(self.world, self.instance, instrument_id)
+        return rebuild_instrument(self.services, self.instance, instrument_id)
 
     def back_up(self, *names: str) -> None:
         for name in names:
-            raw_file(self.world.instrument_folder(INSTRUMENT), name)
+            raw_file(self.services.instrument_folder(INSTRUMENT), name)
         for request in self.requested(INSTRUMENT):
             assert self.run(request).success
 

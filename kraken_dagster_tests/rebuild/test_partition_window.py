@@ -14,7 +14,7 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.jobs.job import JobState
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster.model.refusal import PurgeIntent, Trouble
+from kraken_dagster.model.refusal import PurgeIntent, Refusal
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.rebuild.retire_defs import retire
 from kraken_dagster.rebuild.window_rules import why_kept
@@ -64,7 +64,7 @@ def test_a_file_that_may_go_on_is_kept(status):
     assert (reason is None) == (status in final)
 
 
-_TROUBLE = Trouble(problem="busy", at=OLD)
+_TROUBLE = Refusal(problem="busy", at=OLD)
 _INTENT = PurgeIntent(began_at=OLD, run_id="r", files=1, bytes=1)
 
 
@@ -105,7 +105,7 @@ def bench(config: KrakenConfig, store: Store, tmp_path: Path) -> Iterator[Rebuil
 
 
 def retired(bench: Rebuilding) -> int:
-    return retire(bench.world, bench.instance, INSTRUMENT)
+    return retire(bench.services, bench.instance, INSTRUMENT)
 
 
 def grow_old(mongodb_uri: str, *names: str) -> None:
@@ -166,7 +166,7 @@ def test_a_retired_file_that_is_asked_for_again_is_back_at_the_next_tick(bench, 
     assert retired(bench) == 1
     found = bench.file("a.raw")
     bench.store.raw_files.transition(found, Status.ERROR, now=LONG_AGO, reason="test")
-    retry(bench.world, "a.raw", asked_by="somebody")
+    retry(bench.services, "a.raw", asked_by="somebody")
     bench.requested(INSTRUMENT)
     assert bench.partitions() == ["a.raw"]
     assert retired(bench) == 0
@@ -200,7 +200,7 @@ def test_the_schedule_retires_where_there_is_a_window_and_skips_elsewhere(bench,
             instance=bench.instance, scheduled_execution_time=datetime.now(UTC)
         )
         assert len(schedule.evaluate_tick(context).run_requests) == runs
-    assert retire(without.world, without.instance, INSTRUMENT) == 0
+    assert retire(without.services, without.instance, INSTRUMENT) == 0
 
 
 def test_rebuild_leaves_out_what_is_retired_and_brings_one_back_that_is_named(

@@ -122,7 +122,7 @@ def test_what_has_not_happened_is_not_reported(after):
 
 
 def _damage(bench: Rebuilding, name: str) -> bytes:
-    path = bench.world.backup_folder(bench.file(name)) / name
+    path = bench.services.backup_folder(bench.file(name)) / name
     content = path.read_bytes()
     path.write_bytes(b"X" + content[1:])
     return content
@@ -141,7 +141,7 @@ def test_a_damaged_backup_fails_its_check_until_it_is_whole_again(before, after)
     assert after.checks("a.raw") == [False]
     assert after.rebuild().checks == 0
 
-    (after.world.backup_folder(after.file("a.raw")) / "a.raw").write_bytes(content)
+    (after.services.backup_folder(after.file("a.raw")) / "a.raw").write_bytes(content)
     after.execute(f"{INSTRUMENT}_ingest", "a.raw")
     assert after.file("a.raw").is_backed_up
     after.rebuild()

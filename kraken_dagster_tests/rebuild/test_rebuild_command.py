@@ -77,9 +77,9 @@ def test_databases_that_two_programs_made_at_once_are_mended(store, kraken, tmp_
 def test_the_command_takes_one_file_or_one_instrument(store, kraken):
     add(store, "a.raw", "b.raw")
     assert "a.raw: 1 files: 1 partitions added" in kraken("--id", "a.raw").stdout
-    told = kraken("--instrument", "thermo1").stdout
-    assert "thermo1: 2 files: 1 partitions added" in told
-    assert "bruker1" not in told
+    reported = kraken("--instrument", "thermo1").stdout
+    assert "thermo1: 2 files: 1 partitions added" in reported
+    assert "bruker1" not in reported
     assert kraken("--id", "a.raw", "--instrument", "thermo1").exit_code == 2
     assert kraken("--instrument", "nobody").exit_code == 2
     missing = kraken("--id", "nothing.raw")

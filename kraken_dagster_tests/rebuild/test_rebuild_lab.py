@@ -69,8 +69,8 @@ def test_every_file_ends_once_although_dagsters_home_is_deleted_in_the_middle_of
         every_s=0.05,
     )
     _delete_home(lab)
-    told = _rebuild(lab)  # while everything that is left of Kraken goes on
-    assert "thermo1: 5 files: " in told
+    reported = _rebuild(lab)  # while everything that is left of Kraken goes on
+    assert "thermo1: 5 files: " in reported
     lab.stop()
     lab.wait_until_ended()
     _rebuild(lab)

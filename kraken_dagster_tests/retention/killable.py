@@ -11,7 +11,7 @@ from typing import Any
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.operations.instrument_rename import rename
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.retention.retention_cases import move_all, purge_all
 
@@ -23,8 +23,8 @@ _FUNCTIONS = frozenset({"renameat2"})
 _OF_INTEREST = {"rename": (frozenset[str](), frozenset({"update_one", "update_many"}))}
 
 
-def _rename(world: World, old: str) -> None:
-    rename(world, old, "astral1", by="a test")
+def _rename(services: Services, old: str) -> None:
+    rename(services, old, "astral1", by="a test")
 
 
 _STEPS = {"move": move_all, "purge": purge_all, "rename": _rename}
@@ -34,9 +34,9 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
 
-def run(world: World, step: str, instrument_id: str, *, die_at: int = 0) -> int:
+def run(services: Services, step: str, instrument_id: str, *, die_at: int = 0) -> int:
     """Does a step in a process of its own; its exit code, -9 if it killed itself."""
-    arguments = (world.config.model_dump_json(), step, instrument_id, world.now(), die_at)
+    arguments = (services.config.model_dump_json(), step, instrument_id, services.now(), die_at)
     process = _context.Process(target=_child, args=arguments)
     process.start()
     process.join(60)
@@ -49,12 +49,12 @@ def _child(config: str, step: str, instrument_id: str, now: datetime, die_at: in
     assert parsed.mongodb.uri is not None
     store = connect(parsed.mongodb.uri)
     store.raw_files.latest([instrument_id])  # connected, so that what follows is the step's own
-    world = World(config=parsed, store=store, engines={}, now=lambda: now)
+    services = Services(config=parsed, store=store, engines={}, now=lambda: now)
     if die_at:
         profile = _Deadly(die_at, *_OF_INTEREST.get(step, (_CALLS, _FUNCTIONS)))
         threading.setprofile(profile)
         sys.setprofile(profile)
-    _STEPS[step](world, instrument_id)
+    _STEPS[step](services, instrument_id)
     sys.setprofile(None)
 
 

@@ -13,11 +13,11 @@ import pytest
 from kraken_dagster.fs import dir_handles as handles
 from kraken_dagster.model.errors import FolderHangs
 from kraken_dagster.model.raw_file import RawFile, Status
-from kraken_dagster.retention.archive import ArchiveOptions, MoveOutcome, archive, move_aside
+from kraken_dagster.retention.archive import ArchiveOptions, MoveOutcome, archive, archive_members
 from kraken_dagster.retention.purge import PurgeOutcome, purge
 from kraken_dagster.retention.purge_file import Purged, purge_file
 from kraken_dagster.retention.purge_plan import PurgeOptions
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.helpers import backed_up
 
 INSTRUMENTS = {"thermo1": "x.raw", "bruker1": "x.d", "sciex1": "x.wiff"}
@@ -25,67 +25,67 @@ INSTRUMENTS = {"thermo1": "x.raw", "bruker1": "x.d", "sciex1": "x.wiff"}
 EVERYTHING = PurgeOptions(min_free_space_gb=1e9, min_file_age_to_remove_in_days=14)
 
 
-def done(world: World, instrument_id: str, name: str, **changes: Any) -> RawFile:
+def done(services: Services, instrument_id: str, name: str, **changes: Any) -> RawFile:
     """A file that is backed up, and needs no processing."""
-    raw_file = backed_up(world, instrument_id, name, **changes)
-    world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=world.now())
-    world.now.forward(minutes=6)
-    return world.store.raw_files.get(name)
+    raw_file = backed_up(services, instrument_id, name, **changes)
+    services.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=services.now())
+    services.now.forward(minutes=6)
+    return services.store.raw_files.get(name)
 
 
-def moved(world: World, instrument_id: str, name: str, **changes: Any) -> RawFile:
+def moved(services: Services, instrument_id: str, name: str, **changes: Any) -> RawFile:
     """A file that is done and moved aside, and old enough to be purged."""
-    done(world, instrument_id, name, **changes)
-    outcome = move_aside(world, name, run_id="move", options=ArchiveOptions())
+    done(services, instrument_id, name, **changes)
+    outcome = archive_members(services, name, run_id="move", options=ArchiveOptions())
     assert outcome.moved, outcome.reason
-    created(world, name, days_ago=15)
-    return world.store.raw_files.get(name)
+    created(services, name, days_ago=15)
+    return services.store.raw_files.get(name)
 
 
-def created(world: World, raw_file_id: str, *, days_ago: float) -> None:
+def created(services: Services, raw_file_id: str, *, days_ago: float) -> None:
     """Makes a file older, where its backup lies too: in the folder of another month, perhaps."""
-    raw_file = world.store.raw_files.get(raw_file_id)
-    before = world.backup_folder(raw_file)
-    when = world.now().replace(microsecond=0)
+    raw_file = services.store.raw_files.get(raw_file_id)
+    before = services.backup_folder(raw_file)
+    when = services.now().replace(microsecond=0)
     when = when.fromtimestamp(when.timestamp() - days_ago * 86_400, tz=when.tzinfo)
-    after = world.store.raw_files.update(
+    after = services.store.raw_files.update(
         raw_file,
         {"created_at": when, "created_at_": when},
-        now=world.now(),
+        now=services.now(),
         note="made older by a test",
     )
-    if world.backup_folder(after) != before:
-        world.backup_folder(after).mkdir(exist_ok=True)
+    if services.backup_folder(after) != before:
+        services.backup_folder(after).mkdir(exist_ok=True)
         for path in [*before.glob(f"{raw_file_id}*"), *_companions(before, raw_file)]:
             if path.exists():
-                path.rename(world.backup_folder(after) / path.name)
+                path.rename(services.backup_folder(after) / path.name)
 
 
 def _companions(folder: Path, raw_file: RawFile) -> list[Path]:
     return [folder / name for name in raw_file.file_info if "/" not in name]
 
 
-def aside(world: World, instrument_id: str) -> Path:
-    return world.instrument_folder(instrument_id) / "Backup"
+def aside(services: Services, instrument_id: str) -> Path:
+    return services.instrument_folder(instrument_id) / "Backup"
 
 
-def move_all(world: World, instrument_id: str, **options: Any) -> list[MoveOutcome]:
-    return archive(world, instrument_id, run_id="move", options=ArchiveOptions(**options))
+def move_all(services: Services, instrument_id: str, **options: Any) -> list[MoveOutcome]:
+    return archive(services, instrument_id, run_id="move", options=ArchiveOptions(**options))
 
 
-def purge_all(world: World, instrument_id: str, **options: Any) -> PurgeOutcome:
-    return purge(world, instrument_id, run_id="purge", options=replace(EVERYTHING, **options))
+def purge_all(services: Services, instrument_id: str, **options: Any) -> PurgeOutcome:
+    return purge(services, instrument_id, run_id="purge", options=replace(EVERYTHING, **options))
 
 
 def hangs_at_the_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has a purge delete its first file, and the instrument hang after that."""
     tried: list[str] = []
 
-    def hangs(world: World, raw_file_id: str, **options: Any) -> Purged:
+    def hangs(services: Services, raw_file_id: str, **options: Any) -> Purged:
         tried.append(raw_file_id)
         if len(tried) > 1:
             raise FolderHangs("It hangs")
-        return purge_file(world, raw_file_id, **options)
+        return purge_file(services, raw_file_id, **options)
 
     monkeypatch.setattr("kraken_dagster.retention.purge.purge_file", hangs)
     monkeypatch.setattr("kraken_dagster.retention.purge.require_backup_store", lambda *_args: None)
@@ -131,7 +131,7 @@ def flip_a_bit(path: Path, *, keep_time: bool = True) -> None:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def hanging_at(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> World:
+def hanging_at(services: Services, name: str, monkeypatch: pytest.MonkeyPatch) -> Services:
     """A world in which reading the files of one name gives no answer before the test is over."""
     real, over = handles.digest_of, threading.Event()
 
@@ -141,19 +141,19 @@ def hanging_at(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> Worl
         return real(handle, **options)
 
     monkeypatch.setattr(handles, "digest_of", digest_of)
-    return impatient(world, copy_stall_s=1.0)
+    return impatient(services, copy_stall_s=1.0)
 
 
-def impatient(world: World, *, copy_stall_s: float) -> World:
+def impatient(services: Services, *, copy_stall_s: float) -> Services:
     """The same, whose instruments wait so long for a share or a disk."""
     update = {"copy_stall_s": copy_stall_s}
-    instruments = world.config.instruments.items()
+    instruments = services.config.instruments.items()
     changed = {key: value.model_copy(update=update) for key, value in instruments}
-    return replace(world, config=world.config.model_copy(update={"instruments": changed}))
+    return replace(services, config=services.config.model_copy(update={"instruments": changed}))
 
 
-def fields(world: World, raw_file_id: str) -> Mapping[str, Any]:
+def fields(services: Services, raw_file_id: str) -> Mapping[str, Any]:
     """The document as MongoDB has it."""
-    found = world.store._database["raw_file"].find_one({"_id": raw_file_id})
+    found = services.store._database["raw_file"].find_one({"_id": raw_file_id})
     assert found is not None
     return found

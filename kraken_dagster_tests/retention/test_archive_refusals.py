@@ -11,7 +11,7 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.model.errors import FolderUnreadable, SourceChanged
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.retry import retry
-from kraken_dagster.retention.archive import ArchiveOptions, due_for_move, move_aside
+from kraken_dagster.retention.archive import ArchiveOptions, archive_members, due_for_move
 from kraken_dagster_tests.retention.retention_cases import (
     INSTRUMENTS,
     content,
@@ -39,32 +39,32 @@ def be_a_folder(path: Path) -> None:
     path.mkdir()
 
 
-def refused(world, instrument_id: str, name: str, words: str) -> None:
+def refused(services, instrument_id: str, name: str, words: str) -> None:
     """The file is refused in these words, stays refused while it stands, and is told once."""
-    folder = world.instrument_folder(instrument_id)
+    folder = services.instrument_folder(instrument_id)
     before = files_in(folder)
-    (outcome,) = move_all(world, instrument_id)
+    (outcome,) = move_all(services, instrument_id)
     assert not outcome.moved
     assert words in outcome.reason
     assert outcome.problem is not None
     assert outcome.problem.next_step
     assert not outcome.problem.transient
     assert files_in(folder) == before
-    after = world.store.raw_files.get(name)
+    after = services.store.raw_files.get(name)
     assert after.instrument_file_status is InstrumentFileStatus.INITIAL
     assert after.status is Status.DONE_NOT_QUANTED
     assert outcome.is_refusal
-    assert move_all(world, instrument_id) == []
-    world.now.forward(days=300)
-    (later,) = move_all(world, instrument_id)
+    assert move_all(services, instrument_id) == []
+    services.now.forward(days=300)
+    (later,) = move_all(services, instrument_id)
     assert (str(later.problem), later.is_refusal) == (str(outcome.problem), False)
-    again = move_aside(world, name, run_id="m", options=ArchiveOptions())
+    again = archive_members(services, name, run_id="m", options=ArchiveOptions())
     assert "refused, looked at again at " in again.reason
     assert words in again.reason
     assert files_in(folder) == before
-    after = world.store.raw_files.get(name)
+    after = services.store.raw_files.get(name)
     assert sum(words in note for note in notes(after)) == 1
-    assert [item.id for item in world.store.retention.troubled(instrument_id)] == [name]
+    assert [item.id for item in services.store.retention.troubled(instrument_id)] == [name]
     assert after.archive is not None
     assert after.archive.problem == str(outcome.problem)
 
@@ -76,10 +76,10 @@ def refused(world, instrument_id: str, name: str, words: str) -> None:
         (be_a_folder, "changed after it was backed up"),
     ],
 )
-def test_a_file_that_is_not_what_was_backed_up_is_refused(world, damage, words):
-    done(world, "thermo1", "x.raw")
-    damage(world.instrument_folder("thermo1") / "x.raw")
-    refused(world, "thermo1", "x.raw", words)
+def test_a_file_that_is_not_what_was_backed_up_is_refused(services, damage, words):
+    done(services, "thermo1", "x.raw")
+    damage(services.instrument_folder("thermo1") / "x.raw")
+    refused(services, "thermo1", "x.raw", words)
 
 
 @pytest.mark.parametrize(
@@ -93,44 +93,44 @@ def test_a_file_that_is_not_what_was_backed_up_is_refused(world, damage, words):
         (lambda path: [item.unlink() for item in path.rglob("*.*") if item.is_file()], "changed"),
     ],
 )
-def test_a_folder_that_is_not_what_was_backed_up_is_refused(world, damage, words):
-    done(world, "bruker1", "x.d")
-    damage(world.instrument_folder("bruker1") / "x.d")
-    refused(world, "bruker1", "x.d", words)
+def test_a_folder_that_is_not_what_was_backed_up_is_refused(services, damage, words):
+    done(services, "bruker1", "x.d")
+    damage(services.instrument_folder("bruker1") / "x.d")
+    refused(services, "bruker1", "x.d", words)
 
 
-def test_a_sciex_companion_that_the_backup_lacks_is_refused_and_backed_up_by_retry(world):
-    done(world, "sciex1", "x.wiff")
-    folder = world.instrument_folder("sciex1")
+def test_a_sciex_companion_that_the_backup_lacks_is_refused_and_backed_up_by_retry(services):
+    done(services, "sciex1", "x.wiff")
+    folder = services.instrument_folder("sciex1")
     (folder / "x.notes").write_text("came late")
-    refused(world, "sciex1", "x.wiff", "`kraken retry` has it backed up")
-    _, told = retry(world, "x.wiff", asked_by="ada")
-    assert "backed up again" in told
+    refused(services, "sciex1", "x.wiff", "`kraken retry` has it backed up")
+    _, reported = retry(services, "x.wiff", asked_by="ada")
+    assert "backed up again" in reported
     with pytest.raises(SourceChanged):  # until it has stood still from one try to the next
-        back_up(world, "x.wiff", run_id="b", options=BackupOptions(), by_hand=False)
-    assert back_up(world, "x.wiff", run_id="b", options=BackupOptions(), by_hand=False).done
-    world.now.forward(minutes=6)
+        back_up(services, "x.wiff", run_id="b", options=BackupOptions(), by_hand=False)
+    assert back_up(services, "x.wiff", run_id="b", options=BackupOptions(), by_hand=False).done
+    services.now.forward(minutes=6)
     before = files_in(folder)
-    (outcome,) = move_all(world, "sciex1")
+    (outcome,) = move_all(services, "sciex1")
     assert outcome.moved, outcome.reason
     assert files_in(folder / "Backup") == before
     assert "x.notes" in before
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
-def test_what_is_neither_here_nor_there_is_told(world, instrument_id, name):
-    done(world, instrument_id, name)
-    folder = world.instrument_folder(instrument_id)
+def test_what_is_neither_here_nor_there_is_told(services, instrument_id, name):
+    done(services, instrument_id, name)
+    folder = services.instrument_folder(instrument_id)
     for path in list(folder.iterdir()):
         path.rename(folder.parent / f"taken {path.name}")
     (folder / "something else").write_text("so that the share is there")
-    refused(world, instrument_id, name, "neither in the instrument's folder nor in `Backup`")
+    refused(services, instrument_id, name, "neither in the instrument's folder nor in `Backup`")
 
 
-def twice(world, instrument_id: str, name: str) -> tuple[Path, Path]:
+def twice(services, instrument_id: str, name: str) -> tuple[Path, Path]:
     """The file stands in its folder and, copied, in `Backup`."""
-    done(world, instrument_id, name)
-    folder = world.instrument_folder(instrument_id)
+    done(services, instrument_id, name)
+    folder = services.instrument_folder(instrument_id)
     (folder / "Backup").mkdir()
     for path in list(folder.iterdir()):
         if path.name != "Backup":
@@ -140,24 +140,26 @@ def twice(world, instrument_id: str, name: str) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), INSTRUMENTS.items())
-def test_of_two_equal_ones_the_source_waits_to_be_deleted_and_is_told(world, instrument_id, name):
-    source, target = twice(world, instrument_id, name)
+def test_of_two_equal_ones_the_source_waits_to_be_deleted_and_is_told(
+    services, instrument_id, name
+):
+    source, target = twice(services, instrument_id, name)
     folder = source.parent
     before, kept = files_in(folder), content(target.parent)
-    (outcome,) = move_all(world, instrument_id)
+    (outcome,) = move_all(services, instrument_id)
     assert outcome.moved, outcome.reason
     assert f"{name}.deleteme" in outcome.renamed
-    assert "stood there twice" in notes(world.store.raw_files.get(name))[-1]
+    assert "stood there twice" in notes(services.store.raw_files.get(name))[-1]
     assert content(target.parent) == kept
     assert sorted(files_in(folder).values()) == sorted(before.values())
-    assert look_at(world, instrument_id).registered == ()
+    assert look_at(services, instrument_id).registered == ()
 
 
-def test_a_name_of_what_waits_to_be_deleted_replaces_nothing(world):
-    source, _ = twice(world, "thermo1", "x.raw")
+def test_a_name_of_what_waits_to_be_deleted_replaces_nothing(services):
+    source, _ = twice(services, "thermo1", "x.raw")
     for ending in ("", ".2"):
         source.with_name(f"x.raw.deleteme{ending}").write_text(f"an earlier one{ending}")
-    (outcome,) = move_all(world, "thermo1")
+    (outcome,) = move_all(services, "thermo1")
     assert outcome.renamed == ("x.raw.deleteme.3",)
     assert source.with_name("x.raw.deleteme").read_text() == "an earlier one"
 
@@ -171,10 +173,10 @@ def test_a_name_of_what_waits_to_be_deleted_replaces_nothing(world):
         (lambda path: path.rename(path.with_name("X.RAW")), "differs in nothing but capital"),
     ],
 )
-def test_a_file_of_which_something_else_stands_in_backup_is_refused(world, damage, words):
-    _, target = twice(world, "thermo1", "x.raw")
+def test_a_file_of_which_something_else_stands_in_backup_is_refused(services, damage, words):
+    _, target = twice(services, "thermo1", "x.raw")
     damage(target)
-    refused(world, "thermo1", "x.raw", words)
+    refused(services, "thermo1", "x.raw", words)
 
 
 @pytest.mark.parametrize(
@@ -185,135 +187,135 @@ def test_a_file_of_which_something_else_stands_in_backup_is_refused(world, damag
         (lambda path: (path / "more").write_text("?"), "incomplete, or something else"),
     ],
 )
-def test_a_folder_of_which_something_else_stands_in_backup_is_refused(world, damage, words):
-    _, target = twice(world, "bruker1", "x.d")
+def test_a_folder_of_which_something_else_stands_in_backup_is_refused(services, damage, words):
+    _, target = twice(services, "bruker1", "x.d")
     damage(target)
-    refused(world, "bruker1", "x.d", words)
+    refused(services, "bruker1", "x.d", words)
 
 
-def test_a_damaged_file_that_is_in_backup_alone_is_refused(world):
-    source, target = twice(world, "thermo1", "x.raw")
+def test_a_damaged_file_that_is_in_backup_alone_is_refused(services):
+    source, target = twice(services, "thermo1", "x.raw")
     source.unlink()
     grow(target)
-    refused(world, "thermo1", "x.raw", "incomplete, or something else")
+    refused(services, "thermo1", "x.raw", "incomplete, or something else")
 
 
 @pytest.mark.parametrize("damage", [grow, be_a_link, lambda path: path.rename(f"{path} elsewhere")])
-def test_no_backup_folder_is_made_where_nothing_is_moved_into_it(world, damage):
-    done(world, "thermo1", "x.raw")
-    folder = world.instrument_folder("thermo1")
+def test_no_backup_folder_is_made_where_nothing_is_moved_into_it(services, damage):
+    done(services, "thermo1", "x.raw")
+    folder = services.instrument_folder("thermo1")
     damage(folder / "x.raw")
-    assert [item.moved for item in move_all(world, "thermo1")] == [False]
+    assert [item.moved for item in move_all(services, "thermo1")] == [False]
     assert not (folder / "Backup").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_backup_folder_that_is_none_is_never_followed(world, tmp_path, kind):
-    done(world, "thermo1", "x.raw")
-    backup = world.instrument_folder("thermo1") / "Backup"
+def test_a_backup_folder_that_is_none_is_never_followed(services, tmp_path, kind):
+    done(services, "thermo1", "x.raw")
+    backup = services.instrument_folder("thermo1") / "Backup"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     backup.symlink_to(elsewhere) if kind == "link" else backup.write_text("a file")
-    done(world, "thermo1", "y.raw")
-    before = content(world.instrument_folder("thermo1"))
-    outcomes = move_all(world, "thermo1")
+    done(services, "thermo1", "y.raw")
+    before = content(services.instrument_folder("thermo1"))
+    outcomes = move_all(services, "thermo1")
     assert [type(item.problem) for item in outcomes] == [FolderUnreadable] * 2
     assert "a file in place of a folder" in outcomes[0].reason
-    assert content(world.instrument_folder("thermo1")) == before
+    assert content(services.instrument_folder("thermo1")) == before
     assert list(elsewhere.iterdir()) == []
     backup.unlink()
-    world.now.forward(minutes=2)
-    assert [item.moved for item in move_all(world, "thermo1")] == [True, True]
+    services.now.forward(minutes=2)
+    assert [item.moved for item in move_all(services, "thermo1")] == [True, True]
 
 
-def test_retry_makes_a_refused_file_due_again_once_it_is_mended(world):
-    _, target = twice(world, "thermo1", "x.raw")
+def test_retry_makes_a_refused_file_due_again_once_it_is_mended(services):
+    _, target = twice(services, "thermo1", "x.raw")
     flip_a_bit(target)
-    assert [item.moved for item in move_all(world, "thermo1")] == [False]
+    assert [item.moved for item in move_all(services, "thermo1")] == [False]
     target.unlink()
-    assert due_for_move(world, "thermo1", world.now(), options=ArchiveOptions()) == []
-    after, _ = retry(world, "x.raw", asked_by="ada")
+    assert due_for_move(services, "thermo1", services.now(), options=ArchiveOptions()) == []
+    after, _ = retry(services, "x.raw", asked_by="ada")
     assert after.archive is None
-    assert world.store.retention.troubled("thermo1") == []
-    assert [item.moved for item in move_all(world, "thermo1")] == [True]
+    assert services.store.retention.troubled("thermo1") == []
+    assert [item.moved for item in move_all(services, "thermo1")] == [True]
 
 
-def test_one_files_refusal_stops_no_other(world):
+def test_one_files_refusal_stops_no_other(services):
     for name in ("a.raw", "b.raw", "c.raw"):
-        done(world, "thermo1", name)
-    be_a_link(world.instrument_folder("thermo1") / "b.raw")
-    found = {item.raw_file.id: item.moved for item in move_all(world, "thermo1")}
+        done(services, "thermo1", name)
+    be_a_link(services.instrument_folder("thermo1") / "b.raw")
+    found = {item.raw_file.id: item.moved for item in move_all(services, "thermo1")}
     assert found == {"a.raw": True, "b.raw": False, "c.raw": True}
 
 
-def test_a_record_without_sizes_proves_nothing_and_is_refused(world):
-    done(world, "thermo1", "x.raw")
+def test_a_record_without_sizes_proves_nothing_and_is_refused(services):
+    done(services, "thermo1", "x.raw")
     info = {"x.raw": [None, "900150983cd24fb0d6963f7d28e17f72"]}
-    world.store._database["raw_file"].update_one({"_id": "x.raw"}, {"$set": {"file_info": info}})
-    refused(world, "thermo1", "x.raw", "No size or digest is recorded")
+    services.store._database["raw_file"].update_one({"_id": "x.raw"}, {"$set": {"file_info": info}})
+    refused(services, "thermo1", "x.raw", "No size or digest is recorded")
 
 
-def vanished(world, instrument_id: str, name: str) -> None:
+def vanished(services, instrument_id: str, name: str) -> None:
     """An acquisition of which nothing was left before its size was known."""
-    acquire(world, instrument_id, name)
-    acquire(world, instrument_id, f"other{name[1:]}")  # an empty folder would tell nothing
-    look_at(world, instrument_id)
-    path = world.instrument_folder(instrument_id) / name
+    acquire(services, instrument_id, name)
+    acquire(services, instrument_id, f"other{name[1:]}")  # an empty folder would tell nothing
+    look_at(services, instrument_id)
+    path = services.instrument_folder(instrument_id) / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     for _ in range(2):
-        finish(world, instrument_id)
-    back_up(world, name, run_id="b", options=BackupOptions())
-    assert world.store.raw_files.get(name).status is Status.ACQUISITION_FAILED
-    world.now.forward(days=1)
+        finish(services, instrument_id)
+    back_up(services, name, run_id="b", options=BackupOptions())
+    assert services.store.raw_files.get(name).status is Status.ACQUISITION_FAILED
+    services.now.forward(days=1)
 
 
 @pytest.mark.parametrize(("instrument_id", "name"), [("thermo1", "x.raw"), ("bruker1", "x.d")])
 def test_a_running_acquisition_is_not_moved_under_the_id_of_one_that_vanished(
-    world, instrument_id, name
+    services, instrument_id, name
 ):
-    vanished(world, instrument_id, name)
-    acquire(world, instrument_id, name, seed=99)
-    look_at(world, instrument_id)
-    before = files_in(world.instrument_folder(instrument_id))
-    assert not any(item.moved for item in move_all(world, instrument_id, move_failed=True))
+    vanished(services, instrument_id, name)
+    acquire(services, instrument_id, name, seed=99)
+    look_at(services, instrument_id)
+    before = files_in(services.instrument_folder(instrument_id))
+    assert not any(item.moved for item in move_all(services, instrument_id, move_failed=True))
     options = ArchiveOptions(move_failed=True)
-    assert "nor the size" in move_aside(world, name, run_id="m", options=options).reason
-    assert files_in(world.instrument_folder(instrument_id)) == before
+    assert "nor the size" in archive_members(services, name, run_id="m", options=options).reason
+    assert files_in(services.instrument_folder(instrument_id)) == before
 
 
-def test_what_has_not_the_main_file_of_a_failed_acquisition_is_another(world):
-    acquire(world, "bruker1", "x.d")
-    finish(world, "bruker1")
-    raw_file = world.store.raw_files.get("x.d")
-    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
-    (world.instrument_folder("bruker1") / "x.d" / "analysis.tdf_bin").unlink()
-    before = files_in(world.instrument_folder("bruker1"))
-    (outcome,) = move_all(world, "bruker1", move_failed=True)
+def test_what_has_not_the_main_file_of_a_failed_acquisition_is_another(services):
+    acquire(services, "bruker1", "x.d")
+    finish(services, "bruker1")
+    raw_file = services.store.raw_files.get("x.d")
+    services.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=services.now())
+    (services.instrument_folder("bruker1") / "x.d" / "analysis.tdf_bin").unlink()
+    before = files_in(services.instrument_folder("bruker1"))
+    (outcome,) = move_all(services, "bruker1", move_failed=True)
     assert "Another acquisition has taken the name" in outcome.reason
-    assert files_in(world.instrument_folder("bruker1")) == before
+    assert files_in(services.instrument_folder("bruker1")) == before
 
 
-def test_companions_without_the_main_file_of_a_failed_acquisition_are_anothers(world):
-    acquire(world, "sciex1", "x.wiff")
-    finish(world, "sciex1")
-    raw_file = world.store.raw_files.get("x.wiff")
-    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
-    folder = world.instrument_folder("sciex1")
+def test_companions_without_the_main_file_of_a_failed_acquisition_are_anothers(services):
+    acquire(services, "sciex1", "x.wiff")
+    finish(services, "sciex1")
+    raw_file = services.store.raw_files.get("x.wiff")
+    services.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=services.now())
+    folder = services.instrument_folder("sciex1")
     (folder / "x.wiff").unlink()
-    (outcome,) = move_all(world, "sciex1", move_failed=True)
+    (outcome,) = move_all(services, "sciex1", move_failed=True)
     assert "Another acquisition has taken the name" in outcome.reason
     assert "x.wiff.scan" in files_in(folder)
 
 
-def test_nothing_is_moved_while_a_newer_acquisition_of_the_name_is_under_way(world):
+def test_nothing_is_moved_while_a_newer_acquisition_of_the_name_is_under_way(services):
     """Not even where it is as large at this moment."""
-    done(world, "thermo1", "x.raw")
-    folder = world.instrument_folder("thermo1")
+    done(services, "thermo1", "x.raw")
+    folder = services.instrument_folder("thermo1")
     (folder / "x.raw").rename(folder / "taken")
-    acquire(world, "thermo1", "x.raw", seed=9, size_bytes=60_000)
-    (newer,) = look_at(world, "thermo1").registered
+    acquire(services, "thermo1", "x.raw", seed=9, size_bytes=60_000)
+    (newer,) = look_at(services, "thermo1").registered
     os.truncate(folder / "x.raw", 50_000)
-    (outcome,) = move_all(world, "thermo1")
+    (outcome,) = move_all(services, "thermo1")
     assert "Another acquisition of this name is under way" in outcome.reason
     assert outcome.raw_file.id == "x.raw"
     assert newer.id in outcome.reason
@@ -321,19 +323,19 @@ def test_nothing_is_moved_while_a_newer_acquisition_of_the_name_is_under_way(wor
     assert "x.raw" in files_in(folder)
 
 
-def test_what_a_later_acquisition_left_is_not_moved_under_the_id_of_a_failed_one(world):
+def test_what_a_later_acquisition_left_is_not_moved_under_the_id_of_a_failed_one(services):
     """Both are over, and as large; the later one's backup is not made yet."""
-    acquire(world, "thermo1", "x.raw")
-    finish(world, "thermo1")
-    raw_file = world.store.raw_files.get("x.raw")
-    world.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=world.now())
-    (world.instrument_folder("thermo1") / "x.raw").unlink()
-    acquire(world, "thermo1", "x.raw", seed=9, size_bytes=60_000)
-    (later,) = look_at(world, "thermo1").registered
-    finish(world, "thermo1")
-    later = world.store.raw_files.get(later.id)
-    world.store.raw_files.transition(later, Status.ERROR, now=world.now())
-    os.truncate(world.instrument_folder("thermo1") / "x.raw", 50_000)
-    (outcome,) = move_all(world, "thermo1", move_failed=True)
+    acquire(services, "thermo1", "x.raw")
+    finish(services, "thermo1")
+    raw_file = services.store.raw_files.get("x.raw")
+    services.store.raw_files.transition(raw_file, Status.ACQUISITION_FAILED, now=services.now())
+    (services.instrument_folder("thermo1") / "x.raw").unlink()
+    acquire(services, "thermo1", "x.raw", seed=9, size_bytes=60_000)
+    (later,) = look_at(services, "thermo1").registered
+    finish(services, "thermo1")
+    later = services.store.raw_files.get(later.id)
+    services.store.raw_files.transition(later, Status.ERROR, now=services.now())
+    os.truncate(services.instrument_folder("thermo1") / "x.raw", 50_000)
+    (outcome,) = move_all(services, "thermo1", move_failed=True)
     assert "or stands there" in outcome.reason
-    assert "x.raw" in files_in(world.instrument_folder("thermo1"))
+    assert "x.raw" in files_in(services.instrument_folder("thermo1"))

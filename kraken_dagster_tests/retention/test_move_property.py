@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.files.vendors import RULES, Vendor
-from kraken_dagster.retention.rename import MovePlan, move_aside
+from kraken_dagster.retention.rename import MovePlan, archive_members
 from kraken_dagster_tests.retention.test_purge_property import (
     IDS,
     MEMBERS,
@@ -75,7 +75,7 @@ def nothing_is_lost(*, vendor, seeds, already, still, struck, has_record) -> Non
         plan = MovePlan(made.aside, vendor, IDS[vendor], IDS[vendor], sizes, main)
         before = made.snapshot()
         try:
-            move_aside(plan, may_go_on=lambda: True)
+            archive_members(plan, may_go_on=lambda: True)
             done["moved"] += 1
         except KrakenError as error:
             done["refused"] += 1

@@ -53,7 +53,7 @@ def starter(folder: Path) -> Iterator[subprocess.Popen[str]]:
             child.kill()
 
 
-def told(child: "subprocess.Popen[str]") -> tuple[int, int | None]:
+def reported(child: "subprocess.Popen[str]") -> tuple[int, int | None]:
     """The port that the process got, and the id of the server if that process started it."""
     port, pid = child.stdout.readline().split()
     return int(port), None if pid == "None" else int(pid)
@@ -95,7 +95,7 @@ def test_a_server_is_only_stopped_by_who_started_it(tmp_path):
 
 def test_of_processes_that_start_at_once_exactly_one_starts_the_server(tmp_path):
     with starter(tmp_path) as one, starter(tmp_path) as two, starter(tmp_path) as three:
-        found = [told(child) for child in (one, two, three)]
+        found = [reported(child) for child in (one, two, three)]
     assert len({port for port, _ in found}) == 1
     assert sum(pid is not None for _, pid in found) == 1
 
@@ -103,7 +103,7 @@ def test_of_processes_that_start_at_once_exactly_one_starts_the_server(tmp_path)
 @pytest.mark.parametrize("end", ["by itself", "killed"])
 def test_the_server_ends_with_the_process_that_started_it(tmp_path, end):
     with starter(tmp_path) as child:
-        port, pid = told(child)
+        port, pid = reported(child)
         assert accepts(port)
         if end == "killed":
             child.kill()
@@ -202,8 +202,8 @@ def test_a_first_start_leaves_nothing_in_the_log(home):
 
 def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path):
     (tmp_path / "data").write_text("a file where the server's folder should be")
-    told = r"does not come up.*it ended with 1: .*data.*server\.log"
-    with pytest.raises(StoreUnavailable, match=told):
+    reported = r"does not come up.*it ended with 1: .*data.*server\.log"
+    with pytest.raises(StoreUnavailable, match=reported):
         ensure_running(tmp_path)
 
 

@@ -96,9 +96,11 @@ def test_the_password_is_in_no_command_line_environment_or_log(tmp_path: Path) -
         connect(server.uri).prepare()
         assert server.process is not None
         process = Path(f"/proc/{server.process.pid}")
-        told = process.joinpath("cmdline").read_bytes() + process.joinpath("environ").read_bytes()
-        assert b"--auth" in told
-        assert password.encode() not in told
+        reported = (
+            process.joinpath("cmdline").read_bytes() + process.joinpath("environ").read_bytes()
+        )
+        assert b"--auth" in reported
+        assert password.encode() not in reported
         assert password not in repr(server)
         files = [path for path in folder.iterdir() if path.is_file() and path.name != "password"]
         assert [path.name for path in files if password in path.read_text()] == []
@@ -200,11 +202,11 @@ def test_a_stranger_is_told_from_who_has_the_password(server_uri: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("named", "level", "told"),
+    ("named", "level", "reported"),
     [(True, "warning", "switch access control on"), (False, "error", "start it again")],
 )
 def test_doctor_says_that_the_door_is_open(
-    tmp_path: Path, named: bool, level: str, told: str
+    tmp_path: Path, named: bool, level: str, reported: str
 ) -> None:
     home = tmp_path / "home"
     (home / "mongodb").mkdir(parents=True)
@@ -216,7 +218,7 @@ def test_doctor_says_that_the_door_is_open(
     [finding] = [item for item in found if item["what"] == "access to MongoDB"]
     assert finding["level"] == level
     assert "without a password" in finding["found"]
-    assert told in finding["found"]
+    assert reported in finding["found"]
 
 
 def _reads(uri: str) -> bool:

@@ -9,14 +9,14 @@ import pytest
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import Verdict, verify_backup
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.manifest import manifest_text
 from kraken_dagster.model.errors import NotRecorded, RecordRefused
 from kraken_dagster.model.figures import storable
 from kraken_dagster.model.raw_file import FileFact, InstrumentFileStatus, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.quant.provenance import provenance_of
-from kraken_dagster.retention.archive import ArchiveOptions, move_aside
+from kraken_dagster.retention.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import created, purge_all
 from kraken_dagster_tests.support.helpers import NOW, finish, job, manifest_holds, record
 
@@ -156,46 +156,46 @@ def test_what_no_document_can_hold_is_refused_in_words(store, known):
 
 
 @pytest.fixture
-def folder(world) -> Path:
+def folder(services) -> Path:
     """An acquisition with more names than a document takes: 4,500 of 458 bytes."""
-    folder: Path = world.instrument_folder("bruker1") / "x.d" / ("s" * 220)
+    folder: Path = services.instrument_folder("bruker1") / "x.d" / ("s" * 220)
     folder.mkdir(parents=True)
     (folder.parent / "analysis.tdf_bin").write_bytes(b"content")
     for number in range(4_500):
         (folder / f"{number:05d}{'n' * 225}").touch()
-    finish(world, "bruker1")
+    finish(services, "bruker1")
     return folder
 
 
-def test_a_raw_file_of_very_many_members_goes_all_the_way(world, folder, database, tmp_path):
-    back_up(world, "x.d", run_id="b", options=BackupOptions())
-    raw_file = world.store.raw_files.get("x.d")
+def test_a_raw_file_of_very_many_members_goes_all_the_way(services, folder, database, tmp_path):
+    back_up(services, "x.d", run_id="b", options=BackupOptions())
+    raw_file = services.store.raw_files.get("x.d")
     assert (raw_file.status, raw_file.retry_at) == (Status.COPYING_DONE, None)
     assert database["raw_file"].find_one({"_id": "x.d"})["members"]["count"] == 4_501
-    assert manifest_holds(world.backup_folder(raw_file), "x.d.md5")
-    assert len(reports.show(world, "x.d")["file_info"]) == 4_501
-    world.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=world.now())
-    found = verify_backup(world, "x.d", run_id="v", pace=Pace(None))
+    assert manifest_holds(services.backup_folder(raw_file), "x.d.md5")
+    assert len(reports.show(services, "x.d")["file_info"]) == 4_501
+    services.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=services.now())
+    found = verify_backup(services, "x.d", run_id="v", rate_limit=RateLimit(None))
     assert (found.verdict, found.files) == (Verdict.VERIFIED, 4_501)
-    world.now.forward(minutes=6)
-    moved = move_aside(world, "x.d", run_id="m", options=ArchiveOptions())
+    services.now.forward(minutes=6)
+    moved = archive_members(services, "x.d", run_id="m", options=ArchiveOptions())
     assert moved.moved, moved.reason
-    created(world, "x.d", days_ago=15)
-    purged = purge_all(world, "bruker1")
+    created(services, "x.d", days_ago=15)
+    purged = purge_all(services, "bruker1")
     assert [item.files for item in purged.deleted] == [4_501], purged
-    status = world.store.raw_files.get("x.d").instrument_file_status
+    status = services.store.raw_files.get("x.d").instrument_file_status
     assert status is InstrumentFileStatus.PURGED
-    assert len(restore(world, "x.d", tmp_path).facts) == 4_501
+    assert len(restore(services, "x.d", tmp_path).facts) == 4_501
 
 
-def test_a_result_names_a_great_many_members_by_the_digest_of_their_manifest(world):
+def test_a_result_names_a_great_many_members_by_the_digest_of_their_manifest(services):
     raw_file = record("x.d", instrument_id="bruker1", file_info=long_list(), size=7)
-    root = world.config.locations.output.path
-    found = provenance_of(world, raw_file, job(instrument_id="bruker1"), root=root)
-    (told,) = found["raw_file"]
+    root = services.config.locations.output.path
+    found = provenance_of(services, raw_file, job(instrument_id="bruker1"), root=root)
+    (reported,) = found["raw_file"]
     manifest = manifest_text(raw_file.file_info).encode()
-    assert (told["members"], told["size"]) == (40_001, 7)
-    assert told["manifest_md5"] == hashlib.md5(manifest).hexdigest()
+    assert (reported["members"], reported["size"]) == (40_001, 7)
+    assert reported["manifest_md5"] == hashlib.md5(manifest).hexdigest()
 
 
 def test_figures_are_kept_as_far_as_a_document_holds_them():

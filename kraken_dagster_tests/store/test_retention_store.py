@@ -7,7 +7,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from kraken_dagster.backup.scrub import Selection, begin, verify_all
-from kraken_dagster.fs.rate_limit import Pace
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import (
     CopyStalled,
     LeaseLost,
@@ -15,7 +15,7 @@ from kraken_dagster.model.errors import (
     StoreUnavailable,
 )
 from kraken_dagster.model.raw_file import InstrumentFileStatus, KnownFile, Status, Step
-from kraken_dagster.model.refusal import Trouble
+from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.retention.archive import ArchiveOptions, due_for_move
 from kraken_dagster.retention.purge_plan import plan
 from kraken_dagster.runtime.leases import holding
@@ -75,18 +75,18 @@ def test_every_question_has_an_index_that_begins_with_the_instrument(store):
         assert names in there
 
 
-def test_a_name_that_was_found_to_be_gone_is_free_for_another_acquisition(world):
+def test_a_name_that_was_found_to_be_gone_is_free_for_another_acquisition(services):
     raw_file = record(
         status=Status.DONE, instrument_file_status=InstrumentFileStatus.NOT_APPLICABLE
     )
-    rules = world.rules("thermo1")
+    rules = services.rules("thermo1")
     gone = raw_file.model_copy(update={"gone_at": NOW, "size": 5})
     assert KnownFile.of(gone).main_file_size(rules) == -1
 
 
-def test_what_hung_has_no_leave_to_go_on_once_it_was_given_up(world):
+def test_what_hung_has_no_leave_to_go_on_once_it_was_given_up(services):
     """Should the share come back, another run may work on the file by then."""
-    world.store.raw_files.register(record(), reason="discovered")
+    services.store.raw_files.register(record(), reason="discovered")
     comes_back, answers = Event(), []
 
     def hangs(_beat, may_go_on):
@@ -94,7 +94,7 @@ def test_what_hung_has_no_leave_to_go_on_once_it_was_given_up(world):
         comes_back.wait()
         answers.append(may_go_on())
 
-    with holding(world, "x.raw", step=Step.PURGE, run_id="r") as held:
+    with holding(services, "x.raw", step=Step.PURGE, run_id="r") as held:
         with pytest.raises(CopyStalled):
             watched(held, hangs, stall_s=0.05, what="x.raw")
         comes_back.set()
@@ -103,15 +103,15 @@ def test_what_hung_has_no_leave_to_go_on_once_it_was_given_up(world):
     assert answers == [True, False]
 
 
-def test_who_lost_the_lease_has_no_leave(world):
-    world.store.raw_files.register(record(), reason="discovered")
-    with holding(world, "x.raw", step=Step.PURGE, run_id="r") as held:
-        held.until = world.now() - timedelta(seconds=1)
+def test_who_lost_the_lease_has_no_leave(services):
+    services.store.raw_files.register(record(), reason="discovered")
+    with holding(services, "x.raw", step=Step.PURGE, run_id="r") as held:
+        held.until = services.now() - timedelta(seconds=1)
         assert watched(held, lambda _beat, may_go_on: may_go_on(), stall_s=5, what="x") is False
 
 
-def change_document(world, name, changes):
-    world.store._database["raw_file"].update_one({"_id": name}, changes)
+def change_document(services, name, changes):
+    services.store._database["raw_file"].update_one({"_id": name}, changes)
 
 
 @pytest.mark.parametrize("is_moved", [False, True])
@@ -124,51 +124,53 @@ def change_document(world, name, changes):
         {"file_info": {"a.raw": [float("inf"), "x"]}},
     ],
 )
-def test_one_odd_document_stops_no_other(world, odd, is_moved):
-    (moved if is_moved else done)(world, "thermo1", "a.raw")
-    moved(world, "thermo1", "b.raw")
-    done(world, "thermo1", "c.raw")
-    change_document(world, "a.raw", {"$set": odd, "$unset": {"verified_at": ""}})
-    change_document(world, "b.raw", {"$unset": {"verified_at": ""}})
-    now = world.now()
-    due = due_for_move(world, "thermo1", now, options=ArchiveOptions())
+def test_one_odd_document_stops_no_other(services, odd, is_moved):
+    (moved if is_moved else done)(services, "thermo1", "a.raw")
+    moved(services, "thermo1", "b.raw")
+    done(services, "thermo1", "c.raw")
+    change_document(services, "a.raw", {"$set": odd, "$unset": {"verified_at": ""}})
+    change_document(services, "b.raw", {"$unset": {"verified_at": ""}})
+    now = services.now()
+    due = due_for_move(services, "thermo1", now, options=ArchiveOptions())
     assert [item.id for item in due] == ["c.raw"]
-    found = plan(world, "thermo1", now=now, options=EVERYTHING)
+    found = plan(services, "thermo1", now=now, options=EVERYTHING)
     assert [item.raw_file_id for item in found.to_delete] == ["b.raw"]
-    todo = begin(world, Selection((), ("thermo1",)))
+    todo = begin(services, Selection((), ("thermo1",)))
     verdicts = {
         item.raw_file_id: str(item.verdict)
-        for item in verify_all(world, todo, run_id="v", pace=Pace())
+        for item in verify_all(services, todo, run_id="v", rate_limit=RateLimit())
     }
     assert verdicts == {"a.raw": "skipped", "b.raw": "verified", "c.raw": "verified"}
-    assert [item.raw_file_id for item in purge_all(world, "thermo1").deleted] == ["b.raw"]
+    assert [item.raw_file_id for item in purge_all(services, "thermo1").deleted] == ["b.raw"]
 
 
-def test_an_older_document_of_alphakraken_is_due_for_a_move_too(world):
-    done(world, "thermo1", "a.raw")
+def test_an_older_document_of_alphakraken_is_due_for_a_move_too(services):
+    done(services, "thermo1", "a.raw")
     change_document(
-        world, "a.raw", {"$unset": {"backup_status": ""}, "$set": {"instrument_file_status": "new"}}
+        services,
+        "a.raw",
+        {"$unset": {"backup_status": ""}, "$set": {"instrument_file_status": "new"}},
     )
-    due = due_for_move(world, "thermo1", world.now(), options=ArchiveOptions())
+    due = due_for_move(services, "thermo1", services.now(), options=ArchiveOptions())
     assert [item.id for item in due] == ["a.raw"]
 
 
 @pytest.mark.parametrize("failed_too", [False, True])
-def test_a_file_in_trouble_is_asked_for_once_its_time_has_come(world, failed_too):
-    done(world, "thermo1", "x.raw")
-    retention, now = world.store.retention, world.now()
+def test_a_file_in_trouble_is_asked_for_once_its_time_has_come(services, failed_too):
+    done(services, "thermo1", "x.raw")
+    retention, now = services.store.retention, services.now()
 
     def asked_for(**later):
         found = retention.to_move("thermo1", now=now + timedelta(**later), failed_too=failed_too)
         return [item.id for item in found]
 
     assert asked_for() == ["x.raw"]
-    trouble = Trouble(problem="busy", at=now, retry_at=now + timedelta(minutes=1))
-    raw_file = world.store.raw_files.get("x.raw")
-    retention.note(raw_file, "archive", trouble, now=now, run_id="r")
+    refusal = Refusal(problem="busy", at=now, retry_at=now + timedelta(minutes=1))
+    raw_file = services.store.raw_files.get("x.raw")
+    retention.note(raw_file, "archive", refusal, now=now, run_id="r")
     assert asked_for() == []
     assert asked_for(minutes=1) == ["x.raw"]
-    refused = Trouble(problem="look at it", at=now)  # as earlier versions recorded it
+    refused = Refusal(problem="look at it", at=now)  # as earlier versions recorded it
     retention.note(raw_file, "archive", refused, now=now, run_id="r")
     assert asked_for() == ["x.raw"]
     assert [item.archive for item in retention.troubled("thermo1")] == [refused]
@@ -177,14 +179,16 @@ def test_a_file_in_trouble_is_asked_for_once_its_time_has_come(world, failed_too
     assert asked_for() == ["x.raw"]
 
 
-def test_mongodb_that_goes_away_while_files_are_gone_through_is_told_in_words(world, monkeypatch):
-    moved(world, "thermo1", "a.raw")
-    found = world.store.retention.moved("thermo1")
+def test_mongodb_that_goes_away_while_files_are_gone_through_is_told_in_words(
+    services, monkeypatch
+):
+    moved(services, "thermo1", "a.raw")
+    found = services.store.retention.moved("thermo1")
 
     class Away:
         def find(self, *_query):
             raise AutoReconnect("gone")
 
-    monkeypatch.setattr(world.store.retention, "_collection", Away())
+    monkeypatch.setattr(services.store.retention, "_collection", Away())
     with pytest.raises(StoreUnavailable):
         next(found)

@@ -205,7 +205,7 @@ def test_only_active_projects_are_named_and_the_fallback_is_none(store, database
 
 def well(store, *names: str, now=NOW) -> list[str]:
     items = [LeftAlone(name, "a link") for name in names]
-    news = store.board.well("thermo1", details="fine", free_bytes=0, left_alone=items, now=now)
+    news = store.health.well("thermo1", details="fine", free_bytes=0, left_alone=items, now=now)
     return [item.name for item in news]
 
 
@@ -220,7 +220,7 @@ def test_a_name_that_is_no_utf8_is_news_once_too(store):
     name = b"\xff.raw".decode(errors="surrogateescape")
     assert well(store, name) == [name]
     assert well(store, name) == []
-    assert store.board.get("thermo1")["left_alone"][0]["name"] == r"\xff.raw"
+    assert store.health.get("thermo1")["left_alone"][0]["name"] == r"\xff.raw"
 
 
 def test_a_folder_full_of_what_is_left_alone_is_no_news_the_second_time(store):
@@ -231,10 +231,10 @@ def test_a_folder_full_of_what_is_left_alone_is_no_news_the_second_time(store):
 
 def test_an_instrument_that_is_unwell_keeps_what_was_known_of_it(store):
     well(store, "a")
-    store.board.unwell("thermo1", details="the share hangs", now=LATER)
-    found = store.board.get("thermo1")
+    store.health.unwell("thermo1", details="the share hangs", now=LATER)
+    found = store.health.get("thermo1")
     assert (found["status"], found["status_details"]) == ("error", "the share hangs")
     assert (found["last_error_occurred_at"], found["updated_at_"]) == (LATER, LATER)
     assert (found["entity_type"], found["free_space_gb"]) == ("instrument", 0)
     assert well(store, "a", now=LATER) == []
-    assert store.board.get("thermo1")["status"] == "ok"
+    assert store.health.get("thermo1")["status"] == "ok"

@@ -78,7 +78,7 @@ def test_a_query_of_every_tick_is_answered_by_an_index(store, mongodb_uri, name)
         lambda store: store.raw_files.get("x.raw"),
         lambda store: store.raw_files.register(record(), reason="discovered"),
         lambda store: store.jobs.uncollected("local"),
-        lambda store: store.board.get("thermo1"),
+        lambda store: store.health.get("thermo1"),
         lambda store: store.prepare(),
     ],
 )

@@ -21,7 +21,7 @@ from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status, Step, partition_key
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.leases import holding
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.support.helpers import mark_stores, wait_until
 
@@ -48,12 +48,12 @@ class Bench:
         self.repository = build_defs(
             self.config, resource_overrides=self.overrides
         ).get_repository_def()
-        mark_stores(self.world)
+        mark_stores(self.services)
 
     @property
-    def world(self) -> World:
+    def services(self) -> Services:
         engines = make_engines(self.config.engines, self.config.home)
-        return World(config=self.config, store=self.store, engines=engines)
+        return Services(config=self.config, store=self.store, engines=engines)
 
     def tick(self, sensor: str) -> Any:
         """What the sensor answers: `run_requests`, `skip_message`."""
@@ -104,7 +104,7 @@ class Bench:
     @contextmanager
     def held(self, file_id: str) -> Iterator[None]:
         """Another run works on the file."""
-        with holding(self.world, file_id, step=Step.BACKUP, run_id="another run"):
+        with holding(self.services, file_id, step=Step.BACKUP, run_id="another run"):
             yield
 
     def start(self, run: dg.DagsterRun) -> None:
@@ -198,7 +198,7 @@ def install_search(config: KrakenConfig, store: Store, *, waits_for: Path | None
     if waits_for is not None:
         lines.append(f"until [ -e {shlex.quote(str(waits_for))} ]; do sleep 0.1; done")
     python = shlex.quote(sys.executable)
-    lines.append(f'exec {python} -m kraken_dagster.simulation.standin "$@"')
+    lines.append(f'exec {python} -m kraken_dagster.simulation.search_program "$@"')
     program.write_text("\n".join(lines) + "\n")
     program.chmod(0o755)
     now = utc_now()

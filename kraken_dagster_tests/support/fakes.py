@@ -10,7 +10,7 @@ from kraken_dagster.model.errors import StoreUnavailable, SubmitFailed
 from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.helpers import NOW, mark_stores
 
 
@@ -40,9 +40,9 @@ class Stumbling:
         return call
 
 
-def stumbling(world: World, calls: int) -> World:
-    store: Any = Stumbling(world.store, calls)
-    return replace(world, store=store)
+def stumbling(services: Services, calls: int) -> Services:
+    store: Any = Stumbling(services.store, calls)
+    return replace(services, store=store)
 
 
 class MemoryEngine:
@@ -95,20 +95,20 @@ class MemoryEngine:
         pass
 
 
-def custom_settings(world: World, name: str, script: str = "", **fields: Any) -> Settings:
+def custom_settings(services: Services, name: str, script: str = "", **fields: Any) -> Settings:
     """Settings for every file of the fallback project, and the shell script that they run.
 
     The stores of a world that was put together by a test are initialised too.
     """
-    mark_stores(world)
-    software = world.config.locations.software
+    mark_stores(services)
+    software = services.config.locations.software
     assert software is not None
     software.path.mkdir(exist_ok=True)
     program = software.path / name
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     settings = Settings(**{"name": name, "software": name, "software_type": "custom", **fields})
-    world.store.catalog.add_settings(settings, now=NOW)
-    later = timedelta(days=len(world.store.catalog.assigned(None)))
-    world.store.catalog.assign(FALLBACK_PROJECT, settings, now=world.now() + later)
+    services.store.catalog.add_settings(settings, now=NOW)
+    later = timedelta(days=len(services.store.catalog.assigned(None)))
+    services.store.catalog.assign(FALLBACK_PROJECT, settings, now=services.now() + later)
     return settings

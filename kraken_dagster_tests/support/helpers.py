@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from kraken_dagster.acquisition.watch import Look, due_for_backup, look_at
+from kraken_dagster.acquisition.watch import FolderScan, due_for_backup, look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.fs.stores.marker import Role
@@ -33,7 +33,7 @@ from kraken_dagster.operations.init_store import mark
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import root_of
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
@@ -114,39 +114,39 @@ def job(name: str = "job-1", **fields: Any) -> QuantJob:
     return QuantJob(**{**standard, **fields})
 
 
-def mark_stores(world: World) -> None:
+def mark_stores(services: Services) -> None:
     """Initialises the stores whose folders are there; one that has a marker is adopted."""
     for role in Role:
-        root = root_of(world, role)
+        root = root_of(services, role)
         if not root.is_dir():
             continue
         found = read_marker(root).get(role)
-        if found is None or found not in world.store.markers.ids(role):
-            mark(world, role, found, by="a test")
+        if found is None or found not in services.store.markers.ids(role):
+            mark(services, role, found, by="a test")
 
 
-def acquire(world: World, instrument_id: str, name: str, **changes: Any) -> None:
+def acquire(services: Services, instrument_id: str, name: str, **changes: Any) -> None:
     """An instrument writes an acquisition, from the first byte to the last."""
-    vendor = world.instrument(instrument_id).type.value
+    vendor = services.instrument(instrument_id).type.value
     plan = Acquisition(name, vendor, **{"minutes": 1, "size_bytes": 50_000, "seed": 7, **changes})
-    folder = world.instrument_folder(instrument_id)
+    folder = services.instrument_folder(instrument_id)
     for _ in SimulatedInstrument(folder, vendor, LabClock(1e6)).steps(plan):
         pass
 
 
-def finish(world: World, instrument_id: str) -> None:
+def finish(services: Services, instrument_id: str) -> None:
     """Looks until the acquisitions in the folder have stopped changing for long enough."""
     for _ in range(3):
-        look_at(world, instrument_id)
-        world.now.forward(minutes=61)
+        look_at(services, instrument_id)
+        services.now.forward(minutes=61)
 
 
-def backed_up(world: World, instrument_id: str, name: str, **changes: Any) -> RawFile:
+def backed_up(services: Services, instrument_id: str, name: str, **changes: Any) -> RawFile:
     """A file that was acquired, watched and backed up."""
-    acquire(world, instrument_id, name, **changes)
-    finish(world, instrument_id)
-    back_up(world, name, run_id="backup", options=BackupOptions())
-    return world.store.raw_files.get(name)
+    acquire(services, instrument_id, name, **changes)
+    finish(services, instrument_id)
+    back_up(services, name, run_id="backup", options=BackupOptions())
+    return services.store.raw_files.get(name)
 
 
 def each(slots: int) -> dict[str, int]:
@@ -154,48 +154,48 @@ def each(slots: int) -> dict[str, int]:
     return defaultdict(lambda: slots)
 
 
-def unassign(world: World, name: str) -> None:
+def unassign(services: Services, name: str) -> None:
     """Takes settings from the fallback project."""
-    (found,) = [a for a in world.store.catalog.assigned(None) if a.settings.name == name]
-    assert world.store.catalog.unassign(found.id)
+    (found,) = [a for a in services.store.catalog.assigned(None) if a.settings.name == name]
+    assert services.store.catalog.unassign(found.id)
 
 
-def tick(world: World, *, slots: int = 2) -> int:
+def tick(services: Services, *, slots: int = 2) -> int:
     """What a tick of the sensors and the runs that it requests do; how many there were."""
-    now, runs = world.now(), 0
-    for instrument_id in world.config.instruments:
-        for item in due_for_backup(world.store, instrument_id, now):
+    now, runs = services.now(), 0
+    for instrument_id in services.config.instruments:
+        for item in due_for_backup(services.store, instrument_id, now):
             if not item.is_backed_up:
-                back_up(world, item.id, run_id="b", options=BackupOptions(), by_hand=False)
-            submit_jobs(world, item.id, run_id="q", slots=each(slots), by_hand=False)
+                back_up(services, item.id, run_id="b", options=BackupOptions(), by_hand=False)
+            submit_jobs(services, item.id, run_id="q", slots=each(slots), by_hand=False)
             runs += 1
-    found = poll(world, slots=dict.fromkeys(world.config.engines, slots))
+    found = poll(services, slots=dict.fromkeys(services.config.engines, slots))
     for item in found.to_collect:
-        collect(world, item.id, run_id="c")
+        collect(services, item.id, run_id="c")
     for item in found.to_submit:
-        submit_jobs(world, item.id, run_id="q", slots=each(slots), by_hand=False)
+        submit_jobs(services, item.id, run_id="q", slots=each(slots), by_hand=False)
     return runs + len(found.to_collect) + len(found.to_submit)
 
 
-def tick_until_idle(world: World, *, slots: int = 2) -> None:
+def tick_until_idle(services: Services, *, slots: int = 2) -> None:
     """Ticks, with every lease lapsed and every job ended in between, until nothing is due."""
     for _ in range(30):
-        world.now.forward(minutes=31)
-        wait_for_jobs(world)
-        if tick(world, slots=slots) == 0:
+        services.now.forward(minutes=31)
+        wait_for_jobs(services)
+        if tick(services, slots=slots) == 0:
             return
     raise AssertionError("the sensors request runs for ever")
 
 
-def wait_for_jobs(world: World) -> None:
+def wait_for_jobs(services: Services) -> None:
     """Waits until every job that was started has ended."""
 
     def ended() -> bool:
         return all(
             report.state is not JobState.RUNNING
-            for name, engine in world.engines.items()
+            for name, engine in services.engines.items()
             for report in engine.states(
-                [item.cluster_job_id or item.id for item in world.store.jobs.uncollected(name)]
+                [item.cluster_job_id or item.id for item in services.store.jobs.uncollected(name)]
             ).values()
         )
 
@@ -215,15 +215,15 @@ def manifest_holds(folder: Path, name: str) -> bool:
 class Bench:
     """An instrument's folder and the looks at it; with `uri` every look is a new process's."""
 
-    def __init__(self, world: World, instrument_id: str, *, uri: str | None = None) -> None:
-        self.world = world
+    def __init__(self, services: Services, instrument_id: str, *, uri: str | None = None) -> None:
+        self.services = services
         self.instrument_id = instrument_id
-        self.folder = world.instrument_folder(instrument_id)
+        self.folder = services.instrument_folder(instrument_id)
         self._uri = uri
 
     def write(self, name: str, size: int = 100, *, created_at: datetime | None = None) -> Path:
         """The main file grows or shrinks to `size`; in a folder `name` if the vendor has one."""
-        rules = self.world.rules(self.instrument_id)
+        rules = self.services.rules(self.instrument_id)
         path = self.folder / rules.main_file(name)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x" * size)
@@ -231,23 +231,23 @@ class Bench:
             os.utime(path, (created_at.timestamp(),) * 2)
         return path
 
-    def look(self, *, minutes: float = 0) -> Look:
+    def scan(self, *, minutes: float = 0) -> FolderScan:
         """One look, `minutes` after the one before."""
-        self.world.now.forward(minutes=minutes)
+        self.services.now.forward(minutes=minutes)
         if self._uri is None:
-            return look_at(self.world, self.instrument_id)
+            return look_at(self.services, self.instrument_id)
         with closing(connect(self._uri)) as store:
-            return look_at(replace(self.world, store=store), self.instrument_id)
+            return look_at(replace(self.services, store=store), self.instrument_id)
 
     def statuses(self) -> dict[str, str]:
-        found = self.world.store.raw_files.in_status(self.instrument_id, set(Status))
+        found = self.services.store.raw_files.in_status(self.instrument_id, set(Status))
         return {item.id: item.status.value for item in found}
 
     def status(self, name: str) -> str:
         return self.statuses()[name]
 
     def acquisition(self, name: str) -> dict[str, Any]:
-        return self.world.store.raw_files.get(name).acquisition
+        return self.services.store.raw_files.get(name).acquisition
 
 
 def write_config(folder: Path, uri: str, **changes: Any) -> Path:
@@ -271,7 +271,7 @@ def mark_stores_of(path: Path) -> None:
     config = load_config(path, environment=dict(os.environ))
     if config.mongodb.uri:
         with closing(connect(config.mongodb.uri)) as store, suppress(StoreUnavailable):
-            mark_stores(World(config=config, store=store, engines={}))
+            mark_stores(Services(config=config, store=store, engines={}))
 
 
 def wait_until(

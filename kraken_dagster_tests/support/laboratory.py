@@ -29,7 +29,7 @@ from kraken_dagster.fs.child_processes import free_port
 from kraken_dagster.fs.stores.marker import MARKER_NAME
 from kraken_dagster.model.errors import StoreUnavailable, UnknownRawFile
 from kraken_dagster.model.raw_file import RawFile, Status
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.store.connection import Store, connect
@@ -142,7 +142,7 @@ class Lab:
         what = "every instrument is looked at"
         wait_until(lambda: self._looked_at_since(began), what, timeout_s=PATIENCE_S)
         config = load_config(self.config_path, environment={})
-        mark_stores(World(config=config, store=self.store, engines={}))
+        mark_stores(Services(config=config, store=self.store, engines={}))
         install_search(config, self.store)
 
     def stop(self) -> int:
@@ -161,9 +161,9 @@ class Lab:
 
     def _looked_at_since(self, epoch: float) -> bool:
         with suppress(StoreUnavailable, FileNotFoundError, ValueError):
-            boards = [self.store.board.engine("local")]
+            boards = [self.store.health.engine("local")]
             if self.sensors == "running":
-                boards = [self.store.board.get(name) for name in INSTRUMENTS]
+                boards = [self.store.health.get(name) for name in INSTRUMENTS]
             return all(item and item["updated_at_"].timestamp() > epoch for item in boards)
         return False
 
@@ -292,8 +292,8 @@ class Lab:
         pid, part = wait_until(found, "a copy is at work", timeout_s=PATIENCE_S, every_s=0.01)
         return pid, part
 
-    def board(self, instrument_id: str) -> dict[str, Any]:
-        return self.store.board.get(instrument_id) or {}
+    def health(self, instrument_id: str) -> dict[str, Any]:
+        return self.store.health.get(instrument_id) or {}
 
     def run_of(self, name: str) -> str:
         """The Dagster run that holds the file's lease."""

@@ -52,7 +52,7 @@ class Calls:
             answer = {"result": self._called(request, handles)}
             _require_short(answer)
         except BaseException as error:  # noqa: BLE001 - told to who has asked
-            answer = {"error": error_to_record(_told(error))}
+            answer = {"error": error_to_record(_reported(error))}
             tired = isinstance(error, MemoryError)
         else:
             tired = False
@@ -84,7 +84,7 @@ def _has_children(pid: int, but: int | None = None) -> bool:
     return False
 
 
-def _told(error: BaseException) -> BaseException:
+def _reported(error: BaseException) -> BaseException:
     return too_much_memory() if isinstance(error, MemoryError) else error
 
 

@@ -57,12 +57,12 @@ class _Died(Exception):
     """`had_begun`: with what was asked for. Else the child is gone for want of work."""
 
     had_begun: bool
-    told: dict[str, Any]
+    reported: dict[str, Any]
 
     @property
     def is_from_outside(self) -> bool:
         """Whether somebody else has ended it: the system, for want of memory, say."""
-        return self.told.get("why") == "ended" and -int(self.told["code"]) in _FROM_OUTSIDE
+        return self.reported.get("why") == "ended" and -int(self.reported["code"]) in _FROM_OUTSIDE
 
 
 def call(function: str, *arguments: Any, limits: ReadingLimits, wall_s: float, what: object) -> Any:
@@ -217,8 +217,8 @@ class _Child:
             pass
         self._let_go()
         with suppress(ValueError):
-            told = json.loads(output)
-            return told if isinstance(told, dict) else {}
+            reported = json.loads(output)
+            return reported if isinstance(reported, dict) else {}
         return {}
 
     def _let_go(self) -> None:
@@ -228,7 +228,7 @@ class _Child:
 
 
 def _ended(death: _Died, limits: ReadingLimits, what: object) -> ReadingEnded:
-    why, code = death.told.get("why"), int(death.told.get("code") or 0)
+    why, code = death.reported.get("why"), int(death.reported.get("code") or 0)
     if why == "memory":
         return too_much_memory(what)
     if why == "ended" and -code == signal.SIGXCPU:
@@ -250,13 +250,13 @@ def _ended(death: _Died, limits: ReadingLimits, what: object) -> ReadingEnded:
         "The process that reads it comes to its end by it",
         file=what,
         expected="figures, or an error",
-        found=death.told.get("found") or _end_in_words(code, death.told),
+        found=death.reported.get("found") or _end_in_words(code, death.reported),
         next_step=f"{_FIND_OUT}, and compare it with the instrument's or the program's.",
     )
 
 
-def _end_in_words(code: int, told: dict[str, Any]) -> str:
-    if told.get("why") != "ended":
+def _end_in_words(code: int, reported: dict[str, Any]) -> str:
+    if reported.get("why") != "ended":
         return "no word of how"
     if code >= 0:
         return f"exit code {code}"

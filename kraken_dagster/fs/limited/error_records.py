@@ -15,11 +15,11 @@ def error_to_record(error: BaseException) -> dict[str, Any]:
     """The error's class and its texts, as JSON takes them."""
     if isinstance(error, KrakenError):
         texts = {name: getattr(error, name) for name in _TEXTS}
-        told = {name: text and str(text)[:_LONGEST] for name, text in texts.items()}
-        return {"class": type(error).__name__, **told}
+        reported = {name: text and str(text)[:_LONGEST] for name, text in texts.items()}
+        return {"class": type(error).__name__, **reported}
     if isinstance(error, OSError) and error.errno is not None:
-        told = {"errno": error.errno, "text": error.strerror, "file": _text(error.filename)}
-        return {"class": "OSError", **told}
+        reported = {"errno": error.errno, "text": error.strerror, "file": _text(error.filename)}
+        return {"class": "OSError", **reported}
     text = error.args[0] if len(error.args) == 1 else error  # KeyError's own would be quoted
     return {"class": type(error).__name__, "text": str(text)[:_LONGEST]}
 

@@ -100,14 +100,14 @@ def main(arguments: "list[str]") -> None:
         os._exit(_work(number, limits))
     os.close(number)
     os.close(printing)
-    told: dict[str, object] = {"why": "guard"}
+    reported: dict[str, object] = {"why": "guard"}
     try:
-        told = _watch(worker, life, printed, limits)
+        reported = _watch(worker, life, printed, limits)
     finally:
         _end_all(guard)
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            sys.stdout.write(json.dumps(told))
+            sys.stdout.write(json.dumps(reported))
             sys.stdout.flush()
 
 

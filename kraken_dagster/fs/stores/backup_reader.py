@@ -70,7 +70,7 @@ class Backup:
             BackupDamaged: it is missing, no plain file, or of another size.
         """
         with target_errors(self.path / name):
-            seen = self.folder.look_below(name)
+            seen = self.folder.scan_below(name)
         expected = f"{recorded.size} bytes, MD5 {recorded.md5}"
         if seen is None:
             raise damaged(self.path / name, expected, "no file")

@@ -8,7 +8,7 @@ from kraken_dagster.fs.digests import target_errors
 from kraken_dagster.fs.dir_handles import Folder, Seen, walk
 from kraken_dagster.fs.safe_copy import PART_PREFIX, REPLACED_ENDING
 from kraken_dagster.fs.stores.manifest import MANIFEST_ENDING
-from kraken_dagster.model.files.appearance import Appearance, Look
+from kraken_dagster.model.files.appearance import Appearance, FolderScan
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.files.folder import Kind
 from kraken_dagster.model.files.vendors import VendorRules, safe_relative
@@ -36,19 +36,19 @@ def appearance(
             odd, writable = _beside(opened, raw_file_id, rules), 0
         others = {*found, *odd} - recorded.keys()
         extra = [name for name in others if PART_PREFIX not in name and not is_debris(name)]
-        members = {name: _look(found.get(name)) for name in recorded}
+        members = {name: _scan(found.get(name)) for name in recorded}
         writable += sum(1 for name in recorded if (s := found.get(name)) and s.mode & _WRITE)
     shown = [name.encode("utf-8", "backslashreplace").decode() for name in extra]
     return Appearance.of(members, extra=shown, writable=writable)
 
 
 def _file(folder: Folder, name: str) -> Seen | None:
-    seen = folder.look_below(str(safe_relative(name)))
+    seen = folder.scan_below(str(safe_relative(name)))
     return seen if seen is not None and seen.kind is Kind.FILE else None
 
 
-def _look(seen: Seen | None) -> Look | None:
-    return None if seen is None else Look(seen.size, seen.mtime_ns, seen.ctime_ns)
+def _scan(seen: Seen | None) -> FolderScan | None:
+    return None if seen is None else FolderScan(seen.size, seen.mtime_ns, seen.ctime_ns)
 
 
 def _beside(folder: Folder, raw_file_id: str, rules: VendorRules) -> list[str]:

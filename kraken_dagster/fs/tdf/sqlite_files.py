@@ -63,11 +63,11 @@ def limit(connection: sqlite3.Connection) -> None:
 
 class _Work:
     def __init__(self) -> None:
-        self._looks = 0
+        self._scans = 0
 
     def is_too_much(self) -> bool:
-        self._looks += 1
-        return self._looks > _MOST_LOOKS
+        self._scans += 1
+        return self._scans > _MOST_LOOKS
 
 
 def is_intact(connection: sqlite3.Connection) -> bool:

@@ -96,9 +96,9 @@ def run_document(results: Sequence[Result], *, kraken: str, now: datetime) -> Do
             qualities.append({"metadata": _metadata(result), "qualityMetrics": found})
     if not qualities:
         return None
-    told = "Quality metrics of a raw file"
-    told += f"; {left_out} figures have no term and are left out" if left_out else ""
-    return _document(told, now, {"runQualities": qualities}, kraken)
+    reported = "Quality metrics of a raw file"
+    reported += f"; {left_out} figures have no term and are left out" if left_out else ""
+    return _document(reported, now, {"runQualities": qualities}, kraken)
 
 
 def set_document(sets: Sequence[JudgedSet], *, kraken: str, now: datetime) -> Document | None:
@@ -116,11 +116,11 @@ def set_document(sets: Sequence[JudgedSet], *, kraken: str, now: datetime) -> Do
         qualities.append({"metadata": metadata, "qualityMetrics": metrics})
     if not qualities:
         return None
-    told = "Verdicts on runs of quality control samples, and their limits"
-    return _document(told, now, {"setQualities": qualities}, kraken)
+    reported = "Verdicts on runs of quality control samples, and their limits"
+    return _document(reported, now, {"setQualities": qualities}, kraken)
 
 
-def _document(told: str, now: datetime, qualities: Document, kraken: str) -> Document:
+def _document(reported: str, now: datetime, qualities: Document, kraken: str) -> Document:
     vocabularies = [
         {
             "name": "Proteomics Standards Initiative Mass Spectrometry Ontology",
@@ -131,7 +131,7 @@ def _document(told: str, now: datetime, qualities: Document, kraken: str) -> Doc
         {"name": "Unit Ontology", "uri": "http://purl.obolibrary.org/obo/uo.owl"},
         {"name": f"{OWN} terms of kraken-dagster", "uri": "urn:kraken:mzqc", "version": kraken},
     ]
-    head = {"version": VERSION, "creationDate": now.isoformat(), "description": told}
+    head = {"version": VERSION, "creationDate": now.isoformat(), "description": reported}
     return {"mzQC": {**head, **qualities, "controlledVocabularies": vocabularies}}
 
 

@@ -78,10 +78,10 @@ def rows_that_count(qualifiers: Sequence[Qualifier], columns: Collection[str]) -
         else:
             limits.append((column, qualifier.most))
             words.append(f"{column} {qualifier.words}")
-    told = f"rows with {' and '.join(words)}" if words else "all rows"
+    reported = f"rows with {' and '.join(words)}" if words else "all rows"
     if absent:
-        told += f" (it has no column {', '.join(absent)})"
-    return Rows(tuple(limits), told)
+        reported += f" (it has no column {', '.join(absent)})"
+    return Rows(tuple(limits), reported)
 
 
 def as_numbers(array: "pa.Array") -> "pa.Array":

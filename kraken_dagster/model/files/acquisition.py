@@ -38,7 +38,7 @@ class Timing:
         )
 
 
-class Standing(NamedTuple):
+class FolderEntry(NamedTuple):
     """An acquisition as it stands in the folder.
 
     `main_size_bytes` is None while there is no main file; `total_bytes` is of all members that a
@@ -84,7 +84,9 @@ class Watch:
     grown: bool = False
 
     @classmethod
-    def begin(cls, now: datetime, *, main_file_seen: bool, seen: Standing | None = None) -> "Watch":
+    def begin(
+        cls, now: datetime, *, main_file_seen: bool, seen: FolderEntry | None = None
+    ) -> "Watch":
         watch = cls(
             began_at=now,
             baseline_at=now,
@@ -94,7 +96,7 @@ class Watch:
         )
         return watch if seen is None else watch.having_seen(seen)
 
-    def having_seen(self, seen: Standing) -> "Watch":
+    def having_seen(self, seen: FolderEntry) -> "Watch":
         more = self.seen_size is not None and (seen.main_size_bytes or 0) > self.seen_size
         return replace(
             self,
@@ -110,7 +112,7 @@ class Watch:
         waited = None if since is None else since + max(now - self.looked_at, timedelta())
         return replace(self, looked_at=now, missing_since=waited)
 
-    def stood_still(self, seen: Standing) -> bool:
+    def stood_still(self, seen: FolderEntry) -> bool:
         """Whether nothing was written since the last look, but for what completed a Sciex scan."""
         if self.seen_total is None or seen.main_size_bytes != self.seen_size:
             return False
@@ -138,12 +140,12 @@ class Verdict:
     errors: tuple[str, ...] = field(default=())
 
 
-def look(
+def observe(
     watch: Watch,
     name: str,
     *,
     vendor: Vendor,
-    folder: Mapping[str, Standing],
+    folder: Mapping[str, FolderEntry],
     first_seen: Mapping[str, datetime],
     now: datetime,
     timing: Timing,
@@ -195,7 +197,7 @@ def _new_names(
     watch: Watch,
     name: str,
     vendor: Vendor,
-    folder: Mapping[str, Standing],
+    folder: Mapping[str, FolderEntry],
     first_seen: Mapping[str, datetime],
 ) -> list[str]:
     """What may be the next acquisition: it came later, and has its main file with content."""
@@ -222,7 +224,7 @@ def _main_file_missing(
 
 
 def _check_size(
-    watch: Watch, seen: Standing, *, ready: bool, now: datetime, timing: Timing
+    watch: Watch, seen: FolderEntry, *, ready: bool, now: datetime, timing: Timing
 ) -> tuple[Watch, bool]:
     """Compares with the last check once it is old enough; an empty file is never done."""
     if now - watch.size_checked_at < timing.size_check:
@@ -235,7 +237,9 @@ def _check_size(
     return watch, size > 0 and long_enough
 
 
-def _is_old(seen: Standing, folder: Mapping[str, Standing], now: datetime, timing: Timing) -> bool:
+def _is_old(
+    seen: FolderEntry, folder: Mapping[str, FolderEntry], now: datetime, timing: Timing
+) -> bool:
     """By the disk's own dates: after an outage everything is first seen at once.
 
     A date that can't be says nothing of the file that has it; one in the future counts as now.

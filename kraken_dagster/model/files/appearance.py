@@ -12,7 +12,7 @@ _EXTRA_KEPT = 20
 
 
 @dataclass(frozen=True)
-class Look:
+class FolderScan:
     """One member: size in bytes, times in ns."""
 
     size: int
@@ -31,7 +31,7 @@ class Appearance(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     members: int
-    looks: str
+    scans: str
     changes: str
     extra: list[str] = []
     extra_files: int = 0
@@ -41,17 +41,21 @@ class Appearance(BaseModel):
 
     @classmethod
     def of(
-        cls, members: Mapping[str, Look | None], *, extra: Sequence[str] = (), writable: int = 0
+        cls,
+        members: Mapping[str, FolderScan | None],
+        *,
+        extra: Sequence[str] = (),
+        writable: int = 0,
     ) -> "Appearance":
         """`members` are by path; None for one that is missing."""
         return cls(
             members=len(members),
-            looks=_digest(
-                (name, None if look is None else (look.size, look.mtime_ns))
-                for name, look in members.items()
+            scans=_digest(
+                (name, None if scan is None else (scan.size, scan.mtime_ns))
+                for name, scan in members.items()
             ),
             changes=_digest(
-                (name, None if look is None else look.ctime_ns) for name, look in members.items()
+                (name, None if scan is None else scan.ctime_ns) for name, scan in members.items()
             ),
             extra=[*sorted(extra)[:_EXTRA_KEPT]],
             extra_files=len(extra),
@@ -60,13 +64,13 @@ class Appearance(BaseModel):
 
     def is_as(self, before: "Appearance") -> bool:
         """Whether nothing tells that a byte has changed since."""
-        if (self.members, self.looks) != (before.members, before.looks):
+        if (self.members, self.scans) != (before.members, before.scans):
             return False
         return self.changes == before.changes or before.restless >= _RESTLESS
 
     def proven_after(self, before: "Appearance | None") -> "Appearance":
         """The same to be recorded, now that the bytes were found to be what they were."""
-        if before is None or (self.members, self.looks) != (before.members, before.looks):
+        if before is None or (self.members, self.scans) != (before.members, before.scans):
             return self
         differs = self.changes != before.changes
         return self.model_copy(update={"restless": before.restless + differs})

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from kraken_dagster.model.files.acquisition import SCIEX_SCAN_ENDING, Standing
+from kraken_dagster.model.files.acquisition import SCIEX_SCAN_ENDING, FolderEntry
 from kraken_dagster.model.files.dates import plausible
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.files.marks import is_written_later
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     main_size: int | None = None
     main_mtime: float | None = None
     main_ctime: float | None = None
-    trouble: str | None = None
+    refusal: str | None = None
 
     @property
     def changed_at(self) -> float:
@@ -68,7 +68,7 @@ class LeftAlone:
 
 def sort_out(
     vendor: Vendor, entries: Sequence[Entry]
-) -> tuple[dict[str, Standing], list[LeftAlone]]:
+) -> tuple[dict[str, FolderEntry], list[LeftAlone]]:
     """The acquisitions among the entries, by name, and what is left alone and why.
 
     Entries with another extension, and debris, are none of our business and in neither; nor is
@@ -100,14 +100,14 @@ def cant_know(vendor: Vendor, entries: Sequence[Entry]) -> dict[str, str]:
     """The acquisitions of which the folder has the name, and of which no more can be known."""
     rules = RULES[vendor]
     return {
-        entry.name: entry.trouble
+        entry.name: entry.refusal
         for entry in entries
-        if entry.trouble is not None and rules.matches(entry.name)
+        if entry.refusal is not None and rules.matches(entry.name)
     }
 
 
 def _cant_know(entry: Entry) -> bool:
-    return entry.kind is Kind.DAMAGED and entry.trouble is not None
+    return entry.kind is Kind.DAMAGED and entry.refusal is not None
 
 
 def _elder(rules: VendorRules, entries: Sequence[Entry]) -> dict[str, str]:
@@ -138,20 +138,22 @@ def _why_leave(rules: VendorRules, entry: Entry) -> str | None:
     return None
 
 
-def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> Standing:
+def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> FolderEntry:
     if rules.is_folder:
         times = [entry.main_mtime, entry.main_ctime]
         known = [time for time in times if time is not None]
         created = min(known) if known else min(entry.mtime, entry.ctime)
         size = entry.main_size
-        return Standing(entry.name, created, size, size or 0, None, entry.trouble, entry.main_mtime)
+        return FolderEntry(
+            entry.name, created, size, size or 0, None, entry.refusal, entry.main_mtime
+        )
     created = min(entry.mtime, entry.ctime)
     if not companions:
-        return Standing(entry.name, created, entry.size, entry.size, None, None, entry.mtime)
+        return FolderEntry(entry.name, created, entry.size, entry.size, None, None, entry.mtime)
     scans = [item.size for item in companions if item.name.lower().endswith(SCIEX_SCAN_ENDING)]
     total = min(sum(other.size for other in companions), _MOST_BYTES)
     scan = max(scans, default=None)
-    return Standing(entry.name, created, entry.size, total, scan, None, entry.mtime)
+    return FolderEntry(entry.name, created, entry.size, total, scan, None, entry.mtime)
 
 
 def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -184,11 +186,11 @@ def is_collision(
 
 def new_acquisitions(
     vendor: Vendor,
-    standing: Mapping[str, Standing],
+    standing: Mapping[str, FolderEntry],
     known: Mapping[str, Sequence[KnownFile]],
     *,
     now: datetime,
-) -> list[tuple[Standing, bool]]:
+) -> list[tuple[FolderEntry, bool]]:
     """What is to be registered, oldest first, each with whether its name is known already."""
     rules = RULES[vendor]
     new = []
@@ -206,7 +208,7 @@ def new_acquisitions(
 
 
 def written_since(
-    standing: Mapping[str, Standing], known: Mapping[str, Sequence[KnownFile]]
+    standing: Mapping[str, FolderEntry], known: Mapping[str, Sequence[KnownFile]]
 ) -> list[KnownFile]:
     """Backed up files whose main file has been written to since, by its time.
 
@@ -228,11 +230,11 @@ def written_since(
 
 
 def oldest_first(
-    found: Sequence[tuple[Standing, bool]], *, now: datetime
-) -> list[tuple[Standing, bool]]:
+    found: Sequence[tuple[FolderEntry, bool]], *, now: datetime
+) -> list[tuple[FolderEntry, bool]]:
     """In the order of their dates, where a date that can't be comes last."""
 
-    def place(item: tuple[Standing, bool]) -> tuple[datetime, str]:
+    def place(item: tuple[FolderEntry, bool]) -> tuple[datetime, str]:
         return plausible(item[0].created_at_epoch, first_seen=now), item[0].name
 
     return sorted(found, key=place)

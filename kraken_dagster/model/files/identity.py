@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from kraken_dagster.model.files.acquisition import Standing
+from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.vendors import VendorRules
 from kraken_dagster.model.raw_file import KnownFile
 
@@ -61,7 +61,7 @@ class Claim:
     example: str
 
 
-def compared(new: Sequence[Standing]) -> list[Standing]:
+def compared(new: Sequence[FolderEntry]) -> list[FolderEntry]:
     """As many as one query asks for, evenly out of all."""
     step = max(1, -(-len(new) // MOST_COMPARED))
     return list(new[::step])
@@ -69,7 +69,7 @@ def compared(new: Sequence[Standing]) -> list[Standing]:
 
 def claims(
     rules: VendorRules,
-    asked: Sequence[Standing],
+    asked: Sequence[FolderEntry],
     elsewhere: Mapping[str, Elsewhere],
     *,
     standing: int,
@@ -113,7 +113,7 @@ def is_anothers(
     return enough and of_all >= 0.5
 
 
-def is_same_file(rules: VendorRules, found: Standing, other: Elsewhere) -> bool:
+def is_same_file(rules: VendorRules, found: FolderEntry, other: Elsewhere) -> bool:
     """Whether a file in a folder is one that another instrument has recorded."""
     size = found.main_size_bytes
     recorded = other.known.main_file_size(rules)
@@ -126,7 +126,7 @@ def is_same_file(rules: VendorRules, found: Standing, other: Elsewhere) -> bool:
     return _is_same_time(found, other)
 
 
-def _is_same_time(found: Standing, other: Elsewhere) -> bool:
+def _is_same_time(found: FolderEntry, other: Elsewhere) -> bool:
     written = found.main_mtime
     if other.known.source_mtime is not None and written is not None:
         return abs(other.known.source_mtime - written) <= _SAME_TIME.total_seconds()

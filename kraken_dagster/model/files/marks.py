@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-Look = tuple[int, int, int]  # size in bytes, and the times of the last write and change in ns
+FolderScan = tuple[int, int, int]  # size in bytes, and the times of the last write and change in ns
 
 # FAT keeps the time of the last write to two seconds.
 _FAT_S = 2.0
@@ -34,12 +34,12 @@ class SourceLook(BaseModel):
     mtime: float | None = None
 
     @classmethod
-    def of(cls, looks: Mapping[str, Look], *, main: str | None) -> "SourceLook":
+    def of(cls, scans: Mapping[str, FolderScan], *, main: str | None) -> "SourceLook":
         """`looks` are by the members' paths as they are recorded, `main` among them or not."""
-        tops = sorted({name.partition("/")[0] for name in looks})
+        tops = sorted({name.partition("/")[0] for name in scans})
         return cls(
-            tops={top: _marks(looks, top) for top in tops},
-            mtime=looks[main][1] / 1e9 if main is not None and main in looks else None,
+            tops={top: _marks(scans, top) for top in tops},
+            mtime=scans[main][1] / 1e9 if main is not None and main in scans else None,
         )
 
     def is_written_as(self, now: "SourceLook") -> bool:
@@ -62,11 +62,11 @@ def is_written_later(recorded: float | None, now: float | None) -> bool:
     return recorded is not None and now is not None and abs(now - recorded) > _FAT_S
 
 
-def _marks(looks: Mapping[str, Look], top: str) -> Marks:
-    within = {name: look for name, look in looks.items() if name.partition("/")[0] == top}
+def _marks(scans: Mapping[str, FolderScan], top: str) -> Marks:
+    within = {name: scan for name, scan in scans.items() if name.partition("/")[0] == top}
     return Marks(
-        written=_digest((name, look[:2]) for name, look in within.items()),
-        changed=_digest((name, look[2]) for name, look in within.items()),
+        written=_digest((name, scan[:2]) for name, scan in within.items()),
+        changed=_digest((name, scan[2]) for name, scan in within.items()),
     )
 
 

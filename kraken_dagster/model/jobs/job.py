@@ -201,8 +201,8 @@ class QuantJob(BaseModel):
     @property
     def told_state(self) -> str:
         """Its state; one that isn't known in the engine's own words."""
-        told = self.detail if self.state is JobState.UNKNOWN else None
-        return f"{self.state}: {told}" if told else str(self.state)
+        reported = self.detail if self.state is JobState.UNKNOWN else None
+        return f"{self.state}: {reported}" if reported else str(self.state)
 
     @property
     def met_no_store(self) -> bool:

@@ -36,7 +36,7 @@ from kraken_dagster.operations.doctor.jobs import jobs_here, jobs_there
 from kraken_dagster.operations.report import left_behind
 from kraken_dagster.quant.command import BUILT_IN_PROGRAMS
 from kraken_dagster.quant.input_files import located
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import require
 from kraken_dagster.store.embedded import door
 
@@ -45,26 +45,28 @@ _MOST_SKEW_S = 5.0
 _STORES = frozenset(role.value for role in Role)
 
 
-def examine(config: KrakenConfig, make_world: Callable[[], World]) -> list[Finding]:
+def examine(config: KrakenConfig, make_services: Callable[[], Services]) -> list[Finding]:
     """What mounts, MongoDB and clusters say, in the order in which one would mend things."""
     findings = list(_roots(config))
     try:
-        world = make_world()
-        findings = [_known(world, item) for item in findings]
-        findings.extend(_mongodb(config, world))
-        findings.extend(_settings(config, world))
-        findings.extend(_engines(config, world))
+        services = make_services()
+        findings = [_known(services, item) for item in findings]
+        findings.extend(_mongodb(config, services))
+        findings.extend(_settings(config, services))
+        findings.extend(_engines(config, services))
     except KrakenError as error:
         return [*findings, Finding("error", "MongoDB", str(error))]
     for instrument_id in config.instruments:
-        findings.append(_instrument(world, instrument_id))
-    return [*findings, *_left_behind(world)]
+        findings.append(_instrument(services, instrument_id))
+    return [*findings, *_left_behind(services)]
 
 
-def _left_behind(world: World) -> Iterator[Finding]:
-    for item in left_behind(world):
-        told = item["told"] or f"{item['state']}: {item['files']} files, {item['backups']} backups"
-        yield Finding("ok" if item["told"] is None else "warning", "instruments", told)
+def _left_behind(services: Services) -> Iterator[Finding]:
+    for item in left_behind(services):
+        reported = (
+            item["told"] or f"{item['state']}: {item['files']} files, {item['backups']} backups"
+        )
+        yield Finding("ok" if item["told"] is None else "warning", "instruments", reported)
 
 
 def _roots(config: KrakenConfig) -> Iterator[Finding]:
@@ -77,12 +79,12 @@ def _roots(config: KrakenConfig) -> Iterator[Finding]:
         yield finding
 
 
-def _known(world: World, finding: Finding) -> Finding:
+def _known(services: Services, finding: Finding) -> Finding:
     """What is well with a root only if its marker is recorded in this MongoDB."""
     if finding.level == "error" or finding.what not in _STORES:
         return finding
     try:
-        require(world, Role(finding.what), timeout_s=_TIMEOUT_S)
+        require(services, Role(finding.what), timeout_s=_TIMEOUT_S)
     except StoreAway as error:
         return Finding("error", finding.what, str(error))
     return finding
@@ -106,20 +108,22 @@ def _writable(name: str, path: Path) -> Finding:
         return Finding("error", name, f"{path}: {found}; {advice}")
     except KrakenError as error:
         return Finding("error", name, str(error))
-    told = ". ".join(item.in_words() for item in short)
+    reported = ". ".join(item.in_words() for item in short)
     if any(item.fatal for item in short):
-        return Finding("error", name, f"{path}: {told}. Mend the mount or the user's rights there")
+        return Finding(
+            "error", name, f"{path}: {reported}. Mend the mount or the user's rights there"
+        )
     writable = f"{path}: writable, {free / 1024**3:.1f} GB free"
     if short:
-        return Finding("warning", name, f"{writable}. {told}")
+        return Finding("warning", name, f"{writable}. {reported}")
     return Finding("ok", name, writable)
 
 
-def _mongodb(config: KrakenConfig, world: World) -> Iterator[Finding]:
-    skew = (world.store.server_time() - world.now()).total_seconds()
+def _mongodb(config: KrakenConfig, services: Services) -> Iterator[Finding]:
+    skew = (services.store.server_time() - services.now()).total_seconds()
     where = "the configured server" if config.mongodb.uri else "the embedded server"
     yield Finding("ok", "MongoDB", f"{where} answers")
-    yield _door(config, world.store.uri)
+    yield _door(config, services.store.uri)
     if abs(skew) > _MOST_SKEW_S:
         yield Finding(
             "error",
@@ -146,23 +150,23 @@ def _door(config: KrakenConfig, uri: str) -> Finding:
     return Finding("warning", what, f"{found}; {mend}")
 
 
-def _settings(config: KrakenConfig, world: World) -> Iterator[Finding]:
-    _, unreadable = world.store.catalog.all_settings()
+def _settings(config: KrakenConfig, services: Services) -> Iterator[Finding]:
+    _, unreadable = services.store.catalog.all_settings()
     for name in unreadable:
-        told = f"settings {name!r} in MongoDB can't be read; `kraken settings show` says why"
-        yield Finding("error", "settings", told)
-    projects = [FALLBACK_PROJECT, *world.store.catalog.project_ids()]
-    found = {name: world.store.catalog.assignments(name) for name in projects}
+        reported = f"settings {name!r} in MongoDB can't be read; `kraken settings show` says why"
+        yield Finding("error", "settings", reported)
+    projects = [FALLBACK_PROJECT, *services.store.catalog.project_ids()]
+    found = {name: services.store.catalog.assignments(name) for name in projects}
     for name, (_, broken) in found.items():
         for item in broken:
-            told = f"project {name}, assignment {item.id}: {item.problem}"
-            yield Finding("error", "settings", told)
+            reported = f"project {name}, assignment {item.id}: {item.problem}"
+            yield Finding("error", "settings", reported)
     assigned = [item.settings for usable, _ in found.values() for item in usable]
     if not assigned:
         yield Finding("warning", "settings", "none are assigned, so that no file is processed")
     for settings in {item.title: item for item in assigned}.values():
         yield from _program(config, settings)
-        yield from _inputs(world, settings)
+        yield from _inputs(services, settings)
         if settings.job_engine is not None and settings.job_engine not in config.engines:
             yield Finding(
                 "warning",
@@ -188,21 +192,21 @@ def _program(config: KrakenConfig, settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _inputs(world: World, settings: Settings) -> Iterator[Finding]:
-    folder = world.settings_folder(settings)
+def _inputs(services: Services, settings: Settings) -> Iterator[Finding]:
+    folder = services.settings_folder(settings)
     for role, name in settings.input_names.items():
         try:
-            look = partial(located, world, folder / safe_relative(name), role=role)
-            bounded(look, timeout_s=_TIMEOUT_S, what=folder)
+            scan = partial(located, services, folder / safe_relative(name), role=role)
+            bounded(scan, timeout_s=_TIMEOUT_S, what=folder)
         except KrakenError as error:
             yield Finding("error", "settings", f"{settings.title}: {error}")
 
 
-def _engines(config: KrakenConfig, world: World) -> Iterator[Finding]:
-    for name, engine in world.engines.items():
+def _engines(config: KrakenConfig, services: Services) -> Iterator[Finding]:
+    for name, engine in services.engines.items():
         if isinstance(engine, Slurm):
             try:
-                yield from _cluster(config, name, engine, now=world.now().timestamp())
+                yield from _cluster(config, name, engine, now=services.now().timestamp())
                 yield from jobs_there(config, name, engine)
             except KrakenError as error:
                 yield Finding("error", f"engine {name}", str(error))
@@ -213,16 +217,16 @@ def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> I
     what = f"engine {name}"
     engine.check()
     version = engine.run(["sbatch", "--version"]).stdout.strip()
-    told = f"the head node and the controller answer: {version}"
+    reported = f"the head node and the controller answer: {version}"
     if greeting := engine.greeting():
-        told += f"; what a login there prints is no part of any answer: {greeting[:200]!r}"
+        reported += f"; what a login there prints is no part of any answer: {greeting[:200]!r}"
     entry = config.engines[name]
     partition = entry.partition if isinstance(entry, SlurmEngine) else None
     if partition is not None and engine.run(["scontrol", "show", "partition", partition]).exit_code:
-        yield Finding("ok", what, told)
+        yield Finding("ok", what, reported)
         yield Finding("error", what, f"there is no partition {partition!r}; `sinfo` lists them")
     else:
-        yield from _trial(config, name, engine, told)
+        yield from _trial(config, name, engine, reported)
     skew = float(engine.run(["date", "+%s"]).stdout) - now
     if abs(skew) > _MOST_SKEW_S:
         yield Finding("warning", what, f"its clock differs by {skew:.0f} s: use NTP on both")
@@ -242,7 +246,7 @@ def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> I
             )
 
 
-def _trial(config: KrakenConfig, name: str, engine: Slurm, told: str) -> Iterator[Finding]:
+def _trial(config: KrakenConfig, name: str, engine: Slurm, reported: str) -> Iterator[Finding]:
     """Whether sbatch would take a job that is sent as all are, and what it says."""
     what, entry = f"engine {name}", config.engines[name]
     resources = entry.resources if isinstance(entry, SlurmEngine) else Resources()
@@ -251,14 +255,14 @@ def _trial(config: KrakenConfig, name: str, engine: Slurm, told: str) -> Iterato
     try:
         answer = engine.try_submission(spec)
     except (SubmitFailed, SettingsRefused) as error:
-        yield Finding("ok", what, told)
+        yield Finding("ok", what, reported)
         yield Finding("error", what, str(error))
         return
     words = f"{answer.stdout} {answer.stderr}".strip()[-1000:]
     if not answer.exit_code:
-        yield Finding("ok", what, f"{told}; sbatch would take a job: {words!r}")
+        yield Finding("ok", what, f"{reported}; sbatch would take a job: {words!r}")
         return
-    yield Finding("ok", what, told)
+    yield Finding("ok", what, reported)
     yield Finding(
         "error",
         what,
@@ -267,39 +271,41 @@ def _trial(config: KrakenConfig, name: str, engine: Slurm, told: str) -> Iterato
     )
 
 
-def _instrument(world: World, instrument_id: str) -> Finding:
-    instrument = world.instrument(instrument_id)
+def _instrument(services: Services, instrument_id: str) -> Finding:
+    instrument = services.instrument(instrument_id)
     try:
-        known = require_settled(world, instrument_id)
-        scene = glance(world, instrument, instrument_id)
-        listing = recognised(world, instrument_id, known, scene, record=False).listing
+        known = require_settled(services, instrument_id)
+        scene = glance(services, instrument, instrument_id)
+        listing = recognised(services, instrument_id, known, scene, record=False).listing
     except FolderError as error:
         return Finding("error", instrument_id, str(error))
     free = listing.free_bytes / 1024**3
-    told = f"{len(listing.entries)} entries, {free:.1f} GB free"
+    reported = f"{len(listing.entries)} entries, {free:.1f} GB free"
     if unknown := cant_know(instrument.type, listing.entries):
         name, why = min(unknown.items())
         lost = f"{len(unknown)} acquisitions can't be looked at, {name!a}: {why}"
-        return Finding("error", instrument_id, f"{told}; {lost}; check the share and the rights")
+        return Finding(
+            "error", instrument_id, f"{reported}; {lost}; check the share and the rights"
+        )
     standing, left_alone = sort_out(instrument.type, listing.entries)
-    mixed = mixture(world, instrument_id, listing, standing, left_alone)
+    mixed = mixture(services, instrument_id, listing, standing, left_alone)
     if mixed is not None and mixed.is_wrong:
-        return Finding("error", instrument_id, mixed.told)
+        return Finding("error", instrument_id, mixed.reported)
     level = "ok" if mixed is None else "warning"
-    told += "" if mixed is None else f"; {mixed.told}"
-    if (difference := _clock_of(world, instrument_id, listing)) is not None:
+    reported += "" if mixed is None else f"; {mixed.reported}"
+    if (difference := _clock_of(services, instrument_id, listing)) is not None:
         clock = (
             f"its clock is {in_words(difference)} this machine's, so no date of its files counts"
         )
-        return Finding("warning", instrument_id, f"{told}; {clock}: use NTP on both")
-    return Finding(level, instrument_id, told)
+        return Finding("warning", instrument_id, f"{reported}; {clock}: use NTP on both")
+    return Finding(level, instrument_id, reported)
 
 
-def _clock_of(world: World, instrument_id: str, listing: Listing) -> float | None:
+def _clock_of(services: Services, instrument_id: str, listing: Listing) -> float | None:
     """By how many seconds it differs, by what stands there or by what the last look has found."""
     entries = {entry.name: entry for entry in listing.entries}
-    standing, _ = sort_out(world.instrument(instrument_id).type, listing.entries)
+    standing, _ = sort_out(services.instrument(instrument_id).type, listing.entries)
     newest = max((entries[name].changed_at for name in standing), default=None)
-    seen = (world.store.board.get(instrument_id) or {}).get("clock_difference_s")
-    found = clock_difference(newest=newest, grew=None, now=world.now())
+    seen = (services.store.health.get(instrument_id) or {}).get("clock_difference_s")
+    found = clock_difference(newest=newest, grew=None, now=services.now())
     return seen if found is None else found

@@ -27,8 +27,8 @@ def jobs_here() -> str:
     """Jobs of this machine run as Kraken's own user, who owns the backup."""
     if os.geteuid() == 0:
         return f"jobs on this machine: {_ROOT}"
-    told = "jobs on this machine run as the user who makes the backup and could alter it"
-    return f"{told}: {_WORKING_FOLDER}"
+    reported = "jobs on this machine run as the user who makes the backup and could alter it"
+    return f"{reported}: {_WORKING_FOLDER}"
 
 
 def jobs_there(config: KrakenConfig, name: str, engine: Slurm) -> Iterator[Finding]:
@@ -45,7 +45,9 @@ def jobs_there(config: KrakenConfig, name: str, engine: Slurm) -> Iterator[Findi
     if user == "0":
         yield Finding("warning", what, f"its jobs: {_ROOT}")
     elif could:
-        told = f"its user can write to the backup, {could[0]!r} say: {_WORKING_FOLDER}"
-        yield Finding("ok", what, f"{told}. Mounted read-only on the nodes, it needs none of that")
+        reported = f"its user can write to the backup, {could[0]!r} say: {_WORKING_FOLDER}"
+        yield Finding(
+            "ok", what, f"{reported}. Mounted read-only on the nodes, it needs none of that"
+        )
     elif user.isdecimal():
         yield Finding("ok", what, "its user can't write to the backup, so jobs work on it directly")

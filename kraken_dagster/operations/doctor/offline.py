@@ -57,10 +57,10 @@ def _of_dagster(config_path: Path) -> Iterator[Finding]:
         try:
             read(path)
         except (DagsterError, CheckError, YAMLError, OSError, UnicodeDecodeError) as error:
-            told = " ".join(str(error).split())
-            told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
+            reported = " ".join(str(error).split())
+            reported = reported if len(reported) <= _LONGEST else f"{reported[:_LONGEST]}..."
             advice = "mend it, or delete it: Kraken brings one of its own"
-            yield Finding("error", name, f"Dagster can't use {path}: {told}; {advice}")
+            yield Finding("error", name, f"Dagster can't use {path}: {reported}; {advice}")
         else:
             yield Finding("ok", name, f"{path}: Dagster can read it")
 

@@ -15,9 +15,9 @@ def examine_rights(config: KrakenConfig, config_path: Path) -> Iterator[Finding]
     """Kraken's home, and the group of the backup where there is one."""
     parts = [path for path in private_parts(config, config_path) if not is_private(path)]
     if parts:
-        told = f"other users may enter or read {', '.join(map(repr, map(str, parts)))}"
+        reported = f"other users may enter or read {', '.join(map(repr, map(str, parts)))}"
         mend = "`kraken up` takes that right away when it starts, as the user whose they are"
-        yield Finding("warning", "home", f"{told}; {mend}")
+        yield Finding("warning", "home", f"{reported}; {mend}")
     else:
         yield Finding("ok", "home", f"{config.home}: nothing of Kraken's is open to other users")
     if (name := config.locations.backup.group) is not None:
@@ -31,6 +31,6 @@ def _group(name: str) -> Finding:
     except ConfigError as error:
         return Finding("error", what, str(error))
     if os.geteuid() != 0 and group not in {os.getegid(), *os.getgroups()}:
-        told = f"Kraken's user is not in the group {name!r}, and can give it no file"
-        return Finding("error", what, f"{told}; add it to the group, and start Kraken anew")
+        reported = f"Kraken's user is not in the group {name!r}, and can give it no file"
+        return Finding("error", what, f"{reported}; add it to the group, and start Kraken anew")
     return Finding("ok", what, f"backups are made the group {name!r}'s to read, and nobody else's")

@@ -20,14 +20,14 @@ from kraken_dagster.operations.doctor.checks import Finding
 from kraken_dagster.projects import settings_file
 from kraken_dagster.runtime.exclusive_runs import archive_of, purge_of
 from kraken_dagster.runtime.homes import dagster_home
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 _TIMEOUT_S = 60.0
 _RESULT = "out_"
 
 
-def examine_stand_in(make_world: Callable[[], World], exported: bytes | None) -> list[Finding]:
-    """Nothing where there is no world: that is among the findings of `doctor` already.
+def examine_standby(make_services: Callable[[], Services], exported: bytes | None) -> list[Finding]:
+    """Nothing where the services cannot be opened: that is among the findings of `doctor` already.
 
     Args:
         exported: what `kraken settings export` wrote on the other instance.
@@ -37,26 +37,26 @@ def examine_stand_in(make_world: Callable[[], World], exported: bytes | None) ->
     """
     found: list[Finding] = []
     try:
-        world = make_world()
+        services = make_services()
     except KrakenError:
         return found
     with suppress(StoreUnavailable):
-        found.extend(_examined(world, exported))
+        found.extend(_examined(services, exported))
     return found
 
 
-def _examined(world: World, exported: bytes | None) -> Iterator[Finding]:
-    for instrument_id in world.config.instruments:
-        yield _options(world, instrument_id)
-    yield _database(world)
-    yield from _settings(world, exported)
-    for instrument_id in world.config.instruments:
-        yield from _what_is_there(world, instrument_id)
-    yield from _sensors(world.config)
+def _examined(services: Services, exported: bytes | None) -> Iterator[Finding]:
+    for instrument_id in services.config.instruments:
+        yield _options(services, instrument_id)
+    yield _database(services)
+    yield from _settings(services, exported)
+    for instrument_id in services.config.instruments:
+        yield from _what_is_there(services, instrument_id)
+    yield from _sensors(services.config)
 
 
-def _options(world: World, instrument_id: str) -> Finding:
-    instrument = world.instrument(instrument_id)
+def _options(services: Services, instrument_id: str) -> Finding:
+    instrument = services.instrument(instrument_id)
     on = [name for name in ("move_files", "remove_files") if getattr(instrument, name)]
     if not on:
         return Finding("ok", instrument_id, "its files stay where they are")
@@ -68,14 +68,14 @@ def _options(world: World, instrument_id: str) -> Finding:
     )
 
 
-def _database(world: World) -> Finding:
+def _database(services: Services) -> Finding:
     """The other instance's own is told by what only an instance that moves files writes."""
     files = 0
-    for instrument_id in world.config.instruments:
-        files += len(world.store.bulk.ids(instrument_id))
-        put_aside = world.store.bulk.count_put_aside(instrument_id)
-        errands = [archive_of(instrument_id), purge_of(instrument_id)]
-        moved = any(world.store.errands.get(name).attempt for name in errands)
+    for instrument_id in services.config.instruments:
+        files += len(services.store.bulk.ids(instrument_id))
+        put_aside = services.store.bulk.count_put_aside(instrument_id)
+        exclusive_runs = [archive_of(instrument_id), purge_of(instrument_id)]
+        moved = any(services.store.exclusive_runs.get(name).attempt for name in exclusive_runs)
         if put_aside or moved:
             return Finding(
                 "error",
@@ -84,11 +84,11 @@ def _database(world: World) -> Finding:
                 "were to be: this is the database of an instance that moves files. Set "
                 "mongodb.uri to another one, empty, or leave it out and use another `home`",
             )
-    told = f"{files} files, none moved aside: filled by a stand-in" if files else "empty"
-    return Finding("ok", "MongoDB", told)
+    reported = f"{files} files, none moved aside: filled by a stand-in" if files else "empty"
+    return Finding("ok", "MongoDB", reported)
 
 
-def _settings(world: World, exported: bytes | None) -> Iterator[Finding]:
+def _settings(services: Services, exported: bytes | None) -> Iterator[Finding]:
     if exported is None:
         yield Finding(
             "warning",
@@ -101,22 +101,26 @@ def _settings(world: World, exported: bytes | None) -> Iterator[Finding]:
     wrong = 0
     for entry in entries:
         title = f"{entry.get('name')} version {entry.get('version')}"
-        if (problem := _difference(world, entry)) is not None:
+        if (problem := _difference(services, entry)) is not None:
             wrong += 1
             yield Finding("error", "settings", f"{title} {problem}")
     theirs = {(entry.get("name"), entry.get("version")) for entry in entries}
-    for project_id in (FALLBACK_PROJECT, *world.store.catalog.project_ids()):
-        for item in world.store.catalog.assigned(project_id):
+    for project_id in (FALLBACK_PROJECT, *services.store.catalog.project_ids()):
+        for item in services.store.catalog.assigned(project_id):
             if (item.settings.name, item.settings.version) not in theirs:
-                told = f"{item.settings.title}, used by {project_id}, is not in the file"
-                yield Finding("warning", "settings", f"{told}: the other instance may use another")
+                reported = f"{item.settings.title}, used by {project_id}, is not in the file"
+                yield Finding(
+                    "warning", "settings", f"{reported}: the other instance may use another"
+                )
     if not wrong:
         yield Finding("ok", "settings", f"all {len(entries)} of the file are here, and the same")
 
 
-def _difference(world: World, entry: dict[str, object]) -> str | None:
+def _difference(services: Services, entry: dict[str, object]) -> str | None:
     try:
-        ours = world.store.catalog.settings(str(entry.get("name")), int(str(entry.get("version"))))
+        ours = services.store.catalog.settings(
+            str(entry.get("name")), int(str(entry.get("version")))
+        )
     except UnknownSettings:
         return "is not here: `kraken settings import` adds it, `kraken project assign` uses it"
     except ValueError:
@@ -126,10 +130,10 @@ def _difference(world: World, entry: dict[str, object]) -> str | None:
     return f"says something else here: {ours.digest}, expected {entry.get('digest')}"
 
 
-def _what_is_there(world: World, instrument_id: str) -> Iterator[Finding]:
+def _what_is_there(services: Services, instrument_id: str) -> Iterator[Finding]:
     """What of the folder's acquisitions the other instance has done already."""
     try:
-        standing, backups, results = _done_already(world, instrument_id)
+        standing, backups, results = _done_already(services, instrument_id)
     except FolderError:
         return  # which is a finding already
     except (OSError, KrakenError) as error:
@@ -146,10 +150,10 @@ def _what_is_there(world: World, instrument_id: str) -> Iterator[Finding]:
         yield Finding(
             "warning",
             instrument_id,
-            f"locations.backup has nothing of it: is {world.config.locations.backup.path} the "
+            f"locations.backup has nothing of it: is {services.config.locations.backup.path} the "
             "other instance's backup store?",
         )
-    mode = world.instrument(instrument_id).output_exists_mode
+    mode = services.instrument(instrument_id).output_exists_mode
     if has_result and mode is not OutputExistsMode.ASSOCIATE:
         yield Finding(
             "error",
@@ -159,33 +163,33 @@ def _what_is_there(world: World, instrument_id: str) -> Iterator[Finding]:
         )
 
 
-def _done_already(world: World, instrument_id: str) -> tuple[set[str], set[str], set[str]]:
+def _done_already(services: Services, instrument_id: str) -> tuple[set[str], set[str], set[str]]:
     """Names of the acquisitions in the folder, of what has a backup, and of what has a result.
 
     Raises:
         FolderError: the instrument's folder can't be looked at.
         CopyStalled: another root gives no answer.
     """
-    instrument, locations = world.instrument(instrument_id), world.config.locations
-    listing = world.lister(
-        str(world.instrument_folder(instrument_id)),
-        main_files=world.rules(instrument_id).main_files,
+    instrument, locations = services.instrument(instrument_id), services.config.locations
+    listing = services.lister(
+        str(services.instrument_folder(instrument_id)),
+        main_files=services.rules(instrument_id).main_files,
         timeout_s=instrument.folder_timeout_s,
     )
     backups = bounded(
-        lambda: _backups(world, instrument_id), timeout_s=_TIMEOUT_S, what=locations.backup.path
+        lambda: _backups(services, instrument_id), timeout_s=_TIMEOUT_S, what=locations.backup.path
     )
-    results = bounded(lambda: _results(world), timeout_s=_TIMEOUT_S, what=locations.output.path)
+    results = bounded(lambda: _results(services), timeout_s=_TIMEOUT_S, what=locations.output.path)
     return set(sort_out(instrument.type, listing.entries)[0]), backups, results
 
 
-def _backups(world: World, instrument_id: str) -> set[str]:
-    root = world.config.locations.backup.path / instrument_id
+def _backups(services: Services, instrument_id: str) -> set[str]:
+    root = services.config.locations.backup.path / instrument_id
     return {item.name for month in _listed(root) for item in _listed(month)}
 
 
-def _results(world: World) -> set[str]:
-    root = world.config.locations.output.path
+def _results(services: Services) -> set[str]:
+    root = services.config.locations.output.path
     folders = [*_listed(root), *_listed(root / FALLBACK_PROJECT)]
     found = [item.name for folder in folders for item in _listed(folder)]
     return {name.removeprefix(_RESULT) for name in found if name.startswith(_RESULT)}
@@ -213,8 +217,8 @@ def _sensors(config: KrakenConfig) -> Iterator[Finding]:
     ]
     if off:
         advice = "switch them on in Dagit, or by `dagster sensor start`"
-        told = f"{', '.join(off)} would not run; {advice}"
-        yield Finding("warning", "sensors", told)
+        reported = f"{', '.join(off)} would not run; {advice}"
+        yield Finding("warning", "sensors", reported)
     else:
         yield Finding("ok", "sensors", "the watchers and cluster_jobs are on")
 

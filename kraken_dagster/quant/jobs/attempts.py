@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.model.raw_file import DecidedSettings, RawFile, Status
 from kraken_dagster.model.settings import Settings
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 # Counts the sets of jobs of a file; part of the jobs' names.
 JOBS_COUNTER = "quant_jobs"
 
 
-def latest_jobs(world: World, raw_file: RawFile) -> list[QuantJob]:
+def latest_jobs(services: Services, raw_file: RawFile) -> list[QuantJob]:
     """The job of each of the file's decided settings; of one that was submitted again, the last
     try.
 
     Where no settings were decided yet, the jobs of the latest attempt.
     """
-    return latest_of(raw_file, world.store.jobs.of(raw_file.id))
+    return latest_of(raw_file, services.store.jobs.of(raw_file.id))
 
 
 def latest_of(raw_file: RawFile, jobs: Sequence[QuantJob]) -> list[QuantJob]:
@@ -48,7 +48,7 @@ def _newest_attempt(item: DecidedSettings, jobs: Sequence[QuantJob], latest: int
 
 
 def decided(
-    world: World,
+    services: Services,
     raw_file: RawFile,
     settings: Sequence[Settings],
     attempt: int | None,
@@ -69,7 +69,7 @@ def decided(
                 name=item.name,
                 version=item.version if kept is None else kept.settings_version,
                 attempt=attempt if kept is None else kept.attempt,
-                engine=world.engine_of(raw_file.instrument_id, item),
+                engine=services.engine_of(raw_file.instrument_id, item),
             )
         )
     return found

@@ -3,25 +3,25 @@
 from datetime import datetime, timedelta
 
 from kraken_dagster.model.errors import KrakenError
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 15.0, 300.0
 
 
-def trouble_with(world: World, engine_name: str, now: datetime) -> str | None:
+def failure_of(services: Services, engine_name: str, now: datetime) -> str | None:
     """Why an engine is not asked now: it gave no answer, and its time has not come again."""
-    known = world.store.board.engine(engine_name)
+    known = services.store.health.engine(engine_name)
     if known is None or known.get("ask_again_at") is None or known["ask_again_at"] <= now:
         return None
     return str(known["status_details"])
 
 
-def note_trouble(world: World, engine_name: str, error: KrakenError) -> None:
+def note_refusal(services: Services, engine_name: str, error: KrakenError) -> None:
     """Records that an engine can't be asked. It is left alone for a while, longer each time."""
-    now = world.now()
-    failures = (world.store.board.engine(engine_name) or {}).get("failures", 0) + 1
+    now = services.now()
+    failures = (services.store.health.engine(engine_name) or {}).get("failures", 0) + 1
     wait = min(FIRST_WAIT_S * 2 ** min(failures - 1, 10), LONGEST_WAIT_S)
-    world.store.board.engine_unwell(
+    services.store.health.engine_unwell(
         engine_name,
         details=str(error),
         failures=failures,

@@ -17,15 +17,15 @@ from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import ClusterError, JobError, StoreAway, SubmitFailed
 from kraken_dagster.model.jobs.job import JobState, QuantJob
-from kraken_dagster.quant.jobs.engine_backoff import note_trouble
+from kraken_dagster.quant.jobs.engine_backoff import note_refusal
 from kraken_dagster.quant.output_folder import job_id_left_by
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened
 
 T = TypeVar("T")
 
 
-def hand_over(world: World, job: QuantJob, *, may_start: Callable[[], None]) -> str | None:
+def hand_over(services: Services, job: QuantJob, *, may_start: Callable[[], None]) -> str | None:
     """Submits an intended job; returns why it must wait instead, in words.
 
     `may_start` raises where this run has lost its lease, so that another may submit the job.
@@ -36,40 +36,40 @@ def hand_over(world: World, job: QuantJob, *, may_start: Callable[[], None]) -> 
     """
     try:
         if job.tried_at is not None:
-            if (known := _known_to_engine(world, job)) is not None:
-                world.store.jobs.submitted(job, known)
+            if (known := _known_to_engine(services, job)) is not None:
+                services.store.jobs.submitted(job, known)
                 return None
-            if not _is_lost(world, job):
+            if not _is_lost(services, job):
                 return "whether it was submitted is not clear yet; the cluster is asked again"
-        _submit(world, job, may_start)
+        _submit(services, job, may_start)
     except ClusterError as error:
-        note_trouble(world, job.engine, error)
+        note_refusal(services, job.engine, error)
         return str(error)
     return None
 
 
-def _submit(world: World, job: QuantJob, may_start: Callable[[], None]) -> None:
-    engine = world.engines[job.engine]
-    spec = replace(job.spec(), stores=_stores_of(world, job))
-    world.store.jobs.trying(job, now=world.now())
+def _submit(services: Services, job: QuantJob, may_start: Callable[[], None]) -> None:
+    engine = services.engines[job.engine]
+    spec = replace(job.spec(), stores=_stores_of(services, job))
+    services.store.jobs.trying(job, now=services.now())
     try:
-        job_id = _bounded_here(world, job, lambda: engine.submit(spec, may_start=may_start))
+        job_id = _bounded_here(services, job, lambda: engine.submit(spec, may_start=may_start))
     except ClusterError:
         raise
     except StoreAway:  # of the head node
-        world.store.jobs.refused(job)
+        services.store.jobs.refused(job)
         raise
     except JobError:
         # One whose submission was only reported as failed runs, and is taken for submitted. A
         # refused one is taken back at once, since it would hold a slot for nothing.
-        if (known := _known_to_engine(world, job)) is None:
-            world.store.jobs.refused(job)
+        if (known := _known_to_engine(services, job)) is None:
+            services.store.jobs.refused(job)
             raise
         job_id = known
-    world.store.jobs.submitted(job, job_id)
+    services.store.jobs.submitted(job, job_id)
 
 
-def _stores_of(world: World, job: QuantJob) -> tuple[tuple[str, str], ...]:
+def _stores_of(services: Services, job: QuantJob) -> tuple[tuple[str, str], ...]:
     """The roots where the job runs, and what it knows them by.
 
     Raises:
@@ -77,26 +77,26 @@ def _stores_of(world: World, job: QuantJob) -> tuple[tuple[str, str], ...]:
     """
     found = []
     for role in (Role.OUTPUT, Role.BACKUP):
-        with opened(world, role) as root:
-            if role is Role.OUTPUT and not world.on_cluster(job.engine):
-                _make_folder(world, job, root)
-            location = world.config.locations.output
+        with opened(services, role) as root:
+            if role is Role.OUTPUT and not services.on_cluster(job.engine):
+                _make_folder(services, job, root)
+            location = services.config.locations.output
             if role is Role.BACKUP:
-                location = world.config.locations.backup
-            on_cluster = world.on_cluster(job.engine)
+                location = services.config.locations.backup
+            on_cluster = services.on_cluster(job.engine)
             path = location.cluster_path if on_cluster else str(location.path)
             found.append((path, marker_line(role, root.store_id)))
     return tuple(found)
 
 
-def _make_folder(world: World, job: QuantJob, root: OpenRoot) -> None:
+def _make_folder(services: Services, job: QuantJob, root: OpenRoot) -> None:
     """The job's folder, through the open output: where that is away it is made nowhere.
 
     Raises:
         SubmitFailed
     """
-    folder = world.result_folder(job, root.path)
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    folder = services.result_folder(job, root.path)
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
     try:
         bounded(lambda: make_folders(folder), timeout_s=stall_s, what=folder)
     except OSError as error:
@@ -108,26 +108,26 @@ def _make_folder(world: World, job: QuantJob, root: OpenRoot) -> None:
         ) from error
 
 
-def withdraw(world: World, job: QuantJob) -> bool:
+def withdraw(services: Services, job: QuantJob) -> bool:
     """Takes an intention back; False where the job was submitted, or may have been: then it stays.
 
     Raises:
         ClusterError: the engine can't be asked; the intention stays.
     """
-    job = world.store.jobs.get(job.id)
+    job = services.store.jobs.get(job.id)
     if job.tried_at is not None:
-        if (found := _known_to_engine(world, job)) is not None:
-            world.store.jobs.submitted(job, found)
+        if (found := _known_to_engine(services, job)) is not None:
+            services.store.jobs.submitted(job, found)
             return False
-        if not _is_lost(world, job):
+        if not _is_lost(services, job):
             return False
-    world.store.jobs.withdraw(job)
+    services.store.jobs.withdraw(job)
     return True
 
 
-def fits(world: World, job: QuantJob, slots: int) -> bool:
+def fits(services: Services, job: QuantJob, slots: int) -> bool:
     """Whether an intended job may be handed over."""
-    return has_slot(job, world.store.jobs.uncollected(job.engine), slots)
+    return has_slot(job, services.store.jobs.uncollected(job.engine), slots)
 
 
 def has_slot(job: QuantJob, jobs: Iterable[QuantJob], slots: int) -> bool:
@@ -161,26 +161,26 @@ def _age(job: QuantJob) -> Sequence[object]:
     return (job.created_at, job.id)
 
 
-def _known_to_engine(world: World, job: QuantJob) -> str | None:
-    engine = world.engines[job.engine]
-    found = _bounded_here(world, job, lambda: engine.find(job.id))
-    if found is None and world.on_cluster(job.engine):
-        stall_s = world.instrument(job.instrument_id).copy_stall_s
-        found = bounded(lambda: job_id_left_by(world, job), timeout_s=stall_s, what=job.id)
+def _known_to_engine(services: Services, job: QuantJob) -> str | None:
+    engine = services.engines[job.engine]
+    found = _bounded_here(services, job, lambda: engine.find(job.id))
+    if found is None and services.on_cluster(job.engine):
+        stall_s = services.instrument(job.instrument_id).copy_stall_s
+        found = bounded(lambda: job_id_left_by(services, job), timeout_s=stall_s, what=job.id)
     return found
 
 
-def _bounded_here(world: World, job: QuantJob, function: Callable[[], T]) -> T:
+def _bounded_here(services: Services, job: QuantJob, function: Callable[[], T]) -> T:
     """Jobs of this machine wait for its disks; a cluster's answer has bounds of its own."""
-    if world.on_cluster(job.engine):
+    if services.on_cluster(job.engine):
         return function()
-    stall_s = world.instrument(job.instrument_id).copy_stall_s
+    stall_s = services.instrument(job.instrument_id).copy_stall_s
     return bounded(function, timeout_s=stall_s, what=job.output_path)
 
 
-def _is_lost(world: World, job: QuantJob) -> bool:
+def _is_lost(services: Services, job: QuantJob) -> bool:
     """Whether a job that the engine doesn't have now will not turn up any more."""
-    settles, now = timedelta(seconds=world.engines[job.engine].settles_s), world.now()
+    settles, now = timedelta(seconds=services.engines[job.engine].settles_s), services.now()
     if job.missing_since is None:
-        world.store.jobs.missing(job, now=now)
+        services.store.jobs.missing(job, now=now)
     return now - (job.missing_since or now) >= settles

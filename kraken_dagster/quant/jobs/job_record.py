@@ -17,33 +17,35 @@ from kraken_dagster.quant.output_folder import (
     planned_folder,
     working_copy,
 )
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened
 
 
 def intended(
-    world: World, raw_file: RawFile, settings: Settings, engine: str, mode: OutputExistsMode
+    services: Services, raw_file: RawFile, settings: Settings, engine: str, mode: OutputExistsMode
 ) -> QuantJob:
     """The record of a job that is about to be submitted, in MongoDB.
 
     Raises:
         OutputExists, InputMissing, SettingsRefused
     """
-    stall_s = world.instrument(raw_file.instrument_id).copy_stall_s
-    root = world.config.locations.output.path
+    stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
+    root = services.config.locations.output.path
     folder = bounded(
-        lambda: output_folder(world, raw_file, settings, engine, mode), timeout_s=stall_s, what=root
+        lambda: output_folder(services, raw_file, settings, engine, mode),
+        timeout_s=stall_s,
+        what=root,
     )
-    job = _new_job(world, raw_file, settings, engine, folder.relative)
+    job = _new_job(services, raw_file, settings, engine, folder.relative)
     if folder.done is not None:  # from which inputs it was made nobody knows
-        return world.store.jobs.intend(_done_before(job, folder.done, folder.made_by))
+        return services.store.jobs.intend(_done_before(job, folder.done, folder.made_by))
     if folder.follow is None:
-        bounded(lambda: require_program(world, job), timeout_s=stall_s, what=job.software)
-    job = job.model_copy(update={"inputs": inputs_of(world, settings, job)})
+        bounded(lambda: require_program(services, job), timeout_s=stall_s, what=job.software)
+    job = job.model_copy(update={"inputs": inputs_of(services, settings, job)})
     if folder.in_the_way:
-        with opened(world, Role.BACKUP):  # else nothing is submitted, and nothing to be moved
-            _begin_anew(world, raw_file)
-        bounded(lambda: move_out_of_the_way(world, folder), timeout_s=stall_s, what=root)
+        with opened(services, Role.BACKUP):  # else nothing is submitted, and nothing to be moved
+            _begin_anew(services, raw_file)
+        bounded(lambda: move_out_of_the_way(services, folder), timeout_s=stall_s, what=root)
     if folder.follow is not None:
         followed = {
             "state": JobState.WAITING,
@@ -51,15 +53,17 @@ def intended(
             "followed": True,
         }
         job = job.model_copy(update=followed)
-    return world.store.jobs.intend(job)
+    return services.store.jobs.intend(job)
 
 
-def _begin_anew(world: World, raw_file: RawFile) -> None:
+def _begin_anew(services: Services, raw_file: RawFile) -> None:
     """From here on the file isn't any more what it was when it was asked for again."""
-    current = world.store.raw_files.current(raw_file.id)
+    current = services.store.raw_files.current(raw_file.id)
     if current.asked_again is not None:
         note = "the result that was there is moved aside"
-        world.store.raw_files.update(current, {"asked_again": None}, now=world.now(), note=note)
+        services.store.raw_files.update(
+            current, {"asked_again": None}, now=services.now(), note=note
+        )
 
 
 _OF_THE_MAKER = ("inputs", "cluster_job_id", "node", "started_at", "ended_at", "exit_code")
@@ -79,20 +83,20 @@ def _done_before(job: QuantJob, how_known: str, made_by: QuantJob | None) -> Qua
     return job.model_copy(update=facts)
 
 
-def skipped(world: World, raw_file: RawFile, settings: Settings, engine: str) -> QuantJob:
+def skipped(services: Services, raw_file: RawFile, settings: Settings, engine: str) -> QuantJob:
     """The record of a job that is not submitted on purpose."""
-    job = _new_job(world, raw_file, settings, engine, planned_folder(raw_file, settings))
-    now = world.now()
+    job = _new_job(services, raw_file, settings, engine, planned_folder(raw_file, settings))
+    now = services.now()
     ended = {"state": JobState.SKIPPED, "ended_at": now, "collected_at": now}
-    return world.store.jobs.intend(job.model_copy(update=ended))
+    return services.store.jobs.intend(job.model_copy(update=ended))
 
 
 def _new_job(
-    world: World, raw_file: RawFile, settings: Settings, engine_name: str, relative: str
+    services: Services, raw_file: RawFile, settings: Settings, engine_name: str, relative: str
 ) -> QuantJob:
     attempt = raw_file.attempts.get(JOBS_COUNTER, 1)
-    engine = world.config.engines[engine_name]
-    paths = job_paths(world, raw_file, settings, engine_name, relative)
+    engine = services.config.engines[engine_name]
+    paths = job_paths(services, raw_file, settings, engine_name, relative)
     whose = {"raw_file_id": raw_file.id, "project_id": raw_file.project_id or FALLBACK_PROJECT}
     command = job_command(settings, paths, **whose)
     resources, own_script = settings.resources, False
@@ -120,7 +124,9 @@ def _new_job(
         resources=resources,
         max_mem=settings.slurm_max_mem,
         max_time=settings.slurm_max_time,
-        working_copy=working_copy(raw_file, world.instrument(raw_file.instrument_id).type, paths),
+        working_copy=working_copy(
+            raw_file, services.instrument(raw_file.instrument_id).type, paths
+        ),
         log_name=log_name(settings, own_script=own_script),
-        created_at=world.now(),
+        created_at=services.now(),
     )

@@ -8,7 +8,7 @@ from kraken_dagster.config.engines import QueueOrder
 from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 
 # A file's id, settings and attempt: whose job it is.
 Whose = tuple[str, str, int, int]
@@ -19,12 +19,15 @@ def whose(job: QuantJob) -> Whose:
 
 
 def room(
-    world: World, open_jobs: Mapping[str, int], slots: Mapping[str, int], closed: Collection[str]
+    services: Services,
+    open_jobs: Mapping[str, int],
+    slots: Mapping[str, int],
+    closed: Collection[str],
 ) -> dict[str, int]:
     """How many jobs each engine may be given; those that can't be asked are left out."""
     return {
         name: max(0, slots[name] - open_jobs[name])
-        for name in world.config.engines
+        for name in services.config.engines
         if name not in closed
     }
 
@@ -36,7 +39,7 @@ def free(files: Collection[RawFile], now: datetime) -> list[RawFile]:
 
 
 def next_to_submit(
-    world: World,
+    services: Services,
     room_on: Mapping[str, int],
     *,
     begun: Collection[str],
@@ -54,15 +57,15 @@ def next_to_submit(
         return []
     chosen: dict[str, RawFile] = {}
     waiting: dict[str, list[RawFile]] = defaultdict(list)
-    for item in free(_queued(world), now):
-        engines = _engines_of(world, item, submitted)
+    for item in free(_queued(services), now):
+        engines = _engines_of(services, item, submitted)
         if not engines:  # all that it needs is there already
             chosen[item.id] = item
         for name in engines & room_on.keys():
             waiting[name].append(item)
     for name, files in waiting.items():
         left = room_on[name]
-        newest_first = world.config.engines[name].queue_order is QueueOrder.NEWEST_FIRST
+        newest_first = services.config.engines[name].queue_order is QueueOrder.NEWEST_FIRST
         for item in reversed(files) if newest_first else files:
             if item.id in begun:
                 chosen[item.id] = item
@@ -72,17 +75,17 @@ def next_to_submit(
     return list(chosen.values())
 
 
-def _queued(world: World) -> list[RawFile]:
+def _queued(services: Services) -> list[RawFile]:
     return [
         item
-        for instrument_id in world.config.instruments
-        for item in world.store.raw_files.in_status(instrument_id, {Status.QUEUED_FOR_QUANTING})
+        for instrument_id in services.config.instruments
+        for item in services.store.raw_files.in_status(instrument_id, {Status.QUEUED_FOR_QUANTING})
     ]
 
 
-def _engines_of(world: World, raw_file: RawFile, submitted: Collection[Whose]) -> set[str]:
+def _engines_of(services: Services, raw_file: RawFile, submitted: Collection[Whose]) -> set[str]:
     """The engines that the file's jobs are still to be given to."""
-    own = world.instrument(raw_file.instrument_id).engine
+    own = services.instrument(raw_file.instrument_id).engine
     if not raw_file.quant_settings:
         return {own}
     latest = raw_file.attempts.get(JOBS_COUNTER, 1)
@@ -92,4 +95,4 @@ def _engines_of(world: World, raw_file: RawFile, submitted: Collection[Whose]) -
         if (item.attempt or latest) == latest  # else its result is there from an earlier one
         and (raw_file.id, item.name, item.version, latest) not in submitted
     ]
-    return {name if name in world.config.engines else own for name in missing}
+    return {name if name in services.config.engines else own for name in missing}

@@ -24,103 +24,105 @@ ROUNDS = 12
 
 
 @pytest.fixture
-def thermo(world):
-    return Bench(world, "thermo1")
+def thermo(services):
+    return Bench(services, "thermo1")
 
 
-def test_a_folder_that_is_away_is_told_and_is_good_again_once_it_is_back(world, thermo):
+def test_a_folder_that_is_away_is_told_and_is_good_again_once_it_is_back(services, thermo):
     thermo.write("x.raw")
-    thermo.look()
+    thermo.scan()
     away = thermo.folder.rename(thermo.folder.with_name("unmounted"))
     with pytest.raises(FolderMissing, match="mount the instrument's share"):
-        thermo.look(minutes=1)
-    board = world.store.board.get("thermo1")
-    assert board["status"] == "error"
-    assert "folder is not there" in board["status_details"]
-    assert board["last_error_occurred_at"] == world.now()
+        thermo.scan(minutes=1)
+    health = services.store.health.get("thermo1")
+    assert health["status"] == "error"
+    assert "folder is not there" in health["status_details"]
+    assert health["last_error_occurred_at"] == services.now()
     away.rename(thermo.folder)
-    assert thermo.look(minutes=1).standing == 1
-    assert world.store.board.get("thermo1")["status"] == "ok"
+    assert thermo.scan(minutes=1).standing == 1
+    assert services.store.health.get("thermo1")["status"] == "ok"
 
 
 def test_a_folder_that_is_away_ends_no_acquisition(thermo):
     thermo.write("x.raw")
-    thermo.look()
+    thermo.scan()
     away = thermo.folder.rename(thermo.folder.with_name("unmounted"))
     for _ in range(3):
         with pytest.raises(FolderMissing):
-            thermo.look(minutes=120)
+            thermo.scan(minutes=120)
     away.rename(thermo.folder)
-    thermo.look(minutes=1)
+    thermo.scan(minutes=1)
     assert thermo.statuses() == {"x.raw": "monitoring_acquisition"}
 
 
-def test_a_file_where_the_folder_should_be_is_told(world, thermo):
+def test_a_file_where_the_folder_should_be_is_told(services, thermo):
     thermo.folder.rmdir()
     thermo.folder.write_bytes(b"a file")
     with pytest.raises(FolderUnreadable, match="check that it is a folder"):
-        thermo.look()
-    assert world.store.board.get("thermo1")["status"] == "error"
+        thermo.scan()
+    assert services.store.health.get("thermo1")["status"] == "error"
 
 
-def test_one_instrument_that_is_away_leaves_the_others_as_they_are(world, thermo):
-    bruker = Bench(world, "bruker1")
+def test_one_instrument_that_is_away_leaves_the_others_as_they_are(services, thermo):
+    bruker = Bench(services, "bruker1")
     bruker.write("x.d")
     thermo.folder.rmdir()
     with pytest.raises(FolderMissing):
-        thermo.look()
-    bruker.look()
+        thermo.scan()
+    bruker.scan()
     assert bruker.statuses() == {"x.d": "queued_for_monitoring"}
-    assert world.store.board.get("bruker1")["status"] == "ok"
+    assert services.store.health.get("bruker1")["status"] == "ok"
 
 
-def test_a_look_without_mongodb_does_nothing_and_the_next_one_everything(world, thermo):
+def test_a_look_without_mongodb_does_nothing_and_the_next_one_everything(services, thermo):
     thermo.write("x.raw")
     away = connect(f"mongodb://127.0.0.1:{free_port()}/", timeout_s=0.1)
     with closing(away), pytest.raises(StoreUnavailable):
-        look_at(replace(world, store=away), "thermo1")
+        look_at(replace(services, store=away), "thermo1")
     assert thermo.statuses() == {}
-    assert [item.id for item in thermo.look().registered] == ["x.raw"]
+    assert [item.id for item in thermo.scan().registered] == ["x.raw"]
 
 
-def test_a_watcher_may_die_after_any_write_and_the_next_look_completes_what_it_left(world, thermo):
+def test_a_watcher_may_die_after_any_write_and_the_next_look_completes_what_it_left(
+    services, thermo
+):
     calls = died = 0
     for number in range(3):
         thermo.write(f"{number}.raw", created_at=NOW - timedelta(hours=3 - number))
         while True:
             try:
-                look_at(stumbling(world, calls), "thermo1")
+                look_at(stumbling(services, calls), "thermo1")
             except StoreUnavailable:
                 died, calls = died + 1, calls + 1
-                world.now.forward(seconds=30)
+                services.now.forward(seconds=30)
             else:
                 break
         calls = 0
-        world.now.forward(seconds=30)
+        services.now.forward(seconds=30)
     assert died >= 12
     assert set(thermo.statuses()) == {"0.raw", "1.raw", "2.raw"}
     for name in ("0.raw", "1.raw"):
-        steps = [event["to"] for event in world.store.raw_files.get(name).history]
+        steps = [event["to"] for event in services.store.raw_files.get(name).history]
         assert steps[0] == "queued_for_monitoring"
         assert steps[-1] == "monitoring_done"
         assert len(steps) == len(set(steps))
 
 
-def look_at_once(world, uri: str) -> list[Exception]:
+def scan_at_once(services, uri: str) -> list[Exception]:
     """Two watchers with a connection and a clock of their own look at the same moment."""
     barrier, failed = Barrier(2), []
 
-    def look(offset_ms: int) -> None:
-        now = world.now() + timedelta(milliseconds=offset_ms)
+    def scan(offset_ms: int) -> None:
+        now = services.now() + timedelta(milliseconds=offset_ms)
         with closing(connect(uri)) as store:
             store.raw_files.count_by_status("thermo1")  # so that both are connected
             barrier.wait()
             try:
-                look_at(replace(world, store=store, now=lambda: now), "thermo1")
+                look_at(replace(services, store=store, now=lambda: now), "thermo1")
             except Exception as error:  # noqa: BLE001 - the test's own thread reports it
                 failed.append(error)
 
-    watchers = [Thread(target=look, args=(offset,)) for offset in (0, 1)]
+    watchers = [Thread(target=scan, args=(offset,)) for offset in (0, 1)]
     for watcher in watchers:
         watcher.start()
     for watcher in watchers:
@@ -128,29 +130,29 @@ def look_at_once(world, uri: str) -> list[Exception]:
     return failed
 
 
-def test_two_watchers_of_one_instrument_register_nothing_twice(world, thermo, mongodb_uri):
+def test_two_watchers_of_one_instrument_register_nothing_twice(services, thermo, mongodb_uri):
     for number in range(ROUNDS):
         for letter in "abcde":
             thermo.write(f"{letter}{number}.raw")
-        assert look_at_once(world, mongodb_uri) == []
-        world.now.forward(minutes=1)
+        assert scan_at_once(services, mongodb_uri) == []
+        services.now.forward(minutes=1)
     expected = {f"{letter}{number}.raw" for number in range(ROUNDS) for letter in "abcde"}
     assert set(thermo.statuses()) == expected
 
 
-def test_two_watchers_of_one_instrument_end_an_acquisition_once(world, thermo, mongodb_uri):
+def test_two_watchers_of_one_instrument_end_an_acquisition_once(services, thermo, mongodb_uri):
     thermo.write("x.raw")
-    thermo.look()
+    thermo.scan()
     for number in range(ROUNDS):
         thermo.write(f"{number}.raw")
-        assert look_at_once(world, mongodb_uri) == []
-        world.now.forward(minutes=1)
+        assert scan_at_once(services, mongodb_uri) == []
+        services.now.forward(minutes=1)
     for name in ("x.raw", *(f"{number}.raw" for number in range(ROUNDS - 1))):
-        steps = [event["to"] for event in world.store.raw_files.get(name).history]
+        steps = [event["to"] for event in services.store.raw_files.get(name).history]
         assert steps.count("monitoring_done") == 1
 
 
-def test_due_are_files_that_nobody_holds_oldest_first(world):
+def test_due_are_files_that_nobody_holds_oldest_first(services):
     ages = {"young.raw": 1, "old.raw": 3, "held.raw": 2, "failed.raw": 4, "waits.raw": 5}
     for name, hours in ages.items():
         status = Status.ERROR if name in ("failed.raw", "waits.raw") else Status.MONITORING_DONE
@@ -158,12 +160,12 @@ def test_due_are_files_that_nobody_holds_oldest_first(world):
         raw_file = record(
             name, status=status, retry_at=retry_at, created_at=NOW - timedelta(hours=hours)
         )
-        world.store.raw_files.register(raw_file, reason="discovered")
-    world.store.raw_files.take_lease("held.raw", lease(), now=NOW)
+        services.store.raw_files.register(raw_file, reason="discovered")
+    services.store.raw_files.take_lease("held.raw", lease(), now=NOW)
 
     def due() -> list[str]:
-        return [item.id for item in due_for_backup(world.store, "thermo1", world.now())]
+        return [item.id for item in due_for_backup(services.store, "thermo1", services.now())]
 
     assert due() == ["failed.raw", "old.raw", "young.raw"]
-    world.now.forward(seconds=90)  # the lease lapses
+    services.now.forward(seconds=90)  # the lease lapses
     assert due() == ["failed.raw", "old.raw", "held.raw", "young.raw"]

@@ -10,7 +10,7 @@ from kraken_dagster.simulation.plans import PlanItem
 LOOK_EVERY_S = 0.2
 
 
-class Bench:
+class Operator:
     """Works in `folder` only.
 
     Args:

@@ -80,10 +80,10 @@ def exported(path, store, tmp_path) -> str:
 def test_an_instance_that_can_stand_in_is_told_so(path, exported):
     code, found = examine(path, "--settings", exported)
     assert (code, wrong(found), wrong(found, "warning")) == (0, [], [])
-    told = {(what, words) for _, what, words in found}
-    assert ("MongoDB", "empty") in told
-    assert ("thermo1", "its files stay where they are") in told
-    assert ("sensors", "the watchers and cluster_jobs are on") in told
+    reported = {(what, words) for _, what, words in found}
+    assert ("MongoDB", "empty") in reported
+    assert ("thermo1", "its files stay where they are") in reported
+    assert ("sensors", "the watchers and cluster_jobs are on") in reported
 
 
 def test_settings_without_stand_in_are_wrong_use(path, exported):
@@ -115,7 +115,7 @@ def test_the_database_of_an_instance_that_moves_files_is_not_taken(path, store, 
 
 
 def test_the_database_of_an_instance_whose_archiver_ran_is_not_taken(path, store):
-    store.errands.next_attempt(archive_of("bruker1"))
+    store.exclusive_runs.next_attempt(archive_of("bruker1"))
     ((what, _),) = wrong(examine(path)[1])
     assert what == "MongoDB"
 
@@ -127,10 +127,10 @@ def test_settings_that_differ_are_named(path, exported, store):
     search["digest"] = "sha256:other"
     Path(exported).write_text(yaml.safe_dump({"settings": entries}))
     code, found = examine(path, "--settings", exported)
-    told = [words for what, words in wrong(found) if what == "settings"]
-    assert (code, len(told)) == (1, 2)
-    assert "search version 1 says something else here" in told[0]
-    assert "search version 7 is not here: `kraken settings import`" in told[1]
+    reported = [words for what, words in wrong(found) if what == "settings"]
+    assert (code, len(reported)) == (1, 2)
+    assert "search version 1 says something else here" in reported[0]
+    assert "search version 7 is not here: `kraken settings import`" in reported[1]
 
 
 def test_settings_that_only_the_stand_in_uses_are_told(path, exported, store):

@@ -1,22 +1,22 @@
-"""What all asset modules share: the world of a step, and who asked for it."""
+"""What all asset modules share: the services of a step, and who asked for it."""
 
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.partitions import CATCHUP, TAG_STEP
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
 
-def make_world(
+def make_services(
     config: KrakenConfig,
     store: StoreResource,
     cluster: ClusterResource,
     storage: StorageResource,
-) -> World:
-    return World(
+) -> Services:
+    return Services(
         config=config,
         store=store.create_store(config.mongodb.uri),
         engines=cluster.create_engines(config.engines),

@@ -16,7 +16,7 @@ from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
 from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM
@@ -32,7 +32,7 @@ from kraken_dagster_tests.cluster.test_slurm_steps import (
     submitted,
     work_until,
 )
-from kraken_dagster_tests.cluster.test_slurm_steps import world as first  # noqa: F401 a fixture
+from kraken_dagster_tests.cluster.test_slurm_steps import services as first  # noqa: F401 a fixture
 from kraken_dagster_tests.support.fakes import custom_settings
 from kraken_dagster_tests.support.helpers import acquire, database_uri, each, finish
 
@@ -41,32 +41,32 @@ RUNS, WAITS, NEW = "gated_runs.raw", "waits.raw", "new.raw"
 
 
 @pytest.fixture
-def second(first: World, mongodb_uri: str, server_uri: str) -> Iterator[World]:  # noqa: F811
+def second(first: Services, mongodb_uri: str, server_uri: str) -> Iterator[Services]:  # noqa: F811
     """A stand-in: the same folders, cluster and settings, and an empty database."""
     name = f"kraken_test_b_{os.getpid()}"
     uri = database_uri(mongodb_uri, name)
     store = connect(uri)
     store.prepare()
-    world = replace(first, store=store, now=Ahead())
+    services = replace(first, store=store, now=Ahead())
     resources = {"slurm_cpus_per_task": 1, "slurm_mem": "20M", "slurm_time": "01:00:00"}
-    custom_settings(world, "figures", PROGRAM, metrics_type="msqc", **resources)
-    yield world
+    custom_settings(services, "figures", PROGRAM, metrics_type="msqc", **resources)
+    yield services
     store.close()
     with pymongo.MongoClient(server_uri) as client:
         client.drop_database(name)
 
 
-def _alone(world: World) -> World:
+def _alone(services: Services) -> Services:
     """The same, with jobs that want the whole node, and wait while another runs."""
-    given = world.config.model_dump(exclude_unset=True)
+    given = services.config.model_dump(exclude_unset=True)
     given["engines"]["cluster"]["directives"] = ["--exclusive"]
     config = KrakenConfig.model_validate(given)
-    return replace(world, config=config, engines=make_engines(config.engines, config.home))
+    return replace(services, config=config, engines=make_engines(config.engines, config.home))
 
 
-def _associate(world: World, name: str) -> None:
+def _associate(services: Services, name: str) -> None:
     submit_jobs(
-        world,
+        services,
         name,
         run_id="q",
         slots=each(9),
@@ -76,8 +76,8 @@ def _associate(world: World, name: str) -> None:
 
 
 def test_no_job_is_submitted_twice_and_no_file_copied_twice(
-    first: World,  # noqa: F811
-    second: World,
+    first: Services,  # noqa: F811
+    second: Services,
     cluster: Cluster,
 ) -> None:
     backed_up(first, RUNS, WAITS)

@@ -1,6 +1,6 @@
 """A stand-in for a search program in the demonstration. It is a SIMULATION: no search is made.
 
-    python -m kraken_dagster.simulation.standin [--state DIR] RAW OUTPUT
+    python -m kraken_dagster.simulation.search_program [--state DIR] RAW OUTPUT
 
 RAW is one file of a simulated Thermo or Sciex instrument. In the folder OUTPUT it leaves tables in
 the form of AlphaDIA 2 (`stat.tsv`, `internal.tsv`, `precursors.parquet`) with figures drawn from

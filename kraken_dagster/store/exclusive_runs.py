@@ -14,7 +14,7 @@ from kraken_dagster.store.errors import translated
 Document = dict[str, Any]
 
 
-class Errand(BaseModel):
+class ExclusiveRun(BaseModel):
     """`attempt` counts the runs that were requested for it; `began_at` is when the last began."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -28,13 +28,15 @@ class Errand(BaseModel):
 
 
 @translated
-class Errands:
+class ExclusiveRuns:
     def __init__(self, collection: "MongoCollection[Document]") -> None:
         self._collection = collection
 
-    def get(self, name: str) -> Errand:
+    def get(self, name: str) -> ExclusiveRun:
         document = self._collection.find_one({"_id": name})
-        return Errand(name=name) if document is None else Errand.model_validate(document)
+        return (
+            ExclusiveRun(name=name) if document is None else ExclusiveRun.model_validate(document)
+        )
 
     def next_attempt(self, name: str) -> int | None:
         """Counts one more run; None if somebody else just did."""
@@ -49,11 +51,11 @@ class Errands:
         Raises:
             LeaseHeld: another run is at it.
         """
-        errand = self._made(name)
-        held = errand.held(now)
+        exclusive_run = self._made(name)
+        held = exclusive_run.held(now)
         if held is not None and held.run_id != lease.run_id:
             raise _held(name, held)
-        old = None if errand.lease is None else errand.lease.token
+        old = None if exclusive_run.lease is None else exclusive_run.lease.token
         result = self._collection.update_one(
             {"_id": name, "lease.token": old},
             {"$set": {"lease": lease.model_dump(), "began_at": now}},
@@ -76,13 +78,13 @@ class Errands:
         """Drops the errands of this step whose lease lapsed before that."""
         self._collection.delete_many({"lease.step": step, "lease.until": {"$lt": before}})
 
-    def _made(self, name: str) -> Errand:
+    def _made(self, name: str) -> ExclusiveRun:
         """The errand's document, made where there is none, so that it can be compared and set."""
         try:
             self._collection.insert_one({"_id": name, "attempt": 0})
         except DuplicateKeyError:
             return self.get(name)
-        return Errand(name=name)
+        return ExclusiveRun(name=name)
 
 
 def _held(name: str, lease: Lease) -> LeaseHeld:
