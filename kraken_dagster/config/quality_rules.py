@@ -1,7 +1,7 @@
 """The section `qc` of instruments.yaml: which runs are quality control, and how they are judged."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -148,6 +148,12 @@ class QualityControl(Strict):
         20, ge=5, le=500, description="How many good runs make an automatic guide set."
     )
 
+    mzqc_files: bool = Field(
+        False,
+        description="Leave an mzQC file, `kraken.mzQC`, beside each result, also of ordinary "
+        "samples.",
+    )
+
     @field_validator("metrics")
     @classmethod
     def _as_stored(cls, value: dict[str, QcMetric]) -> dict[str, QcMetric]:
@@ -169,3 +175,25 @@ class QualityControl(Strict):
     def metrics_of(self, sample_class: str) -> Mapping[str, QcMetric]:
         rule = self.classes.get(sample_class)
         return self.metrics if rule is None or rule.metrics is None else rule.metrics
+
+
+def unknown_instruments(
+    qc: QualityControl, known: Collection[str]
+) -> list[tuple[tuple[str, ...], str]]:
+    """Pairs of the key that names an instrument which is not configured, and what was expected."""
+    named: list[tuple[tuple[str, ...], str]] = [
+        (("qc", "classes", title, "instruments"), name)
+        for title, rule in qc.classes.items()
+        for name in rule.instruments
+    ]
+    metrics: dict[tuple[str, ...], dict[str, QcMetric]] = {("qc", "metrics"): qc.metrics}
+    for title, rule in qc.classes.items():
+        metrics["qc", "classes", title, "metrics"] = rule.metrics or {}
+    named += [
+        ((*key, metric, "bounds"), name)
+        for key, rules in metrics.items()
+        for metric, wanted in rules.items()
+        for name in wanted.bounds
+    ]
+    expected = f"expected one of {sorted(known)}"
+    return [(key, f"{expected}, found {name!r}") for key, name in named if name not in known]

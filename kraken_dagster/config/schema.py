@@ -19,7 +19,7 @@ from kraken_dagster.config.engines import (
     SlurmEngine,
 )
 from kraken_dagster.config.patterns import why_not_pattern
-from kraken_dagster.config.quality_rules import QualityControl
+from kraken_dagster.config.quality_rules import QualityControl, unknown_instruments
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.model.eligibility import DEFAULT_SKIP_PATTERN
 from kraken_dagster.model.errors import SettingsRefused
@@ -283,6 +283,7 @@ class KrakenConfig(Strict):
 def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
     """What no single field can tell: pairs of the key that is wrong and what was expected."""
     found = [*_engine_problems(config), *_metrics_problems(config)]
+    found += unknown_instruments(config.qc, config.all_instruments)
     folders: dict[Path, str] = {}
     roots = {"backup": config.locations.backup.path, "output": config.locations.output.path}
     for instrument_id in config.instruments:

@@ -1,21 +1,17 @@
 """A run's results, and the verdicts of many runs, as mzQC."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from kraken_dagster.metrics.mzqc.document import (
     JudgedSet,
-    RawInput,
-    Result,
     run_document,
     set_document,
 )
+from kraken_dagster.metrics.mzqc.results import raw_input, result_of
 from kraken_dagster.model.errors import InputRefused
-from kraken_dagster.model.figures import RESERVED_NAMES
 from kraken_dagster.model.quality import Series, Verdict
-from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.jobs import current_results
 
@@ -37,7 +33,8 @@ def mzqc_of_run(services: Services, raw_file_id: str) -> Document:
     for document in current_results(results):
         settings = str(document.get("settings_name")), int(document.get("settings_version") or 1)
         verdict = verdicts.get((raw_file_id, *settings))
-        found.append(result_of(raw_file, document, output=output, verdict=verdict))
+        told = None if verdict is None else verdict.outcome.value
+        found.append(result_of(raw_file, document, output=output, verdict=told))
     written = run_document(found, kraken=version("kraken-dagster"), now=services.now())
     if written is None:
         raise InputRefused(
@@ -68,7 +65,7 @@ def mzqc_of_sets(
     sets = [
         JudgedSet(
             label=key.in_words(),
-            inputs=[_input(files[item.raw_file]) for item in items if item.raw_file in files],
+            inputs=[raw_input(files[item.raw_file]) for item in items if item.raw_file in files],
             verdicts=_verdicts(items),
             limits=_limits(items[0]),
         )
@@ -81,41 +78,6 @@ def mzqc_of_sets(
             next_step="see `qc.classes` in instruments.yaml, and `kraken quality verdicts`.",
         )
     return written
-
-
-def result_of(
-    raw_file: RawFile, document: Mapping[str, Any], *, output: str, verdict: Verdict | None = None
-) -> Result:
-    """A document of `metrics` as mzQC tells of it; `output` is the root of all results."""
-    provenance = document.get("provenance") or {}
-    name = provenance.get("software") or provenance.get("reader") or "unknown program"
-    software = provenance.get("software_version") or provenance.get("kraken") or "unknown"
-    return Result(
-        raw_input=_input(raw_file),
-        settings=f"{document.get('settings_name')}:{document.get('settings_version') or 1}",
-        metrics_type=str(document.get("type")),
-        software=(str(name), str(software)),
-        figures={
-            key: value
-            for key, value in document.items()
-            if key not in RESERVED_NAMES
-            and isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-        },
-        output=f"{output}/{document.get('output_path') or ''}",
-        verdict=None if verdict is None else verdict.outcome.value,
-    )
-
-
-def _input(raw_file: RawFile) -> RawInput:
-    members = list(raw_file.file_info.values())
-    return RawInput(
-        name=raw_file.id,
-        folder=raw_file.backup_base_path if raw_file.is_backed_up else None,
-        acquired_at=raw_file.created_at,
-        md5=members[0].md5 if len(members) == 1 else None,
-    )
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> dict[str, list[Any]]:

@@ -24,6 +24,7 @@ from kraken_dagster.model.jobs.resources import Resources
 from kraken_dagster.model.raw_file import RawFile, Status, Step, short_details
 from kraken_dagster.model.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.quant.jobs.attempts import latest_jobs, latest_of
+from kraken_dagster.quant.mzqc_file import leave_mzqc
 from kraken_dagster.quant.output_folder import figures_of, renew_folder
 from kraken_dagster.quant.provenance import printed_by, provenance_of
 from kraken_dagster.runtime.after_jobs import look_after
@@ -234,6 +235,9 @@ def _take(services: Services, raw_file: RawFile, job: QuantJob, root: OpenRoot) 
     provenance = provenance_of(
         services, raw_file, job, root=root.path, problem=problem, notes=reading.notes
     )
+    why_not = leave_mzqc(services, raw_file, job, reading.figures, provenance, root=root)
+    if why_not is not None:
+        provenance["notes"].append(why_not)
     if reading.figures or problem is None:
         services.store.metrics.add(job, reading.figures, provenance=provenance, now=services.now())
         return _Taken(job, reading.figures, problem, provenance)

@@ -159,3 +159,16 @@ def test_a_password_that_stands_in_the_wrong_place_is_not_shown(tmp_path):
         load_config(path)
     assert "line 1" in str(error.value)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "key"),
+    [
+        ("classes: {hela: {pattern: hela, instruments: [thermo9]}}", "qc.classes.hela.instruments"),
+        ("metrics: {proteins: {bounds: {thermo9: {lower: 1}}}}", "qc.metrics.proteins.bounds"),
+    ],
+)
+def test_quality_control_names_only_instruments_that_are_there(told, rule, key):
+    found = told(f"{GOOD}qc: {{{rule}}}\n")
+    assert key in found
+    assert "thermo9" in found

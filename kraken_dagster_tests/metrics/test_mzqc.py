@@ -18,6 +18,9 @@ from kraken_dagster.metrics.mzqc.document import (
 )
 from kraken_dagster.metrics.mzqc.terms import cv_terms, metrics_of, own_terms
 from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.raw_readers.limited import reading_of
+from kraken_dagster.raw_readers.readers import read
+from kraken_dagster_tests.raw_readers.real_files import dia_pasef, small_raw
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "kraken_dagster_tests" / "cases"
@@ -243,3 +246,32 @@ def test_none_or_two_files_are_a_problem(tmp_path):
     for name in ("a.mzQC", "b.mzQC"):
         (tmp_path / name).write_text(json.dumps(written()))
     assert "several mzQC files" in str(read_figures("mzqc", tmp_path).problems[0])
+
+
+@pytest.mark.parametrize("vendor", ["thermo", "bruker"])
+def test_real_raw_files_of_either_vendor_give_valid_mzqc(tmp_path, vendor):
+    if vendor == "thermo":
+        raw = tmp_path / "small.RAW"
+        raw.write_bytes(small_raw())
+    else:
+        raw = dia_pasef(tmp_path)
+    found = reading_of(read(raw))
+    figures = {
+        name: value for name, value in found.figures.items() if isinstance(value, float | int)
+    }
+    document = written(
+        result(
+            raw_input=RawInput(raw.name, str(tmp_path), NOW),
+            metrics_type="raw",
+            software=("kraken-rawqc", "0.1.0"),
+            figures=figures,
+        )
+    )
+    valid(json.loads(json.dumps(document)))
+    terms = metrics(document)
+    assert terms["MS:4000059"]["value"] == figures["ms1_scans"] > 0
+    assert len(terms["MS:4000070"]["value"]) == 2
+    assert terms["MS:4000204"]["value"] == figures["max_tic"]
+    formats = {"thermo": "Thermo RAW format", "bruker": "Bruker TDF format"}
+    (run,) = document["mzQC"]["runQualities"]
+    assert run["metadata"]["inputFiles"][0]["fileFormat"]["name"] == formats[vendor]

@@ -1,7 +1,9 @@
 """The check `in_control`: one of each run, however many files it is on, and of the newest run."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,13 +11,18 @@ import pytest
 
 from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.model.raw_file import partition_key
+from kraken_dagster.quant.mzqc_file import leave_mzqc
+from kraken_dagster.runtime.stores import opened
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.store.connection import Store
+from kraken_dagster_tests.metrics.test_mzqc import valid
 from kraken_dagster_tests.quality.laboratory import BEGAN, EVERY, event
 from kraken_dagster_tests.quality.test_recorded import QC, Recorded
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened, install_search
+from kraken_dagster_tests.support.helpers import job, record
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
@@ -27,7 +34,9 @@ KEY = dg.AssetCheckKey(dg.AssetKey(["thermo1", "metrics"]), "in_control")
 
 @pytest.fixture
 def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
-    with_quality = config.model_copy(update={"qc": QualityControl.model_validate(QC)})
+    with_quality = config.model_copy(
+        update={"qc": QualityControl.model_validate({**QC, "mzqc_files": True})}
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         yield Bench(hastened(with_quality), store, instance)
 
@@ -79,6 +88,31 @@ def test_a_search_that_has_ended_is_judged_by_the_run_that_collects_it(bench: Be
     (verdict,) = bench.store.quality.verdicts_of(name)
     assert verdict.by == f"run {result.run_id}"
     assert verdict.series.settings_name == "search"
+    (job,) = bench.store.jobs.of(name)
+    left = bench.services.result_folder(job) / "kraken.mzQC"
+    valid(json.loads(left.read_text()))
+    assert name in left.read_text()
+
+
+def test_no_mzqc_file_is_written_out_of_the_output(bench: Bench, tmp_path: Path) -> None:
+    made = job(relative_output_path="P/out_x.raw/custom", metrics_type="diann")
+    raw_file, services = record(), bench.services
+    folder = services.result_folder(made)
+    folder.parent.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)
+    with opened(services, Role.OUTPUT) as root:
+        told = leave_mzqc(services, raw_file, made, {"proteins": 3}, {}, root=root)
+    assert told is not None
+    assert "leads out of the output" in told
+    assert list(elsewhere.iterdir()) == []
+    folder.unlink()
+    folder.mkdir()
+    with opened(services, Role.OUTPUT) as root:
+        assert leave_mzqc(services, raw_file, made, {"proteins": 3}, {}, root=root) is None
+        assert leave_mzqc(services, raw_file, made, {"nothing": 3}, {}, root=root) is None
+    assert [item.name for item in folder.iterdir()] == ["kraken.mzQC"]
 
 
 def test_a_backfill_of_old_files_is_one_check_and_tells_of_the_newest(

@@ -7,6 +7,7 @@ sigma. What the limits are made of is in `limits`.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -127,16 +128,15 @@ def ewma(
 ) -> Ewma:
     """EWMA (Lucas & Saccucci 1990; NIST/SEMATECH 6.3.2.4), with limits that widen at its start."""
     z = np.asarray(z, dtype=float)
-    there = ~np.isnan(z)
-    steps = np.where(there, z, 0.0)
-    mean, state = np.empty_like(z), np.full(z.shape[1:], start)
-    for place in range(len(z)):
-        state = np.where(there[place], state + weight * (steps[place] - state), state)
-        mean[place] = state
-    count = np.cumsum(there, axis=0)
+
+    def of_column(values: Floats) -> Floats:
+        steps = accumulate(values.tolist(), lambda e, x: e + weight * (x - e), initial=start)
+        return np.array(list(steps)[1:])[np.newaxis]
+
+    mean = over_present(z, of_column, answers=1)[0]
+    count = np.cumsum(~np.isnan(z), axis=0)
     variance = weight / (2 - weight) * (1 - (1 - weight) ** (2.0 * count))
     limit = width * np.sqrt(variance)
-    mean[~there] = np.nan
     return Ewma(mean=mean, limit=limit, signals=np.greater(np.abs(mean), limit))
 
 
