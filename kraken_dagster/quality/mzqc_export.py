@@ -33,8 +33,8 @@ def mzqc_of_run(services: Services, raw_file_id: str) -> Document:
     for document in current_results(results):
         settings = str(document.get("settings_name")), int(document.get("settings_version") or 1)
         verdict = verdicts.get((raw_file_id, *settings))
-        told = None if verdict is None else verdict.outcome.value
-        found.append(result_of(raw_file, document, output=output, verdict=told))
+        reported = None if verdict is None else verdict.outcome.value
+        found.append(result_of(raw_file, document, output=output, verdict=reported))
     written = run_document(found, kraken=version("kraken-dagster"), now=services.now())
     if written is None:
         raise InputRefused(

@@ -168,7 +168,7 @@ def test_a_password_that_stands_in_the_wrong_place_is_not_shown(tmp_path):
         ("metrics: {proteins: {bounds: {thermo9: {lower: 1}}}}", "qc.metrics.proteins.bounds"),
     ],
 )
-def test_quality_control_names_only_instruments_that_are_there(told, rule, key):
-    found = told(f"{GOOD}qc: {{{rule}}}\n")
+def test_quality_control_names_only_instruments_that_are_there(reported, rule, key):
+    found = reported(f"{GOOD}qc: {{{rule}}}\n")
     assert key in found
     assert "thermo9" in found

@@ -103,9 +103,9 @@ def test_no_mzqc_file_is_written_out_of_the_output(bench: Bench, tmp_path: Path)
     elsewhere.mkdir()
     folder.symlink_to(elsewhere)
     with opened(services, Role.OUTPUT) as root:
-        told = leave_mzqc(services, raw_file, made, {"proteins": 3}, {}, root=root)
-    assert told is not None
-    assert "leads out of the output" in told
+        reported = leave_mzqc(services, raw_file, made, {"proteins": 3}, {}, root=root)
+    assert reported is not None
+    assert "leads out of the output" in reported
     assert list(elsewhere.iterdir()) == []
     folder.unlink()
     folder.mkdir()
