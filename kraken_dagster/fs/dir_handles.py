@@ -4,10 +4,12 @@ So no symbolic link leads anywhere else, not even one that is put into a path me
 system errors pass; who uses this knows which side they mean.
 """
 
+import ctypes
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,13 @@ from kraken_dagster.model.raw_file import FileFact
 
 # Deeper than any instrument's software nests its folders, and few enough handles to hold.
 _DEEPEST = 64
+_RENAME_NOREPLACE = 1
+NO_SUCH_FLAG = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
+
+
+# Renames from a folder's handle and a name to another's; 0, or the error number.
+KernelRename = Callable[[int, bytes, int, bytes], int]
 
 
 @dataclass(frozen=True)
@@ -203,3 +211,50 @@ def one_name(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise UnsafePath("Not the name of an entry of a folder", file=name)
     return name
+
+
+def renameat2(old: int, old_name: bytes, new: int, new_name: bytes) -> int:
+    """The kernel's own rename that replaces nothing, which SMB mounts know too."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # a C library without it
+        return errno.ENOSYS
+    arguments = (old, ctypes.c_char_p(old_name), new, ctypes.c_char_p(new_name))
+    done = call(*arguments, ctypes.c_uint(_RENAME_NOREPLACE))
+    return 0 if done == 0 else ctypes.get_errno()
+
+
+def rename(
+    folder: Folder,
+    name: str,
+    target: Folder,
+    target_name: str,
+    *,
+    kernel: KernelRename = renameat2,
+) -> None:
+    """Renames without replacing anything.
+
+    Where the kernel or the file system has no such rename, this looks first and then renames. It
+    does not promise then that what comes to stand at the target in that instant is not replaced;
+    the file's lease keeps other Krakens away, not the instrument's own software.
+
+    Raises:
+        FileExistsError: something has the target's name.
+        OSError
+    """
+    old, new = os.fsencode(one_name(name)), os.fsencode(one_name(target_name))
+    number = kernel(folder.handle, old, target.handle, new)
+    if number in NO_SUCH_FLAG:
+        if target.stat(target_name) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target_name)
+        os.rename(old, new, src_dir_fd=folder.handle, dst_dir_fd=target.handle)
+    elif number != 0:
+        raise OSError(number, os.strerror(number), target_name)
+    fsync(target)
+    if target.handle != folder.handle:
+        fsync(folder)
+
+
+def fsync(folder: Folder) -> None:
+    with suppress(OSError):  # some network file systems can't, and have nothing to lose by it
+        os.fsync(folder.handle)

@@ -30,7 +30,7 @@ from kraken_dagster.fs.digests import (
     source_errors,
     target_errors,
 )
-from kraken_dagster.fs.instrument_disk import NO_SUCH_FLAG, renameat2
+from kraken_dagster.fs.dir_handles import NO_SUCH_FLAG, renameat2
 from kraken_dagster.fs.private import make_folders, share
 from kraken_dagster.fs.stores.read_only import protect
 from kraken_dagster.model.errors import BackupConflict, DigestMismatch, SourceChanged

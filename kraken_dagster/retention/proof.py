@@ -20,22 +20,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kraken_dagster.fs.digests import target_errors
-from kraken_dagster.fs.dir_handles import Folder, Seen
-from kraken_dagster.fs.instrument_disk import (
-    fsync,
+from kraken_dagster.fs.dir_handles import Folder, Seen, fsync
+from kraken_dagster.fs.instrument_folder import (
     instrument_errors,
-    make_writable,
     open_archive_folder,
     open_instrument,
-    passing_folder,
-    remove_empty,
-    unlink,
 )
 from kraken_dagster.fs.stores.backup_reader import Backup, read_backup
 from kraken_dagster.fs.stores.roots import shown
 from kraken_dagster.model.errors import LeaseLost
 from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster.model.retention import ReadBack, may_purge
+from kraken_dagster.retention.instrument_disk import (
+    make_writable,
+    passing_folder,
+    remove_empty,
+    unlink,
+)
 from kraken_dagster.retention.survey import Survey, Target, refused
 
 

@@ -7,16 +7,11 @@ leaves some members here and some there; each is judged by itself, so the next r
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kraken_dagster.fs.dir_handles import Folder, Tree, walk
-from kraken_dagster.fs.instrument_disk import (
-    KernelRename,
+from kraken_dagster.fs.dir_handles import Folder, KernelRename, Tree, rename, renameat2, walk
+from kraken_dagster.fs.instrument_folder import (
     instrument_errors,
-    make_folder,
     open_archive_folder,
     open_instrument,
-    rename,
-    rename_to_delete,
-    renameat2,
     require_mounted,
 )
 from kraken_dagster.model.errors import LeaseLost, MoveRefused, NowhereFound
@@ -31,6 +26,7 @@ from kraken_dagster.model.files.vendors import (
     move_mapping,
     target_name,
 )
+from kraken_dagster.retention.instrument_disk import make_folder, rename_to_delete
 from kraken_dagster.retention.rename_checks import (
     AGAIN,
     COMPARE,

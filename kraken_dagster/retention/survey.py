@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.fs.dir_handles import Folder, Seen, Tree, walk
-from kraken_dagster.fs.instrument_disk import (
+from kraken_dagster.fs.instrument_folder import (
     instrument_errors,
     open_archive_folder,
     open_instrument,

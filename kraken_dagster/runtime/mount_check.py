@@ -1,7 +1,7 @@
 """Whether an instrument answers, and whether what is mounted is its disk: the files that were moved
 aside tell."""
 
-from kraken_dagster.fs.instrument_disk import (
+from kraken_dagster.fs.instrument_folder import (
     instrument_errors,
     open_archive_folder,
     open_instrument,

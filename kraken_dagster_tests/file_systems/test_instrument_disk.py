@@ -9,28 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.fs.dir_handles import Folder, walk
-from kraken_dagster.fs.instrument_disk import (
+from kraken_dagster.fs.dir_handles import Folder, rename, renameat2, walk
+from kraken_dagster.fs.instrument_folder import (
     instrument_errors,
-    make_writable,
     open_archive_folder,
     open_instrument,
-    remove_empty,
-    rename,
-    rename_to_delete,
-    renameat2,
     require_mounted,
-    unlink,
 )
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.folder import Kind
+from kraken_dagster.retention.instrument_disk import (
+    make_writable,
+    remove_empty,
+    rename_to_delete,
+    unlink,
+)
 from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS
 
 _CHILD = """
 import sys
 from pathlib import Path
 from kraken_dagster.fs.dir_handles import Folder
-from kraken_dagster.fs.instrument_disk import make_writable, unlink
+from kraken_dagster.retention.instrument_disk import make_writable, unlink
 with Folder.open(Path(sys.argv[1])) as folder:
     if sys.argv[2] == "writable":
         make_writable(folder)
@@ -132,7 +132,7 @@ def test_a_folder_that_is_swapped_after_it_was_opened_is_still_the_first(tmp_pat
 def test_a_link_in_place_of_a_file_is_seen_as_one_and_not_read(tmp_path, folder):
     (tmp_path / "real").write_text("secret")
     (tmp_path / "file").symlink_to("real")
-    seen = folder.scan("file")
+    seen = folder.stat("file")
     assert seen is not None
     assert seen.kind is Kind.LINK
     with pytest.raises(OSError, match="symbolic links"):
@@ -158,7 +158,7 @@ def test_folders_that_are_nested_without_end_are_refused(tmp_path, folder):
 
 def test_only_an_empty_folder_is_removed_and_only_the_one_that_was_seen(tmp_path, folder):
     (tmp_path / "sub").mkdir()
-    seen = folder.scan("sub")
+    seen = folder.stat("sub")
     assert seen is not None
     (tmp_path / "sub" / "file").write_text("1")
     with pytest.raises(OSError, match="not empty"):

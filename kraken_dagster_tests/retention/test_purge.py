@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from kraken_dagster.fs.instrument_disk import unlink
 from kraken_dagster.model.errors import PurgeRefused, StatusConflict
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.model.retention import GB
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.retention import proof as purging
 from kraken_dagster.retention import purge_file as purge_file_step
+from kraken_dagster.retention.instrument_disk import unlink
 from kraken_dagster.retention.purge import purge
 from kraken_dagster.retention.purge_file import purge_file
 from kraken_dagster.retention.purge_plan import PurgeOptions, measured_free_bytes, plan

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.fs.dir_handles import Folder, Seen
-from kraken_dagster.fs.instrument_disk import passing_folder
 from kraken_dagster.model.errors import (
     BackupUnwritable,
     CopyStalled,
@@ -18,6 +17,7 @@ from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.retention import purge as purge_step
 from kraken_dagster.retention import purge_file
+from kraken_dagster.retention.instrument_disk import passing_folder
 from kraken_dagster.retention.proof import delete
 from kraken_dagster.retention.purge_plan import plan
 from kraken_dagster_tests.retention.retention_cases import (

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_dagster.fs.digests import digest, exists
-from kraken_dagster.fs.dir_handles import Folder
-from kraken_dagster.fs.instrument_disk import rename, renameat2
+from kraken_dagster.fs.dir_handles import Folder, rename, renameat2
 from kraken_dagster.model.files.vendors import MAX_NAME_BYTES
 
 PREFIX = ".kraken-doctor-"
