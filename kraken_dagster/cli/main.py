@@ -260,7 +260,7 @@ def show(path: Path, raw_file_id: str, as_json: bool, mzqc: bool) -> None:
         if isinstance(value, dict) and name != "file_info":
             for part, detail in value.items():
                 say(f"{name + '.' + part:28} {as_text(detail)}")
-        elif name not in ("file_info", "jobs", "metrics", "history"):
+        elif name not in ("file_info", "jobs", "metrics", "quality", "history"):
             say(f"{name:28} {as_text(value)}")
     for name, fact in found["file_info"].items():
         say(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {as_text(name)}")
@@ -271,6 +271,9 @@ def show(path: Path, raw_file_id: str, as_json: bool, mzqc: bool) -> None:
         say(f"{'job':28} {as_text(where)}")
     for result in found["metrics"]:
         _print_result(result)
+    for row in found["quality"]:
+        judged = f"{row['class']}, {row['settings']}: {row['verdict']}: {row['reason']}"
+        say(f"{'quality':28} {as_text(judged)}")
     columns = ["at", "from", "to", "reason", "run_id"]
     print_table(found["history"], columns)
 

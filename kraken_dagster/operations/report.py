@@ -9,6 +9,7 @@ from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
 from kraken_dagster.monitoring.waiting import what_they_wait_for
+from kraken_dagster.quality.reported import verdict_row
 from kraken_dagster.retention.in_the_way import in_the_way, of_file
 from kraken_dagster.retention.in_the_way import lines as lines_of
 from kraken_dagster.runtime.services import Services
@@ -321,6 +322,9 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
             for job in services.store.jobs.of(raw_file_id)
         ],
         "metrics": _results(services, raw_file_id),
+        "quality": [
+            verdict_row(item) for item in services.store.quality.latest([raw_file_id]).values()
+        ],
         "history": raw_file.history,
     }
 
