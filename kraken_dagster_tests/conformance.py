@@ -29,6 +29,8 @@ from kraken_dagster.model.jobs import job as quant
 from kraken_dagster.model.jobs import resources
 from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster.quant import command as commands
+from kraken_dagster.web.table.columns import Table
+from kraken_dagster.web.table.selection import select
 
 _LAST_WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)  # when watching begins, and all files are there
 _ORIGIN = _LAST_WRITTEN - timedelta(days=30)  # from which a case counts when a file was made
@@ -251,6 +253,15 @@ def _remover_selection(case: Mapping[str, Any], _folder: Path) -> Any:
     return [item.raw_file_id for item in retention.select(goal, candidates)]
 
 
+def _table_filter(case: Mapping[str, Any], _folder: Path) -> Any:
+    table, given = Table(), case["table"]
+    for row, file_id in enumerate(given["index"]):
+        table.put(file_id, {name: cells[row] for name, cells in given.items() if name != "index"})
+    found = select(table, case["filter"])
+    rows = [file_id for file_id, shown in zip(table.ids, found.mask, strict=True) if shown]
+    return {"rows": rows, "n_warnings": len(found.warnings)}
+
+
 def _read_back(text: str | None) -> retention.ReadBack | None:
     if text is None:
         return None
@@ -310,6 +321,7 @@ GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "slurm_id_from_log": _slurm_id_from_log,
     "business_errors": _business_errors,
     "alphadia_log_error": _alphadia_log_error,
+    "table_filter": _table_filter,
 }
 
 

@@ -6,7 +6,7 @@ import click
 
 from kraken_dagster.cli.common import own_config, reported, say
 from kraken_dagster.config.dagit import Role
-from kraken_dagster.dagit.access import Access
+from kraken_dagster.dagit.access import DAGIT, PAGE, Access
 from kraken_dagster.runtime.services import utc_now
 
 
@@ -15,13 +15,15 @@ from kraken_dagster.runtime.services import utc_now
 @click.option(
     "--revoke", is_flag=True, help="End all logins, void older links, and make the tokens anew."
 )
+@click.option("--page", is_flag=True, help="For the laboratory's page, in place of Dagit.")
 @click.pass_obj
 @reported
-def login(path: Path, viewer: bool, revoke: bool) -> None:
-    """Print a link that logs into Dagit whoever opens it first, within an hour."""
+def login(path: Path, viewer: bool, revoke: bool, page: bool) -> None:
+    """Print a link that logs into Dagit, or the page, whoever opens it first, within an hour."""
     access = Access(own_config(path).home)
     if revoke:
         access.revoke()
         say("All logins have ended; links of before are void, and the tokens are new.")
         return
-    say(access.new_link(Role.VIEWER if viewer else Role.OPERATOR, now=utc_now()))
+    role = Role.VIEWER if viewer else Role.OPERATOR
+    say(access.new_link(role, now=utc_now(), to=PAGE if page else DAGIT))

@@ -31,6 +31,7 @@ from kraken_dagster.cli.rebuild import rebuild
 from kraken_dagster.cli.retention import purge, restore, verify
 from kraken_dagster.cli.settings import settings
 from kraken_dagster.cli.store import init_store
+from kraken_dagster.cli.web import web
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import config_path, load_config
 from kraken_dagster.config.schema import OutputExistsMode
@@ -75,6 +76,7 @@ main.add_command(settings)
 main.add_command(init_store)
 main.add_command(env)
 main.add_command(login)
+main.add_command(web)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Who may do what in Dagit, and under which names and addresses it is reached."""
+"""Who may do what in Dagit and on the laboratory's page, and where the two are reached."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -50,11 +50,14 @@ class Dagit(Strict):
 
 @dataclass(frozen=True)
 class Place:
-    """Where Dagit listens."""
+    """Where Dagit listens, or the page."""
 
     settings: Dagit
     host: str = LOOPBACK
     port: int = 3000
+    name: str = "Dagit"
+    root_path: str = ""  # below which a reverse proxy shows it, like `/kraken`
+    host_option: str = "--host"
 
     @property
     def scheme(self) -> str:
@@ -71,14 +74,16 @@ class Place:
     def url(self) -> str:
         """Where people find it, as far as is known."""
         if self.settings.hosts and self.settings.trusted_proxies and self.scheme == "http":
-            return f"https://{self.settings.hosts[0]}"
+            return f"https://{self.settings.hosts[0]}{self.root_path}"
         name, port = self.host, f":{self.port}"
         if self.settings.hosts and not is_loopback(self.host):
             name = self.settings.hosts[0]
             port = "" if ":" in name else port
         elif _is_any(self.host):
             name = LOOPBACK
-        return f"{self.scheme}://{f'[{name}]' if name.count(':') > 1 else name}{port}"
+        return (
+            f"{self.scheme}://{f'[{name}]' if name.count(':') > 1 else name}{port}{self.root_path}"
+        )
 
     @property
     def connects_to(self) -> tuple[int, str]:
@@ -103,14 +108,16 @@ class Place:
             return
         if settings.certificate is None and not settings.trusted_proxies:
             raise ConfigError(
-                "Dagit is not opened to other machines without encryption: logins could be read",
-                found=f"--host {self.host}, no `dagit.certificate`, no `dagit.trusted_proxies`",
+                f"{self.name} is not opened to other machines without encryption: "
+                "logins could be read",
+                found=f"{self.host_option} {self.host}, no `dagit.certificate`, no "
+                "`dagit.trusted_proxies`",
                 next_step="name a certificate, or the proxy before it; see docs/security.md.",
             )
         if _is_any(self.host) and not settings.hosts:
             raise ConfigError(
-                "Dagit would listen on all addresses, and answer to no name",
-                found=f"--host {self.host}, no `dagit.hosts`",
+                f"{self.name} would listen on all addresses, and answer to no name",
+                found=f"{self.host_option} {self.host}, no `dagit.hosts`",
                 next_step="name in `dagit.hosts` how people reach it.",
             )
 

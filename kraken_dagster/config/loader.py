@@ -185,10 +185,12 @@ def _absolute(config: KrakenConfig, folder: Path) -> KrakenConfig:
         )
         for name, engine in config.engines.items()
     }
+    page = config.page.model_copy(update={"columns": absolute(config.page.columns)})
     pem = {name: absolute(getattr(config.dagit, name)) for name in ("certificate", "private_key")}
     return config.model_copy(
         update={
             "home": absolute(config.home),
+            "page": page,
             "dagit": config.dagit.model_copy(update=pem),
             "engines": engines,
             "locations": config.locations.model_copy(update=locations),

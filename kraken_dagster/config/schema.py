@@ -201,6 +201,13 @@ class MongoDB(Strict):
     )
 
 
+class Page(Strict):
+    columns: Path | None = Field(
+        None,
+        description="A file that says how columns are shown, with AlphaKraken's keys; see page.md.",
+    )
+
+
 class Simulation(Strict):
     """Only for simulated laboratories: their clock runs faster than the real one."""
 
@@ -244,6 +251,7 @@ class KrakenConfig(Strict):
     dagit: Dagit = Field(
         default_factory=Dagit, description="Who is let into Dagit, and from where."
     )
+    page: Page = Field(default_factory=Page, description="How the laboratory's page looks.")
     home: Path = Field(
         Path(".kraken"),
         description="Kraken's own folder: the embedded server's data, local jobs, Dagster's home.",

@@ -17,10 +17,12 @@ from pathlib import Path
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.model.errors import ConfigError
 
+DAGIT, PAGE = "Dagit", "page"  # what a link can lead to
 PROXY = "proxy"  # the token by which a trusted proxy proves that it is the one
 LINK_LIVES_FOR = timedelta(hours=1)
 LOGIN_LIVES_FOR = timedelta(days=30)
-_LINKS, _LOGINS, _URL = "links", "logins", "url"
+_LINKS, _LOGINS = "links", "logins"
+_URLS = {DAGIT: "url", PAGE: "page-url"}
 _TOKENS = (*Role, PROXY)
 _SHORTEST_TOKEN = 32
 
@@ -69,22 +71,22 @@ class Access:
     def is_proxy_token(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self.token(PROXY).encode())
 
-    def new_link(self, role: Role, *, now: datetime) -> str:
-        """The URL of a page that logs in whoever opens it first.
+    def new_link(self, role: Role, *, now: datetime, to: str = DAGIT) -> str:
+        """The URL that logs in whoever opens it first, at Dagit or at the page.
 
         Raises:
-            ConfigError: no Dagit was started for this home, or the folder can't be written to.
+            ConfigError: neither was started for this home, or the folder can't be written to.
         """
         try:
-            url = (self.folder / _URL).read_text(encoding="utf-8")
+            url = (self.folder / _URLS[to]).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise ConfigError(
-                "No Dagit was started for this home",
+                f"No {to} was started for this home",
                 file=self.home,
                 next_step="start Kraken: kraken up.",
             ) from None
         except OSError as error:
-            raise _unusable(self.folder / _URL, error) from error
+            raise _unusable(self.folder / _URLS[to], error) from error
         return f"{url}/login?code={self._issue(_LINKS, role, ends_at=now + LINK_LIVES_FOR)}"
 
     def use_link(self, code: str, *, now: datetime) -> Role | None:
@@ -103,8 +105,8 @@ class Access:
     def role_of_login(self, given: str, *, now: datetime) -> Role | None:
         return _valid(self._path(_LOGINS, given), now=now)
 
-    def prepare(self, url: str) -> None:
-        """Makes the tokens, and notes where Dagit is, for links that are made later.
+    def prepare(self, url: str, *, of: str = DAGIT) -> None:
+        """Makes the tokens, and notes where Dagit or the page is, for links that are made later.
 
         Raises:
             ConfigError: the folder can't be written to, or a token isn't secret.
@@ -113,7 +115,7 @@ class Access:
             self.token(name)
         try:
             self._make(self.folder)
-            path = self.folder / _URL
+            path = self.folder / _URLS[of]
             path.unlink(missing_ok=True)
             _write_new(path, url)
         except OSError as error:

@@ -1,15 +1,13 @@
-"""The door before Dagit: who is let in, as operator or as viewer, and what is refused."""
+"""The door before Dagit and the page: who is let in, as operator or viewer, what is refused."""
 
 import html
-import json
 import logging
 import time
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
-from starlette.requests import Request, cookie_parser
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,16 +15,12 @@ from kraken_dagster.config.dagit import Place, Role
 from kraken_dagster.dagit.access import LOGIN_LIVES_FOR, Access
 from kraken_dagster.dagit.rules import (
     FORWARDED_USER,
-    GRAPHQL,
     PROXY_TOKEN,
     WEB_SOCKET,
     Asked,
     Refused,
     check_cross_site,
-    check_get,
-    check_path,
     check_place,
-    check_post,
     scheme_of,
 )
 from kraken_dagster.model.errors import KrakenError
@@ -51,7 +45,6 @@ _ONCE_MORE = '<meta http-equiv="refresh" content="0">'
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">{head}<title>Kraken</title>
 </head><body style="font: 16px sans-serif; max-width: 40em; margin: 4em auto"><h1>Kraken</h1>
 <p>{text}</p></body></html>"""
-_log = logging.getLogger("kraken.dagit")
 
 
 @dataclass(frozen=True)
@@ -65,12 +58,18 @@ class Caller:
 
 @dataclass
 class Guard:
-    """Lets operators into one application of Dagit's, and viewers into another that only reads."""
+    """Lets operators into one application, and viewers into another that only reads.
+
+    What is asked of the application itself is for a guard of its own kind to say: `check_path`, and
+    `admit` with the body. An application finds who has asked in `scope["caller"]`.
+    """
 
     place: Place
     access: Access
     operating: ASGIApp
     looking: ASGIApp
+    log: logging.Logger = field(default=logging.getLogger("kraken.dagit"), repr=False)
+    how: str = _HOW  # to log in
     _told_at: float = field(default=0.0, repr=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,24 +78,34 @@ class Guard:
         try:
             asked = await run_in_threadpool(self._asked, scope)
             check_place(asked, self.place)
-            check_path(asked)
+            self.check_path(asked)
             if asked.path == _LOGIN and asked.method == "GET":
                 response = await run_in_threadpool(self._log_in, asked, scope)
                 await response(scope, receive, _with_headers(send))
                 return
             caller = await run_in_threadpool(self._caller, asked)
             check_cross_site(asked, by_token=caller.by_token)
-            if asked.path == GRAPHQL:
-                receive = await self._read_graphql(asked, caller, scope, receive)
+            receive = await self.admit(asked, caller, scope, receive)
         except Refused as refused:
             await self._refuse(refused, scope, receive, send)
             return
         except KrakenError as error:  # of the folder with the tokens
-            _log.error("%s", error)
+            self.log.error("%s", error)  # noqa: TRY400 - the message says it all
             await self._refuse(Refused(503, "Logins can't be checked"), scope, receive, send)
             return
         app = self.operating if caller.role is Role.OPERATOR else self.looking
-        await app(scope, receive, _with_headers(send))
+        await app({**scope, "caller": caller}, receive, _with_headers(send))
+
+    def check_path(self, asked: Asked) -> None:
+        """Raises Refused for a path or a method that the application's own pages don't use."""
+
+    async def admit(self, asked: Asked, caller: Caller, scope: Scope, receive: Receive) -> Receive:
+        """What the application is to receive; raises Refused for what the caller may not do."""
+        raise NotImplementedError
+
+    def nobody(self, asked: Asked) -> Caller:  # noqa: ARG002 - decides for other guards
+        """Who has asked without saying so; raises Refused unless such a one may look."""
+        raise Refused(401, "You are not logged in", self.how)
 
     def _asked(self, scope: Scope) -> Asked:
         headers = Headers(scope=scope)
@@ -137,7 +146,7 @@ class Guard:
             role = login and self.access.role_of_login(login, now=utc_now())
             if role:
                 return Caller(role, "a login")
-        raise Refused(401, "You are not logged in", _HOW)
+        return self.nobody(asked)
 
     @property
     def _cookie(self) -> str:
@@ -148,8 +157,8 @@ class Guard:
         now = utc_now()
         role = self.access.use_link(code, now=now) if code else None
         if role is None:
-            raise Refused(401, "This link was used already, or is too old", _HOW)
-        response = RedirectResponse("/", status_code=303)
+            raise Refused(401, "This link was used already, or is too old", self.how)
+        response = RedirectResponse(f"{self.place.root_path}/", status_code=303)
         response.set_cookie(
             self._cookie,
             self.access.new_login(role, now=now),
@@ -158,38 +167,14 @@ class Guard:
             httponly=True,
             samesite="strict",
         )
-        _log.info("%s: somebody logged in as %s", asked.peer, role)
+        self.log.info("%s: somebody logged in as %s", asked.peer, role)
         return response
-
-    async def _read_graphql(
-        self, asked: Asked, caller: Caller, scope: Scope, receive: Receive
-    ) -> Receive:
-        """Looks at what GraphQL is asked for; what Dagit is to receive."""
-        if asked.method == WEB_SOCKET:
-            return receive
-        if asked.method != "POST":
-            asked_for = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            check_get(asked_for.get("query", []), set(asked_for))
-            return receive
-        kind = (asked.one("content-type") or "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Refused(415, f"GraphQL by POST takes application/json, found {kind!a}")
-        body = await Request(scope, receive).body()
-        try:
-            changes, fields = check_post(json.loads(body))
-        except (ValueError, RecursionError):
-            raise Refused(400, "The body is not valid JSON") from None
-        if changes and caller.role is not Role.OPERATOR:
-            raise Refused(403, f"A viewer only looks; {', '.join(fields)} is for operators")
-        if changes:
-            _log.info("%s: %a: %s", asked.peer, caller.name, ", ".join(fields))
-        return _again(body, receive)
 
     async def _refuse(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         peer, now = (scope.get("client") or ("",))[0], time.monotonic()
         if now - self._told_at > _TOLD_EVERY_S:  # a stranger is not to fill the disk
             self._told_at = now
-            _log.warning("%s: refused %a: %s", peer, scope["path"][:200], str(refused)[:500])
+            self.log.warning("%s: refused %a: %s", peer, scope["path"][:200], str(refused)[:500])
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": str(refused)[:100]})
             return
@@ -205,16 +190,6 @@ class Guard:
             response = PlainTextResponse(f"kraken: {refused}\n", refused.status)
         response.headers["Cache-Control"] = "no-store"
         await response(scope, receive, _with_headers(send))
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """The body that was read already, once; then whatever else comes."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def read() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return read
 
 
 def _with_headers(send: Send) -> Send:

@@ -25,6 +25,7 @@ from dagster_webserver.version import __version__
 from kraken_dagster.config.dagit import LOOPBACK, Place
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
+from kraken_dagster.dagit.graphql_guard import DagitGuard
 from kraken_dagster.dagit.guard import Guard
 
 _POLL_MS = 2000
@@ -74,7 +75,7 @@ def guarded(context: WorkspaceProcessContext, place: Place, access: Access) -> G
         create_app_from_workspace_process_context(item, live_data_poll_rate=_POLL_MS)
         for item in (context, ReadOnly(context))
     ]
-    return Guard(place, access, operating=applications[0], looking=applications[1])
+    return DagitGuard(place, access, operating=applications[0], looking=applications[1])
 
 
 @click.command()

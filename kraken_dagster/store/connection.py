@@ -10,6 +10,7 @@ from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.store import jobs, quality, raw_files, retention
 from kraken_dagster.store import projects as catalog
 from kraken_dagster.store.bulk import Bulk
+from kraken_dagster.store.changes import Changes
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.exclusive_runs import ExclusiveRuns
 from kraken_dagster.store.health import HealthRecords
@@ -51,6 +52,7 @@ class Store:
             self._database["raw_file"], self._database["verification"], members
         )
         self.bulk = Bulk(self._database, members)
+        self.changes = Changes(self._database)
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.quality = Quality(self._database)

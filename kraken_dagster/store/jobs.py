@@ -22,7 +22,10 @@ INDEXES = (
     IndexModel([("engine", ASCENDING), ("unaccounted", ASCENDING)]),
     IndexModel([("raw_file", ASCENDING), ("created_at", ASCENDING)]),
 )
-METRICS_INDEXES = (IndexModel([("raw_file", ASCENDING), ("created_at_", ASCENDING)]),)
+METRICS_INDEXES = (
+    IndexModel([("raw_file", ASCENDING), ("created_at_", ASCENDING)]),
+    IndexModel([("created_at_", ASCENDING)]),
+)
 
 # What differs each time that the same result is read.
 _OF_READING = ("created_at_", "provenance")

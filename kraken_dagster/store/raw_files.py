@@ -36,6 +36,7 @@ INDEXES = (
     IndexModel([("instrument_id", ASCENDING), ("created_at", ASCENDING)]),
     IndexModel([("status", ASCENDING), ("created_at", ASCENDING)]),
     IndexModel([("filed_as", ASCENDING), ("created_at", ASCENDING)]),
+    IndexModel([("updated_at_", ASCENDING)]),
 )
 HISTORY_LENGTH = 100
 _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,6 +16,7 @@ _MODELS = (
     config.KrakenConfig,
     config.MongoDB,
     config.Dagit,
+    config.Page,
     config.Locations,
     config.Location,
     config.BackupLocation,

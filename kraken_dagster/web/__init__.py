@@ -1,0 +1,1 @@
+"""The laboratory's page: what people at the instruments want to know, in a browser."""

@@ -1,0 +1,90 @@
+"""The page as an application, behind its guard."""
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kraken_dagster.config.dagit import Place
+from kraken_dagster.dagit.access import Access
+from kraken_dagster.web import pages
+from kraken_dagster.web.column_config import ColumnChoice
+from kraken_dagster.web.events import events
+from kraken_dagster.web.feed import Feed
+from kraken_dagster.web.guard import PageGuard
+from kraken_dagster.web.rendering import STATIC, make_environment, render
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_FOR_A_YEAR = "public, max-age=31536000, immutable"  # its address changes with its content
+_ROUTES = [
+    Route("/", pages.fleet),
+    Route("/files", pages.files),
+    Route("/files/rows", pages.rows),
+    Route("/files/paths", pages.paths),
+    Route("/file", pages.file),
+    Route("/help", pages.help_page),
+    Route("/events", events),
+    Mount("/static", StaticFiles(directory=STATIC)),
+]
+
+
+def make_app(feed: Feed, choice: ColumnChoice, *, root_path: str = "") -> Starlette:
+    """What is served to whoever the guard lets in; `scope["caller"]` says who it is."""
+    app = Starlette(
+        routes=_ROUTES,
+        middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
+        exception_handlers={HTTPException: _told},
+    )
+    app.state.feed = feed
+    app.state.choice = choice
+    app.state.root_path = root_path
+    app.state.templates = make_environment()
+    return app
+
+
+def guarded_page(feed: Feed, choice: ColumnChoice, place: Place, access: Access) -> ASGIApp:
+    """The whole page, below the path at which a proxy shows it."""
+    app = make_app(feed, choice, root_path=place.root_path)
+    return _Outermost(PageGuard(place, access, operating=app, looking=app), place.root_path)
+
+
+class _Outermost:
+    """Takes a proxy's path away, and says to browsers what pages may load: nothing of others."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if self._root_path and path.startswith(f"{self._root_path}/"):
+                scope = {**scope, "path": path.removeprefix(self._root_path), "raw_path": None}
+            is_static = scope["path"].startswith("/static/")
+
+            async def tell(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    headers = MutableHeaders(scope=message)
+                    headers["Content-Security-Policy"] = _POLICY
+                    kept = is_static and message["status"] == 200
+                    headers["Cache-Control"] = _FOR_A_YEAR if kept else "no-store"
+                await send(message)
+
+            await self._app(scope, receive, tell)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = "There is no such page" if error.status_code == 404 else str(error.detail)
+    return render(request, "message.html", status=error.status_code, title=what, text="")

@@ -1,0 +1,117 @@
+"""Documents of MongoDB into the cells of a row; whatever stands in a document, it has cells."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP
+from kraken_dagster.store.jobs import current_results
+from kraken_dagster.web.table.cells import Cell, Cells
+
+GB = 1024**3
+# Columns of every file, in the order in which they are shown.
+BASIC = (
+    "instrument_id",
+    "status",
+    "created_at",
+    "project_id",
+    "size_gb",
+    "status_details",
+    "settings",
+    "backup_status",
+    "instrument_file_status",
+    "verified_at",
+    "updated_at_",
+    "created_at_",
+    "original_name",
+)
+BACKED = "is_backed_up"  # yes or no; not shown, since `backup_status` is
+FOLDER = "backup_base_path"  # shown as the path of a file
+_DATES = ("created_at", "created_at_", "updated_at_", "verified_at")
+_TEXTS = (
+    "instrument_id",
+    "status",
+    "project_id",
+    "status_details",
+    "backup_status",
+    "instrument_file_status",
+    FOLDER,
+)
+_LONGEST_TEXT = 1_000
+
+
+def cells_of(
+    document: Mapping[str, Any],
+    results: Sequence[dict[str, Any]],
+    names: Mapping[str, str],
+) -> Cells:
+    """The cells of a raw file.
+
+    Args:
+        results: of the file, newest first. Where those of several types have a figure of one name,
+            that of the newest has it, and the others get their type behind it.
+        names: other names of columns, and what they are shown as.
+    """
+    cells: dict[str, Cell] = {name: _text(document.get(name)) for name in _TEXTS}
+    cells |= {name: _date(document.get(name)) for name in _DATES}
+    size = document.get("size")
+    if isinstance(size, int | float) and not isinstance(size, bool):
+        cells["size_gb"] = size / GB
+    if document.get("original_name") != document.get("_id"):
+        cells["original_name"] = _text(document.get("original_name"))
+    cells[BACKED] = "yes" if _is_backed_up(document) else "no"
+    cells |= _figures(results, names, taken=cells.keys())
+    return {name: value for name, value in cells.items() if value is not None}
+
+
+def _figures(
+    results: Sequence[dict[str, Any]], names: Mapping[str, str], *, taken: Any
+) -> dict[str, Cell]:
+    found: dict[str, Cell] = {}
+    settings = []
+    for result in current_results(results):
+        name, version = result.get("settings_name"), result.get("settings_version", 1)
+        if name is not None:
+            settings.append(f"{name} v{version}")
+        for key, value in result.items():
+            if key in RESERVED_NAMES:
+                continue
+            shown = names.get(key, key)
+            if shown in found or shown in taken:
+                shown = f"{shown}_{result.get('type')}"
+            cell = _cell(value)
+            if cell is not None and shown not in found:
+                found[shown] = cell
+    elapsed = found.get("quanting_time_elapsed")
+    if isinstance(elapsed, int | float) and not isinstance(elapsed, bool):
+        found["quanting_time_minutes"] = elapsed / 60
+    if settings:
+        found["settings"] = ", ".join(settings)[:_LONGEST_TEXT]
+    return found
+
+
+def _is_backed_up(document: Mapping[str, Any]) -> bool:
+    status = document.get("backup_status")
+    if status is None:  # AlphaKraken's older documents
+        return document.get("status") in AFTER_BACKUP
+    return status in BACKED_UP
+
+
+def _cell(value: Any) -> Cell:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, bool | int | float | datetime):
+        return value
+    return None  # lists and the like are shown with the file
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)[:_LONGEST_TEXT]
+
+
+def _date(value: Any) -> datetime | None:
+    return value if isinstance(value, datetime) else None

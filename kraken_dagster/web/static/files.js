@@ -1,0 +1,111 @@
+// The table of files: rows are asked for as they come into sight, and while the filter is typed.
+"use strict";
+(() => {
+  const HEIGHT = 28, PAGE = 120, WAIT_MS = 90;
+  const scroll = document.getElementById("scroll"), body = document.getElementById("rows");
+  const field = document.getElementById("filter"), count = document.getElementById("count");
+  const warnings = document.getElementById("warnings");
+  const picked = new Set();
+  let total = Number(scroll.dataset.total), offset = Number(scroll.dataset.offset);
+  let rows = body.rows.length, asked = 0, timer = 0, at = -1;
+
+  function spacer(height) {
+    const row = document.createElement("tr");
+    row.className = "spacer";
+    row.setAttribute("aria-hidden", "true");
+    const cell = row.insertCell();
+    cell.colSpan = 999;
+    cell.style.height = height + "px";
+    return row;
+  }
+
+  function place() {
+    body.querySelectorAll(".spacer").forEach(item => item.remove());
+    if (offset > 0) body.prepend(spacer(offset * HEIGHT));
+    const below = total - offset - rows;
+    if (below > 0) body.append(spacer(below * HEIGHT));
+    body.querySelectorAll(".pick").forEach(box => { box.checked = picked.has(box.value); });
+  }
+
+  async function show(from) {
+    const mine = ++asked;
+    const query = new URLSearchParams(location.search);
+    query.set("offset", String(Math.max(0, from)));
+    query.set("limit", String(PAGE));
+    query.set("part", "1");
+    const answer = await fetch(root + "/files/rows?" + query);
+    if (!answer.ok || mine !== asked) return;
+    const text = await answer.text();
+    if (mine !== asked) return;
+    total = Number(answer.headers.get("X-Total"));
+    offset = Math.max(0, from);
+    body.innerHTML = text;
+    rows = body.rows.length;
+    place();
+    const told = JSON.parse(decodeURIComponent(answer.headers.get("X-Warnings")));
+    warnings.replaceChildren(...told.map(line => {
+      const item = document.createElement("li");
+      item.textContent = line;
+      return item;
+    }));
+    warnings.hidden = told.length === 0;
+    count.textContent = total.toLocaleString("en") + " files";
+    performance.mark("kraken:rows");
+  }
+
+  function seen() {
+    const first = Math.floor(scroll.scrollTop / HEIGHT);
+    const last = first + Math.ceil(scroll.clientHeight / HEIGHT);
+    if (first >= offset && (last <= offset + rows || offset + rows >= total)) return;
+    clearTimeout(timer);
+    timer = setTimeout(() => show(first - PAGE / 3 | 0), 40);
+  }
+
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const query = new URLSearchParams(location.search);
+      if (field.value) query.set("filter", field.value); else query.delete("filter");
+      query.delete("offset");
+      history.replaceState(null, "", "?" + query);
+      scroll.scrollTop = 0;
+      show(0);
+    }, WAIT_MS);
+  });
+  document.getElementById("search").addEventListener("submit", event => event.preventDefault());
+  document.getElementById("chooser").addEventListener("submit", event => {
+    event.preventDefault();
+    const query = new URLSearchParams(location.search);
+    const names = [...event.target.querySelectorAll("input:checked")].map(box => box.value);
+    query.set("columns", names.join(","));
+    location.search = "?" + query;
+  });
+  document.addEventListener("kraken:change", () => show(offset));
+  scroll.addEventListener("scroll", seen, {passive: true});
+  body.addEventListener("change", event => {
+    if (!event.target.matches(".pick")) return;
+    if (event.target.checked) picked.add(event.target.value); else picked.delete(event.target.value);
+  });
+  document.querySelectorAll("[data-copy]").forEach(button => button.addEventListener("click", async () => {
+    const query = new URLSearchParams(location.search);
+    query.set("as", button.dataset.copy);
+    for (const id of picked) query.append("id", id);
+    const answer = await fetch(root + "/files/paths?" + query);
+    if (!answer.ok) return;
+    await navigator.clipboard.writeText(await answer.text());
+    const label = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = label; }, 1500);
+  }));
+  document.addEventListener("keydown", event => {
+    if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const lines = [...body.querySelectorAll("tr:not(.spacer)")];
+    if (event.key === "j" || event.key === "k") {
+      at = Math.min(Math.max(at + (event.key === "j" ? 1 : -1), 0), lines.length - 1);
+      lines.forEach((line, number) => line.classList.toggle("at", number === at));
+      lines[at]?.querySelector("a").focus();
+      lines[at]?.scrollIntoView({block: "nearest"});
+    }
+  });
+  place();
+})();

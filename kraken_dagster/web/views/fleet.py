@@ -1,0 +1,177 @@
+"""The instruments at a glance: what each does, what of it is not well, and the next step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from kraken_dagster.model.raw_file import OPEN_ACQUISITION, Status
+from kraken_dagster.web.intake import BACKED, GB
+from kraken_dagster.web.table.columns import Mask, Rows, Table
+
+_FAILED = (Status.ERROR, Status.QUANTING_FAILED, Status.ACQUISITION_FAILED)
+_QUEUED = (Status.QUEUED_FOR_QUANTING, Status.QUANTING)
+_NEVER_BACKED_UP = (Status.IGNORED, Status.ACQUISITION_FAILED, *OPEN_ACQUISITION)
+_FRIDAY = 4
+_COMPARED = 30  # files before the last one
+_FEWEST_COMPARED = 5
+_RATE_OVER = timedelta(days=7)
+_LONGEST_RUN_S = 12 * 3600  # between two starts; longer is a pause
+_HEADLINE = ("precursors", "proteins", "peptides", "ms1_median_accumulation", "tic")
+_MAD_TO_SD = 1.4826  # of a normal distribution
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the newest file beside the median of those before it.
+
+    `deviation` in robust standard deviations (1.4826 times the median absolute deviation); None
+    where there are too few, or all are the same.
+    """
+
+    name: str
+    value: float
+    median: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One instrument. `wrong`: what needs a person, each with its next step."""
+
+    id: str
+    type: str
+    condition: str
+    looked_at: datetime | None
+    acquiring: str | None = None
+    acquiring_since: datetime | None = None
+    expected_end: datetime | None = None
+    last_file: str | None = None
+    last_at: datetime | None = None
+    since_yesterday: int = 0
+    since_friday: int = 0
+    failed: int = 0
+    not_backed_up: int = 0
+    queued: int = 0
+    free_gb: float | None = None
+    full_in_days: float | None = None
+    figures: tuple[Figure, ...] = ()
+    wrong: tuple[str, ...] = field(default=())
+
+    @property
+    def level(self) -> str:
+        """`bad`, `busy` or `quiet`: what a glance has to tell."""
+        if self.wrong:
+            return "bad"
+        return "busy" if self.acquiring is not None else "quiet"
+
+
+def cards(table: Table, report: Mapping[str, Any], now: datetime) -> list[Card]:
+    """What needs a person first, then what acquires, then by name."""
+    with table.lock:
+        found = [_card(table, item, now) for item in report.get("instruments", ())]
+    order = ("bad", "busy", "quiet")
+    return sorted(found, key=lambda card: (order.index(card.level), -len(card.wrong), card.id))
+
+
+def of_all(report: Mapping[str, Any]) -> list[str]:
+    """What is wrong, and is no single instrument's."""
+    own = {line for item in report.get("instruments", ()) for line in item["wrong"]}
+    return [line for line in report.get("wrong", ()) if line not in own]
+
+
+def last_friday(now: datetime) -> datetime:
+    """The beginning (UTC) of the last Friday; on a Friday, of the one a week before."""
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=(day.weekday() - _FRIDAY - 1) % 7 + 1)
+
+
+def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
+    own = table.is_word("instrument_id", item["id"])
+    rows = np.flatnonzero(own)
+    created = table.numbers("created_at")
+    rows = rows[np.argsort(created[rows], kind="stable")]
+    rows = rows[~np.isnan(created[rows])]
+    yesterday = now.astimezone(UTC).replace(hour=0, minute=0, second=0) - timedelta(days=1)
+    friday = own & (created >= last_friday(now).timestamp())
+    waiting = own & ~any_of(table, _NEVER_BACKED_UP) & ~table.is_word(BACKED, "yes")
+    return Card(
+        id=item["id"],
+        type=str(item["type"]),
+        condition=item["status"],
+        looked_at=item["looked_at"],
+        since_yesterday=int(np.count_nonzero(own & (created >= yesterday.timestamp()))),
+        since_friday=int(np.count_nonzero(friday)),
+        failed=int(np.count_nonzero(friday & any_of(table, _FAILED))),
+        not_backed_up=int(np.count_nonzero(waiting)),
+        queued=int(np.count_nonzero(own & any_of(table, _QUEUED))),
+        free_gb=item["free_space_gb"],
+        full_in_days=_full_in_days(table, rows, item["free_space_gb"], now),
+        figures=_figures(table, rows),
+        wrong=tuple(item["wrong"]),
+        **_acquiring(table, rows),
+        **_last(table, rows),
+    )
+
+
+def any_of(table: Table, statuses: tuple[Status, ...]) -> Mask:
+    found = np.zeros(len(table), dtype=bool)
+    for status in statuses:
+        found |= table.is_word("status", status)
+    return found
+
+
+def _last(table: Table, rows: Rows) -> dict[str, Any]:
+    if len(rows) == 0:
+        return {}
+    row = int(rows[-1])
+    return {"last_file": table.ids[row], "last_at": _time(table, row)}
+
+
+def _acquiring(table: Table, rows: Rows) -> dict[str, Any]:
+    """The newest file that is being written, and when it ends if it takes as long as those before.
+
+    Files follow each other in a queue, so the median time between two starts is that of one.
+    """
+    being = any_of(table, tuple(OPEN_ACQUISITION))[rows]
+    if len(rows) == 0 or not being[-1]:
+        return {}
+    row = int(rows[-1])
+    since = _time(table, row)
+    gaps = np.diff(table.numbers("created_at")[rows[-_COMPARED - 1 :]])
+    gaps = gaps[(gaps > 0) & (gaps < _LONGEST_RUN_S)]
+    end = None
+    if len(gaps) >= _FEWEST_COMPARED and since is not None:
+        end = since + timedelta(seconds=float(np.median(gaps)))
+    return {"acquiring": table.ids[row], "acquiring_since": since, "expected_end": end}
+
+
+def _time(table: Table, row: int) -> datetime | None:
+    seconds = float(table.numbers("created_at")[row])
+    return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC)
+
+
+def _full_in_days(table: Table, rows: Rows, free_gb: float | None, now: datetime) -> float | None:
+    """At the rate of the last seven days, and if nothing is purged."""
+    if free_gb is None:
+        return None
+    recent = rows[table.numbers("created_at")[rows] >= (now - _RATE_OVER).timestamp()]
+    per_day = float(np.nansum(table.numbers("size_gb")[recent])) / _RATE_OVER.days
+    return free_gb / per_day if per_day * GB >= 1 else None
+
+
+def _figures(table: Table, rows: Rows) -> tuple[Figure, ...]:
+    found = []
+    for name in _HEADLINE:
+        values = table.numbers(name)[rows]
+        values = values[np.isfinite(values)]
+        if len(values) <= _FEWEST_COMPARED:
+            continue
+        before = values[-_COMPARED - 1 : -1]
+        median = float(np.median(before))
+        deviation = _MAD_TO_SD * float(np.median(np.abs(before - median)))
+        last = float(values[-1])
+        found.append(Figure(name, last, median, (last - median) / deviation if deviation else None))
+    return tuple(found[:3])

@@ -1,0 +1,161 @@
+"""A page that listens on a port of this machine, over a database with files to show."""
+
+import http.client
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import uvicorn
+
+from kraken_dagster.config.dagit import Dagit, Place, Role
+from kraken_dagster.dagit.access import PAGE, Access
+from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.model.raw_file import BackupStatus, FileFact, Status
+from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.web.app import guarded_page
+from kraken_dagster.web.column_config import ColumnChoice, ColumnEntry
+from kraken_dagster.web.feed import Feed
+from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, job, record, wait_until
+
+CHOICE = ColumnChoice(
+    (
+        ColumnEntry(name="precursors", color_gradient="green_is_high", plot=True),
+        ColumnEntry(name="proteins", color_gradient="green_is_high", plot=True),
+        ColumnEntry(name="irt_*_delta_rt", plot=True, overlay=True),
+    )
+)
+HTML_NAME = "<b onmouseover=alert(1)>&amp;\"'.raw"
+RTL_NAME = "\u202egnp.raw"
+HOSTILE = (HTML_NAME, RTL_NAME, *(f"{stem}.raw" for stem in HOSTILE_STEMS), "x" * 251 + ".raw")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+    headers: http.client.HTTPMessage
+
+
+@dataclass(frozen=True)
+class OpenPage:
+    """A page that listens."""
+
+    place: Place
+    access: Access
+    feed: Feed
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.place.port}"
+
+    def get(self, path: str, *headers: tuple[str, str], **query: Any) -> Answer:
+        return self.send("GET", f"{path}?{urlencode(query)}" if query else path, *headers)
+
+    def send(self, method: str, path: str, *headers: tuple[str, str], body: str = "") -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.place.port, timeout=60)
+        connection.request(method, path, body=body.encode(), headers=dict(headers))
+        answer = connection.getresponse()
+        with closing(connection):
+            return Answer(answer.status, answer.read().decode(), answer.headers)
+
+    def login(self, role: Role = Role.OPERATOR) -> tuple[str, str]:
+        """The cookie of somebody who has opened a link."""
+        self.access.prepare(self.origin, of=PAGE)
+        link = self.access.new_link(role, now=utc_now(), to=PAGE)
+        answer = self.send("GET", link.removeprefix(self.origin))
+        assert answer.status == 303, answer
+        return "Cookie", answer.headers["Set-Cookie"].partition(";")[0]
+
+
+@contextmanager
+def served(
+    world: World, *, settings: Dagit | None = None, root_path: str = "", lives: bool = True
+) -> Iterator[OpenPage]:
+    """Serves the page as `kraken web` does. `lives`: it follows MongoDB by itself."""
+    place = Place(settings or Dagit(), port=free_port(), name="page", root_path=root_path)
+    access, feed = Access(world.config.home), Feed(world, CHOICE.other_names)
+    app = guarded_page(feed, CHOICE, place, access)
+    config = uvicorn.Config(
+        app,
+        port=place.port,
+        lifespan="off",
+        log_level="error",
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        if lives:
+            feed.start()
+        else:
+            feed.look()
+        wait_until(lambda: server.started and feed.seen_at, "the page has read everything")
+        yield OpenPage(place, access, feed)
+    finally:
+        feed.stop()
+        server.should_exit = True
+        thread.join(30)
+
+
+def fill(world: World, *, count: int = 40, now: datetime) -> None:
+    """Files of two instruments, an hour apart, with figures; and one for each hostile name."""
+    for number in range(count):
+        instrument = ("thermo1", "bruker1")[number % 2]
+        at = now - timedelta(hours=count - number)
+        done(world, f"{instrument}_hela_{number:04d}.raw", at, instrument, number)
+    for number, name in enumerate(HOSTILE):
+        add(world, name, now - timedelta(days=3, minutes=number), status_details=name[:500])
+    add(
+        world,
+        "failed_0001.raw",
+        now - timedelta(minutes=30),
+        status=Status.ERROR,
+        status_details="The backup store is full. Next: free some space.",
+    )
+    add(world, "thermo1_now.raw", now - timedelta(minutes=5), status=Status.MONITORING_ACQUISITION)
+
+
+def add(world: World, name: str, at: datetime, **fields: Any) -> None:
+    standard = {"created_at": at, "created_at_": at, "updated_at_": at, "size": 1_500_000_000}
+    world.store.raw_files.register(record(name, **{**standard, **fields}), reason="seen")
+
+
+def done(world: World, name: str, at: datetime, instrument: str, number: int) -> None:
+    """A file that has ended well, with a job and figures."""
+    add(
+        world,
+        name,
+        at,
+        instrument_id=instrument,
+        status=Status.DONE,
+        project_id="PAGE1",
+        backup_status=BackupStatus.COPYING_DONE,
+        backup_base_path=f"/pool/{instrument}/2026_03",
+        file_info={name: FileFact(size=1_500_000_000, md5="d41d8cd98f00b204e9800998ecf8427e")},
+    )
+    ended = job(
+        f"job-{name}",
+        raw_file=name,
+        instrument_id=instrument,
+        settings_name="dia",
+        state="succeeded",
+        cluster_job_id=str(number),
+        log_tail="first line\n\x1b[31mlast line",
+        created_at=at,
+    )
+    world.store.jobs.intend(ended)
+    figures = {
+        "precursors": 90_000 + 100 * (number % 7),
+        "proteins": 7_000 + number,
+        "note": "a text" if number % 5 else 3.5,
+        "irt_a_delta_rt": 0.1 * number,
+        "irt_b_delta_rt": -0.1 * number,
+        "huge": 1e308,
+    }
+    world.store.metrics.add(ended, figures, provenance={"job": ended.id}, now=at)
