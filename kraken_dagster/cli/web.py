@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kraken_dagster.cli.common import open_world, say, told
+from kraken_dagster.cli.common import open_services, reported, say
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.fs.child_processes import is_free
@@ -25,18 +25,18 @@ PORT = 8080
     "--root-path", default="", help="The path at which a reverse proxy shows it, like /kraken."
 )
 @click.pass_obj
-@told
+@reported
 def web(path: Path, port: int, host: str, root_path: str) -> None:
     """Serve the laboratory's page: instruments, files and figures, in a browser."""
     # Takes a second, which other commands need not wait for.
     from kraken_dagster.web.column_config import columns_of  # noqa: PLC0415
     from kraken_dagster.web.serve import announcement, place_of, serve  # noqa: PLC0415
 
-    world = open_world(path)
+    services = open_services(path)
     root_path = root_path.rstrip("/")
     if root_path and not root_path.startswith("/"):
         raise click.UsageError(f"--root-path begins with /, found {root_path!r}")
-    place = place_of(world.config, host, port, root_path)
+    place = place_of(services.config, host, port, root_path)
     place.check()
     if not is_free(port, host):
         raise ConfigError(
@@ -44,6 +44,6 @@ def web(path: Path, port: int, host: str, root_path: str) -> None:
             found=f"{host}, port {port}",
             next_step="end what listens there, or choose another with --port or --host.",
         )
-    choice = columns_of(world.config)
-    say(announcement(place, Access(world.config.home)))
-    serve(world, place, choice)
+    choice = columns_of(services.config)
+    say(announcement(place, Access(services.config.home)))
+    serve(services, place, choice)

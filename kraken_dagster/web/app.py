@@ -42,7 +42,7 @@ def make_app(feed: Feed, choice: ColumnChoice, *, root_path: str = "") -> Starle
     app = Starlette(
         routes=_ROUTES,
         middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
-        exception_handlers={HTTPException: _told},
+        exception_handlers={HTTPException: _reported},
     )
     app.state.feed = feed
     app.state.choice = choice
@@ -84,7 +84,7 @@ class _Outermost:
             await self._app(scope, receive, send)
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _reported(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = "There is no such page" if error.status_code == 404 else str(error.detail)
     return render(request, "message.html", status=error.status_code, title=what, text="")

@@ -29,6 +29,6 @@ async def events(request: Request) -> StreamingResponse:
 
 
 def state(feed: Feed) -> str:
-    now = feed.world.now()
+    now = feed.services.now()
     age = None if feed.seen_at is None else round((now - feed.seen_at).total_seconds(), 1)
     return json.dumps({"stamp": feed.stamp, "age_s": age, "problem": feed.problem})

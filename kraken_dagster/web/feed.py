@@ -10,7 +10,7 @@ from typing import Any
 
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.operations.report import status
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.intake import cells_of
 from kraken_dagster.web.table.cells import Cells
 from kraken_dagster.web.table.columns import Table
@@ -29,7 +29,7 @@ _log = logging.getLogger("kraken.page")
 class Feed:
     """What the page knows. `seen_at`: when MongoDB was last asked, and has answered."""
 
-    world: World
+    services: Services
     names: Mapping[str, str] = field(default_factory=dict)  # other names of columns
     table: Table = field(default_factory=Table)
     report: dict[str, Any] = field(default_factory=dict)
@@ -57,15 +57,15 @@ class Feed:
         if self._thread is not None:
             self._thread.join(10)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Takes up what has changed; what goes wrong is kept in `problem`, and tried again."""
-        now = self.world.now()
+        now = self.services.now()
         try:
             if now - self._compared_at >= _COMPARE_EVERY:
                 self._compare()
                 self._compared_at = now
             else:
-                self._take_up(self.world.store.changes.ids_since(self._newest - _OVERLAP))
+                self._take_up(self.services.store.changes.ids_since(self._newest - _OVERLAP))
             if now - self._reported_at >= _REPORT_EVERY:
                 self._report(now)
         except StoreError as error:
@@ -80,7 +80,7 @@ class Feed:
     def _run(self) -> None:
         while not self.stopping.wait(_LOOK_EVERY_S if self.is_loaded or self.problem else 0):
             try:
-                self.look()
+                self.refresh()
             except Exception as error:  # noqa: BLE001 - the page goes on with what it has
                 _log.exception("the page could not take up what is new")
                 self._failed(f"{type(error).__name__}: {error}")
@@ -92,14 +92,14 @@ class Feed:
         self.problem = problem
 
     def _report(self, now: datetime) -> None:
-        report = status(self.world)
+        report = status(self.services)
         if report != self.report:
             self.stamp += 1
         self.report, self._reported_at = report, now
 
     def _compare(self) -> None:
         """Everything, with what the page has: also what was removed, or written without a date."""
-        stamps = self.world.store.changes.stamps()
+        stamps = self.services.store.changes.stamps()
         if self._stamps.keys() - stamps.keys():  # rows don't move: a new table
             self.table, self._marks, self._stamps = Table(), {}, {}
             self.stamp += 1
@@ -111,7 +111,7 @@ class Feed:
             self._take_up_some(some)
 
     def _take_up_some(self, ids: Collection[str]) -> None:
-        changes = self.world.store.changes
+        changes = self.services.store.changes
         results = changes.results(ids)
         rows: list[tuple[str, Cells]] = []
         for document in changes.files(ids):
@@ -120,7 +120,7 @@ class Feed:
             self._stamps[file_id] = updated_at if isinstance(updated_at, datetime) else None
             if isinstance(updated_at, datetime):
                 # One of a clock that runs ahead must not hide what comes until then.
-                self._newest = max(self._newest, min(updated_at, self.world.now()))
+                self._newest = max(self._newest, min(updated_at, self.services.now()))
         with self.table.lock:
             for file_id, cells in rows:
                 mark = hash(tuple(cells.items()))

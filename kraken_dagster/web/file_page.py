@@ -9,7 +9,7 @@ import numpy as np
 
 from kraken_dagster.model.figures import RESERVED_NAMES
 from kraken_dagster.operations.report import show
-from kraken_dagster.runtime.services import World
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
 
 _COMPARED = 100
@@ -43,7 +43,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Standing:
+class PlacedFigure:
     """A figure, and its place among the files of the same instrument and settings before it.
 
     `place` is the share of them, in percent, that have no more; None where there are too few.
@@ -56,16 +56,16 @@ class Standing:
     compared: int = 0
 
 
-def file_page(world: World, table: Table, file_id: str) -> dict[str, Any]:
+def file_page(services: Services, table: Table, file_id: str) -> dict[str, Any]:
     """What the page of a file shows.
 
     Raises:
         UnknownRawFile
         StoreError: MongoDB can't be asked.
     """
-    found = show(world, file_id)
+    found = show(services, file_id)
     with table.lock:
-        figures = _figures(table, file_id, found["metrics"])
+        figures = _metrics(table, file_id, found["metrics"])
         neighbours = _neighbours(table, file_id)
     return {
         "file": found,
@@ -90,7 +90,9 @@ def _event(item: Mapping[str, Any]) -> Event:
     )
 
 
-def _figures(table: Table, file_id: str, results: Sequence[Mapping[str, Any]]) -> list[Standing]:
+def _metrics(
+    table: Table, file_id: str, results: Sequence[Mapping[str, Any]]
+) -> list[PlacedFigure]:
     rows = _comparable(table, file_id)
     found = []
     names = {
@@ -103,10 +105,10 @@ def _figures(table: Table, file_id: str, results: Sequence[Mapping[str, Any]]) -
         values = table.numbers(name)[rows]
         values = values[np.isfinite(values)]
         if isinstance(value, bool | str) or len(values) < _FEWEST:
-            found.append(Standing(name, value))
+            found.append(PlacedFigure(name, value))
         else:
             place = 100 * float(np.mean(values <= value))
-            found.append(Standing(name, value, float(np.median(values)), place, len(values)))
+            found.append(PlacedFigure(name, value, float(np.median(values)), place, len(values)))
     return found
 
 

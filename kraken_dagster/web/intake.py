@@ -62,11 +62,11 @@ def cells_of(
     if document.get("original_name") != document.get("_id"):
         cells["original_name"] = _text(document.get("original_name"))
     cells[BACKED] = "yes" if _is_backed_up(document) else "no"
-    cells |= _figures(results, names, taken=cells.keys())
+    cells |= _metrics(results, names, taken=cells.keys())
     return {name: value for name, value in cells.items() if value is not None}
 
 
-def _figures(
+def _metrics(
     results: Sequence[dict[str, Any]], names: Mapping[str, str], *, taken: Any
 ) -> dict[str, Cell]:
     found: dict[str, Cell] = {}

@@ -22,7 +22,7 @@ _FURTHEST = 10**9
 
 def fleet(request: Request) -> Response:
     feed: Feed = request.app.state.feed
-    found = fleet_view.cards(feed.table, feed.report, feed.world.now())
+    found = fleet_view.cards(feed.table, feed.report, feed.services.now())
     return render(request, "fleet.html", cards=found, wrong=fleet_view.of_all(feed.report))
 
 
@@ -43,7 +43,7 @@ def file(request: Request) -> Response:
     feed: Feed = request.app.state.feed
     file_id = request.query_params.get("id", "")
     try:
-        found = file_page(feed.world, feed.table, file_id)
+        found = file_page(feed.services, feed.table, file_id)
     except UnknownRawFile as error:
         return render(request, "message.html", status=404, title="No such file", text=str(error))
     except StoreError as error:

@@ -49,7 +49,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """A page, or its part that changes."""
     feed: Feed = request.app.state.feed
     caller = request.scope["caller"]
-    now = feed.world.now()
+    now = feed.services.now()
     root = request.app.state.root_path
     is_part = PART in request.query_params
     text = request.app.state.templates.get_template(template).render(

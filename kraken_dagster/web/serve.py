@@ -7,7 +7,7 @@ import uvicorn
 from kraken_dagster.config.dagit import Place, Role
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit.access import LINK_LIVES_FOR, PAGE, Access
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.web.app import guarded_page
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.feed import Feed
@@ -15,7 +15,7 @@ from kraken_dagster.web.feed import Feed
 _GRACE_S = 3
 
 
-def serve(world: World, place: Place, choice: ColumnChoice) -> None:
+def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
     """Serves until SIGTERM or Ctrl-C.
 
     Raises:
@@ -23,9 +23,9 @@ def serve(world: World, place: Place, choice: ColumnChoice) -> None:
     """
     logging.getLogger("kraken").setLevel(logging.INFO)
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
-    access = Access(world.config.home)
+    access = Access(services.config.home)
     access.prepare(place.url, of=PAGE)
-    feed = Feed(world, choice.other_names)
+    feed = Feed(services, choice.other_names)
     feed.start()
     try:
         uvicorn.run(

@@ -15,7 +15,7 @@ from kraken_dagster.config.dagit import Dagit, Place, Role
 from kraken_dagster.dagit.access import PAGE, Access
 from kraken_dagster.fs.child_processes import free_port
 from kraken_dagster.model.raw_file import BackupStatus, FileFact, Status
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.web.app import guarded_page
 from kraken_dagster.web.column_config import ColumnChoice, ColumnEntry
 from kraken_dagster.web.feed import Feed
@@ -73,11 +73,11 @@ class OpenPage:
 
 @contextmanager
 def served(
-    world: World, *, settings: Dagit | None = None, root_path: str = "", lives: bool = True
+    services: Services, *, settings: Dagit | None = None, root_path: str = "", lives: bool = True
 ) -> Iterator[OpenPage]:
     """Serves the page as `kraken web` does. `lives`: it follows MongoDB by itself."""
     place = Place(settings or Dagit(), port=free_port(), name="page", root_path=root_path)
-    access, feed = Access(world.config.home), Feed(world, CHOICE.other_names)
+    access, feed = Access(services.config.home), Feed(services, CHOICE.other_names)
     app = guarded_page(feed, CHOICE, place, access)
     config = uvicorn.Config(
         app,
@@ -94,7 +94,7 @@ def served(
         if lives:
             feed.start()
         else:
-            feed.look()
+            feed.refresh()
         wait_until(lambda: server.started and feed.seen_at, "the page has read everything")
         yield OpenPage(place, access, feed)
     finally:
@@ -103,33 +103,38 @@ def served(
         thread.join(30)
 
 
-def fill(world: World, *, count: int = 40, now: datetime) -> None:
+def fill(services: Services, *, count: int = 40, now: datetime) -> None:
     """Files of two instruments, an hour apart, with figures; and one for each hostile name."""
     for number in range(count):
         instrument = ("thermo1", "bruker1")[number % 2]
         at = now - timedelta(hours=count - number)
-        done(world, f"{instrument}_hela_{number:04d}.raw", at, instrument, number)
+        done(services, f"{instrument}_hela_{number:04d}.raw", at, instrument, number)
     for number, name in enumerate(HOSTILE):
-        add(world, name, now - timedelta(days=3, minutes=number), status_details=name[:500])
+        add(services, name, now - timedelta(days=3, minutes=number), status_details=name[:500])
     add(
-        world,
+        services,
         "failed_0001.raw",
         now - timedelta(minutes=30),
         status=Status.ERROR,
         status_details="The backup store is full. Next: free some space.",
     )
-    add(world, "thermo1_now.raw", now - timedelta(minutes=5), status=Status.MONITORING_ACQUISITION)
+    add(
+        services,
+        "thermo1_now.raw",
+        now - timedelta(minutes=5),
+        status=Status.MONITORING_ACQUISITION,
+    )
 
 
-def add(world: World, name: str, at: datetime, **fields: Any) -> None:
+def add(services: Services, name: str, at: datetime, **fields: Any) -> None:
     standard = {"created_at": at, "created_at_": at, "updated_at_": at, "size": 1_500_000_000}
-    world.store.raw_files.register(record(name, **{**standard, **fields}), reason="seen")
+    services.store.raw_files.register(record(name, **{**standard, **fields}), reason="seen")
 
 
-def done(world: World, name: str, at: datetime, instrument: str, number: int) -> None:
+def done(services: Services, name: str, at: datetime, instrument: str, number: int) -> None:
     """A file that has ended well, with a job and figures."""
     add(
-        world,
+        services,
         name,
         at,
         instrument_id=instrument,
@@ -149,7 +154,7 @@ def done(world: World, name: str, at: datetime, instrument: str, number: int) ->
         log_tail="first line\n\x1b[31mlast line",
         created_at=at,
     )
-    world.store.jobs.intend(ended)
+    services.store.jobs.intend(ended)
     figures = {
         "precursors": 90_000 + 100 * (number % 7),
         "proteins": 7_000 + number,
@@ -158,4 +163,4 @@ def done(world: World, name: str, at: datetime, instrument: str, number: int) ->
         "irt_b_delta_rt": -0.1 * number,
         "huge": 1e308,
     }
-    world.store.metrics.add(ended, figures, provenance={"job": ended.id}, now=at)
+    services.store.metrics.add(ended, figures, provenance={"job": ended.id}, now=at)

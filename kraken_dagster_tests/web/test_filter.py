@@ -60,7 +60,7 @@ def test_a_filter_shows(table: Table, text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("(bad", "no regular expression"),
         ("nothing=1", "there is no column 'nothing'"),
@@ -72,10 +72,12 @@ def test_a_filter_shows(table: Table, text: str, shown: str) -> None:
         ("&" * MOST_TERMS, "at most"),
     ],
 )
-def test_what_can_not_be_understood_is_told_and_ignored(table: Table, text: str, told: str) -> None:
+def test_what_can_not_be_understood_is_told_and_ignored(
+    table: Table, text: str, reported: str
+) -> None:
     found = select(table, text)
     assert found.mask.all()
-    assert told in "".join(found.warnings)
+    assert reported in "".join(found.warnings)
 
 
 def test_an_expression_that_would_explode_takes_no_longer_than_any_other() -> None:

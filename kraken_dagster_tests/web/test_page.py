@@ -15,7 +15,7 @@ from kraken_dagster.config.dagit import Dagit, Role
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit.access import PROXY
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster.runtime.services import World, utc_now
+from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import Store, connect
 from kraken_dagster.web.feed import Feed
 from kraken_dagster_tests.support.helpers import wait_until
@@ -23,12 +23,12 @@ from kraken_dagster_tests.web.laboratory import HOSTILE, HTML_NAME, OpenPage, ad
 
 
 @pytest.fixture
-def live(config: KrakenConfig, store: Store) -> World:
-    return World(config=config, store=store, engines={}, now=utc_now)
+def live(config: KrakenConfig, store: Store) -> Services:
+    return Services(config=config, store=store, engines={}, now=utc_now)
 
 
 @pytest.fixture
-def page(live: World) -> Iterator[OpenPage]:
+def page(live: Services) -> Iterator[OpenPage]:
     fill(live, count=12, now=live.now())
     with served(live, lives=False) as page:
         yield page
@@ -112,7 +112,7 @@ def test_a_foreign_name_and_a_foreign_page_get_nothing(page: OpenPage) -> None:
     assert page.get("/files", *embedded).status == 403
 
 
-def test_behind_a_proxy_everyone_is_somebody_and_only_the_wall_is_open(live: World) -> None:
+def test_behind_a_proxy_everyone_is_somebody_and_only_the_wall_is_open(live: Services) -> None:
     settings = Dagit.model_validate(
         {"hosts": ["page.lab:8443"], "trusted_proxies": ["127.0.0.1"], "operators": ["alice"]}
     )
@@ -129,7 +129,7 @@ def test_behind_a_proxy_everyone_is_somebody_and_only_the_wall_is_open(live: Wor
         assert page.get("/files", ("X-Forwarded-User", "alice")).status == 403
 
 
-def test_a_change_in_mongodb_reaches_who_listens(live: World) -> None:
+def test_a_change_in_mongodb_reaches_who_listens(live: Services) -> None:
     with served(live) as page:
         before = page.feed.stamp
         add(live, "new.raw", live.now())
@@ -143,18 +143,20 @@ def test_a_change_in_mongodb_reaches_who_listens(live: World) -> None:
         )
 
 
-def test_events_say_what_the_server_knows(live: World) -> None:
+def test_events_say_what_the_server_knows(live: Services) -> None:
     with served(live) as page:
-        told: list[dict[str, Any]] = []
+        reported: list[dict[str, Any]] = []
         done = threading.Event()
-        threading.Thread(target=_listen, args=(page, told, done)).start()
-        wait_until(lambda: told, "an event has come")
+        threading.Thread(target=_listen, args=(page, reported, done)).start()
+        wait_until(lambda: bool(reported), "an event has come")
         add(live, "new.raw", live.now())
-        wait_until(lambda: told[-1]["stamp"] > told[0]["stamp"], "an event tells of the change")
+        wait_until(
+            lambda: reported[-1]["stamp"] > reported[0]["stamp"], "an event tells of the change"
+        )
         done.set()
 
 
-def _listen(page: OpenPage, told: list[dict[str, Any]], done: threading.Event) -> None:
+def _listen(page: OpenPage, reported: list[dict[str, Any]], done: threading.Event) -> None:
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", page.place.port, timeout=60)
@@ -164,51 +166,51 @@ def _listen(page: OpenPage, told: list[dict[str, Any]], done: threading.Event) -
         while not done.is_set():
             line = answer.fp.readline().decode() if answer.fp else ""
             if line.startswith("data: "):
-                told.append(json.loads(line[6:]))
+                reported.append(json.loads(line[6:]))
 
 
 def test_what_was_removed_or_written_without_a_date_is_found_by_comparing(
-    live: World, mongodb_uri: str
+    live: Services, mongodb_uri: str
 ) -> None:
     add(live, "one.raw", live.now())
     add(live, "two.raw", live.now())
     feed = Feed(live)
-    feed.look()
+    feed.refresh()
     assert feed.table.ids == ["one.raw", "two.raw"]
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         files = client.get_default_database()["raw_file"]
         files.delete_one({"_id": "one.raw"})
         files.insert_one({"_id": "three.raw", "status": "odd"})
     feed._compared_at -= timedelta(hours=1)
-    feed.look()
+    feed.refresh()
     assert sorted(feed.table.ids) == ["three.raw", "two.raw"]
     assert feed.table.text("status", feed.table.ids.index("three.raw")) == "odd"
 
 
-def test_what_has_not_changed_changes_nothing(live: World) -> None:
+def test_what_has_not_changed_changes_nothing(live: Services) -> None:
     fill(live, count=4, now=live.now())
     feed = Feed(live)
-    feed.look()
+    feed.refresh()
     version = feed.table.version
-    feed.look()
+    feed.refresh()
     assert feed.table.version == version
 
 
 def test_without_mongodb_the_page_shows_what_it_has_and_how_old_it_is(
-    live: World, clock: Callable[[], datetime]
+    live: Services, clock: Callable[[], datetime]
 ) -> None:
     add(live, "known.raw", live.now())
     with served(live, lives=False) as page:
         with closing(connect("mongodb://127.0.0.1:1/x", timeout_s=0.2)) as nowhere:
-            away = World(config=live.config, store=nowhere, engines={}, now=live.now)
-            page.feed.world = away
-            page.feed.look()
+            away = Services(config=live.config, store=nowhere, engines={}, now=live.now)
+            page.feed.services = away
+            page.feed.refresh()
             assert "MongoDB can't be reached" in str(page.feed.problem)
             answer = page.get("/files")
             assert answer.status == 200
             assert "known.raw" in answer.text
             assert "this is what was known" in answer.text
             assert page.get("/file", id="known.raw").status == 503
-        page.feed.world = live
-        page.feed.look()
+        page.feed.services = live
+        page.feed.refresh()
         assert page.feed.problem is None

@@ -117,7 +117,7 @@ def compiled(pattern: str) -> Any:
         return re2.compile(f"(?m){pattern}", options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
-        told = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise NotUnderstood(f"no regular expression: {told.replace('(?m)', '')}") from None
+        reported = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise NotUnderstood(f"no regular expression: {reported.replace('(?m)', '')}") from None
     except UnicodeEncodeError:
         raise NotUnderstood("no text in Unicode") from None

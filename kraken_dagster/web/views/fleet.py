@@ -109,7 +109,7 @@ def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
         queued=int(np.count_nonzero(own & any_of(table, _QUEUED))),
         free_gb=item["free_space_gb"],
         full_in_days=_full_in_days(table, rows, item["free_space_gb"], now),
-        figures=_figures(table, rows),
+        figures=_metrics(table, rows),
         wrong=tuple(item["wrong"]),
         **_acquiring(table, rows),
         **_last(table, rows),
@@ -162,7 +162,7 @@ def _full_in_days(table: Table, rows: Rows, free_gb: float | None, now: datetime
     return free_gb / per_day if per_day * GB >= 1 else None
 
 
-def _figures(table: Table, rows: Rows) -> tuple[Figure, ...]:
+def _metrics(table: Table, rows: Rows) -> tuple[Figure, ...]:
     found = []
     for name in _HEADLINE:
         values = table.numbers(name)[rows]
