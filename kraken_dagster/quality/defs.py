@@ -14,11 +14,13 @@ from kraken_dagster.orchestration.metadata import Metadata, text
 from kraken_dagster.orchestration.partitions import IN_CONTROL, METRICS, asset_key, op_name
 from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_class
 from kraken_dagster.quality.reported import compared_with, limits_in_words
+from kraken_dagster.quality.runs import without_verdict
 from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
+_TOLD_AT_MOST = 3
 _LOOKED_AT = 200  # runs among which the newest of each class is looked for
 _WORST = (Outcome.OUT_OF_CONTROL, Outcome.LOOK, Outcome.NOT_JUDGED)
 
@@ -104,6 +106,10 @@ def _reported(
     metadata: Metadata = {}
     for item in found:
         metadata |= _metadata(item)
+    newest = max(item.acquired_at for item in found)
+    if waiting := without_verdict(services, instrument_id, since=newest):
+        shown = ", ".join(waiting[:_TOLD_AT_MOST])
+        lines.append(f"{len(waiting)} newer ones have no figures yet: {shown}")
     description = str(text("; ".join(lines)).value)
     return worst is Outcome.IN_CONTROL, severity, description, metadata
 

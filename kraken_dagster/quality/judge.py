@@ -10,6 +10,7 @@ from kraken_dagster.config.quality_rules import Bounds, Chart, QcMetric, Quality
 from kraken_dagster.model.quality import MetricVerdict, Outcome, QcRun, Signal, Verdict
 from kraken_dagster.quality.facts import Basis, Facts, basis_of, charted, in_unit
 from kraken_dagster.quality.signals import BOUNDS, LEVEY_JENNINGS, signals_of
+from kraken_dagster.quality.statistics.charts import Floats
 from kraken_dagster.quality.statistics.limits import FEWEST, Limits, expected_false_alarms, limits
 from kraken_dagster.quality.words import metric_in_words
 
@@ -28,14 +29,15 @@ class _Judge:
     def metric(self, name: str, rule: QcMetric) -> MetricVerdict:
         excluded = self.facts.excluded(self.run.raw_file, name)
         if excluded is not None:
-            why = f"excluded by {excluded.by}: {excluded.why}"
+            why = f"{name} is excluded by {excluded.by}: {excluded.why}"
             return MetricVerdict(name=name, value=None, outcome=Outcome.NOT_JUDGED, reason=why)
         value = self.run.figures.get(name)
         x = charted(value, rule)
         if np.isnan(x):
-            why = "missing" if value is None else f"{value:g} has no logarithm"
+            why = f"{name} is missing" if value is None else f"{name} {value:g} has no logarithm"
             return MetricVerdict(name=name, value=value, outcome=Outcome.NOT_JUDGED, reason=why)
-        found = self._limits(name, rule)
+        reference = self._reference(name, rule)
+        found = limits(reference, without_outliers=self.basis.guide_set is None)
         bounds = rule.bounds_on(self.run.series.instrument_id)
         signals = [*_beyond(value, bounds), *self._signals(found, name, rule, x)]
         verdict = MetricVerdict(
@@ -46,14 +48,17 @@ class _Judge:
             outcome=_outcome(signals, judged=found is not None or bounds.are_set),
             reason="",
         )
-        return verdict.model_copy(update={"reason": metric_in_words(verdict, bounds)})
+        compared = int(np.sum(~np.isnan(reference)))
+        reason = metric_in_words(verdict, bounds, compared=compared)
+        return verdict.model_copy(update={"reason": reason})
 
-    def _limits(self, name: str, rule: QcMetric) -> Limits | None:
+    def _reference(self, name: str, rule: QcMetric) -> Floats:
+        """The values that limits are made of."""
         values = self.facts.values(self.basis.reference, name, rule)
         left_out = self.basis.left_out(name)
         marked = [item.raw_file in left_out for item in self.basis.reference]
         values[np.array(marked, dtype=bool)] = np.nan
-        return limits(values, without_outliers=self.basis.guide_set is None)
+        return values
 
     def _signals(self, found: Limits | None, name: str, rule: QcMetric, x: float) -> list[Signal]:
         if found is None:
@@ -134,7 +139,7 @@ def _reason(outcome: Outcome, metrics: Sequence[MetricVerdict], basis: Basis) ->
     if len(basis.reference) < FEWEST:
         what = "good runs before it" if basis.guide_set is None else "runs in its guide set"
         return f"only {len(basis.reference)} {what}, and limits need at least {FEWEST}"
-    return "; ".join(f"{item.name}: {item.reason}" for item in reported)
+    return "; ".join(item.reason for item in reported)
 
 
 def _beyond(value: float | None, bounds: Bounds) -> list[Signal]:

@@ -10,11 +10,13 @@ from kraken_dagster.model.quality import QcRun, Series
 from kraken_dagster.quality.facts import MOST_CHARTED
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.raw_files import dated_id
 
 FILES_LOOKED_BACK = 5_000  # all files of an instrument, among which quality control is looked for
+_NEWEST = 200
 GRADIENT = "gradient_length"  # minutes
 
-Document = Mapping[str, Any]
+Document = dict[str, Any]
 
 
 class _File(NamedTuple):
@@ -51,6 +53,17 @@ def runs_among(services: Services, raw_files: Sequence[str]) -> list[QcRun]:
     return _runs_of(services, found)
 
 
+def without_verdict(services: Services, instrument_id: str, *, since: datetime) -> list[str]:
+    """The quality control files that were acquired after that and have no verdict, newest first:
+    their figures are still to come, or never will."""
+    found: dict[str, _File] = {}
+    for document in services.store.quality.files(instrument_id, limit=_NEWEST):
+        _take(services.config.qc, document, found)
+    newer = [name for name, file in found.items() if file.acquired_at > since]
+    judged = {raw_file for raw_file, *_ in services.store.quality.latest(newer)}
+    return [name for name in newer if name not in judged]
+
+
 def _runs_of(services: Services, files: Mapping[str, _File]) -> list[QcRun]:
     """The results of these files, each in its own series, in order."""
     names = {*services.config.qc.metric_names, GRADIENT}
@@ -72,11 +85,12 @@ def _runs_of(services: Services, files: Mapping[str, _File]) -> list[QcRun]:
 
 
 def _take(qc: QualityControl, document: Document, found: dict[str, _File]) -> None:
-    name, at = str(document.get("original_name") or document["_id"]), document.get("created_at")
+    at, raw_file = dated_id(document)  # an instrument's clock may be wrong
+    name = str(document.get("original_name") or raw_file)
     project, instrument = document.get("project_id"), str(document.get("instrument_id"))
     sample_class = qc.class_of(name, project_id=project, instrument_id=instrument)
-    if sample_class is not None and isinstance(at, datetime):
-        found[str(document["_id"])] = _File(instrument, sample_class, at)
+    if sample_class is not None:
+        found[raw_file] = _File(instrument, sample_class, at)
 
 
 def _numbers(document: Document, names: Iterable[str]) -> dict[str, float]:

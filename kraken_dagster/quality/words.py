@@ -2,7 +2,7 @@
 
 from kraken_dagster.config.quality_rules import Bounds, Chart
 from kraken_dagster.model.quality import MetricVerdict, Signal
-from kraken_dagster.quality.statistics.limits import ENOUGH
+from kraken_dagster.quality.statistics.limits import ENOUGH, FEWEST
 
 _CHARTS = {
     Chart.CUSUM_VARIABILITY: "it varies more than it did",
@@ -11,11 +11,16 @@ _CHARTS = {
 }
 
 
-def metric_in_words(verdict: MetricVerdict, bounds: Bounds) -> str:
-    """A metric, how far it is from its centre, by which limits, and what drifts."""
+def metric_in_words(verdict: MetricVerdict, bounds: Bounds, *, compared: int) -> str:
+    """A metric, how far it is from its centre, by which limits, and what drifts.
+
+    Args:
+        compared: how many runs have a value that limits could be made of.
+    """
     text = f"{verdict.name} {_number(verdict.value)}"
     if verdict.centre is None:
-        text += f", {verdict.n or 'no'} runs to compare with"
+        text += f", and {compared} runs to compare with"
+        text += ", which never differ" if compared >= FEWEST else f": limits need {FEWEST}"
     else:
         text += f", {_away(verdict)}"
         text += f" (limits {_limits(verdict)} from {verdict.n} runs{_few(verdict.n)})"

@@ -17,6 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from kraken_dagster.model.quality import Annotation, Exclusion, GuideSet, Verdict
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.jobs import object_id
+from kraken_dagster.store.raw_files import DATES
 
 INDEXES = {
     "qc_annotation": (IndexModel([("instrument_id", ASCENDING), ("begins_at", ASCENDING)]),),
@@ -127,7 +128,7 @@ class Quality:
         return sorted(found, key=lambda item: (item.acquired_at, item.raw_file), reverse=True)
 
     def files(self, instrument_id: str, *, limit: int | None) -> Iterator[Document]:
-        """`_id`, `original_name`, `project_id`, `created_at` of files, newest first."""
+        """`_id`, `DATES`, `original_name`, `project_id`, `instrument_id`, newest first."""
         found = self._raw_files.find({"instrument_id": instrument_id}, _OF_A_FILE)
         yield from found.sort("created_at", DESCENDING).limit(limit or 0)
 
@@ -155,7 +156,7 @@ class Quality:
             collection.update_many(query, {"$set": {"series.instrument_id": new}})
 
 
-_OF_A_FILE = {"original_name": 1, "project_id": 1, "created_at": 1, "instrument_id": 1}
+_OF_A_FILE = {**DATES, "original_name": 1, "project_id": 1, "instrument_id": 1}
 _OF_A_RESULT = (
     "raw_file",
     "settings_name",

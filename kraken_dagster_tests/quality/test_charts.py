@@ -247,6 +247,7 @@ def test_what_3_sigma_from_few_runs_would_cost_is_what_a_simulation_found(n, rat
 def test_limits_are_refused_below_five_runs_and_of_what_never_differs():
     assert limits(np.array([1.0, 2, 3, 4, NAN])) is None
     assert limits(np.full(30, 7.0)) is None
+    assert limits(np.full(30, 0.1 + 0.2)) is None
     found = limits(np.arange(30.0))
     assert found is not None
     assert (found.n, found.sigmas) == (30, 3)

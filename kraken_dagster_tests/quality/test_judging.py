@@ -195,7 +195,11 @@ def test_a_missing_metric_is_missing_and_nothing_else_changes():
     verdict = good_bench().take(run_of(40, figures))
     assert verdict.outcome is Outcome.IN_CONTROL
     missing = metric(verdict, "ms1_signal")
-    assert (missing.outcome, missing.value, missing.reason) == (Outcome.NOT_JUDGED, None, "missing")
+    assert (missing.outcome, missing.value, missing.reason) == (
+        Outcome.NOT_JUDGED,
+        None,
+        "ms1_signal is missing",
+    )
     bench = good_bench()
     zero = bench.take(run_of(40, middling(ms1_signal=0.0)))
     assert metric(zero, "ms1_signal").outcome is Outcome.NOT_JUDGED
@@ -330,3 +334,12 @@ def test_which_runs_are_quality_control_is_told_by_name_project_and_instrument()
         QualityControl.model_validate({"classes": {"x": {"pattern": "("}}})
     with pytest.raises(ValueError, match="lower < upper"):
         QualityControl.model_validate({"metrics": {"x": {"lower": 2, "upper": 1}}})
+
+
+def test_what_never_differed_makes_no_limits_and_is_told():
+    bench = Bench()
+    for number in range(8):
+        bench.take(run_of(number, {"proteins": 6_000.0}))
+    verdict = bench.take(run_of(8, {"proteins": 10.0}))
+    assert verdict.outcome is Outcome.NOT_JUDGED
+    assert verdict.reason == "proteins 10, and 8 runs to compare with, which never differ"

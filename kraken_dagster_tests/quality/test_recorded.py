@@ -155,6 +155,17 @@ def test_an_automatic_guide_set_is_recorded_and_used(services, recorded):
     assert evaluate(services, "thermo1", by="anna", sample_class="blank") == []
 
 
+def test_an_instrument_whose_clock_is_ahead_has_no_newest_run_for_ever(services, recorded):
+    made_at = BEGAN + 400 * EVERY
+    seen = {"created_at_": BEGAN, "updated_at_": BEGAN}
+    wrong = record("early_hela.raw", created_at=made_at, **seen)
+    services.store.raw_files.register(wrong, reason="test")
+    recorded.result("early_hela.raw", 0)
+    recorded.add(1)
+    judge_due(services, "thermo1", by="run")
+    assert newest(services).raw_file == "x_hela_001.raw"
+
+
 def test_two_versions_of_settings_never_meet(services, recorded):
     for number in range(12):
         name = recorded.add(number)
