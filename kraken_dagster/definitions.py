@@ -25,6 +25,7 @@ from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
 from kraken_dagster.quant.metrics_defs import metrics_asset
+from kraken_dagster.raw_metrics.defs import raw_metrics_asset
 from kraken_dagster.retention.archiver import archiver_sensor
 from kraken_dagster.runtime.logs import quote_log_records
 from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
@@ -32,7 +33,14 @@ from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
-_ASSETS = (raw_file_asset, backup_asset, quant_job_asset, quant_result_asset, metrics_asset)
+_ASSETS = (
+    raw_file_asset,
+    backup_asset,
+    raw_metrics_asset,
+    quant_job_asset,
+    quant_result_asset,
+    metrics_asset,
+)
 _JOBS_OF_ALL = (purging_job, scrubbing_job, rebuilding_job, retiring_job)
 
 

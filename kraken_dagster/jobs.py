@@ -12,6 +12,7 @@ from kraken_dagster.orchestration.partitions import (
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
+    RAW_METRICS,
     REBUILD_JOB,
     RETIRE_JOB,
     SCRUB_JOB,
@@ -31,7 +32,7 @@ from kraken_dagster.retention.defs import archive_op, purge_op, scrub_op
 def instrument_jobs(instrument_id: str):
     """`<instrument>_ingest`, `<instrument>_quant` and `<instrument>_collect`."""
     steps = {
-        ingest_job(instrument_id): (RAW_FILE, BACKUP, QUANT_JOB),
+        ingest_job(instrument_id): (RAW_FILE, BACKUP, RAW_METRICS, QUANT_JOB),
         quant_job(instrument_id): (QUANT_JOB,),
         collect_job(instrument_id): (QUANT_RESULT, METRICS),
     }

@@ -16,23 +16,27 @@ from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.orchestration.asset_services import asked_by_hand, is_catchup, make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_batches import (
+    Check,
     Done,
     Events,
     Work,
     for_each_file,
     for_many_at_once,
     has_next,
+    has_raw_metrics,
 )
 from kraken_dagster.orchestration.metadata import (
     Metadata,
     acquisition_metadata,
     backup_metadata,
     digests_metadata,
+    index_metadata,
     text,
 )
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
+    INDEX_COMPLETE,
     RAW_FILE,
     asset_key,
     copy_pool,
@@ -44,6 +48,12 @@ from kraken_dagster.orchestration.run_config import backup_config, open_config, 
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
+
+_CHECKS = {
+    DIGESTS_MATCH: "What the backup's disk gives back is what was read of the source.",
+    INDEX_COMPLETE: "The backup was read to the end of a complete index, and what that points to "
+    "is there; told by `raw_metrics`.",
+}
 
 
 def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
@@ -73,8 +83,8 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
                 reported = what_they_wait_for(services, [record])[record.id]
                 reason = f"The acquisition is not over yet: {reported}"
                 planned = has_next(context, key)  # with the backup comes its check
-                check = _nothing_compared(record, reason) if planned else None
-                return Done(reason, unusual=True, check=check, check_of=backup_key)
+                checks = _nothing_compared(record, reason) if planned else ()
+                return Done(reason, unusual=True, checks=checks, checks_of=backup_key)
             return Done(f"{record.id!r}: {record.status}", metadata=acquisition_metadata(record))
 
         threads = services.instrument(instrument_id).catchup_threads
@@ -101,7 +111,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
                 description="The raw file's verified copy on the backup store.",
             )
         ],
-        check_specs=[_digests_match(key, partitions)],
+        check_specs=_checks(key, partitions),
         partitions_def=partitions,
         can_subset=True,
         pool=copy_pool(instrument_id),
@@ -131,7 +141,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
                     decides=decides,
                     on_progress=_progress_to(context, key) if single else lambda _: None,
                 )
-            return _done(outcome)
+            return _done(outcome, reads=has_raw_metrics(context, instrument_id))
 
         slots = pool_limit(context.instance, copy_pool(instrument_id), default=defaults.copy_slots)
         threads = min(defaults.catchup_threads, max(slots, 1))
@@ -143,23 +153,33 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
     return for_many_at_once(backup)
 
 
-def _done(outcome: BackupOutcome) -> Done:
+def _done(outcome: BackupOutcome, *, reads: bool) -> Done:
+    """`reads`: a later step of this run reads the backup, and tells of its index."""
     if not outcome.done:
-        check = _nothing_compared(outcome.raw_file, outcome.reason)
-        return Done(f"No backup was made: {outcome.reason}", check=check)
+        checks = _nothing_compared(outcome.raw_file, outcome.reason)
+        return Done(f"No backup was made: {outcome.reason}", checks=checks)
+    digests = Check(DIGESTS_MATCH, True, digests_metadata(outcome.facts))
     return Done(
         f"{outcome.raw_file.id!r}: {outcome.reason}",
         metadata=_backup_metadata(outcome),
-        check=(DIGESTS_MATCH, True, digests_metadata(outcome.facts)),
+        checks=(digests,) if reads else (digests, _index_as_known(outcome.raw_file)),
     )
 
 
-def _nothing_compared(record: RawFile, reason: str) -> tuple[str, bool, Metadata]:
+def _index_as_known(record: RawFile) -> Check:
+    """What was found when the raw file was last read."""
+    state = record.raw_metrics
+    told = "it is read by `raw_metrics`" if state is None else state.in_words
+    return Check(INDEX_COMPLETE, state is None or state.is_sound, index_metadata(state, told))
+
+
+def _nothing_compared(record: RawFile, reason: str) -> tuple[Check, ...]:
     """A check that was planned and told nothing would be shown as one that hasn't passed."""
     damaged = record.backup_status is BackupStatus.COPYING_FAILED
     known = "the backup failed, or is damaged; " if damaged else ""
     reported = f"{known}nothing was compared: {reason}"
-    return DIGESTS_MATCH, not damaged, {"what was found": text(reported)}
+    digests = Check(DIGESTS_MATCH, not damaged, {"what was found": text(reported)})
+    return digests, _index_as_known(record)
 
 
 def _with_failed_check(backed_up: Work) -> Work:
@@ -171,22 +191,20 @@ def _with_failed_check(backed_up: Work) -> Work:
         except dg.Failure as failure:
             if not isinstance(failure.__cause__, DigestMismatch):
                 raise
-            check = (DIGESTS_MATCH, False, dict(failure.metadata))
-            return Done(str(failure.description), check=check, failure=failure)
+            check = Check(DIGESTS_MATCH, False, dict(failure.metadata))
+            return Done(str(failure.description), checks=(check,), failure=failure)
 
     return work
 
 
-def _digests_match(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+def _checks(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
     with warnings.catch_warnings():
         # Checks by partition are a preview in Dagster 1.13, and every load would say so.
         warnings.simplefilter("ignore", category=PreviewWarning)
-        return dg.AssetCheckSpec(
-            DIGESTS_MATCH,
-            asset=key,
-            partitions_def=partitions,
-            description="What the backup's disk gives back is what was read of the source.",
-        )
+        return [
+            dg.AssetCheckSpec(name, asset=key, partitions_def=partitions, description=description)
+            for name, description in _CHECKS.items()
+        ]
 
 
 def _backup_metadata(outcome: BackupOutcome) -> Metadata:

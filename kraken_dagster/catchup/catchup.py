@@ -44,13 +44,17 @@ _DUE = BACKUP_UNDER_WAY | {Status.MONITORING_DONE, Status.COPYING_DONE, Status.C
 
 @dataclass(frozen=True)
 class CatchupOptions:
-    """What a catch-up is asked for; see `config/schema.py`. `limit`: this many files; 0: all."""
+    """What a catch-up is asked for; see `config/schema.py`. `limit`: this many files; 0: all.
+
+    `raw_metrics`: raw files are read whose backup was made before, too.
+    """
 
     consider_old_files_acquired: bool = True
     debug_max_file_age_in_hours: float = -1
     output_exists_mode: OutputExistsMode = OutputExistsMode.ASSOCIATE
     newest_first: bool = False
     limit: int = 0
+    raw_metrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Wave:
     backup: bool
     result: bool
     files: list[RawFile] = field(default_factory=list)
+    raw_metrics: bool = False
 
 
 def register_all(services: Services, instrument_id: str, options: CatchupOptions) -> Found:
@@ -131,7 +136,27 @@ def due(
             waves.setdefault(needs, Wave(*needs)).files.append(item)
         elif item.status is not Status.QUEUED_FOR_QUANTING:
             to_decide.append(item)
-    return list(waves.values()), to_decide
+    unread = _unread(services, instrument_id, options, now=now, live=live)
+    return [*waves.values(), *unread], to_decide
+
+
+def _unread(
+    services: Services,
+    instrument_id: str,
+    options: CatchupOptions,
+    *,
+    now: datetime,
+    live: Collection[str],
+) -> list[Wave]:
+    """Files that are backed up, and of whose raw file nothing was read."""
+    if not options.raw_metrics:
+        return []
+    ids = [item for item in services.store.raw_metrics.missing(instrument_id) if item not in live]
+    known = services.store.raw_files.many(ids)
+    found = [item for item in known.values() if item.is_backed_up and item.leased(now) is None]
+    found.sort(key=lambda item: (item.dated_at, item.id), reverse=options.newest_first)
+    chosen = found[: options.limit] if options.limit > 0 else found
+    return [Wave(False, False, chosen, raw_metrics=True)] if chosen else []
 
 
 def decide_on(services: Services, raw_file_id: str, *, run_id: str) -> str | None:

@@ -29,6 +29,7 @@ from kraken_dagster.orchestration.partitions import (
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
+    RAW_METRICS,
     TAG_INSTRUMENT,
     TAG_STEP,
     add_partitions,
@@ -55,13 +56,15 @@ def catchup_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
     kraken_config, defaults = config, config.instrument(instrument_id)
 
     class CatchupConfig(dg.Config):
-        """`limit`: this many files, 0 for all; `files_per_run`: so many to a backfill."""
+        """`limit`: this many files, 0 for all; `files_per_run`: so many to a backfill;
+        `raw_metrics`: also read raw files that were backed up before, and were not read yet."""
 
         consider_old_files_acquired: bool = True
         debug_max_file_age_in_hours: float = defaults.debug_max_file_age_in_hours
         output_exists_mode: OutputExistsMode = OutputExistsMode.ASSOCIATE
         newest_first: bool = False
         limit: int = Field(0, ge=0)
+        raw_metrics: bool = False
         files_per_run: int = Field(10_000, ge=1)
 
     @dg.op(
@@ -157,7 +160,8 @@ def _launch(
     files_per_run: int,
 ) -> None:
     """A backfill for each so many files, of the assets that are due on them."""
-    assets = [*((RAW_FILE, BACKUP) if wave.backup else ())]
+    assets = [*((RAW_FILE, BACKUP, RAW_METRICS) if wave.backup else ())]
+    assets += [*((RAW_METRICS,) if wave.raw_metrics else ())]
     assets += [*((QUANT_JOB, QUANT_RESULT, METRICS) if wave.result else ())]
     mode = {"output_exists_mode": options.output_exists_mode.value}
     run_config = (

@@ -31,6 +31,7 @@ from kraken_dagster.cli.rebuild import rebuild
 from kraken_dagster.cli.retention import purge, restore, verify
 from kraken_dagster.cli.settings import settings
 from kraken_dagster.cli.store import init_store
+from kraken_dagster.cli.tic import show_tic
 from kraken_dagster.cli.web import web
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import config_path, load_config
@@ -245,14 +246,18 @@ def files(
 
 @main.command()
 @click.argument("raw_file_id")
+@click.option("--tic", is_flag=True, help="Draw its total ion current instead.")
 @json_option
 @click.option("--mzqc", is_flag=True, help="Its metrics as mzQC on stdout, and nothing else.")
 @click.pass_obj
 @reported
-def show(path: Path, raw_file_id: str, as_json: bool, mzqc: bool) -> None:
+def show(path: Path, raw_file_id: str, tic: bool, as_json: bool, mzqc: bool) -> None:
     """Everything that is known of one raw file: members and digests, jobs, metrics, history."""
     if mzqc:
         print_json(mzqc_of_run(open_services(path), raw_file_id))
+        return
+    if tic:
+        show_tic(open_services(path), raw_file_id, as_json=as_json)
         return
     found = reports.show(open_services(path), raw_file_id)
     if as_json:

@@ -23,7 +23,7 @@ from kraken_dagster.config.quality_rules import QualityControl, unknown_instrume
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.model.eligibility import DEFAULT_SKIP_PATTERN
 from kraken_dagster.model.errors import SettingsRefused
-from kraken_dagster.model.figures import BUILT_IN_TYPES, TYPE_CUSTOM
+from kraken_dagster.model.figures import BUILT_IN_TYPES, TYPE_CUSTOM, TYPE_RAW
 from kraken_dagster.model.files.acquisition import Timing
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.strict import Strict
@@ -87,6 +87,11 @@ class Options(Strict):
         "never purged.",
     )
     remove_files: bool = Field(True, description="Purge files that were moved aside.")
+    purge_needs_complete_index: bool = Field(
+        False,
+        description="Purge only files whose backup could be read to the end of a complete index; "
+        "not those of formats that don't tell.",
+    )
 
 
 class Defaults(Strict):
@@ -328,7 +333,7 @@ def _engine_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
 
 
 def _metrics_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
-    taken = BUILT_IN_TYPES - {TYPE_CUSTOM}
+    taken = (BUILT_IN_TYPES - {TYPE_CUSTOM}) | {TYPE_RAW}
     return [
         (("metrics", name), f"a type of Kraken's own, found {function!r}; choose another name")
         for name, function in config.metrics.items()

@@ -8,6 +8,7 @@ Value = float | int | str | None
 
 TYPE_CUSTOM = "custom"
 BUILT_IN_TYPES = frozenset({"alphadia", TYPE_CUSTOM, "diann", "msqc", "mzqc", "skyline"})
+TYPE_RAW = "raw"  # of the raw file itself, by no settings
 
 # Fields of the document in which the figures stand beside each other.
 RESERVED_NAMES = frozenset(

@@ -19,6 +19,7 @@ from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
 from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, Vendor, VendorRules
 from kraken_dagster.model.printable import printable
+from kraken_dagster.model.raw_metrics import RawMetricsState
 from kraken_dagster.model.refusal import PurgeIntent, Refusal
 
 FALLBACK_PROJECT = "_FALLBACK"
@@ -290,6 +291,7 @@ class RawFile(BaseModel):
     archive: Refusal | None = None
     purge: Refusal | None = None
     purge_intent: PurgeIntent | None = None
+    raw_metrics: RawMetricsState | None = None  # what came of reading the raw file itself
     unreadable: str | None = None  # the field of a document that can't be read
 
     @property

@@ -163,7 +163,9 @@ def why_not_move(
     return _in_trouble(raw_file.archive, now) or _held(raw_file, now)
 
 
-def why_not_purge(raw_file: RawFile, *, now: datetime, min_age_days: float) -> str | None:
+def why_not_purge(
+    raw_file: RawFile, *, now: datetime, min_age_days: float, needs_complete_index: bool = False
+) -> str | None:
     """Why a file is not to be purged, by what MongoDB knows of it; None if it may be."""
     if raw_file.instrument_file_status is not InstrumentFileStatus.MOVED:
         return f"its file on the instrument is {raw_file.instrument_file_status or 'not recorded'}"
@@ -176,4 +178,13 @@ def why_not_purge(raw_file: RawFile, *, now: datetime, min_age_days: float) -> s
         return "a step of it that failed is tried again"
     if not raw_file.is_backed_up or not raw_file.file_info:
         return f"no backup of it is recorded: {raw_file.backup_status or 'nothing'}"
+    if needs_complete_index and (reason := _why_not_complete(raw_file)) is not None:
+        return f"purge_needs_complete_index is on, and {reason}"
     return _in_trouble(raw_file.purge, now) or _held(raw_file, now)
+
+
+def _why_not_complete(raw_file: RawFile) -> str | None:
+    known = raw_file.raw_metrics
+    if known is None:
+        return "its backup's index was not read yet: materialise `raw_metrics` of it in Dagit"
+    return None if known.complete else f"of its backup's index is known: {known.in_words}"

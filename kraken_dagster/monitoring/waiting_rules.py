@@ -222,6 +222,11 @@ def _purge(case: _Case) -> str | None:
     days = entry.min_file_age_to_remove_in_days
     if why_not_purge(unhindered(raw_file), now=case.now, min_age_days=0):
         return None
+    needs_index = entry.purge_needs_complete_index
+    if reason := why_not_purge(
+        unhindered(raw_file), now=case.now, min_age_days=0, needs_complete_index=needs_index
+    ):
+        return f"not purged: {reason}"
     due = max(raw_file.dated_at, raw_file.created_at_) + span(days=days)
     reported = f"deleted from the instrument when less than {entry.min_free_space_gb:g} GB are free"
     if due <= case.now:

@@ -314,6 +314,7 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
             name: {"size_bytes": fact.size, "md5": fact.md5}
             for name, fact in raw_file.file_info.items()
         },
+        "raw_metrics": None if raw_file.raw_metrics is None else raw_file.raw_metrics.model_dump(),
         "acquisition": raw_file.acquisition,
         "attempts": raw_file.attempts,
         "lease": None if raw_file.lease is None else raw_file.lease.model_dump(),
@@ -330,7 +331,9 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
 
 
 def _results(services: Services, raw_file_id: str) -> list[dict[str, Any]]:
-    """Every result, newest first; `current` is the one of its settings that counts."""
-    found = services.store.metrics.of(raw_file_id)
+    """Every result, newest first, those of the raw file itself last; `current` is the one of its
+    settings that counts."""
+    metrics = services.store.metrics
+    found = [*metrics.of(raw_file_id), *metrics.of_raw_file(raw_file_id)]
     current = [item["_id"] for item in current_results(found)]
     return [{**item, "current": item["_id"] in current} for item in found]

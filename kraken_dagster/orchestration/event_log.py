@@ -27,9 +27,10 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from kraken_dagster.orchestration.partitions import (
-    ASSETS,
     BACKUP,
     DIGESTS_MATCH,
+    EVERY_ASSET,
+    INDEX_COMPLETE,
     RAW_FILE,
     asset_key,
 )
@@ -64,13 +65,14 @@ _NO_RUN = Origin()
 class Reported:
     """What Dagster knows of some partitions of an instrument.
 
-    `materialised` by asset; `observed` of `raw_file`; `sound` is whether the last check of the
-    backup passed.
+    `materialised` by asset; `observed` of `raw_file`; `sound` and `complete` are whether the last
+    check of the backup's digests, and of its index, passed.
     """
 
     materialised: Mapping[str, Set[str]]
     observed: Set[str]
     sound: Mapping[str, bool]
+    complete: Mapping[str, bool]
 
 
 def reported(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -> Reported:
@@ -82,18 +84,22 @@ def reported(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -
             asset_key(instrument_id, asset), kind, partitions=set(keys)
         ).keys()
 
-    check = dg.AssetCheckKey(asset_key(instrument_id, BACKUP), DIGESTS_MATCH)
-    checks = storage.get_asset_check_partition_info([check], partition_keys=list(keys))
-    return Reported(
-        materialised={
-            asset: having(asset, DagsterEventType.ASSET_MATERIALIZATION) for asset in ASSETS
-        },
-        observed=having(RAW_FILE, DagsterEventType.ASSET_OBSERVATION),
-        sound={
+    def passed(name: str) -> Mapping[str, bool]:
+        check = dg.AssetCheckKey(asset_key(instrument_id, BACKUP), name)
+        found = storage.get_asset_check_partition_info([check], partition_keys=list(keys))
+        return {
             str(item.partition_key): item.latest_execution_status
             is AssetCheckExecutionRecordStatus.SUCCEEDED
-            for item in checks
+            for item in found
+        }
+
+    return Reported(
+        materialised={
+            asset: having(asset, DagsterEventType.ASSET_MATERIALIZATION) for asset in EVERY_ASSET
         },
+        observed=having(RAW_FILE, DagsterEventType.ASSET_OBSERVATION),
+        sound=passed(DIGESTS_MATCH),
+        complete=passed(INDEX_COMPLETE),
     )
 
 

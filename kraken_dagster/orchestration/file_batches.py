@@ -25,7 +25,13 @@ from kraken_dagster.orchestration.event_log import Event, Origin, Planned, repor
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.interruption import reporting_what_is_left
 from kraken_dagster.orchestration.metadata import text
-from kraken_dagster.orchestration.partitions import ASSETS, asset_key
+from kraken_dagster.orchestration.partitions import (
+    ASSETS,
+    BACKUP,
+    QUANT_JOB,
+    RAW_METRICS,
+    asset_key,
+)
 from kraken_dagster.runtime.ending import Ending
 from kraken_dagster.runtime.heartbeats import giving_life_signs
 from kraken_dagster.runtime.services import Services
@@ -48,17 +54,25 @@ _NO_EVENT = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 
 @dataclass(frozen=True)
+class Check:
+    """What a check of a file came to."""
+
+    name: str
+    passed: bool
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
 class Done:
     """What became of one file: materialised with `metadata`, or not; `reason` in words.
 
-    `check` is a check's name, whether it passed, and its metadata; of this step's own asset, or of
-    that which `check_of` names.
+    `checks` are of this step's own asset, or of that which `checks_of` names.
     """
 
     reason: str
     metadata: Metadata | None = None
-    check: tuple[str, bool, Metadata] | None = None
-    check_of: dg.AssetKey | None = None
+    checks: tuple[Check, ...] = ()
+    checks_of: dg.AssetKey | None = None
     failure: dg.Failure | None = None
     unusual: bool = False
     begun: bool = True
@@ -112,9 +126,8 @@ class _Batch:
         self.became[raw_file_id] = done.word
         self._log(raw_file_id, done)
         partition = partition_key(raw_file_id)
-        if done.check is not None:
-            key = done.check_of or self.key
-            self.waiting.append(_evaluation(key, partition, *done.check))
+        key = done.checks_of or self.key
+        self.waiting += [_evaluation(key, partition, check) for check in done.checks]
         if done.metadata is not None:
             self.materialised += 1
             self.waiting.append(
@@ -176,15 +189,13 @@ class _Batch:
             self.context.log.info(f"{len(self.idle) - _SHOWN} more files had nothing to do")
 
 
-def _evaluation(
-    key: dg.AssetKey, partition: str, name: str, passed: bool, metadata: Metadata
-) -> dg.AssetCheckEvaluation:
+def _evaluation(key: dg.AssetKey, partition: str, check: Check) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=key,
-        check_name=name,
-        passed=passed,
+        check_name=check.name,
+        passed=check.passed,
         partition=partition,
-        metadata=dict(metadata),
+        metadata=dict(check.metadata),
     )
 
 
@@ -234,8 +245,8 @@ def _go_on_or_fail(
     some_left = batch.ended > wrong if many else batch.materialised > 0
     failed = [(name, str(failure.description)) for name, failure in batch.failed]
     not_begun = [(name, str(failure.description)) for name, failure in batch.not_begun]
-    told_before = _told_before(context)
-    if (failed or not_begun or told_before) and not (some_left and has_next(context, key)):
+    told_before = [] if _others_tell(context, key) else _told_before(context)
+    if (failed or not_begun or told_before) and not (some_left and _is_followed(context, key)):
         if not many and (ours := [*batch.failed, *batch.not_begun]):
             raise ours[0][1]
         raise _failure(batch, [*told_before, *failed], not_begun)
@@ -325,11 +336,32 @@ def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     return len([*_from_here_on(context, key)]) > 1
 
 
+def has_raw_metrics(context: dg.AssetExecutionContext, instrument_id: str) -> bool:
+    """Whether the run reads the raw files, a step after the backup that none follows on."""
+    inside = context.job_def.asset_layer.executable_asset_keys
+    return asset_key(instrument_id, RAW_METRICS) in inside
+
+
+def _is_followed(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+    """Whether a later step of the run needs that this one doesn't fail as a whole."""
+    instrument_id, name = key.path
+    reads = name == BACKUP and has_raw_metrics(context, instrument_id)
+    return reads or has_next(context, key)
+
+
+def _others_tell(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+    """Whether it is for a step of the chain to tell what has failed before this one."""
+    instrument_id, name = key.path
+    inside = context.job_def.asset_layer.executable_asset_keys
+    return name == RAW_METRICS and asset_key(instrument_id, QUANT_JOB) in inside
+
+
 def _from_here_on(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Iterator[dg.AssetKey]:
     """This step's asset, and those of the run's further steps, as far as they follow on it."""
     instrument_id, name = key.path
     inside = context.job_def.asset_layer.executable_asset_keys
-    following = [asset_key(instrument_id, item) for item in ASSETS[ASSETS.index(name) :]]
+    names = ASSETS[ASSETS.index(name) :] if name in ASSETS else (name,)
+    following = [asset_key(instrument_id, item) for item in names]
     return takewhile(lambda item: item in inside, following)
 
 

@@ -4,6 +4,7 @@ One function per asset, for the assets and for rebuilding. What only the run its
 fast it copied, say) is added by the asset.
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,6 +16,9 @@ import dagster as dg
 from kraken_dagster.model.jobs.job import QuantJob, failed_details
 from kraken_dagster.model.printable import code_block, printable
 from kraken_dagster.model.raw_file import FileFact, RawFile
+from kraken_dagster.model.raw_metrics import RawMetricsState
+from kraken_dagster.raw_readers.plot import markdown
+from kraken_dagster.raw_readers.traces import read_npz
 
 Metadata = dict[str, dg.MetadataValue]
 _DIGESTS_SHOWN = 50
@@ -141,6 +145,40 @@ def figures_metadata(
     for settings, origin in provenance.items():
         metadata[f"{settings} provenance"] = dg.MetadataValue.json(_as_json(origin))
     return metadata
+
+
+def index_metadata(state: RawMetricsState | None, told: str) -> Metadata:
+    """Of the check `index_complete`."""
+    if state is None:
+        return {"what was found": text(f"nothing was read: {told}")}
+    return {
+        "what was found": text(told),
+        "read at": dg.MetadataValue.timestamp(state.at),
+    }
+
+
+def raw_metrics_metadata(
+    state: RawMetricsState,
+    figures: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    traces: bytes = b"",
+) -> Metadata:
+    """Numbers as numbers, the facts as text, and the chromatogram as a picture."""
+    metadata: Metadata = {}
+    if traces and (tic := read_npz(io.BytesIO(traces)).get("tic")) is not None and tic.values:
+        metadata["TIC"] = dg.MetadataValue.md(markdown(tic))
+    metadata["index"] = text(state.in_words)
+    for name, value in figures.items():
+        if isinstance(value, int | float) and math.isfinite(value):
+            metadata[name] = dg.MetadataValue.float(float(value))
+    for name, fact in (provenance.get("facts") or {}).items():
+        if fact not in (None, ""):
+            metadata[name] = text(fact)
+    if state.traces is not None:
+        metadata["traces"] = path(state.traces)
+    told = {key: value for key, value in provenance.items() if key not in ("facts", "traces")}
+    return {**metadata, "provenance": dg.MetadataValue.json(_as_json(told))}
 
 
 def _as_json(value: Any) -> Any:

@@ -16,9 +16,11 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "quant_result",
     "metrics",
 )
-DIGESTS_MATCH = "digests_match"  # the check of `backup`
+RAW_METRICS = "raw_metrics"
+DIGESTS_MATCH, INDEX_COMPLETE = "digests_match", "index_complete"  # the checks of `backup`
 IN_CONTROL = "in_control"  # the check of `metrics`, where there is quality control
-ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)
+ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)  # each follows on the one before
+EVERY_ASSET = (RAW_FILE, BACKUP, RAW_METRICS, QUANT_JOB, QUANT_RESULT, METRICS)
 
 _AT_ONCE = 5000  # a database takes only so many values in one statement
 _FEW = 50  # keys; more are cheaper found by reading all

@@ -16,9 +16,9 @@ from kraken_dagster.config.schema import InstrumentEntry, KrakenConfig, Options,
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_file import Step
 from kraken_dagster.orchestration.partitions import (
-    ASSETS,
     BACKUP,
     CATCHUP,
+    EVERY_ASSET,
     QUANT_JOB,
     TAG_ATTEMPT,
     TAG_INSTRUMENT,
@@ -107,7 +107,7 @@ def _ops_of(context: dg.AssetExecutionContext, config: KrakenConfig) -> Mapping[
     return {
         op_name(instrument_id, asset): asset
         for instrument_id in config.instruments
-        for asset in ASSETS
+        for asset in EVERY_ASSET
         if dg.AssetKey([instrument_id, asset]) in keys
     }
 

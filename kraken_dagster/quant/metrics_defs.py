@@ -7,8 +7,14 @@ from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.jobs.job import failed_details
 from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
-from kraken_dagster.orchestration.file_batches import Done, Events, for_each_file, for_many_at_once
-from kraken_dagster.orchestration.metadata import Metadata, figures_metadata, log, text
+from kraken_dagster.orchestration.file_batches import (
+    Check,
+    Done,
+    Events,
+    for_each_file,
+    for_many_at_once,
+)
+from kraken_dagster.orchestration.metadata import figures_metadata, log, text
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
@@ -55,8 +61,8 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
             return Done(
                 f"{outcome.raw_file.id!r}: {'; '.join(parts)}",
                 metadata=metadata,
-                check=_failed_check(outcome.damage) if outcome.damage else None,
-                check_of=asset_key(instrument_id, BACKUP),
+                checks=(_failed_check(outcome.damage),) if outcome.damage else (),
+                checks_of=asset_key(instrument_id, BACKUP),
                 failure=_failure(outcome) if failed else None,
                 unusual=outcome.note is not None,
             )
@@ -67,8 +73,8 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
     return for_many_at_once(metrics)
 
 
-def _failed_check(damage: BackupDamaged) -> tuple[str, bool, Metadata]:
-    return DIGESTS_MATCH, False, {"what was found": text(str(damage))}
+def _failed_check(damage: BackupDamaged) -> Check:
+    return Check(DIGESTS_MATCH, False, {"what was found": text(str(damage))})
 
 
 def _failure(outcome: CollectOutcome) -> dg.Failure:

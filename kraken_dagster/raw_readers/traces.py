@@ -96,7 +96,7 @@ def read_npz(path: Path | io.BytesIO) -> Mapping[str, Trace]:
     except (zipfile.BadZipFile, ValueError, SyntaxError, KeyError, struct.error) as error:
         raise FileFormatError(
             "These are no traces of Kraken's",
-            file=path,
+            file=path if isinstance(path, Path) else None,
             expected="float64 arrays in a file for numpy.load",
             found=error,
             next_step="delete it; `kraken retry` makes it anew.",

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import RawFile, partition_key
+from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.event_log import Event, Reported, report, reported
 from kraken_dagster.orchestration.failures import dagster_errors
@@ -23,17 +24,21 @@ from kraken_dagster.orchestration.metadata import (
     digests_metadata,
     ended_metadata,
     figures_metadata,
+    index_metadata,
+    raw_metrics_metadata,
     submitted_metadata,
     text,
 )
 from kraken_dagster.orchestration.partitions import (
-    ASSETS,
     BACKUP,
     DIGESTS_MATCH,
+    EVERY_ASSET,
+    INDEX_COMPLETE,
     METRICS,
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
+    RAW_METRICS,
     add_partitions,
     asset_key,
     partitions_of,
@@ -60,7 +65,7 @@ class Rebuilt:
     unreadable: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        each = ", ".join(f"{self.events[name]} {name}" for name in ASSETS if self.events[name])
+        each = ", ".join(f"{self.events[name]} {name}" for name in EVERY_ASSET if self.events[name])
         text = (
             f"{self.files} files: {self.partitions} partitions added, {each or 'nothing'} reported"
         )
@@ -156,6 +161,13 @@ def missing_events(known: Known, there: Reported) -> Iterator[Event]:
             )
     if known.backed_up_at is not None and there.sound.get(key) is not known.is_sound:
         yield _check(known, key)
+    state = known.raw_file.raw_metrics
+    if (
+        known.backed_up_at is not None
+        and state is not None
+        and there.complete.get(key) is not state.is_sound
+    ):
+        yield _index_check(known.raw_file, state, key)
     if key not in there.observed:
         yield from _put_aside(known, key)
 
@@ -176,6 +188,10 @@ def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
                 instrument_facts=record.acquisition.get("instrument", {}),
             ),
         )
+    raw = record.raw_metrics
+    if raw is not None and raw.status is RawMetricsStatus.DONE:
+        metadata = raw_metrics_metadata(raw, known.raw_figures, known.raw_provenance)
+        happened[RAW_METRICS] = raw.at, metadata
     if known.submitted_at is not None:
         state = f"{len(known.submitted)} jobs were submitted"
         happened[QUANT_JOB] = known.submitted_at, submitted_metadata(known.submitted, state=state)
@@ -199,6 +215,16 @@ def _check(known: Known, key: str) -> dg.AssetCheckEvaluation:
         passed=known.is_sound,
         partition=key,
         metadata={**digests_metadata(record.file_info), **metadata},
+    )
+
+
+def _index_check(record: RawFile, state: RawMetricsState, key: str) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(record.instrument_id, BACKUP),
+        check_name=INDEX_COMPLETE,
+        passed=state.is_sound,
+        partition=key,
+        metadata=dict(index_metadata(state, state.in_words)),
     )
 
 

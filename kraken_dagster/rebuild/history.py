@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.fs.stores.manifest import manifest_path
-from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.figures import RESERVED_NAMES, TYPE_RAW
 from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.model.raw_file import (
     OPEN_ACQUISITION,
@@ -38,7 +38,8 @@ class PutAside:
 class Known:
     """What has happened to one raw file. A time that is None: that has not happened.
 
-    Jobs are the latest of each settings; figures and provenance are by the settings' name.
+    Jobs are the latest of each settings; figures and provenance are by the settings' name, and
+    `raw_figures` those from the raw file itself.
     `is_sound`: whether every byte of the backup was as recorded when it was last read.
     """
 
@@ -56,6 +57,8 @@ class Known:
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured_at: datetime | None = None
+    raw_figures: Mapping[str, Any] = field(default_factory=dict)
+    raw_provenance: Mapping[str, Any] = field(default_factory=dict)
     put_aside: tuple[PutAside, ...] = ()
 
 
@@ -116,7 +119,9 @@ def known_of(
     latest = latest_of(raw_file, jobs)
     submitted = tuple(job for job in latest if _was_submitted(job))
     ended = tuple(job for job in submitted if not job.is_open)
-    current = current_results([dict(item) for item in results])
+    every = current_results([dict(item) for item in results])
+    current = [item for item in every if item.get("type") != TYPE_RAW]
+    raw = next((item for item in every if item.get("type") == TYPE_RAW), {})
     backed_up_at = _backed_up_at(raw_file)
     return Known(
         raw_file=raw_file,
@@ -139,6 +144,8 @@ def known_of(
             if item.get("provenance")
         },
         measured_at=_latest(item.get("created_at_") or raw_file.updated_at_ for item in current),
+        raw_figures=_metrics(raw),
+        raw_provenance=raw.get("provenance") or {},
         put_aside=tuple(_put_aside(raw_file)),
     )
 

@@ -116,6 +116,7 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
             default=None, ge=0, allow_inf_nan=False
         )
         remove_files: bool | None = None
+        purge_needs_complete_index: bool | None = None
 
     @dg.op(
         name="purge_instruments",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.refusal import Refusal
-from kraken_dagster.model.retention import why_not_move, why_not_purge
+from kraken_dagster.model.retention import why_not_move
 from kraken_dagster.monitoring.waiting_rules import unhindered
 from kraken_dagster.retention.archive import ArchiveOptions
 from kraken_dagster.retention.purge_plan import PurgeOptions
@@ -52,8 +52,7 @@ def _is_to_be_purged(services: Services, raw_file: RawFile) -> bool:
     options = PurgeOptions.of(services.instrument(raw_file.instrument_id))
     if options.off:
         return False
-    days = options.min_file_age_to_remove_in_days
-    return why_not_purge(unhindered(raw_file), now=services.now(), min_age_days=days) is None
+    return options.why_not(unhindered(raw_file), now=services.now()) is None
 
 
 def lines(found: InTheWay) -> Iterator[str]:

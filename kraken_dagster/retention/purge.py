@@ -24,7 +24,7 @@ from kraken_dagster.model.errors import (
     StoreError,
 )
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.retention import GB, Goal, span, why_not_purge
+from kraken_dagster.model.retention import GB, Goal, span
 from kraken_dagster.retention.purge_file import Purged, purge_file
 from kraken_dagster.retention.purge_plan import (
     NotDeleted,
@@ -176,8 +176,7 @@ def _refused_again(
 
 
 def _why_not(services: Services, raw_file: RawFile, options: PurgeOptions) -> str | None:
-    days = options.min_file_age_to_remove_in_days
-    return why_not_purge(raw_file, now=services.now(), min_age_days=days)
+    return options.why_not(raw_file, now=services.now())
 
 
 def _one(

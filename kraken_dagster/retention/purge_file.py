@@ -19,7 +19,6 @@ from kraken_dagster.model.raw_file import (
     Step,
 )
 from kraken_dagster.model.refusal import PurgeIntent
-from kraken_dagster.model.retention import why_not_purge
 from kraken_dagster.retention.proof import Proof, delete, prove
 from kraken_dagster.retention.purge_plan import (
     PurgeOptions,
@@ -124,11 +123,7 @@ def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> 
 
 def _refuse_changed(services: Services, raw_file: RawFile, options: PurgeOptions) -> None:
     """What it was chosen for may not hold any more, now that its lease is ours."""
-    reason = why_not_purge(
-        raw_file.model_copy(update={"lease": None}),
-        now=services.now(),
-        min_age_days=options.min_file_age_to_remove_in_days,
-    )
+    reason = options.why_not(raw_file.model_copy(update={"lease": None}), now=services.now())
     if reason is not None:
         raise StatusConflict(
             "The file is not to be purged now",

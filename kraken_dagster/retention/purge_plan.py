@@ -22,6 +22,7 @@ class PurgeOptions:
     remove_files: bool = True
     min_free_space_gb: float = -1
     min_file_age_to_remove_in_days: float = 14
+    purge_needs_complete_index: bool = False
 
     @classmethod
     def of(cls, instrument: InstrumentEntry) -> "PurgeOptions":
@@ -29,6 +30,7 @@ class PurgeOptions:
             instrument.remove_files,
             instrument.min_free_space_gb,
             instrument.min_file_age_to_remove_in_days,
+            instrument.purge_needs_complete_index,
         )
 
     @property
@@ -37,6 +39,15 @@ class PurgeOptions:
         if not self.remove_files:
             return "remove_files is off"
         return "min_free_space_gb is 0 or less" if self.min_free_space_gb <= 0 else None
+
+    def why_not(self, raw_file: RawFile, *, now: datetime) -> str | None:
+        """Why a file is not to be purged, by what MongoDB knows of it; None if it may be."""
+        return why_not_purge(
+            raw_file,
+            now=now,
+            min_age_days=self.min_file_age_to_remove_in_days,
+            needs_complete_index=self.purge_needs_complete_index,
+        )
 
     @property
     def wanted_bytes(self) -> int:
@@ -160,8 +171,7 @@ def _weigh(services: Services, raw_file: RawFile, now: datetime, options: PurgeO
 
 def _why_not(raw_file: RawFile, now: datetime, options: PurgeOptions) -> str | None:
     """What was refused counts as that until it is looked at again, which a plan doesn't."""
-    days = options.min_file_age_to_remove_in_days
-    reason = why_not_purge(raw_file, now=now, min_age_days=days)
+    reason = options.why_not(raw_file, now=now)
     if reason is None and raw_file.purge is not None and raw_file.purge.refused:
         return raw_file.purge.in_words()
     return reason

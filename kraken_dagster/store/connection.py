@@ -23,6 +23,7 @@ from kraken_dagster.store.members import MemberLists
 from kraken_dagster.store.projects import Catalog
 from kraken_dagster.store.quality import Quality
 from kraken_dagster.store.raw_files import RawFiles
+from kraken_dagster.store.raw_metrics import RawMetrics
 from kraken_dagster.store.retention import Retention
 
 DEFAULT_DATABASE = "krakendb"
@@ -56,6 +57,7 @@ class Store:
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.quality = Quality(self._database)
+        self.raw_metrics = RawMetrics(self._database["raw_file"], self.metrics)
         self.exclusive_runs = ExclusiveRuns(self._database["errand"])
         self.instances = Instances(self._database["instance"])
         self.instruments = Instruments(self._database, members)

@@ -14,6 +14,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.model.errors import StatusConflict
+from kraken_dagster.model.figures import TYPE_RAW
 from kraken_dagster.model.jobs.job import JobReport, JobState, QuantJob
 from kraken_dagster.store.errors import translated
 
@@ -231,8 +232,12 @@ class Metrics:
             "created_at_": now,
             "provenance": dict(provenance),
         }
+        self.add_document(document, job.id)
+
+    def add_document(self, document: Document, *of: str) -> None:
+        """Adds one, however often this is asked; `of` is what it is the result of."""
         for reading in itertools.count(1):
-            parts = ("metrics", job.id) if reading == 1 else ("metrics", job.id, str(reading))
+            parts = ("metrics", *of) if reading == 1 else ("metrics", *of, str(reading))
             try:
                 self._collection.insert_one({**document, "_id": object_id(*parts)})
             except DuplicateKeyError:
@@ -248,9 +253,15 @@ class Metrics:
         return next((it for it in found if it.get("provenance", {}).get("job") == job.id), None)
 
     def of(self, raw_file_id: str) -> list[Document]:
-        """All results of a file, newest first."""
-        found = self._collection.find({"raw_file": raw_file_id})
-        return list(found.sort("created_at_", DESCENDING))
+        """All results of a file's jobs, newest first."""
+        return self._found({"raw_file": raw_file_id, "type": {"$ne": TYPE_RAW}})
+
+    def of_raw_file(self, raw_file_id: str) -> list[Document]:
+        """The figures from the raw file itself, newest first."""
+        return self._found({"raw_file": raw_file_id, "type": TYPE_RAW})
+
+    def _found(self, query: Document) -> list[Document]:
+        return list(self._collection.find(query).sort("created_at_", DESCENDING))
 
 
 def current_results(results: Sequence[Document]) -> list[Document]:
@@ -260,9 +271,13 @@ def current_results(results: Sequence[Document]) -> list[Document]:
     Args:
         results: of one file, newest first. Those of other programs count as complete.
     """
-    chosen: dict[tuple[Any, Any], Document] = {}
+    chosen: dict[tuple[Any, ...], Document] = {}
     for item in results:
-        settings = (item.get("settings_name"), item.get("settings_version"))
+        settings = (
+            item.get("type") == TYPE_RAW,
+            item.get("settings_name"),
+            item.get("settings_version"),
+        )
         if settings not in chosen or (_problem(chosen[settings]) and not _problem(item)):
             chosen[settings] = item
     return list(chosen.values())

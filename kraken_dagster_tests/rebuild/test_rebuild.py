@@ -57,7 +57,7 @@ def add(bench: Rebuilding, *names: str, **fields) -> None:
 def test_a_new_storage_shows_what_the_old_one_showed(before, after):
     before.process("a.raw")
     rebuilt = after.rebuild()
-    assert (rebuilt.files, rebuilt.partitions, rebuilt.checks) == (1, 1, 1)
+    assert (rebuilt.files, rebuilt.partitions, rebuilt.checks) == (1, 1, 2)
     assert rebuilt.events == dict.fromkeys(ASSETS, 1)
     assert after.partitions() == ["a.raw"]
     old, new = before.shown("a.raw"), after.shown("a.raw")
@@ -136,7 +136,7 @@ def test_a_damaged_backup_fails_its_check_until_it_is_whole_again(before, after)
     assert not scrub.execute_in_process(
         run_config=options, instance=before.instance, raise_on_error=False
     ).success
-    assert after.rebuild().checks == 1
+    assert after.rebuild().checks == 2
     assert "backup" in after.shown("a.raw")
     assert after.checks("a.raw") == [False]
     assert after.rebuild().checks == 0
