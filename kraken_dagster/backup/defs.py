@@ -169,8 +169,8 @@ def _done(outcome: BackupOutcome, *, reads: bool) -> Done:
 def _index_as_known(record: RawFile) -> Check:
     """What was found when the raw file was last read."""
     state = record.raw_metrics
-    told = "it is read by `raw_metrics`" if state is None else state.in_words
-    return Check(INDEX_COMPLETE, state is None or state.is_sound, index_metadata(state, told))
+    reported = "it is read by `raw_metrics`" if state is None else state.in_words
+    return Check(INDEX_COMPLETE, state is None or state.is_sound, index_metadata(state, reported))
 
 
 def _nothing_compared(record: RawFile, reason: str) -> tuple[Check, ...]:

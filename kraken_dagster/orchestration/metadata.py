@@ -147,12 +147,12 @@ def figures_metadata(
     return metadata
 
 
-def index_metadata(state: RawMetricsState | None, told: str) -> Metadata:
+def index_metadata(state: RawMetricsState | None, reported: str) -> Metadata:
     """Of the check `index_complete`."""
     if state is None:
-        return {"what was found": text(f"nothing was read: {told}")}
+        return {"what was found": text(f"nothing was read: {reported}")}
     return {
-        "what was found": text(told),
+        "what was found": text(reported),
         "read at": dg.MetadataValue.timestamp(state.at),
     }
 
@@ -177,8 +177,8 @@ def raw_metrics_metadata(
             metadata[name] = text(fact)
     if state.traces is not None:
         metadata["traces"] = path(state.traces)
-    told = {key: value for key, value in provenance.items() if key not in ("facts", "traces")}
-    return {**metadata, "provenance": dg.MetadataValue.json(_as_json(told))}
+    reported = {key: value for key, value in provenance.items() if key not in ("facts", "traces")}
+    return {**metadata, "provenance": dg.MetadataValue.json(_as_json(reported))}
 
 
 def _as_json(value: Any) -> Any:

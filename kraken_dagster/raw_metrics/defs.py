@@ -61,14 +61,14 @@ def raw_metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefi
 
 def _done(outcome: RawOutcome, backup_key: dg.AssetKey) -> Done:
     """A file that can't be read fails no run: its check says so, and its document."""
-    state, told = outcome.state, f"{outcome.raw_file.id!r}: {outcome.reason}"
+    state, reported = outcome.state, f"{outcome.raw_file.id!r}: {outcome.reason}"
     check = Check(
         INDEX_COMPLETE, state is None or state.is_sound, index_metadata(state, outcome.reason)
     )
     if state is None or state.status is not RawMetricsStatus.DONE:
-        return Done(told, unusual=True, checks=(check,), checks_of=backup_key)
+        return Done(reported, unusual=True, checks=(check,), checks_of=backup_key)
     return Done(
-        told,
+        reported,
         metadata=raw_metrics_metadata(
             state, outcome.figures, outcome.provenance, traces=outcome.traces
         ),

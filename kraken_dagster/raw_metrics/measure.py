@@ -75,8 +75,8 @@ def _read(services: Services, raw_file: RawFile) -> RawReading:
 def _without_figures(
     services: Services, raw_file: RawFile, status: RawMetricsStatus, error: Exception
 ) -> RawOutcome:
-    told = str(error) if isinstance(error, KrakenError) else f"{type(error).__name__}: {error}"
-    state = RawMetricsState(status=status, at=services.now(), problem=told[:_LONGEST_PROBLEM])
+    reported = str(error) if isinstance(error, KrakenError) else f"{type(error).__name__}: {error}"
+    state = RawMetricsState(status=status, at=services.now(), problem=reported[:_LONGEST_PROBLEM])
     services.store.raw_metrics.keep(raw_file.id, state)
     return RawOutcome(raw_file, state.in_words, state)
 

@@ -50,14 +50,14 @@ def test_figures_and_chromatogram_stand_there_before_the_job_has_ended(bench: Be
 
 
 @pytest.mark.parametrize(
-    ("content", "materialised", "told"),
+    ("content", "materialised", "reported"),
     [
         pytest.param(TORN, ["a.raw"], "Expected 1504354 bytes, found 1504353", id="cut"),
         pytest.param(ODD, [], "This is no Thermo raw file", id="no Thermo file"),
     ],
 )
 def test_a_bad_file_fails_its_check_and_nothing_else(
-    bench: Bench, content: bytes, materialised: list[str], told: str
+    bench: Bench, content: bytes, materialised: list[str], reported: str
 ) -> None:
     install_search(bench.config, bench.store)
     assert ingested(bench, "a.raw", content).success
@@ -65,7 +65,7 @@ def test_a_bad_file_fails_its_check_and_nothing_else(
     assert list(bench.materialised("thermo1", "raw_metrics")) == materialised
     [check] = index_check(bench, "a.raw")
     assert not check.passed
-    assert told in check.metadata["what was found"].value
+    assert reported in check.metadata["what was found"].value
 
 
 def test_many_files_are_read_in_one_run_and_one_that_fails_costs_no_other(bench: Bench) -> None:

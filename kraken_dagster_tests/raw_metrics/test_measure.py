@@ -99,12 +99,12 @@ BAD = {
 def test_a_bad_file_has_a_state_of_its_own_and_costs_nothing_else(
     services: Services, name: str
 ) -> None:
-    content, status, told = BAD[name]
+    content, status, reported = BAD[name]
     real(services, content=content)
     outcome = measured(services)
     assert outcome.state is not None
     assert outcome.state.status == status
-    assert told in str(outcome.state.problem)
+    assert reported in str(outcome.state.problem)
     assert outcome.state.is_sound is (status == "unsupported")
     assert services.store.raw_files.get(NAME).is_backed_up
     assert services.store.metrics.of_raw_file(NAME) == []
