@@ -82,8 +82,12 @@ def _read_only(disk: Disk) -> Undo:
 def _fill(root: Path) -> Undo:
     free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize
     filler = root / FILLER
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(_KEPT_FREE, free - _KEPT_FREE))
+    try:
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(_KEPT_FREE, free - _KEPT_FREE))
+    except OSError:  # somebody else took the room meanwhile: what was allocated must not stay
+        filler.unlink(missing_ok=True)
+        raise
     return filler.unlink
 
 
