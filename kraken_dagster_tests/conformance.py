@@ -18,7 +18,6 @@ from typing import Any
 from kraken_dagster.engines import slurm_output as slurm
 from kraken_dagster.fs.digests import digest
 from kraken_dagster.metrics import alphadia_errors
-from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.model import eligibility as processing
 from kraken_dagster.model import retention, settings
 from kraken_dagster.model.files import acquisition, vendors
@@ -31,6 +30,7 @@ from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster.quant import command as commands
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 _LAST_WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)  # when watching begins, and all files are there
 _ORIGIN = _LAST_WRITTEN - timedelta(days=30)  # from which a case counts when a file was made

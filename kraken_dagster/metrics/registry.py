@@ -12,8 +12,8 @@ from kraken_dagster.metrics import alphadia, diann, msqc, skyline
 from kraken_dagster.metrics import custom_function as own_function
 from kraken_dagster.metrics.mzqc import reader as mzqc
 from kraken_dagster.metrics.partial import Reading
-from kraken_dagster.model.errors import MetricsError, NoRowCounts
-from kraken_dagster.model.figures import TYPE_CUSTOM, Value, faults_in_words, storable
+from kraken_dagster.model.errors import MetricsError
+from kraken_dagster.model.figures import TYPE_CUSTOM, faults_in_words, storable
 
 Reader = Callable[[Path], Reading]
 
@@ -62,22 +62,6 @@ def read_figures(
         next_step="look into the result files for names of columns or peptides that are none.",
     )
     return Reading(figures, (*reading.problems, problem), reading.notes)
-
-
-def read_metrics(metrics_type: str, folder: Path) -> dict[str, Value]:
-    """The figures of a result folder whose files are whole.
-
-    A table of which no row counts is whole, and told by `read_figures` only.
-
-    Raises:
-        MetricsError: a type that nobody reads.
-        MissingOutputError, FileFormatError: the first other problem of `read_figures`.
-    """
-    reading = read_figures(metrics_type, folder)
-    for problem in reading.problems:
-        if not isinstance(problem, NoRowCounts):
-            raise problem
-    return dict(reading.figures)
 
 
 def _unknown(metrics_type: str, folder: Path, own: Mapping[str, str]) -> MetricsError:

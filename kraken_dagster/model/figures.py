@@ -4,10 +4,12 @@ import math
 import re
 from collections.abc import Mapping
 
+from kraken_dagster.model.programs import CUSTOM, PROGRAMS
+
 Value = float | int | str | None
 
-TYPE_CUSTOM = "custom"
-BUILT_IN_TYPES = frozenset({"alphadia", TYPE_CUSTOM, "diann", "msqc", "mzqc", "skyline"})
+TYPE_CUSTOM = CUSTOM.name
+BUILT_IN_TYPES = frozenset(PROGRAMS) | {"mzqc"}
 TYPE_RAW = "raw"  # of the raw file itself, by no settings
 
 # Fields of the document in which the figures stand beside each other.

@@ -22,10 +22,9 @@ from kraken_dagster.model.jobs.resources import (
     amount_bytes,
     elapsed_seconds,
 )
+from kraken_dagster.model.programs import CUSTOM, PROGRAMS, Start
 from kraken_dagster.model.settings import (
     ACTIVE,
-    SOFTWARE_TYPE_ALPHADIA,
-    SOFTWARE_TYPES,
     Settings,
 )
 
@@ -150,8 +149,8 @@ def _settings_problems(settings: Settings) -> Iterator[str]:
     for key, longest in _LONGEST.items():
         if len(getattr(settings, key) or "") > longest:
             yield _too_long(key, getattr(settings, key))
-    if settings.software_type not in SOFTWARE_TYPES:
-        expected = ", ".join(SOFTWARE_TYPES)
+    if settings.software_type not in PROGRAMS:
+        expected = ", ".join(PROGRAMS)
         yield f"software_type: expected one of {expected}, {_found(settings.software_type)}"
     for key in _FILES:
         name = getattr(settings, key)
@@ -168,15 +167,15 @@ def _settings_problems(settings: Settings) -> Iterator[str]:
 
 
 def _software_problems(settings: Settings) -> Iterator[str]:
-    software = settings.software
-    if settings.software_type != SOFTWARE_TYPE_ALPHADIA:
-        if not _is_plain_path(software):
-            yield f"software: expected a path below locations.software, {_found(software)}"
-        return
-    if CONDA_ENVIRONMENT.fullmatch(software) is None:
-        yield f"software: expected the name of a conda environment, {_found(software)}"
-    if not settings.fasta_file_name and not settings.speclib_file_name:
-        yield "fasta_file_name, speclib_file_name: expected at least one of both for alphadia"
+    software, program = settings.software, PROGRAMS.get(settings.software_type, CUSTOM)
+    if program.start is Start.CONDA:
+        if CONDA_ENVIRONMENT.fullmatch(software) is None:
+            yield f"software: expected the name of a conda environment, {_found(software)}"
+    elif not _is_plain_path(software):
+        yield f"software: expected a path below locations.software, {_found(software)}"
+    needed = program.needs_one_of
+    if needed and not any(getattr(settings, key) for key in needed):
+        yield f"{', '.join(needed)}: expected at least one of them for {program.name}"
 
 
 def _resource_problems(settings: Settings) -> Iterator[str]:

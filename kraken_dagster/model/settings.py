@@ -13,19 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kraken_dagster.model.eligibility import ScopedSettings
 from kraken_dagster.model.jobs.resources import Resources
+from kraken_dagster.model.programs import CUSTOM, PROGRAMS
 
-SOFTWARE_TYPE_ALPHADIA = "alphadia"
-SOFTWARE_TYPE_CUSTOM = "custom"
-SOFTWARE_TYPE_DIANN = "diann"
-SOFTWARE_TYPE_MSQC = "msqc"
-SOFTWARE_TYPE_SKYLINE = "skyline"
-SOFTWARE_TYPES = (
-    SOFTWARE_TYPE_ALPHADIA,
-    SOFTWARE_TYPE_CUSTOM,
-    SOFTWARE_TYPE_DIANN,
-    SOFTWARE_TYPE_MSQC,
-    SOFTWARE_TYPE_SKYLINE,
-)
 ACTIVE = "active"
 ARCHIVED = "inactive"  # AlphaKraken's word
 
@@ -47,15 +36,13 @@ class Settings(BaseModel):
     number: int | None = Field(None, description="Counts all versions of all settings.")
     description: str = Field("", description="For people; 512 characters at most.")
     software_type: str = Field(
-        SOFTWARE_TYPE_CUSTOM,
-        description="alphadia, custom, diann, msqc or skyline; of each type one settings applies.",
+        CUSTOM.name,
+        description=f"{', '.join(PROGRAMS)}; of each type one settings applies.",
     )
     software: str = Field(
         description="The program below locations.software; for alphadia a conda environment."
     )
-    metrics_type: str = Field(
-        SOFTWARE_TYPE_CUSTOM, description="What reads the results; see metrics.md."
-    )
+    metrics_type: str = Field(CUSTOM.name, description="What reads the results; see metrics.md.")
     config_params: str | None = Field(
         None, description="Parameters of the program, with placeholders like RAW_FILE_PATH."
     )

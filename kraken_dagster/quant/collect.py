@@ -21,8 +21,8 @@ from kraken_dagster.model.jobs.job import (
     resources_for_another_try,
 )
 from kraken_dagster.model.jobs.resources import Resources
+from kraken_dagster.model.programs import PROGRAMS
 from kraken_dagster.model.raw_file import RawFile, Status, Step, short_details
-from kraken_dagster.model.settings import SOFTWARE_TYPE_ALPHADIA
 from kraken_dagster.quant.jobs.attempts import latest_jobs, latest_of
 from kraken_dagster.quant.mzqc_file import leave_mzqc
 from kraken_dagster.quant.output_folder import figures_of, renew_folder
@@ -260,7 +260,8 @@ def _with_last_words(services: Services, job: QuantJob, root: OpenRoot) -> Quant
     if job.collected_at is not None:
         return job
     words: dict[str, Any] = {"log_tail": printed_by(services, job)}
-    if job.software_type == SOFTWARE_TYPE_ALPHADIA and job.state is JobState.FAILED:
+    program = PROGRAMS.get(job.software_type)
+    if program is not None and program.has_error_codes and job.state is JobState.FAILED:
         stall_s = services.instrument(job.instrument_id).copy_stall_s
         folder = services.result_folder(job, root.path)
         limits = services.config.reading_limits

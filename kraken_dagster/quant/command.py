@@ -8,16 +8,10 @@ from dataclasses import dataclass
 
 from kraken_dagster.model.errors import SettingsRefused, SubmitFailed
 from kraken_dagster.model.files.vendors import safe_relative
-from kraken_dagster.model.settings import (
-    SOFTWARE_TYPE_ALPHADIA,
-    SOFTWARE_TYPE_CUSTOM,
-    SOFTWARE_TYPE_MSQC,
-    Settings,
-)
+from kraken_dagster.model.programs import PROGRAMS, Program, Start
+from kraken_dagster.model.settings import Settings
 
 BUILT_IN_PROGRAMS = frozenset({"kraken-rawqc"})
-# Software types that are a program with `config_params`.
-_COMMANDS = frozenset({SOFTWARE_TYPE_CUSTOM, "diann", "skyline"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,12 @@ def job_environment(
     raw_file_id: str,
     project_id: str,
 ) -> dict[str, str]:
-    """The variables that a job finds; the names are those of AlphaKraken's job scripts."""
+    """The variables that a job finds; the names are those of AlphaKraken's job scripts.
+
+    Raises:
+        SettingsRefused: no program is known for the software type.
+    """
+    kind = _program_of(settings)
     return {
         "RAW_FILE_PATH": paths.raw_file,
         "SETTINGS_PATH": paths.settings,
@@ -53,7 +52,7 @@ def job_environment(
         "SOFTWARE": settings.software,
         "SOFTWARE_TYPE": settings.software_type,
         "METRICS_TYPE": settings.metrics_type,
-        "CUSTOM_COMMAND": shlex.join(command) if settings.software_type in _COMMANDS else "",
+        "CUSTOM_COMMAND": shlex.join(command) if kind.start is Start.PARAMETERS else "",
         "NUM_THREADS": str(settings.num_threads),
         "RAW_FILE_ID": raw_file_id,
         "PROJECT_ID": project_id,
@@ -90,20 +89,27 @@ def job_command(
     given = [
         placeholder.sub(lambda found: values[found[0]], argument) for argument in _split(settings)
     ]
-    if settings.software_type == SOFTWARE_TYPE_ALPHADIA:
+    start = _program_of(settings).start
+    if start is Start.CONDA:
         return [*_alphadia(settings, paths), *given]
-    if settings.software_type == SOFTWARE_TYPE_MSQC:
+    if start is Start.RAW_FILE:
         return [_program(settings, paths), paths.raw_file, paths.output]
-    if settings.software_type in _COMMANDS:
-        return [_program(settings, paths), *given]
-    types = sorted({SOFTWARE_TYPE_ALPHADIA, SOFTWARE_TYPE_MSQC, *_COMMANDS})
-    raise _refused(settings, "software_type", f"one of {', '.join(types)}", settings.software_type)
+    return [_program(settings, paths), *given]
 
 
 def log_name(settings: Settings, *, own_script: bool) -> str:
     """The file that gets what the job prints. `log.txt` belongs to programs that write one."""
-    writes_its_own = settings.software_type == SOFTWARE_TYPE_ALPHADIA
+    program = PROGRAMS.get(settings.software_type)
+    writes_its_own = program is not None and program.writes_log
     return "log.txt" if own_script and not writes_its_own else "kraken.log"
+
+
+def _program_of(settings: Settings) -> Program:
+    program = PROGRAMS.get(settings.software_type)
+    if program is None:
+        expected = f"one of {', '.join(PROGRAMS)}"
+        raise _refused(settings, "software_type", expected, settings.software_type)
+    return program
 
 
 def _alphadia(settings: Settings, paths: JobPaths) -> list[str]:

@@ -19,13 +19,12 @@ from pymongo.errors import DuplicateKeyError
 from kraken_dagster.model.eligibility import ANY_SCOPE, ScopedSettings
 from kraken_dagster.model.errors import SettingsRefused, UnknownProject, UnknownSettings
 from kraken_dagster.model.files.vendors import Vendor
+from kraken_dagster.model.programs import ALPHADIA, MSQC
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import (
     ACTIVE,
     ARCHIVED,
-    SOFTWARE_TYPE_ALPHADIA,
-    SOFTWARE_TYPE_MSQC,
     AssignedSettings,
     Settings,
 )
@@ -44,7 +43,7 @@ PROJECT_SETTINGS_INDEXES = (
 RAWQC_SETTINGS = Settings(
     name="rawqc",
     description="Kraken's own quality figures from Bruker's analysis.tdf",
-    software_type=SOFTWARE_TYPE_MSQC,
+    software_type=MSQC.name,
     software="kraken-rawqc",
     metrics_type="msqc",
 )
@@ -344,7 +343,7 @@ def _settings_of(document: Document) -> Settings:
     only, one version of each, and named the document after the settings."""
     known = {key: value for key, value in document.items() if value is not None}
     known.setdefault("name", str(document["_id"]))
-    known.setdefault("software_type", SOFTWARE_TYPE_ALPHADIA)
+    known.setdefault("software_type", ALPHADIA.name)
     known.setdefault("metrics_type", known["software_type"])
     try:
         return Settings.model_validate(known)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kraken_dagster.metrics import columns
-from kraken_dagster.metrics.registry import READERS, read_metrics
+from kraken_dagster.metrics.registry import READERS
 from kraken_dagster.metrics.tables import read_table
 from kraken_dagster.metrics.values.numbers import parse_number
 from kraken_dagster.metrics.values.rows import EVERY_RUN
@@ -20,6 +20,7 @@ from kraken_dagster.model import errors
 from kraken_dagster.model.errors import FileFormatError, MetricsError, MissingOutputError
 from kraken_dagster.simulation import search_program
 from kraken_dagster_tests.conformance import same
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 

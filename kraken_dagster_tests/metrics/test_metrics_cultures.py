@@ -2,7 +2,7 @@
 
 import pytest
 
-from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.metrics.values.numbers import (
     Ambiguous,
     Decimal,
@@ -22,6 +22,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
     write_tsv,
 )
 from kraken_dagster_tests.metrics.test_metrics_skyline import ALL, HEADER, ROWS, the_problem
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 MISSING = [
     *("", " ", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NAN", "null", "NULL", "None"),

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.model.errors import FileFormatError, NoRowCounts
 from kraken_dagster_tests.metrics.test_metrics import (
     ALPHADIA,
@@ -15,6 +15,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
     write_msqc,
 )
 from kraken_dagster_tests.metrics.test_metrics_skyline import HEADER, ROWS
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 STATS = "File.Name\tPrecursors.Identified\tProteins.Identified\nx.d\t1234\t567\n"
 REPORT = "Run\tRT\tQ.Value\n" + "x\t10.25\t0.001\n" * 3

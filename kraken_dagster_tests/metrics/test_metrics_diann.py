@@ -5,9 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kraken_dagster.metrics import diann
-from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.model.errors import FileFormatError, MissingOutputError
 from kraken_dagster_tests.metrics.test_metrics import write_tsv
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 STATS = {"File.Name": "x.raw"} | {
     column: str(number) for number, column in enumerate(diann.METRICS.values(), start=1)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kraken_dagster.metrics import columns, tables
-from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.metrics.tables import read_table
 from kraken_dagster.metrics.values.rows import EVERY_RUN
 from kraken_dagster.model.errors import FileFormatError, MetricsError, MissingOutputError
@@ -21,6 +21,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
     write_msqc,
     write_tsv,
 )
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 OF_STAT = frozenset(list(ALPHADIA)[:8])
 OF_INTERNAL = frozenset(list(ALPHADIA)[-2:])

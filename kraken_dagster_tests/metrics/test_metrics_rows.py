@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kraken_dagster.metrics import alphadia, diann, msqc
-from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.metrics.values.sentinels import ALPHADIA as ALPHADIA_LEAST
 from kraken_dagster.metrics.values.sentinels import DIANN, MSQC
 from kraken_dagster_tests.metrics.test_metrics import (
@@ -19,6 +19,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
 )
 from kraken_dagster_tests.metrics.test_metrics import MSQC as MSQC_ROW
 from kraken_dagster_tests.metrics.test_metrics_skyline import ALL, HEADER, ROWS
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 STATS = {"File.Name": "x.d", "Precursors.Identified": "3", "Proteins.Identified": "3"}
 

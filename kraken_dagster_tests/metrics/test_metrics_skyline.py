@@ -3,9 +3,10 @@
 import pytest
 
 from kraken_dagster.metrics import skyline
-from kraken_dagster.metrics.registry import read_figures, read_metrics
+from kraken_dagster.metrics.registry import read_figures
 from kraken_dagster.model.errors import FileFormatError, MissingOutputError
 from kraken_dagster.model.figures import name_fault
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 HEADER = (
     "PeptideModifiedSequence,IsotopeLabelType,PredictedRetentionTime,AverageMeasuredRetentionTime,"

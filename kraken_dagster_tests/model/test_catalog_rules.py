@@ -72,7 +72,7 @@ def refused(values: dict) -> str:
         ({"slurm_directives": ["--wrap=rm"]}, "slurm_directives: expected --NAME"),
         ({"colour": "red"}, "'colour': there is no such field"),
         ({"software_type": "alphadia", "software": "a b"}, "the name of a conda environment"),
-        ({"software_type": "alphadia", "software": "env"}, "expected at least one of both"),
+        ({"software_type": "alphadia", "software": "env"}, "expected at least one of them"),
     ],
 )
 def test_settings_that_break_a_rule_are_told_with_field_and_rule(changes, reported):

@@ -14,9 +14,9 @@ import pytest
 from kraken_dagster.backup.bruker_metadata import read_bruker_metadata
 from kraken_dagster.fs.tdf.index import open_tdf
 from kraken_dagster.metrics import rawqc
-from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.model.errors import FileFormatError
 from kraken_dagster_tests.raw_readers.real_files import table_of
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 

@@ -13,7 +13,6 @@ import pytest
 
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics import rawqc
-from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
 from kraken_dagster.raw_readers import bruker, readers, sciex
 from kraken_dagster.raw_readers.figures import figures_of
@@ -21,6 +20,7 @@ from kraken_dagster.raw_readers.limited import read_raw
 from kraken_dagster.simulation.instruments import Acquisition
 from kraken_dagster_tests.raw_readers.real_files import dia_pasef, small_raw, vendor
 from kraken_dagster_tests.raw_readers.test_simulated import acquired
+from kraken_dagster_tests.support.whole_results import read_metrics
 
 LIMITS = ReadingLimits(memory_mb=256, cpu_s=20)
 

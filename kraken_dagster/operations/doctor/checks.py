@@ -29,8 +29,9 @@ from kraken_dagster.model.files.folder import Listing, cant_know, sort_out
 from kraken_dagster.model.files.vendors import safe_relative
 from kraken_dagster.model.jobs.job import JobSpec
 from kraken_dagster.model.jobs.resources import Resources
+from kraken_dagster.model.programs import PROGRAMS, Start
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
-from kraken_dagster.model.settings import SOFTWARE_TYPE_ALPHADIA, Settings
+from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.doctor.finding import Finding
 from kraken_dagster.operations.doctor.jobs import jobs_here, jobs_there
 from kraken_dagster.operations.report import left_behind
@@ -179,7 +180,8 @@ def _settings(config: KrakenConfig, services: Services) -> Iterator[Finding]:
 def _program(config: KrakenConfig, settings: Settings) -> Iterator[Finding]:
     here = any(isinstance(engine, LocalEngine) for engine in config.engines.values())
     by_name = settings.software in BUILT_IN_PROGRAMS
-    if by_name or settings.software_type == SOFTWARE_TYPE_ALPHADIA or not here:
+    kind = PROGRAMS.get(settings.software_type)
+    if by_name or not here or (kind is not None and kind.start is Start.CONDA):
         return
     root = config.locations.software
     program = None if root is None else root.path / settings.software
