@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from kraken_dagster.acquisition.defs import watcher_sensor
+from kraken_dagster.alerts.defs import alerts_sensor
 from kraken_dagster.backup.defs import backup_asset, raw_file_asset
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.private import be_private
@@ -75,6 +76,7 @@ def build_defs(
             *(watcher_sensor(config, item, jobs[item]) for item in instruments),
             *(archiver_sensor(config, item) for item in instruments),
             *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
+            *([alerts_sensor(config)] if instruments else []),
         ],
         resources={
             "store": StoreResource(home=str(config.home)),

@@ -15,6 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kraken_dagster.alerts.rules.pump_pressure import rise
+from kraken_dagster.alerts.rules.queue_stop import queue_end
+from kraken_dagster.alerts.snapshot import FileName, Pressure
 from kraken_dagster.engines import slurm_output as slurm
 from kraken_dagster.fs.digests import digest
 from kraken_dagster.metrics import alphadia_errors
@@ -298,6 +301,39 @@ def _alphadia_log_error(case: Mapping[str, Any], _folder: Path) -> Any:
     return alphadia_errors.log_error(case["log.txt"])
 
 
+def _queue_stop(case: Mapping[str, Any], _folder: Path) -> Any:
+    now = _LAST_WRITTEN
+    newest = [
+        FileName(name, now - timedelta(minutes=age))
+        for name, age in case["newest_first_name_and_age_min"]
+    ]
+    end = queue_end(
+        newest,
+        case["users"],
+        pauses=case["multiplier"],
+        longest_gradient=timedelta(hours=case["max_gradient_h"]),
+        now=now,
+    )
+    if end is None:
+        return []
+    return [{"id": f"inst1:{end.file}", "kind": end.kind, "user": f"U_{end.user.upper()}"}]
+
+
+def _pump_pressure(case: Mapping[str, Any], _folder: Path) -> Any:
+    newest = [
+        Pressure(f"file{number}", bar, gradient)
+        for number, (bar, gradient) in enumerate(case["newest_first_pressure_gradient"], start=1)
+    ]
+    found = rise(newest, window=case["window"], bar=case["threshold_bar"])
+    if found is None:
+        return {"alert": False, "changes": []}
+    younger, older = found.younger, found.older
+    return {
+        "alert": True,
+        "changes": [[found.bar, younger.bar, older.bar, younger.file, older.file]],
+    }
+
+
 GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "project_id": _project_id,
     "settings_scope": _settings_scope,
@@ -322,6 +358,8 @@ GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "business_errors": _business_errors,
     "alphadia_log_error": _alphadia_log_error,
     "table_filter": _table_filter,
+    "queue_stop": _queue_stop,
+    "pump_pressure": _pump_pressure,
 }
 
 

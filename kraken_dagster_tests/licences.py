@@ -16,6 +16,7 @@ DOCUMENT = ROOT / "docs" / "dependencies.md"
 BEGIN, END = "<!-- licences: make licences -->", "<!-- end of licences -->"
 _OURS = "kraken-dagster"
 _CLASSIFIER = "License :: OSI Approved :: "
+_EXTRAS = ("alerts", "embedded", "postgres")
 _LONGEST = 60  # some give the text of their licence in place of its name
 # Where the package says too little: by its own text.
 _TOLD_ELSEWHERE = {"python-dateutil": "Apache-2.0 OR BSD-3-Clause"}
@@ -73,9 +74,8 @@ def licence(name: str) -> str:
 def rows() -> list[str]:
     """A row for each package that is pinned: name, version, licence, and what needs it."""
     core = needed_by(direct(), set())
-    embedded = needed_by(direct("embedded"), core)
-    postgres = needed_by(direct("postgres"), core)
-    parts = {"Kraken": core, "`embedded`": embedded, "`postgres`": postgres}
+    extras = {f"`{name}`": needed_by(direct(name), core) for name in _EXTRAS}
+    parts = {"Kraken": core, **extras}
     found = []
     for name, version in sorted(pinned().items()):
         where = next((part for part, names in parts.items() if name in names), "development")

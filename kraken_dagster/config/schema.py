@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
+from kraken_dagster.config.alerts import Alerts
 from kraken_dagster.config.dagit import Dagit
 from kraken_dagster.config.engines import (
     ENGINE_LOCAL,
@@ -257,6 +258,7 @@ class KrakenConfig(Strict):
         default_factory=Dagit, description="Who is let into Dagit, and from where."
     )
     page: Page = Field(default_factory=Page, description="How the laboratory's page looks.")
+    alerts: Alerts = Field(default_factory=Alerts, description="Who is told of what is wrong.")
     home: Path = Field(
         Path(".kraken"),
         description="Kraken's own folder: the embedded server's data, local jobs, Dagster's home.",

@@ -75,6 +75,7 @@ The tree:
           ReadingEnded          reading it took more than its limits, or ended the process
         UnsupportedRawFile      a program can't read this vendor's files
         OwnFunctionError      a site's own function is none, has failed, or gave no figures
+      ChannelFailed             a message of an alert was not taken                 (transient)
 
 `transient` says that time or a mended disk cures it: such a step is tried again by itself. What
 is not transient waits for a person and `kraken retry`; what keeps a file from being moved or purged
@@ -431,3 +432,7 @@ class UnsupportedRawFile(MetricsError):
 
 class OwnFunctionError(MetricsError):
     pass
+
+
+class ChannelFailed(KrakenError):
+    transient = True

@@ -7,8 +7,10 @@ from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.store import jobs, quality, raw_files, retention
+from kraken_dagster.store import alerts, jobs, quality, raw_files, retention
 from kraken_dagster.store import projects as catalog
+from kraken_dagster.store.alert_facts import AlertFacts
+from kraken_dagster.store.alerts import Alerts, Outbox
 from kraken_dagster.store.bulk import Bulk
 from kraken_dagster.store.changes import Changes
 from kraken_dagster.store.errors import translated
@@ -36,6 +38,7 @@ _INDEXES = {
     "settings": catalog.SETTINGS_INDEXES,
     "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
     **quality.INDEXES,
+    **alerts.INDEXES,
 }
 
 
@@ -65,6 +68,9 @@ class Store:
         self.catalog = Catalog(self._database)
         self.markers = Markers(self._database["store"])
         self.health = HealthRecords(self._database["kraken_status"])
+        self.alerts = Alerts(self._database)
+        self.outbox = Outbox(self._database["alert_message"])
+        self.alert_facts = AlertFacts(self._database)
 
     def prepare(self) -> None:
         """Creates the indexes, and the built-in settings in a database without any."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 import pytest
 
+from kraken_dagster.alerts.rules.registry import RULE_FAILED, RULES
 from kraken_dagster.cli.main import main
-from kraken_dagster.config import engines, quality_rules
+from kraken_dagster.config import alerts, engines, quality_rules, thresholds
 from kraken_dagster.config import schema as config
 from kraken_dagster.model import errors, settings
 
@@ -17,6 +18,15 @@ _MODELS = (
     config.MongoDB,
     config.Dagit,
     config.Page,
+    alerts.Alerts,
+    alerts.Audiences,
+    alerts.SmtpChannel,
+    alerts.WebhookChannel,
+    alerts.AppriseChannel,
+    alerts.Smtp,
+    alerts.QuietHours,
+    alerts.Digest,
+    thresholds.Thresholds,
     config.Locations,
     config.Location,
     config.BackupLocation,
@@ -69,6 +79,16 @@ def test_every_command_and_option_is_documented(command):
         is_field = parameter.name in settings.Settings.model_fields  # settings.md has those
         if parameter.opts[0].startswith("--") and not is_field:
             assert parameter.opts[0] in row
+
+
+def test_every_rule_of_alerts_is_documented():
+    lines = _read("docs/alerts.md").splitlines()
+    for rule in (*RULES, RULE_FAILED):
+        [row] = [line for line in lines if line.startswith(f"| `{rule.kind}` |")]
+        options = ", ".join(f"`{name}`" for name in rule.thresholds) or "-"
+        told = [rule.severity, rule.audience, rule.condition, options, rule.source]
+        assert row == f"| `{rule.kind}` | {' | '.join(told)} |"
+        assert set(rule.thresholds) <= thresholds.Thresholds.model_fields.keys()
 
 
 def test_every_field_of_settings_is_documented():

@@ -1,0 +1,142 @@
+"""One look at everything: judge, bring the alerts up to date, queue messages, and send them.
+
+Of several monitors one looks at a time, and none right after another; the others do nothing.
+"""
+
+import os
+import socket
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from http.client import HTTPException
+
+from kraken_dagster.alerts.channels.channel import ways
+from kraken_dagster.alerts.digest import make_digest
+from kraken_dagster.alerts.facts import gather
+from kraken_dagster.alerts.lifecycle import manners_of, update_alerts
+from kraken_dagster.alerts.messages import make_messages
+from kraken_dagster.alerts.rules.registry import judge
+from kraken_dagster.alerts.sending import send_due
+from kraken_dagster.alerts.snapshot import DagsterFacts, Snapshot
+from kraken_dagster.model.errors import LeaseHeld
+from kraken_dagster.runtime.exclusive_runs import at_work
+from kraken_dagster.runtime.services import Services
+
+WORK = "alerts"
+_LEASE_S = 60.0
+_TIMEOUT_S = 10.0
+# Of two monitors with one interval each the second would look a moment after the first.
+_PART_OF_THE_INTERVAL = 0.5
+_GAP, _LOOKS_MISSED = timedelta(minutes=5), 3
+_GRACE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look did; `why_not`: why there was none."""
+
+    found: int = 0
+    queued: int = 0
+    sent: int = 0
+    problems: list[str] = field(default_factory=list)
+    why_not: str | None = None
+
+    def in_words(self) -> str:
+        if self.why_not is not None:
+            return self.why_not
+        told = f"{self.found} conditions hold, {self.queued} messages queued, {self.sent} sent"
+        return "; ".join([told, *self.problems])
+
+
+def look(
+    services: Services,
+    *,
+    dagster: Callable[[], DagsterFacts] | None,
+    by: str,
+    environment: Mapping[str, str] = os.environ,
+) -> Looked:
+    """Looks once, unless another monitor does or just did.
+
+    Args:
+        dagster: what Dagster says, asked only if there is a look; None where it isn't reached.
+        by: who looks, like `sensor` or `page`.
+
+    Raises:
+        StoreUnavailable
+    """
+    try:
+        with at_work(services, WORK, run_id=f"{by} {os.getpid()}", lease_s=_LEASE_S):
+            last = services.store.alerts.last_look().get("looked_at")
+            pause = timedelta(seconds=services.config.alerts.look_every_s * _PART_OF_THE_INTERVAL)
+            if isinstance(last, datetime) and timedelta(0) <= services.now() - last < pause:
+                return Looked(why_not="another monitor has just looked")
+            return _look(services, dagster, f"{by} on {socket.gethostname()}", environment)
+    except LeaseHeld as error:
+        return Looked(why_not=str(error))
+
+
+def _look(
+    services: Services,
+    dagster: Callable[[], DagsterFacts] | None,
+    by: str,
+    environment: Mapping[str, str],
+) -> Looked:
+    settings, store, now = services.config.alerts, services.store, services.now()
+    since = _watching_since(services, now)
+    snapshot = replace(_snapshot(services, dagster), after_a_gap=now - since < _GRACE)
+    findings = judge(snapshot, settings.thresholds, now)
+    update_alerts(
+        store, findings, manners=manners_of(settings), unknown=tuple(snapshot.unknown), now=now
+    )
+    channels = ways(settings, environment=environment)
+    queued = make_messages(store, settings, channels.values(), now=now)
+    queued += make_digest(store, snapshot, settings, channels.values(), now=now)
+    result = send_due(store, settings, channels, now=now)
+    store.alerts.looked(by=by, from_dagster=dagster is not None, watching_since=since, now=now)
+    problems = list(result.failed)
+    if (problem := _heartbeat(settings.heartbeat_url_variable, environment)) is not None:
+        problems.append(problem)
+    return Looked(len(findings.found), queued, result.sent, problems)
+
+
+def _snapshot(services: Services, dagster: Callable[[], DagsterFacts] | None) -> Snapshot:
+    if dagster is None:
+        return gather(services, None)
+    try:
+        facts = dagster()
+    except Exception as error:  # noqa: BLE001 - told as an alert; MongoDB is looked at all the same
+        snapshot = gather(services, None)
+        why = f"{type(error).__name__}: {error}"
+        return replace(snapshot, unknown={**snapshot.unknown, "Dagster": why})
+    return gather(services, facts)
+
+
+def _watching_since(services: Services, now: datetime) -> datetime:
+    """Since when there is no gap in the looks."""
+    last = services.store.alerts.last_look()
+    looked_at, since = last.get("looked_at"), last.get("watching_since")
+    if not isinstance(looked_at, datetime) or not isinstance(since, datetime):
+        return now
+    usual = timedelta(seconds=_LOOKS_MISSED * services.config.alerts.look_every_s)
+    return since if now - looked_at < max(usual, _GAP) else now
+
+
+def _heartbeat(variable: str | None, environment: Mapping[str, str]) -> str | None:
+    """Tells a service outside that a look went well; why it could not be told.
+
+    Its URL is a secret, so that no error is quoted that may hold it.
+    """
+    if variable is None:
+        return None
+    try:
+        url = environment.get(variable, "")
+        request = urllib.request.Request(url)  # noqa: S310 - the schema is looked at
+        if request.type not in ("http", "https"):
+            return f"{variable} is no URL of http or https"
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310
+            return None
+    except ValueError:
+        return f"{variable} is not set, or no URL"
+    except (OSError, HTTPException) as error:
+        return f"the heartbeat's service gives no good answer: {type(error).__name__}"
