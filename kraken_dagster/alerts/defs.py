@@ -3,7 +3,7 @@
 import dagster as dg
 
 from kraken_dagster.alerts.dagster_facts import ALERTS_SENSOR, dagster_facts
-from kraken_dagster.alerts.monitor import look
+from kraken_dagster.alerts.monitor import scan
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.orchestration.asset_services import make_services
@@ -28,7 +28,7 @@ def alerts_sensor(config: KrakenConfig) -> dg.SensorDefinition:
     ) -> dg.SkipReason:
         try:
             services = make_services(config, store, cluster, storage)
-            looked = look(
+            looked = scan(
                 services,
                 dagster=lambda: dagster_facts(context.instance, config, now=services.now()),
                 by="sensor",

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from kraken_dagster.alerts.channels.channel import Way
 from kraken_dagster.alerts.wording import subject_of, text_of
 from kraken_dagster.config.alerts import Alerts, QuietHours, time_of
-from kraken_dagster.model.alerts import Alert, Audience, Event, Severity, Told, messages_made
+from kraken_dagster.model.alerts import Alert, Audience, Event, Reported, Severity, messages_made
 from kraken_dagster.model.outbox import Message
 from kraken_dagster.store.connection import Store
 
@@ -42,7 +42,7 @@ def make_messages(store: Store, settings: Alerts, ways: Iterable[Way], *, now: d
     """
     ways, made = list(ways), 0
     untold = store.alerts.untold()
-    told: dict[str, list[Told]] = {item.id: [] for item in untold}
+    reported: dict[str, list[Reported]] = {item.id: [] for item in untold}
     for group in groups(untold):
         ids = []
         for way in ways:
@@ -51,9 +51,9 @@ def make_messages(store: Store, settings: Alerts, ways: Iterable[Way], *, now: d
                 made += store.outbox.add(message)
                 ids.append(message.id)
         for alert in group.alerts:
-            told[alert.id].append(Told(event=group.event, at=group.at, messages=tuple(ids)))
+            reported[alert.id].append(Reported(event=group.event, at=group.at, messages=tuple(ids)))
     for alert in untold:
-        store.alerts.change(alert, messages_made(alert, told[alert.id]))
+        store.alerts.change(alert, messages_made(alert, reported[alert.id]))
     return made
 
 

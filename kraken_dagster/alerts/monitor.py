@@ -45,11 +45,11 @@ class Looked:
     def in_words(self) -> str:
         if self.why_not is not None:
             return self.why_not
-        told = f"{self.found} conditions hold, {self.queued} messages queued, {self.sent} sent"
-        return "; ".join([told, *self.problems])
+        reported = f"{self.found} conditions hold, {self.queued} messages queued, {self.sent} sent"
+        return "; ".join([reported, *self.problems])
 
 
-def look(
+def scan(
     services: Services,
     *,
     dagster: Callable[[], DagsterFacts] | None,
@@ -71,12 +71,12 @@ def look(
             pause = timedelta(seconds=services.config.alerts.look_every_s * _PART_OF_THE_INTERVAL)
             if isinstance(last, datetime) and timedelta(0) <= services.now() - last < pause:
                 return Looked(why_not="another monitor has just looked")
-            return _look(services, dagster, f"{by} on {socket.gethostname()}", environment)
+            return _scan(services, dagster, f"{by} on {socket.gethostname()}", environment)
     except LeaseHeld as error:
         return Looked(why_not=str(error))
 
 
-def _look(
+def _scan(
     services: Services,
     dagster: Callable[[], DagsterFacts] | None,
     by: str,

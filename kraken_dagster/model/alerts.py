@@ -81,7 +81,7 @@ class Pending(_Document):
     at: AwareDatetime
 
 
-class Told(_Document):
+class Reported(_Document):
     """A message that was made of it; `outbox` says whether it went."""
 
     event: Event
@@ -119,7 +119,7 @@ class Alert(_Document):
     resolved_at: AwareDatetime | None = None
     tells_end: bool = True
     pending: tuple[Pending, ...] = ()
-    messages: tuple[Told, ...] = ()
+    messages: tuple[Reported, ...] = ()
     version: int = 0
 
     @staticmethod
@@ -265,14 +265,14 @@ def acknowledged(alert: Alert, *, by: str, now: datetime) -> Alert:
     )
 
 
-def messages_made(alert: Alert, told: Sequence[Told]) -> Alert:
+def messages_made(alert: Alert, reported: Sequence[Reported]) -> Alert:
     """The alert after messages were made of what was pending."""
-    done = {(item.event, item.at) for item in told}
+    done = {(item.event, item.at) for item in reported}
     left = tuple(item for item in alert.pending if (item.event, item.at) not in done)
     return alert.model_copy(
         update={
             "pending": left,
-            "messages": (*alert.messages, *told),
+            "messages": (*alert.messages, *reported),
             "version": alert.version + 1,
         }
     )

@@ -78,8 +78,8 @@ def test_messages_wait_for_servers_that_are_away_and_are_sent_once_they_are_back
     hook.status = 200
     watching.minute(minutes=61)
     watching.minutes(3)
-    told = [item for item in mail.subjects if "file system backup" in item]
-    assert told == ["CRITICAL: file system backup: 400 GB are free, fewer than 500"]
+    reported = [item for item in mail.subjects if "file system backup" in item]
+    assert reported == ["CRITICAL: file system backup: 400 GB are free, fewer than 500"]
     assert watching.services.store.outbox.waiting() == []
     assert "channel_stuck operations/1 smtp" not in watching.open()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from kraken_dagster.alerts.monitor import Looked, look
+from kraken_dagster.alerts.monitor import Looked, scan
 from kraken_dagster.alerts.snapshot import DagsterFacts
 from kraken_dagster.config.alerts import Alerts
 from kraken_dagster.model.alerts import Alert
@@ -35,15 +35,15 @@ class Watching:
         now = self.services.now
         now.forward(minutes=minutes)  # type: ignore[attr-defined]
         self.sensors()
-        return self.look()
+        return self.scan()
 
     def minutes(self, count: int) -> None:
         for _ in range(count):
             self.minute()
 
-    def look(self) -> Looked:
+    def scan(self) -> Looked:
         facts = self.dagster
-        return look(
+        return scan(
             self.services,
             dagster=None if facts is None else lambda: facts,
             by=self.by,

@@ -86,8 +86,8 @@ def test_every_rule_of_alerts_is_documented():
     for rule in (*RULES, RULE_FAILED):
         [row] = [line for line in lines if line.startswith(f"| `{rule.kind}` |")]
         options = ", ".join(f"`{name}`" for name in rule.thresholds) or "-"
-        told = [rule.severity, rule.audience, rule.condition, options, rule.source]
-        assert row == f"| `{rule.kind}` | {' | '.join(told)} |"
+        reported = [rule.severity, rule.audience, rule.condition, options, rule.source]
+        assert row == f"| `{rule.kind}` | {' | '.join(reported)} |"
         assert set(rule.thresholds) <= thresholds.Thresholds.model_fields.keys()
 
 

@@ -20,8 +20,8 @@ def status_pile_up(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> It
             if status not in FINAL and count > _allowed(status, limits)
         }
         if piled:
-            told = ", ".join(f"{count} {status}" for status, count in piled.items())
-            yield _condition(item, f"files pile up: {told}")
+            reported = ", ".join(f"{count} {status}" for status, count in piled.items())
+            yield _condition(item, f"files pile up: {reported}")
 
 
 def _allowed(status: str, limits: Thresholds) -> int:
