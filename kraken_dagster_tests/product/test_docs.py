@@ -113,6 +113,16 @@ def test_paths_and_links_in_the_documents_lead_somewhere(document):
         assert (path.parent / target).exists(), target
 
 
+def test_the_architecture_names_modules_and_packages_that_exist():
+    text = _read("docs/architecture.md")
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.(?:py|sh))?)`", text))
+    assert len(named) > 40
+    roots = (_ROOT / "kraken_dagster", _ROOT)
+    assert [
+        name for name in sorted(named) if not any((root / name).exists() for root in roots)
+    ] == []
+
+
 def test_guarantees_cite_tests_that_exist():
     cited = set(re.findall(r"`(test_\w+)`", _read("docs/guarantees.md")))
     there = {
