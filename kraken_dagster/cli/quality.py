@@ -113,7 +113,7 @@ def evaluate(path: Path, instruments: tuple[str, ...], sample_class: str | None)
         for item in found:
             before = "-" if item.before is None else item.before.outcome
             say(f"{as_text(item.verdict.raw_file)}: {before} -> {item.verdict.outcome}")
-        say(f"{instrument_id}: {len(found)} verdicts changed")
+        say(f"{instrument_id}: {len(found)} verdicts recorded")
 
 
 @quality.command()

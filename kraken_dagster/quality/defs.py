@@ -76,7 +76,7 @@ def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
             with dagster_errors():
                 changed = evaluate(services, instrument_id, by=f"run {context.run.run_id}")
                 passed, severity, description, metadata = _reported(services, instrument_id)
-            context.log.info(f"{instrument_id}: {len(changed)} verdicts changed")
+            context.log.info(f"{instrument_id}: {len(changed)} verdicts recorded")
             yield dg.AssetCheckEvaluation(
                 asset_key=asset_key(instrument_id, METRICS),
                 check_name=IN_CONTROL,
@@ -130,4 +130,6 @@ def _metadata(verdict: Verdict) -> Metadata:
     }
     for item in verdict.metrics:
         metadata[f"{kind}: {item.name}"] = text(limits_in_words(item))
+        if item.z is not None:  # a number, which Dagit plots over time
+            metadata[f"{kind}: {item.name} z"] = dg.MetadataValue.float(round(item.z, 3))
     return metadata

@@ -23,7 +23,7 @@ def metric_in_words(verdict: MetricVerdict, bounds: Bounds, *, compared: int) ->
         text += ", which never differ" if compared >= FEWEST else f": limits need {FEWEST}"
     else:
         text += f", {_away(verdict)}"
-        text += f" (limits {_limits(verdict)} from {verdict.n} runs{_few(verdict.n)})"
+        text += f" ({_limits(verdict)}, from {verdict.n} runs{_few(verdict.n)})"
     drifts = [_signal(item, bounds) for item in verdict.signals]
     return ": ".join([text, ", ".join(part for part in drifts if part)]) if any(drifts) else text
 
@@ -40,10 +40,10 @@ def _away(verdict: MetricVerdict) -> str:
 
 def _limits(verdict: MetricVerdict) -> str:
     if verdict.lower is None:
-        return f"up to {_number(verdict.upper)}"
+        return f"upper limit {_number(verdict.upper)}"
     if verdict.upper is None:
-        return f"from {_number(verdict.lower)}"
-    return f"{_number(verdict.lower)} to {_number(verdict.upper)}"
+        return f"lower limit {_number(verdict.lower)}"
+    return f"limits {_number(verdict.lower)} to {_number(verdict.upper)}"
 
 
 def _few(n: int) -> str:

@@ -70,6 +70,7 @@ def test_the_newest_run_is_told_of_with_its_limits(bench: Bench, store: Store) -
     assert shown["hela, s: run"] == "x_hela_008.raw"
     assert shown["hela, s: last good run"] == "x_hela_007.raw"
     assert "from 8 runs; levey_jennings" in shown["hela, s: proteins"]
+    assert shown["hela, s: proteins z"] < -3
 
 
 def test_a_search_that_has_ended_is_judged_by_the_run_that_collects_it(bench: Bench) -> None:
