@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+RAW_FILES = "raw_metrics"  # stands in the place of the settings' name
 GRADIENT_WITHIN = 0.1  # of a guide set's gradient: another one is another method
 
 
@@ -78,6 +79,11 @@ class Series(_Document):
     sample_class: str
     settings_name: str
     settings_version: int
+
+    @property
+    def is_of_raw_files(self) -> bool:
+        """Whether the figures are those of the raw file itself, which no settings made."""
+        return self.settings_name == RAW_FILES
 
     def in_words(self) -> str:
         settings = f"{self.settings_name}:{self.settings_version}"

@@ -1,5 +1,5 @@
-"""What Dagit shows of quality control: the check `in_control` of `metrics`, and the job that judges
-all runs anew. Only where instruments.yaml has `qc.classes`.
+"""What Dagit shows of quality control: the check `in_control` of `raw_metrics` and `metrics`, and
+the job that judges all runs anew. Only where instruments.yaml has `qc.classes`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,13 @@ from kraken_dagster.model.quality import Outcome, Verdict
 from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import Metadata, text
-from kraken_dagster.orchestration.partitions import IN_CONTROL, METRICS, asset_key, op_name
+from kraken_dagster.orchestration.partitions import (
+    IN_CONTROL,
+    METRICS,
+    RAW_METRICS,
+    asset_key,
+    op_name,
+)
 from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_class
 from kraken_dagster.quality.reported import compared_with, limits_in_words
 from kraken_dagster.quality.runs import without_verdict
@@ -21,20 +27,24 @@ from resources.storage import StorageResource
 from resources.store import StoreResource
 
 _TOLD_AT_MOST = 3
-_LOOKED_AT = 200  # runs among which the newest of each class is looked for
+_LOOKED_AT = 100  # runs among which the newest of each class is looked for
+_CHECKED = (RAW_METRICS, METRICS)
 _WORST = (Outcome.OUT_OF_CONTROL, Outcome.LOOK, Outcome.NOT_JUDGED)
 
 
 def in_control_checks(config: KrakenConfig, instrument_id: str) -> list[dg.AssetChecksDefinition]:
-    """The check of an instrument, which judges what has come and tells of the newest run.
+    """The checks of an instrument, which judge what has come and tell of the newest run.
 
-    However many files a run is on, it is one step, and tells the same.
+    However many files a run is on, each is one step, and tells the same.
     """
     if not config.qc.classes:
         return []
+    return [_in_control(config, instrument_id, asset) for asset in _CHECKED]
 
+
+def _in_control(config: KrakenConfig, instrument_id: str, asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=asset_key(instrument_id, METRICS),
+        asset=asset_key(instrument_id, asset),
         name=IN_CONTROL,
         description="Whether the newest quality control run of each sample class is in control.",
     )
@@ -48,12 +58,12 @@ def in_control_checks(config: KrakenConfig, instrument_id: str) -> list[dg.Asset
             services = make_services(config, store, cluster, storage)
             for item in judge_due(services, instrument_id, by=f"run {context.run.run_id}"):
                 context.log.info(f"{item.verdict.raw_file!r}: {item.verdict.outcome}")
-            passed, severity, description, metadata = _reported(services, instrument_id)
+            passed, severity, description, metadata = _reported(services, instrument_id, asset)
         return dg.AssetCheckResult(
             passed=passed, severity=severity, description=description, metadata=metadata
         )
 
-    return [in_control]
+    return in_control
 
 
 def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
@@ -75,26 +85,37 @@ def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
         for instrument_id in kraken_config.instruments:
             with dagster_errors():
                 changed = evaluate(services, instrument_id, by=f"run {context.run.run_id}")
-                passed, severity, description, metadata = _reported(services, instrument_id)
             context.log.info(f"{instrument_id}: {len(changed)} verdicts recorded")
-            yield dg.AssetCheckEvaluation(
-                asset_key=asset_key(instrument_id, METRICS),
-                check_name=IN_CONTROL,
-                passed=passed,
-                severity=severity,
-                description=description,
-                metadata=metadata,
-            )
+            for asset in _CHECKED:
+                with dagster_errors():
+                    reported = _reported(services, instrument_id, asset)
+                passed, severity, description, metadata = reported
+                yield dg.AssetCheckEvaluation(
+                    asset_key=asset_key(instrument_id, asset),
+                    check_name=IN_CONTROL,
+                    passed=passed,
+                    severity=severity,
+                    description=description,
+                    metadata=metadata,
+                )
 
     return evaluate_all
 
 
 def _reported(
-    services: Services, instrument_id: str
+    services: Services, instrument_id: str, asset: str
 ) -> tuple[bool, dg.AssetCheckSeverity, str, Metadata]:
-    """Whether the newest run of each class is in control, and what to know of it."""
-    found = newest_of_each_class(services.store.quality.newest(instrument_id, limit=_LOOKED_AT))
-    found = [item for item in found if item.series.sample_class in services.config.qc.classes]
+    """Whether the newest run of each class is in control, and what to know of it.
+
+    Of the figures of this asset: those of raw files come in seconds, those of searches in an hour.
+    """
+    of_raw_files = asset == RAW_METRICS
+    found = newest_of_each_class(
+        item
+        for item in services.store.quality.newest(instrument_id, limit=_LOOKED_AT)
+        if item.series.sample_class in services.config.qc.classes
+        and item.series.is_of_raw_files == of_raw_files
+    )
     if not found:
         reported = "no quality control run of this instrument was judged yet"
         return False, dg.AssetCheckSeverity.WARN, reported, {}
@@ -107,7 +128,8 @@ def _reported(
     for item in found:
         metadata |= _metadata(item)
     newest = max(item.acquired_at for item in found)
-    if waiting := without_verdict(services, instrument_id, since=newest):
+    waiting = without_verdict(services, instrument_id, since=newest, of_raw_files=of_raw_files)
+    if waiting:
         shown = ", ".join(waiting[:_TOLD_AT_MOST])
         lines.append(f"{len(waiting)} newer ones have no figures yet: {shown}")
     description = str(text("; ".join(lines)).value)

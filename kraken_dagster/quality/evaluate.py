@@ -55,7 +55,8 @@ def newest_of_each_class(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def _judge_runs(services: Services, runs: Sequence[QcRun], *, by: str, anew: bool) -> list[Judged]:
-    known = services.store.quality.latest(list(dict.fromkeys(item.raw_file for item in runs)))
+    ids = list(dict.fromkeys(item.raw_file for item in runs))
+    known = services.store.quality.latest(ids, in_short=not anew)
     by_series: dict[Series, list[QcRun]] = {}
     for run in runs:
         by_series.setdefault(run.series, []).append(run)

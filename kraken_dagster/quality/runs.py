@@ -53,14 +53,17 @@ def runs_among(services: Services, raw_files: Sequence[str]) -> list[QcRun]:
     return _runs_of(services, found)
 
 
-def without_verdict(services: Services, instrument_id: str, *, since: datetime) -> list[str]:
-    """The quality control files that were acquired after that and have no verdict, newest first:
-    their figures are still to come, or never will."""
+def without_verdict(
+    services: Services, instrument_id: str, *, since: datetime, of_raw_files: bool
+) -> list[str]:
+    """The quality control files that were acquired after that and have no verdict by figures of
+    the raw file, or of a search, newest first: they are still to come, or never will."""
     found: dict[str, _File] = {}
     for document in services.store.quality.files(instrument_id, limit=_NEWEST):
         _take(services.config.qc, document, found)
     newer = [name for name, file in found.items() if file.acquired_at > since]
-    judged = {raw_file for raw_file, *_ in services.store.quality.latest(newer)}
+    known = services.store.quality.latest(newer, in_short=True).values()
+    judged = {it.raw_file for it in known if it.series.is_of_raw_files == of_raw_files}
     return [name for name in newer if name not in judged]
 
 

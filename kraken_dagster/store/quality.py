@@ -106,9 +106,10 @@ class Quality:
         found = _read(Verdict, self._verdicts.find({"raw_file": raw_file}))
         return sorted(found, key=lambda item: item.at)
 
-    def latest(self, raw_files: Sequence[str]) -> dict[Key, Verdict]:
-        """The last verdict of each run in each of its settings."""
-        return _last(_read(Verdict, _in(self._verdicts, "raw_file", raw_files, {})))
+    def latest(self, raw_files: Sequence[str], *, in_short: bool = False) -> dict[Key, Verdict]:
+        """The last verdict of each run in each of its settings; `in_short`: without its metrics."""
+        fields = {"metrics": 0, "compared": 0} if in_short else None
+        return _last(_read(Verdict, _in(self._verdicts, "raw_file", raw_files, {}, fields)))
 
     def newest(
         self, instrument_id: str, *, sample_class: str | None = None, limit: int

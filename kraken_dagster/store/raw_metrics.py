@@ -7,11 +7,10 @@ from typing import Any
 from pymongo.collection import Collection as MongoCollection
 
 from kraken_dagster.model.figures import TYPE_RAW
+from kraken_dagster.model.quality import RAW_FILES
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.jobs import Metrics
-
-SETTINGS_NAME = "raw_metrics"  # no settings made them, and AlphaKraken's models want a name
 
 Document = dict[str, Any]
 
@@ -41,7 +40,7 @@ class RawMetrics:
         document = {
             **figures,
             "raw_file": raw_file_id,
-            "settings_name": SETTINGS_NAME,
+            "settings_name": RAW_FILES,  # no settings made them, and AlphaKraken's models want one
             "settings_version": 1,
             "type": TYPE_RAW,
             "output_path": traces,

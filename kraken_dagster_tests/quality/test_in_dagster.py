@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.PreviewWarning"),
 ]
 KEY = dg.AssetCheckKey(dg.AssetKey(["thermo1", "metrics"]), "in_control")
+RAW_KEY = dg.AssetCheckKey(dg.AssetKey(["thermo1", "raw_metrics"]), "in_control")
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
         yield Bench(hastened(with_quality), store, instance)
 
 
-def check(bench: Bench) -> Any:
+def check(bench: Bench, key: dg.AssetCheckKey = KEY) -> Any:
     """The newest evaluation, and how many there are."""
-    records = bench.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=100)
+    records = bench.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
     return records[0].event.dagster_event.asset_check_evaluation_data, len(records)
 
 
@@ -86,9 +87,14 @@ def test_a_search_that_has_ended_is_judged_by_the_run_that_collects_it(bench: Be
     assert result.success
     reported, _ = check(bench)
     assert "only 0 good runs before it" in reported.description
-    (verdict,) = bench.store.quality.verdicts_of(name)
+    of_raw_file, verdict = bench.store.quality.verdicts_of(name)
     assert verdict.by == f"run {result.run_id}"
     assert verdict.series.settings_name == "search"
+    assert of_raw_file.series.is_of_raw_files
+    assert of_raw_file.by != verdict.by
+    early, _ = check(bench, RAW_KEY)
+    assert "(raw_metrics:1): not_judged" in early.description
+    assert "(search:1): not_judged" in reported.description
     (job,) = bench.store.jobs.of(name)
     left = bench.services.result_folder(job) / "kraken.mzQC"
     valid(json.loads(left.read_text()))
