@@ -10,7 +10,7 @@ from kraken_dagster.backup.verify import VerifyOutcome, verify_backup
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.retention import span
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.retention import ProofAge
+from kraken_dagster.store.raw_files.retention import ProofAge
 
 _FORGOTTEN_AFTER = timedelta(days=7)
 _LATER_THAN_ANY = datetime.max.replace(tzinfo=UTC)
@@ -58,7 +58,7 @@ def begin(services: Services, selection: Selection) -> Verification:
     found = _found(services, selection)
     began_at = now
     if not selection.raw_file_ids:
-        began_at = services.store.retention.begin_verification(
+        began_at = services.store.verifications.begin(
             selection.key, selection.in_words(), now=now, forgotten_before=now - _FORGOTTEN_AFTER
         )
     limit = began_at
@@ -90,8 +90,8 @@ def verify_all(
         yield verify_backup(
             services, raw_file_id, run_id=run_id, rate_limit=rate_limit, on_bytes=on_bytes
         )
-        services.store.retention.verification_goes_on(verification.key, now=services.now())
-    services.store.retention.end_verification(verification.key)
+        services.store.verifications.goes_on(verification.key, now=services.now())
+    services.store.verifications.end(verification.key)
 
 
 def scrub_due(services: Services, now: datetime, every_days: float | None = None) -> list[ProofAge]:

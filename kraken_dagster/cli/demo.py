@@ -30,7 +30,7 @@ from kraken_dagster.operations.supervisor import Supervisor, open_dagster, run_u
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes
-from kraken_dagster.store.projects import RAWQC_SETTINGS
+from kraken_dagster.store.catalog.catalog import RAWQC_SETTINGS
 from resources.store import StoreResource
 
 _PROGRAM = "simulated-search"

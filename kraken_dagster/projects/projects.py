@@ -25,7 +25,7 @@ from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import AssignedSettings, Settings
 from kraken_dagster.projects import settings_file
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.projects import fallback_project
+from kraken_dagster.store.catalog.catalog import fallback_project
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from kraken_dagster.model.quality import QcRun, Series
 from kraken_dagster.quality.facts import MOST_CHARTED
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.jobs import current_results
-from kraken_dagster.store.raw_files import dated_id
+from kraken_dagster.store.raw_files.documents import dated_id
 
 FILES_LOOKED_BACK = 5_000  # all files of an instrument, among which quality control is looked for
 _NEWEST = 200

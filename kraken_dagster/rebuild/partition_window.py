@@ -7,7 +7,7 @@ from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.raw_file import ENDED, RawFile
 from kraken_dagster.rebuild.window_rules import why_kept
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.bulk import PAGE
+from kraken_dagster.store.raw_files.bulk import PAGE
 
 
 def is_retired(services: Services, raw_file: RawFile, jobs: Sequence[QuantJob]) -> bool:

@@ -7,11 +7,11 @@ from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.store import alerts, jobs, quality, raw_files, retention
-from kraken_dagster.store import projects as catalog
+from kraken_dagster.store import alerts, jobs, quality
 from kraken_dagster.store.alert_facts import AlertFacts
 from kraken_dagster.store.alerts import Alerts, Outbox
-from kraken_dagster.store.bulk import Bulk
+from kraken_dagster.store.catalog import catalog, settings_versions
+from kraken_dagster.store.catalog.catalog import Catalog
 from kraken_dagster.store.changes import Changes
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.exclusive_runs import ExclusiveRuns
@@ -21,12 +21,15 @@ from kraken_dagster.store.instances import Instances
 from kraken_dagster.store.instruments import Instruments
 from kraken_dagster.store.jobs import Metrics, QuantJobs
 from kraken_dagster.store.markers import Markers
-from kraken_dagster.store.members import MemberLists
-from kraken_dagster.store.projects import Catalog
 from kraken_dagster.store.quality import Quality
-from kraken_dagster.store.raw_files import RawFiles
+from kraken_dagster.store.raw_files import collection as raw_files
+from kraken_dagster.store.raw_files import retention
+from kraken_dagster.store.raw_files.bulk import Bulk
+from kraken_dagster.store.raw_files.collection import RawFiles
+from kraken_dagster.store.raw_files.members import MemberLists
+from kraken_dagster.store.raw_files.retention import Retention
+from kraken_dagster.store.raw_files.verifications import Verifications
 from kraken_dagster.store.raw_metrics import RawMetrics
-from kraken_dagster.store.retention import Retention
 
 DEFAULT_DATABASE = "krakendb"
 # MongoDB's codes: other options, another key of that name, two documents with one key.
@@ -35,7 +38,7 @@ _INDEXES = {
     "raw_file": (*raw_files.INDEXES, *retention.INDEXES),
     "quant_job": jobs.INDEXES,
     "metrics": jobs.METRICS_INDEXES,
-    "settings": catalog.SETTINGS_INDEXES,
+    "settings": settings_versions.INDEXES,
     "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
     **quality.INDEXES,
     **alerts.INDEXES,
@@ -52,9 +55,8 @@ class Store:
         self._database = client.get_default_database(DEFAULT_DATABASE)
         members = MemberLists(self._database["raw_file_members"])
         self.raw_files = RawFiles(self._database["raw_file"], members)
-        self.retention = Retention(
-            self._database["raw_file"], self._database["verification"], members
-        )
+        self.retention = Retention(self._database["raw_file"], members)
+        self.verifications = Verifications(self._database["verification"])
         self.bulk = Bulk(self._database, members)
         self.changes = Changes(self._database)
         self.jobs = QuantJobs(self._database["quant_job"])

@@ -14,14 +14,9 @@ from kraken_dagster.model.files.identity import Elsewhere, Identity
 from kraken_dagster.model.jobs.job import OPEN_STATES
 from kraken_dagster.model.raw_file import BACKED_UP, FINAL, RawFile, Status
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.members import MemberLists
-from kraken_dagster.store.raw_files import (
-    HISTORY_LENGTH,
-    IDENTITY,
-    event_of,
-    known_file,
-    parse,
-)
+from kraken_dagster.store.raw_files.documents import IDENTITY, known_file, parse
+from kraken_dagster.store.raw_files.history import appended, event_of
+from kraken_dagster.store.raw_files.members import MemberLists
 
 _AT_ONCE = 100
 
@@ -132,7 +127,7 @@ class Instruments:
         place["$set"] |= {"instrument_id": new, "updated_at_": now}
         result = self._raw_files.update_one(
             {"_id": document["_id"], "instrument_id": old, **_free(now)},
-            {**place, "$push": {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}}},
+            {**place, "$push": appended(event)},
         )
         return result.modified_count
 

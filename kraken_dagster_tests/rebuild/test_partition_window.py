@@ -18,8 +18,8 @@ from kraken_dagster.model.refusal import PurgeIntent, Refusal
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.rebuild.retire_defs import retire
 from kraken_dagster.rebuild.window_rules import why_kept
-from kraken_dagster.store.bulk import PAGE
 from kraken_dagster.store.connection import Store
+from kraken_dagster.store.raw_files.bulk import PAGE
 from kraken_dagster_tests.rebuild.rebuilding import INSTRUMENT, Rebuilding, new_instance
 from kraken_dagster_tests.support.dagster_bench import hastened, install_search
 from kraken_dagster_tests.support.helpers import NOW, job, lease, record

@@ -13,8 +13,8 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status, partition_key
 from kraken_dagster.orchestration.partitions import ASSETS
-from kraken_dagster.store.bulk import PAGE
 from kraken_dagster.store.connection import Store
+from kraken_dagster.store.raw_files.bulk import PAGE
 from kraken_dagster_tests.projects import alphakraken
 from kraken_dagster_tests.rebuild.rebuilding import INSTRUMENT, Rebuilding
 from kraken_dagster_tests.support.dagster_bench import hastened, install_search

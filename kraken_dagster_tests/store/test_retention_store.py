@@ -20,7 +20,7 @@ from kraken_dagster.retention.archive import ArchiveOptions, due_for_move
 from kraken_dagster.retention.purge_plan import plan
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.refusals import watched
-from kraken_dagster.store import retention
+from kraken_dagster.store.raw_files import retention
 from kraken_dagster_tests.retention.retention_cases import EVERYTHING, done, moved, purge_all
 from kraken_dagster_tests.support.helpers import NOW, lease, record, wait_until
 

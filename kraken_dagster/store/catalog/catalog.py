@@ -1,40 +1,35 @@
-"""The collections `project`, `settings` and `project_settings`: what runs on which file.
+"""The collections `project` and `project_settings`, with the settings: what runs on which file."""
 
-A version of settings is written once; all that ever changes of it is its status. Documents of
-AlphaKraken's older versions lack fields; what they mean then stands in `_settings_of`.
-"""
-
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pydantic import ValidationError
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.model.eligibility import ANY_SCOPE, ScopedSettings
-from kraken_dagster.model.errors import SettingsRefused, UnknownProject, UnknownSettings
+from kraken_dagster.model.errors import SettingsRefused, UnknownProject
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster.model.programs import ALPHADIA, MSQC
+from kraken_dagster.model.programs import MSQC
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import (
-    ACTIVE,
     ARCHIVED,
     AssignedSettings,
     Settings,
 )
+from kraken_dagster.store.catalog.documents import (
+    insert_once,
+    project_of,
+    scope_of,
+)
+from kraken_dagster.store.catalog.settings_versions import SettingsVersions
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.jobs import object_id
 
-# Sparse: AlphaKraken's first settings have neither field.
-SETTINGS_INDEXES = (
-    IndexModel([("name", ASCENDING), ("version", ASCENDING)], unique=True, sparse=True),
-)
 PROJECT_SETTINGS_INDEXES = (
     IndexModel([("project", ASCENDING)]),
     IndexModel([("settings", ASCENDING)]),
@@ -47,9 +42,6 @@ RAWQC_SETTINGS = Settings(
     software="kraken-rawqc",
     metrics_type="msqc",
 )
-# Fields that AlphaKraken's models want to be there, empty or not.
-_NEVER_NULL = ("fasta_file_name", "speclib_file_name", "config_file_name")
-
 Document = dict[str, Any]
 
 
@@ -62,16 +54,15 @@ class BrokenAssignment:
 
 
 @translated
-class Catalog:
+class Catalog(SettingsVersions):
     def __init__(self, database: "Database[Document]") -> None:
+        super().__init__(database["settings"], database["settings_number"])
         self._projects: MongoCollection[Document] = database["project"]
-        self._settings: MongoCollection[Document] = database["settings"]
         self._assignments: MongoCollection[Document] = database["project_settings"]
-        self._numbers: MongoCollection[Document] = database["settings_number"]
 
     def projects(self) -> list[Project]:
         """All projects, by id."""
-        return sorted(map(_project_of, self._projects.find({})), key=lambda item: item.id)
+        return sorted(map(project_of, self._projects.find({})), key=lambda item: item.id)
 
     def project(self, project_id: str) -> Project:
         """
@@ -85,7 +76,7 @@ class Catalog:
                 file=project_id,
                 next_step="`kraken project list` lists them; `kraken project add` adds one.",
             )
-        return _project_of(document)
+        return project_of(document)
 
     def project_ids(self) -> list[str]:
         """The ids of all active projects that a file's name may speak of."""
@@ -95,79 +86,10 @@ class Catalog:
     def add_project(self, project: Project, *, now: datetime) -> bool:
         """Adds a project; False if there is one of that id, which stays as it is."""
         document = {**project.model_dump(by_alias=True), "created_at_": now}
-        return _insert_once(self._projects, document)
+        return insert_once(self._projects, document)
 
     def archive_project(self, project_id: str) -> None:
         self._projects.update_one({"_id": project_id}, {"$set": {"status": ARCHIVED}})
-
-    def all_settings(self) -> tuple[list[Settings], list[str]]:
-        """Every version of all settings, in order; and the titles of unreadable documents."""
-        found, problems = _readable(self._settings.find({}))
-        names = [str(problem.file) for problem in problems]
-        return sorted(found, key=lambda item: (item.name, item.version)), names
-
-    def settings(self, name: str, version: int) -> Settings:
-        """One version of settings, archived or not.
-
-        Raises:
-            UnknownSettings
-        """
-        document = self._document_of(name, version)
-        if document is not None:
-            return _settings_of(document)
-        raise UnknownSettings(
-            "No such settings in MongoDB",
-            file=f"{name} version {version}",
-            next_step="`kraken settings list` lists them. What a file was processed with must come "
-            "from a backup of MongoDB; else ask for `quant_job` again.",
-        )
-
-    def versions(self, name: str) -> list[Settings]:
-        """All versions of settings, oldest first.
-
-        Raises:
-            UnknownSettings: there is none.
-        """
-        found, problems = _readable(self._documents_of(name))
-        if not found and problems:
-            raise problems[0]
-        if not found:
-            raise UnknownSettings(
-                "No such settings",
-                file=name,
-                next_step="`kraken settings list` lists them; `kraken settings add` adds some.",
-            )
-        return sorted(found, key=lambda item: item.version)
-
-    def next_version(self, name: str) -> int:
-        """The number of a further version; documents that can't be read count too."""
-        numbers = [_version_of(item) for item in self._documents_of(name)]
-        return 1 + max((item for item in numbers if isinstance(item, int)), default=0)
-
-    def add_settings(self, settings: Settings, *, now: datetime) -> bool:
-        """Adds a version of settings; False if there is that version, which is never changed."""
-        document = {
-            **settings.model_dump(),
-            **{key: getattr(settings, key) or "" for key in _NEVER_NULL},
-            "_id": object_id("settings", settings.name, str(settings.version)),
-            "created_at_": now,
-        }
-        if not _insert_once(self._settings, document):
-            return False
-        self._number(document["_id"])
-        return True
-
-    def _number(self, settings_id: ObjectId) -> None:
-        """Gives settings the next number; the taken ones have a document each, which no two get."""
-        top = self._settings.find_one({"number": {"$ne": None}}, sort=[("number", DESCENDING)])
-        number = 1 if top is None else int(top["number"]) + 1
-        while not _insert_once(self._numbers, {"_id": number, "settings": settings_id}):
-            number += 1
-        self._settings.update_one({"_id": settings_id}, {"$set": {"number": number}})
-
-    def archive_settings(self, settings: Settings) -> None:
-        change = {"$set": {"status": ARCHIVED}}
-        self._settings.update_one({"_id": self._id_of(settings)}, change)
 
     def assigned(self, project_id: str | None) -> list[AssignedSettings]:
         """The settings of a project, in the order of their assignment.
@@ -202,16 +124,10 @@ class Catalog:
             except SettingsRefused as error:
                 broken.append(BrokenAssignment(str(line["_id"]), str(error)))
             else:
-                scope = _scope_of(line, settings)
+                scope = scope_of(line, settings)
                 item = AssignedSettings(settings=settings, scope=scope, id=str(line["_id"]))
                 found.append(item)
         return found, broken
-
-    def _settings_with(self, settings_id: Any) -> Settings:
-        document = self._settings.find_one({"_id": settings_id})
-        if document is None:
-            raise SettingsRefused("MongoDB has no such settings", file=settings_id)
-        return _settings_of(document)
 
     def _assigned_by_the_project_itself(self, project_id: str) -> list[Document]:
         """AlphaKraken's older documents: a project names its settings, or they name it."""
@@ -234,7 +150,7 @@ class Catalog:
         one stands beside them and can be changed like any other."""
         if self._assignments.find_one({"project": project_id}) is None:
             for line in self._assigned_by_the_project_itself(project_id):
-                _insert_once(self._assignments, line)
+                insert_once(self._assignments, line)
 
     def used_by(self, settings: Settings) -> list[str]:
         """The projects that this version is assigned to."""
@@ -273,7 +189,7 @@ class Catalog:
             "raw_file_id_filter": raw_file_id_filter or "",
             "created_at_": now,
         }
-        return _insert_once(self._assignments, document)
+        return insert_once(self._assignments, document)
 
     def unassign(self, assignment_id: str) -> bool:
         """Takes an assignment back; False if somebody else was quicker."""
@@ -288,21 +204,6 @@ class Catalog:
         )
         return result.matched_count == 1
 
-    def _id_of(self, settings: Settings) -> Any:
-        document = self._document_of(settings.name, settings.version)
-        if document is not None:
-            return document["_id"]
-        return object_id("settings", settings.name, str(settings.version))
-
-    def _document_of(self, name: str, version: int) -> Document | None:
-        found = self._documents_of(name)
-        return next((item for item in found if _version_of(item) == version), None)
-
-    def _documents_of(self, name: str) -> Iterator[Document]:
-        yield from self._settings.find({"name": name})
-        # AlphaKraken's first had their name as their id.
-        yield from self._settings.find({"_id": name})
-
     def seed(self, *, now: datetime) -> None:
         """In a database without any settings: Kraken's own program for every Bruker file."""
         if self._settings.find_one({}) is not None:
@@ -314,63 +215,3 @@ class Catalog:
 
 def fallback_project() -> Project:
     return Project(id=FALLBACK_PROJECT, name="Fallback", description="files that name no project")
-
-
-def _project_of(document: Document) -> Project:
-    """A project of whatever stands there: an odd one must not hide the others."""
-    known = {key: str(document.get(key) or "") for key in ("name", "description")}
-    status = str(document.get("status") or ACTIVE)
-    return Project(id=str(document["_id"]), status=status, **known)
-
-
-def _version_of(document: Document) -> Any:
-    return document.get("version") or 1
-
-
-def _readable(documents: Iterable[Document]) -> tuple[list[Settings], list[SettingsRefused]]:
-    found: list[Settings] = []
-    problems: list[SettingsRefused] = []
-    for document in documents:
-        try:
-            found.append(_settings_of(document))
-        except SettingsRefused as error:
-            problems.append(error)
-    return found, problems
-
-
-def _settings_of(document: Document) -> Settings:
-    """Settings of a document, also of one that an older AlphaKraken wrote: it knew one program
-    only, one version of each, and named the document after the settings."""
-    known = {key: value for key, value in document.items() if value is not None}
-    known.setdefault("name", str(document["_id"]))
-    known.setdefault("software_type", ALPHADIA.name)
-    known.setdefault("metrics_type", known["software_type"])
-    try:
-        return Settings.model_validate(known)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsRefused(
-            "Settings in MongoDB can't be read",
-            file=f"{known['name']} version {known.get('version', 1)}",
-            expected=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            found=repr(first["input"]),
-            next_step="add a new version of these settings, and upgrade the project to it.",
-        ) from error
-
-
-def _scope_of(line: Document, settings: Settings) -> ScopedSettings:
-    return ScopedSettings(
-        settings=settings.name,
-        software_type=settings.software_type,
-        scope=line.get("scope") or ANY_SCOPE,
-        excluded=frozenset(line.get("excluded") or ()),
-        raw_file_id_filter=line.get("raw_file_id_filter") or None,
-    )
-
-
-def _insert_once(collection: "MongoCollection[Document]", document: Document) -> bool:
-    try:
-        collection.insert_one(document)
-    except DuplicateKeyError:
-        return False
-    return True

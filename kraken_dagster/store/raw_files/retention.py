@@ -22,15 +22,9 @@ from kraken_dagster.model.raw_file import (
 )
 from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.members import MemberLists
-from kraken_dagster.store.raw_files import (
-    DATES,
-    HISTORY_LENGTH,
-    dated_id,
-    event_of,
-    parse,
-    readable,
-)
+from kraken_dagster.store.raw_files.documents import DATES, dated_id, parse, readable
+from kraken_dagster.store.raw_files.history import appended, event_of
+from kraken_dagster.store.raw_files.members import MemberLists
 
 INDEXES = (
     IndexModel(
@@ -72,13 +66,11 @@ class ProofAge:
 class Retention:
     def __init__(
         self,
-        raw_files: "MongoCollection[Document]",
-        verifications: "MongoCollection[Document]",
+        collection: "MongoCollection[Document]",
         members: MemberLists,
     ) -> None:
-        self._collection = raw_files
+        self._collection = collection
         self._members = members
-        self._verifications = verifications
 
     def to_move(
         self, instrument_id: str, *, now: datetime, failed_too: bool = False
@@ -167,7 +159,7 @@ class Retention:
         if before is None or before.problem != refusal.problem:
             reason = short_details(refusal.in_words())
             event = event_of(now, raw_file.status, raw_file.status, reason, run_id=run_id)
-            changes["$push"] = _history(event)
+            changes["$push"] = appended(event)
         query = {"_id": raw_file.id, "instrument_file_status": {"$in": _as_stored(raw_file)}}
         self._collection.update_one(query, changes)
 
@@ -178,7 +170,7 @@ class Retention:
         event = event_of(now, raw_file.status, raw_file.status, short_details(note))
         self._collection.update_one(
             {"_id": raw_file.id},
-            {"$unset": dict.fromkeys(fields, ""), "$push": _history(event)},
+            {"$unset": dict.fromkeys(fields, ""), "$push": appended(event)},
         )
         return self._get(raw_file.id)
 
@@ -249,7 +241,7 @@ class Retention:
                 "$unset": dict.fromkeys(
                     ("archive", "purge", "purge_intent", "source_differs_at"), ""
                 ),
-                "$push": _history({**event, "instrument_file": new}),
+                "$push": appended({**event, "instrument_file": new}),
             },
         )
         if result.matched_count == 0:
@@ -267,30 +259,6 @@ class Retention:
         """Records how the backup looks."""
         fields = {"backup_seen": seen.model_dump()}
         self._collection.update_one({"_id": raw_file.id}, {"$set": fields})
-
-    def begin_verification(
-        self, key: str, selection: Sequence[str], *, now: datetime, forgotten_before: datetime
-    ) -> datetime:
-        """When the verification of this selection began: now, or earlier if it wasn't finished.
-
-        One in which nothing was read since `forgotten_before` begins anew.
-        """
-        found = self._verifications.find_one({"_id": key})
-        if found is not None and found["at"] >= forgotten_before:
-            began: datetime = found["began_at"]
-            return began
-        self._verifications.update_one(
-            {"_id": key},
-            {"$set": {"began_at": now, "at": now, "selection": list(selection)}},
-            upsert=True,
-        )
-        return now
-
-    def verification_goes_on(self, key: str, *, now: datetime) -> None:
-        self._verifications.update_one({"_id": key}, {"$set": {"at": now}})
-
-    def end_verification(self, key: str) -> None:
-        self._verifications.delete_one({"_id": key})
 
     def _get(self, raw_file_id: str) -> RawFile:
         document = self._collection.find_one({"_id": raw_file_id})
@@ -313,10 +281,6 @@ class Retention:
             found=current.instrument_file_status,
             next_step="nothing: what is due follows from what is recorded now.",
         )
-
-
-def _history(event: Document) -> Document:
-    return {"history": {"$each": [event], "$slice": -HISTORY_LENGTH}}
 
 
 def _as_stored(raw_file: RawFile) -> list[str | None]:

@@ -20,8 +20,8 @@ from kraken_dagster.model.raw_file import (
     Status,
 )
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.members import MemberLists
-from kraken_dagster.store.raw_files import DATES, dated_id, parse
+from kraken_dagster.store.raw_files.documents import DATES, dated_id, parse
+from kraken_dagster.store.raw_files.members import MemberLists
 
 PAGE = 100  # `$in` over more values costs the embedded server more than it saves
 # AlphaKraken writes `new` where Kraken writes `initial`.

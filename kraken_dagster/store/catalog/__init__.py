@@ -1,0 +1,1 @@
+"""The collections `project`, `settings` and `project_settings`: what runs on which file."""
