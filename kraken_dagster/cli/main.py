@@ -45,6 +45,7 @@ from kraken_dagster.operations import site_files
 from kraken_dagster.operations.doctor import checks as doctor_module
 from kraken_dagster.operations.doctor import offline as doctor_offline
 from kraken_dagster.operations.doctor import standby as doctor_standby
+from kraken_dagster.operations.doctor.readers import compare_readers
 from kraken_dagster.operations.doctor.rights import examine_rights
 from kraken_dagster.operations.retry import retry as retry_step
 from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped
@@ -347,25 +348,39 @@ def retry(path: Path, raw_file_ids: tuple[str, ...], mode: str | None) -> None:
     type=click.File("rb"),
     help="With --stand-in: what `kraken settings export` wrote on the other instance.",
 )
+@click.option(
+    "--compare-readers",
+    "raw",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Only this: a Thermo raw file as two readers read it.",
+)
 @json_option
 @click.pass_obj
 @reported
 def doctor(
-    path: Path, offline: bool, stand_in: bool, exported: BinaryIO | None, as_json: bool
+    path: Path,
+    *,
+    offline: bool,
+    stand_in: bool,
+    exported: BinaryIO | None,
+    raw: Path | None,
+    as_json: bool,
 ) -> None:
     """Check configuration, mounts, rights, MongoDB, clocks: what is wrong, how to mend it."""
     if exported is not None and not stand_in:
         raise click.UsageError("--settings only with --stand-in")
     if offline and stand_in:
         raise click.UsageError("--offline and --stand-in exclude each other: that asks MongoDB")
-    config = load_config(path) if offline else own_config(path)
-    findings = doctor_offline.examine_offline(config, path)
-    if offline:
+    config = load_config(path) if offline or raw else own_config(path)
+    findings = [] if raw else doctor_offline.examine_offline(config, path)
+    if raw is not None:
+        findings = compare_readers(raw, config.reading_limits)
+    elif offline:
         findings.append(doctor_offline.left_out(config))
     else:
         findings.extend(examine_rights(config, path))
         findings.extend(doctor_module.examine(config, lambda: open_services(path)))
-    if stand_in:
+    if stand_in and raw is None:
         content = None if exported is None else exported.read()
         findings.extend(doctor_standby.examine_standby(lambda: open_services(path), content))
     if as_json:

@@ -7,10 +7,13 @@ from pathlib import Path
 import opentfraw
 import pytest
 
+from kraken_dagster.fs.limited.limits import ReadingLimits
+from kraken_dagster.operations.doctor.readers import compare_readers
 from kraken_dagster.raw_readers import bruker, thermo
 from kraken_dagster.raw_readers.figures import figures_of
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
+from kraken_dagster_tests.raw_readers.real_files import small_raw
 
 
 def acquired(folder: Path, acquisition: Acquisition) -> Path:
@@ -62,3 +65,25 @@ def test_a_simulated_bruker_folder_is_read(tmp_path: Path) -> None:
     assert contents.complete is True
     assert (figures["ms1_scans"], figures["ms2_scans"]) == (1265, 10120)
     assert figures["tic_drops"] == 0
+
+
+def test_the_doctor_compares_both_readers(tmp_path: Path) -> None:
+    raw = acquired(tmp_path, Acquisition("x.raw", "thermo", 20, 300_000, seed=7))
+    found = compare_readers(raw, ReadingLimits())
+    assert [item.level for item in found] == ["ok"] * 7
+    assert found[2].found == "273 scans, all equal"
+
+
+def test_where_they_differ_it_is_told(tmp_path: Path) -> None:
+    raw = tmp_path / "small.RAW"  # of which the second reader has no injection times
+    raw.write_bytes(small_raw())
+    found = {item.what: item.found for item in compare_readers(raw, ReadingLimits())}
+    assert found["readers: tic"] == "48 scans, all equal"
+    assert "opentfraw has no number for 48" in found["readers: injection_ms"]
+
+
+def test_what_one_cant_read_is_an_error(tmp_path: Path) -> None:
+    raw = tmp_path / "x.raw"
+    raw.write_bytes(b"x" * 5000)
+    (found,) = compare_readers(raw, ReadingLimits())
+    assert (found.level, "This is no Thermo raw file" in found.found) == ("error", True)
