@@ -39,10 +39,10 @@ class Compared:
 
     @property
     def in_words(self) -> str:
-        told = f"{self.scans} scans, all equal"
+        reported = f"{self.scans} scans, all equal"
         if self.differ:
-            told = f"{self.differ} of {self.scans} scans differ, by {self.most:g} at most"
-        return f"{told}; {self.lacks}" if self.lacks else told
+            reported = f"{self.differ} of {self.scans} scans differ, by {self.most:g} at most"
+        return f"{reported}; {self.lacks}" if self.lacks else reported
 
 
 def compare(raw: Path, *, limits: ReadingLimits) -> list[Compared]:
