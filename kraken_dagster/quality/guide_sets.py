@@ -72,24 +72,7 @@ def by_hand(
             found=len(ordered),
             next_step="choose more runs that were good.",
         )
-    gradient = _gradient(ordered)
-    for item in ordered:
-        if item.series != ordered[0].series:
-            raise InputRefused(
-                "A guide set is of one instrument, sample class and version of settings",
-                file=item.raw_file,
-                expected=ordered[0].series.in_words(),
-                found=item.series.in_words(),
-                next_step="leave this run out: the scales of two versions may differ.",
-            )
-        if not same_gradient(gradient, item.gradient_min):
-            raise InputRefused(
-                "A guide set's runs have one gradient",
-                file=item.raw_file,
-                expected="unknown" if gradient is None else f"{gradient:.4g} min, within 10 %",
-                found="unknown" if item.gradient_min is None else f"{item.gradient_min:.4g} min",
-                next_step="leave this run out.",
-            )
+    gradient = _require_comparable(ordered)
     ids = tuple(item.raw_file for item in ordered)
     return GuideSet(
         id=_id(now.isoformat(), ordered[0].series, *ids),
@@ -102,6 +85,33 @@ def by_hand(
         by=by,
         at=now,
     )
+
+
+def _require_comparable(runs: Sequence[QcRun]) -> float | None:
+    """The gradient of runs that are of one series and one gradient.
+
+    Raises:
+        InputRefused
+    """
+    gradient = _gradient(runs)
+    for item in runs:
+        if item.series != runs[0].series:
+            raise InputRefused(
+                "A guide set is of one instrument, sample class and version of settings",
+                file=item.raw_file,
+                expected=runs[0].series.in_words(),
+                found=item.series.in_words(),
+                next_step="leave this run out: the scales of two versions may differ.",
+            )
+        if not same_gradient(gradient, item.gradient_min):
+            raise InputRefused(
+                "A guide set's runs have one gradient",
+                file=item.raw_file,
+                expected="unknown" if gradient is None else f"{gradient:.4g} min, within 10 %",
+                found="unknown" if item.gradient_min is None else f"{item.gradient_min:.4g} min",
+                next_step="leave this run out.",
+            )
+    return gradient
 
 
 def outliers(runs: Sequence[QcRun], facts: Facts, metrics: Mapping[str, QcMetric]) -> list[LeftOut]:

@@ -131,7 +131,9 @@ def _why_not(run: QcRun, facts: Facts) -> str | None:
 def _reason(outcome: Outcome, metrics: Sequence[MetricVerdict], basis: Basis) -> str:
     reported = [item for item in metrics if item.outcome is outcome]
     if outcome is Outcome.IN_CONTROL:
-        return f"within its limits: {', '.join(item.name for item in reported)}"
+        within = f"within its limits: {', '.join(item.name for item in reported)}"
+        missing = [item.reason for item in metrics if item.outcome is Outcome.NOT_JUDGED]
+        return "; ".join([within, *missing])
     if outcome is not Outcome.NOT_JUDGED:
         return "; ".join(item.reason for item in reported)
     if not metrics:

@@ -194,6 +194,7 @@ def test_a_missing_metric_is_missing_and_nothing_else_changes():
     del figures["ms1_signal"]
     verdict = good_bench().take(run_of(40, figures))
     assert verdict.outcome is Outcome.IN_CONTROL
+    assert verdict.reason.endswith("; ms1_signal is missing")
     missing = metric(verdict, "ms1_signal")
     assert (missing.outcome, missing.value, missing.reason) == (
         Outcome.NOT_JUDGED,
