@@ -10,6 +10,7 @@ import click
 
 from kraken_dagster.cli import demo as demo_module
 from kraken_dagster.cli import status_watch as watching
+from kraken_dagster.cli.alerts import alerts
 from kraken_dagster.cli.common import (
     Commands,
     as_text,
@@ -67,6 +68,7 @@ def main(context: click.Context, path: Path | None) -> None:
     context.obj = (path or config_path()).absolute()
 
 
+main.add_command(alerts)
 main.add_command(instrument)
 main.add_command(project)
 main.add_command(quality)

@@ -5,6 +5,7 @@ An alert is one episode of a kind on a subject, from when it was first seen unti
 two looks. A change of it that somebody is to be told of stands in `pending` until a message exists.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -125,6 +126,11 @@ class Alert(_Document):
     @staticmethod
     def name(kind: str, subject: str, number: int) -> str:
         return f"{kind} {subject} #{number}"
+
+    @property
+    def short_id(self) -> str:
+        """What a person types; `id` has spaces, and names of files may stand in it."""
+        return hashlib.sha256(self.id.encode(errors="surrogateescape")).hexdigest()[:8]
 
     @property
     def is_told(self) -> bool:

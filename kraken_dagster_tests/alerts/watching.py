@@ -8,8 +8,9 @@ from typing import Any
 from kraken_dagster.alerts.monitor import Looked, scan
 from kraken_dagster.alerts.snapshot import DagsterFacts
 from kraken_dagster.config.alerts import Alerts
-from kraken_dagster.model.alerts import Alert
+from kraken_dagster.model.alerts import Alert, Audience, Condition, Severity, opened
 from kraken_dagster.runtime.services import Services
+from kraken_dagster_tests.support.helpers import NOW
 
 GB = 1024**3
 
@@ -69,3 +70,16 @@ class Watching:
 
 def ago(services: Services, **delta: float) -> Any:
     return services.now() - timedelta(**delta)
+
+
+def an_alert(condition: Condition, *, kind: str = "raw_file_error", number: int = 1) -> Alert:
+    return opened(
+        condition,
+        kind=kind,
+        severity=Severity.WARNING,
+        audience=Audience.OPERATIONS,
+        next_step="mend it.",
+        number=number,
+        now=NOW,
+        quiet_until=None,
+    )
