@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from kraken_dagster.cli.demo_watch import Watch, judge, to_practise, wait_for_scans
+from kraken_dagster.cli.web import page_of
+from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
@@ -63,7 +65,13 @@ class Demo:
         """Dagit, the daemon and a laboratory that goes on until Ctrl-C."""
         config = self._set_up()
         logs = self.home / "logs"
-        supervisor = Supervisor(config, self.config_path, port=port, log_folder=logs)
+        supervisor = Supervisor(
+            config,
+            self.config_path,
+            port=port,
+            log_folder=logs,
+            programs=page_of(config, self.config_path, LOOPBACK, None),
+        )
         threading.Thread(target=self._acquire_once_up, args=(supervisor,), daemon=True).start()
         with self._private_dagster_home():
             run_until_stopped(supervisor)

@@ -33,7 +33,7 @@ from kraken_dagster.cli.retention import purge, restore, verify
 from kraken_dagster.cli.settings import settings
 from kraken_dagster.cli.store import init_store
 from kraken_dagster.cli.tic import show_tic
-from kraken_dagster.cli.web import web
+from kraken_dagster.cli.web import page_of, web
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import config_path, load_config
 from kraken_dagster.config.schema import OutputExistsMode
@@ -109,11 +109,17 @@ def init(folder: Path) -> None:
     show_default=True,
     help="The address that Dagit listens on; another needs `dagit` in instruments.yaml.",
 )
+@click.option("--web-port", type=int, help="The page's port: 8080, if it is free. 0: no page.")
+@click.option(
+    "--web-host", default=LOOPBACK, show_default=True, help="The same as --host, for the page."
+)
 @click.pass_obj
 @reported
-def up(path: Path, port: int, host: str) -> None:
-    """Start MongoDB if none is configured, Dagit and the daemon; end them with Ctrl-C."""
-    run_until_stopped(Supervisor(own_config(path), path, port=port, host=host))
+def up(path: Path, port: int, host: str, web_port: int | None, web_host: str) -> None:
+    """Start MongoDB if none is configured, Dagit, the page and the daemon; end them with Ctrl-C."""
+    config = own_config(path)
+    programs = page_of(config, path, web_host, web_port)
+    run_until_stopped(Supervisor(config, path, port=port, host=host, programs=programs))
 
 
 @main.command()

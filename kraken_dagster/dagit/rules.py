@@ -74,18 +74,18 @@ def check_place(asked: Asked, place: Place) -> None:
     if host is None or host.name not in place.names:
         raise Refused(
             421,
-            f"This {place.name} is not called {asked.one('host')!a}",
+            f"{place.name} is not called {asked.one('host')!a}",
             "If it is, add the name to `dagit.hosts` in instruments.yaml, and restart Kraken.",
         )
     origin = asked.one("origin")
     if origin is not None and not is_same_origin(origin, scheme=asked.scheme, host=host):
         raise Refused(
             403,
-            f"A page of {origin!a} may not use the {place.name} at {asked.scheme}://{asked.one('host')}",
+            f"A page of {origin!a} may not use {place.name} at {asked.scheme}://{asked.one('host')}",
             "Behind a proxy, see docs/security.md for the headers that it has to send.",
         )
     if asked.comes_from_elsewhere and not asked.is_navigation:
-        raise Refused(403, f"A page of another site may not use this {place.name}")
+        raise Refused(403, f"A page of another site may not use {place.name}")
 
 
 def check_path(asked: Asked) -> None:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from alembic.script import ScriptDirectory
@@ -65,6 +66,16 @@ class Child:
     deaths: int = 0
 
 
+@dataclass(frozen=True)
+class Program:
+    """One more that is kept running. `announcement` is said once it listens at port and address."""
+
+    name: str
+    command: Sequence[str]
+    connects_to: tuple[int, str]
+    announcement: Callable[[], str]
+
+
 @dataclass
 class Supervisor:
     """Keeps Kraken's processes running until it is told to stop. Says what it does on stdout.
@@ -77,6 +88,7 @@ class Supervisor:
     port: int | None = 3000
     host: str = LOOPBACK
     log_folder: Path | None = None
+    programs: Sequence[Program] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
     _server: EmbeddedServer | None = None
@@ -123,12 +135,14 @@ class Supervisor:
             Access(self.config.home).prepare(self.place.url)
             dagit = start.command(self.place, self.config_path, workspace[-1])
             self._children.append(Child("dagit", dagit))
+        self._children += [Child(item.name, item.command) for item in self.programs]
         for child in self._children:
             self._start_child(child)
         self.started.set()
 
     def watch(self) -> None:
         """Starts again what died, until `stopping` is set."""
+        silent = list(self.programs)
         announced = self.place is None
         while not self.stopping.wait(0.5):
             self._look_after_server()
@@ -137,7 +151,10 @@ class Supervisor:
                 self._look_after(child)
             if not announced and self.place is not None and accepts(*self.place.connects_to):
                 announced = True
-                self._announce(self.place)
+                self._announce(partial(self._dagit_announcement, self.place))
+            for program in [item for item in silent if accepts(*item.connects_to)]:
+                silent.remove(program)
+                self._announce(program.announcement)
 
     def stop(self) -> None:
         """Ends everything, the embedded server last."""
@@ -168,9 +185,13 @@ class Supervisor:
         """Where Dagit listens, if it is served."""
         return None if self.port is None else Place(self.config.dagit, self.host, self.port)
 
-    def _announce(self, place: Place) -> None:
+    def _dagit_announcement(self, place: Place) -> str:
+        return start.announcement(place, Access(self.config.home))
+
+    @staticmethod
+    def _announce(announcement: Callable[[], str]) -> None:
         try:
-            say(start.announcement(place, Access(self.config.home)))
+            say(announcement())
         except KrakenError as error:
             say(str(error))
 

@@ -35,6 +35,7 @@ class Changes:
     def __init__(self, database: "Database[Document]") -> None:
         self._files: MongoCollection[Document] = database["raw_file"]
         self._results: MongoCollection[Document] = database["metrics"]
+        self._verdicts: MongoCollection[Document] = database["qc_verdict"]
 
     def all_files(self) -> Iterator[Document]:
         """Every raw file, with `FIELDS` only."""
@@ -46,11 +47,12 @@ class Changes:
         return {str(item["_id"]): item.get("updated_at_") for item in found}
 
     def ids_since(self, at: datetime) -> set[str]:
-        """The files that were written to since then, or of which there are results since then."""
+        """The files that were written to since then, or have results or verdicts since then."""
         query = {"updated_at_": {"$gte": at}}
         files = {str(item["_id"]) for item in self._files.find(query, {"_id": 1})}
         found = self._results.find({"created_at_": {"$gte": at}}, {"raw_file": 1})
-        return files | {str(item.get("raw_file")) for item in found}
+        judged = self._verdicts.find({"at": {"$gte": at}}, {"raw_file": 1})
+        return files | {str(item.get("raw_file")) for item in (*found, *judged)}
 
     def files(self, raw_file_ids: Collection[str]) -> Iterator[Document]:
         """These raw files, with `FIELDS` only."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import ConfigError
 
-_FIRST = ("instrument_id", "status", "created_at", "project_id", "size_gb")
+_FIRST = ("instrument_id", "status", "created_at", "quality", "project_id", "size_gb")
 
 
 class ColumnEntry(BaseModel):

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from kraken_dagster.model.errors import KrakenError, StoreError
+from kraken_dagster.model.quality import Outcome
 from kraken_dagster.operations.report import status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.intake import cells_of
@@ -113,10 +114,14 @@ class Feed:
     def _take_up_some(self, ids: Collection[str]) -> None:
         changes = self.services.store.changes
         results = changes.results(ids)
+        outcomes: dict[str, list[Outcome]] = {}
+        for (file_id, _, _), verdict in self.services.store.quality.latest(list(ids)).items():
+            outcomes.setdefault(file_id, []).append(verdict.outcome)
         rows: list[tuple[str, Cells]] = []
         for document in changes.files(ids):
             file_id, updated_at = str(document["_id"]), document.get("updated_at_")
-            rows.append((file_id, cells_of(document, results.get(file_id, ()), self.names)))
+            of_file = results.get(file_id, ()), self.names, outcomes.get(file_id, ())
+            rows.append((file_id, cells_of(document, *of_file)))
             self._stamps[file_id] = updated_at if isinstance(updated_at, datetime) else None
             if isinstance(updated_at, datetime):
                 # One of a clock that runs ahead must not hide what comes until then.

@@ -11,6 +11,7 @@ from kraken_dagster.model.figures import RESERVED_NAMES
 from kraken_dagster.operations.report import show
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
+from kraken_dagster.web.views.robust import median
 
 _COMPARED = 100
 _FEWEST = 5
@@ -108,7 +109,7 @@ def _metrics(
             found.append(PlacedFigure(name, value))
         else:
             place = 100 * float(np.mean(values <= value))
-            found.append(PlacedFigure(name, value, float(np.median(values)), place, len(values)))
+            found.append(PlacedFigure(name, value, median(values), place, len(values)))
     return found
 
 

@@ -1,21 +1,25 @@
 """Documents of MongoDB into the cells of a row; whatever stands in a document, it has cells."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.quality import Outcome
 from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP
 from kraken_dagster.store.jobs import current_results
 from kraken_dagster.web.table.cells import Cell, Cells
 
 GB = 1024**3
+QUALITY = "quality"
+_FROM_GOOD_TO_BAD = (Outcome.NOT_JUDGED, Outcome.IN_CONTROL, Outcome.LOOK, Outcome.OUT_OF_CONTROL)
 # Columns of every file, in the order in which they are shown.
 BASIC = (
     "instrument_id",
     "status",
     "created_at",
+    QUALITY,
     "project_id",
     "size_gb",
     "status_details",
@@ -46,6 +50,7 @@ def cells_of(
     document: Mapping[str, Any],
     results: Sequence[dict[str, Any]],
     names: Mapping[str, str],
+    outcomes: Collection[Outcome] = (),
 ) -> Cells:
     """The cells of a raw file.
 
@@ -53,6 +58,7 @@ def cells_of(
         results: of the file, newest first. Where those of several types have a figure of one name,
             that of the newest has it, and the others get their type behind it.
         names: other names of columns, and what they are shown as.
+        outcomes: of the file's verdicts, one for each settings; the worst is shown.
     """
     cells: dict[str, Cell] = {name: _text(document.get(name)) for name in _TEXTS}
     cells |= {name: _date(document.get(name)) for name in _DATES}
@@ -62,6 +68,8 @@ def cells_of(
     if document.get("original_name") != document.get("_id"):
         cells["original_name"] = _text(document.get("original_name"))
     cells[BACKED] = "yes" if _is_backed_up(document) else "no"
+    if outcomes:
+        cells[QUALITY] = max(outcomes, key=_FROM_GOOD_TO_BAD.index)
     cells |= _metrics(results, names, taken=cells.keys())
     return {name: value for name, value in cells.items() if value is not None}
 

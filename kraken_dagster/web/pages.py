@@ -1,20 +1,25 @@
 """What is answered to a browser: a question to a view, put into a template."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from kraken_dagster.model.errors import StoreError, UnknownRawFile
+from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.file_page import file_page
+from kraken_dagster.web.intake import BASIC
 from kraken_dagster.web.rendering import render
 from kraken_dagster.web.table.selection import select
 from kraken_dagster.web.views import files as file_view
 from kraken_dagster.web.views import fleet as fleet_view
+from kraken_dagster.web.views import laboratory as laboratory_view
+from kraken_dagster.web.views import plots as plot_view
 
 _FIRST_ROWS = 60
 _FURTHEST = 10**9
@@ -66,6 +71,88 @@ def paths(request: Request) -> Response:
     return PlainTextResponse(text)
 
 
+def plots(request: Request) -> Response:
+    feed, choice = request.app.state.feed, request.app.state.choice
+    table = feed.table
+    with table.lock:
+        names = plot_view.plottable(table)
+        selection = select(table, request.query_params.get("filter", ""))
+    wanted = _names(request.query_params.get("y"))
+    return render(
+        request,
+        "plots.html",
+        filter=request.query_params.get("filter", ""),
+        total=int(selection.mask.sum()),
+        warnings=list(selection.warnings),
+        names=names,
+        y=(wanted or _usual_plots(choice, names))[: plot_view.MOST_PLOTS],
+        x=request.query_params.get("x", "created_at"),
+        color=request.query_params.get("color", "instrument_id"),
+        log=request.query_params.get("log", ""),
+        is_log={name for name in names if (e := choice.entry(name)) is not None and e.log_scale},
+    )
+
+
+def plot_data(request: Request) -> Response:
+    """What is drawn: several plots over one range."""
+    feed: Feed = request.app.state.feed
+    query, table = request.query_params, request.app.state.feed.table
+    view = plot_view.View(
+        x=query.get("x", "created_at"),
+        low=_float(query.get("low")),
+        high=_float(query.get("high")),
+        width=max(50, _number(query.get("width"), 600, 2000)),
+        color=query.get("color", "instrument_id"),
+    )
+    with table.lock:
+        selection = select(table, query.get("filter", ""))
+        names = _names(query.get("y"))[: plot_view.MOST_PLOTS]
+        found = [plot_view.series(table, selection.mask, name, view) for name in names]
+        column = table.columns.get(view.x)
+        is_time = column is not None and column.is_time
+    return JSONResponse(
+        {
+            "plots": found,
+            "is_time": is_time,
+            "total": int(selection.mask.sum()),
+            "warnings": selection.warnings,
+            "stamp": feed.stamp,
+        }
+    )
+
+
+def _usual_plots(choice: ColumnChoice, names: Sequence[str]) -> list[str]:
+    """Those that the configuration plots, one that overlays as one plot; else some."""
+    found = []
+    for entry in choice.entries:
+        fitting = [name for name in names if choice.entry(name) is entry]
+        if entry.plot and fitting:
+            found += [entry.name] if entry.overlay else fitting
+    others = [name for name in names if name not in BASIC]
+    return found or others[:6]
+
+
+def status(request: Request) -> Response:
+    feed: Feed = request.app.state.feed
+    report, now = feed.report, feed.services.now()
+    instruments = [item["id"] for item in report.get("instruments", ())]
+    return render(
+        request,
+        "status.html",
+        instruments=instruments,
+        days=laboratory_view.throughput(feed.table, instruments, now),
+        oldest=laboratory_view.oldest(feed.table),
+        disks=laboratory_view.disks(report),
+        report=report,
+    )
+
+
+def wall(request: Request) -> Response:
+    feed: Feed = request.app.state.feed
+    found = fleet_view.cards(feed.table, feed.report, feed.services.now())
+    return render(request, "wall.html", cards=found, wrong=fleet_view.of_all(feed.report))
+
+
 def help_page(request: Request) -> Response:
     return render(request, "help.html")
 
@@ -99,6 +186,18 @@ def _window(request: Request, most: int) -> dict[str, Any]:
         "of": len(table),
         "warnings": list(selection.warnings),
     }
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        found = float(text or "")
+    except ValueError:
+        return None
+    return found if np.isfinite(found) else None
 
 
 def _number(text: str | None, standard: int, most: int) -> int:

@@ -1,16 +1,22 @@
-"""The process that serves the page: `kraken web`, and `kraken up` starts it too."""
+"""The process that serves the page: `kraken web` is one, and `kraken up` starts one."""
 
 import logging
+from pathlib import Path
 
+import click
 import uvicorn
 
-from kraken_dagster.config.dagit import Place, Role
-from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.dagit.access import LINK_LIVES_FOR, PAGE, Access
-from kraken_dagster.runtime.services import Services, utc_now
+from kraken_dagster.config.dagit import LOOPBACK, Place
+from kraken_dagster.config.loader import load_config
+from kraken_dagster.dagit.access import PAGE, Access
+from kraken_dagster.engines.factory import make_engines
+from kraken_dagster.runtime.logs import quote_log_records
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.app import guarded_page
-from kraken_dagster.web.column_config import ColumnChoice
+from kraken_dagster.web.column_config import ColumnChoice, columns_of
 from kraken_dagster.web.feed import Feed
+from kraken_dagster.web.start import place_of
+from resources.store import StoreResource
 
 _GRACE_S = 3
 
@@ -45,20 +51,21 @@ def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
         feed.stop()
 
 
-def place_of(config: KrakenConfig, host: str, port: int, root_path: str) -> Place:
-    """Where the page listens; it is opened to others by the same settings as Dagit."""
-    names = [name.partition(":")[0] for name in config.dagit.hosts]  # a port there is Dagit's
-    settings = config.dagit.model_copy(update={"hosts": names})
-    return Place(settings, host, port, name="page", root_path=root_path, host_option="--web-host")
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), required=True)
+@click.option("--host", default=LOOPBACK)
+@click.option("--port", type=int, required=True)
+@click.option("--root-path", default="")
+def main(path: Path, host: str, port: int, root_path: str) -> None:
+    """Serve the page until SIGTERM."""
+    quote_log_records()
+    config = load_config(path)
+    store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
+    engines = make_engines(config.engines, config.home)
+    services = Services(config=config, store=store, engines=engines)
+    place = place_of(config, host, port, root_path=root_path)
+    serve(services, place, columns_of(config))
 
 
-def announcement(place: Place, access: Access) -> str:
-    """Where the page is, and a link that logs in whoever opens it first.
-
-    Raises:
-        ConfigError: the folder with the logins can't be written to.
-    """
-    access.prepare(place.url, of=PAGE)
-    link = access.new_link(Role.OPERATOR, now=utc_now(), to=PAGE)
-    hours = LINK_LIVES_FOR.total_seconds() / 3600
-    return f"page: {place.url}, to log in once, within {hours:g} h: {link}"
+if __name__ == "__main__":
+    main()

@@ -169,7 +169,16 @@ class ChaosLab:
         self._port = self._port or free_port()
         with (self.folder / "kraken.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [KRAKEN, "--config", str(self.config_path), "up", "--port", str(self._port)],
+                [
+                    KRAKEN,
+                    "--config",
+                    str(self.config_path),
+                    "up",
+                    "--port",
+                    str(self._port),
+                    "--web-port",
+                    "0",
+                ],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

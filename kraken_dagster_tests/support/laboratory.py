@@ -132,7 +132,16 @@ class Lab:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
         with (self.home / "kraken.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [KRAKEN, "--config", str(self.config_path), "up", "--port", str(self.port)],
+                [
+                    KRAKEN,
+                    "--config",
+                    str(self.config_path),
+                    "up",
+                    "--port",
+                    str(self.port),
+                    "--web-port",
+                    "0",
+                ],
                 env=kept,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -76,7 +76,7 @@ def served(
     services: Services, *, settings: Dagit | None = None, root_path: str = "", lives: bool = True
 ) -> Iterator[OpenPage]:
     """Serves the page as `kraken web` does. `lives`: it follows MongoDB by itself."""
-    place = Place(settings or Dagit(), port=free_port(), name="page", root_path=root_path)
+    place = Place(settings or Dagit(), port=free_port(), name="The page", root_path=root_path)
     access, feed = Access(services.config.home), Feed(services, CHOICE.other_names)
     app = guarded_page(feed, CHOICE, place, access)
     config = uvicorn.Config(

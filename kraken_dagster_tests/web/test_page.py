@@ -21,6 +21,8 @@ from kraken_dagster.web.feed import Feed
 from kraken_dagster_tests.support.helpers import wait_until
 from kraken_dagster_tests.web.laboratory import HOSTILE, HTML_NAME, OpenPage, add, fill, served
 
+_FILE = "/file?id=thermo1_hela_0000.raw"
+
 
 @pytest.fixture
 def live(config: KrakenConfig, store: Store) -> Services:
@@ -35,7 +37,7 @@ def page(live: Services) -> Iterator[OpenPage]:
 
 
 def test_every_page_answers_and_loads_nothing_from_elsewhere(page: OpenPage) -> None:
-    for path in ("/", "/files", "/help", "/file?id=thermo1_hela_0000.raw"):
+    for path in ("/", "/files", "/plots", "/status", "/wall", "/help", _FILE):
         answer = page.get(path)
         assert answer.status == 200
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -58,6 +60,32 @@ def test_names_from_a_disk_are_shown_and_do_nothing(page: OpenPage) -> None:
         answer = page.get("/file", id=name)
         assert answer.status == 200, name
         assert "<b onmouseover" not in answer.text
+
+
+def test_plots_are_given_as_json_whatever_stands_in_a_column(page: OpenPage) -> None:
+    asked = {"y": "huge,note,irt_*_delta_rt,nothing,status", "filter": "hela"}
+    told = json.loads(page.get("/plots/data", **asked).text, parse_constant=pytest.fail)
+    huge, note, irt, *empty = told["plots"]
+    assert huge["median"] == 1e308
+    assert len(note["groups"]) == 2  # of two instruments: where it is a number
+    assert len(irt["groups"]) == 4
+    assert [item["groups"] for item in empty] == [[], []]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"x": "nothing", "y": "proteins"},
+        {"x": "huge", "y": "huge", "low": "nan", "high": "-1e400"},
+        {"y": "*" * 200, "width": "99999999999999999999"},
+        {"y": "proteins", "low": "5", "high": "1", "color": "proteins"},
+    ],
+)
+def test_odd_plots_are_answered(page: OpenPage, query: dict[str, str]) -> None:
+    answer = page.get("/plots/data", **query)
+    assert answer.status == 200
+    json.loads(answer.text, parse_constant=pytest.fail)
+    assert page.get("/plots", **query).status == 200
 
 
 @pytest.mark.parametrize(
@@ -119,6 +147,7 @@ def test_behind_a_proxy_everyone_is_somebody_and_only_the_wall_is_open(live: Ser
     with served(live, settings=settings, root_path="/kraken", lives=False) as page:
         assert page.get("/kraken/files").status == 401
         assert page.get("/kraken/static/page.css").status == 200
+        assert page.get("/kraken/wall").status == 200
         token = page.access.token(PROXY)
         said = [("X-Kraken-Proxy-Token", token), ("X-Forwarded-User", "alice")]
         answer = page.get("/kraken/files", *said)

@@ -35,7 +35,10 @@ def _table(*rows: tuple[str, Any]) -> Table:
 
 def test_what_needs_a_person_stands_first_then_what_acquires() -> None:
     table = _table(_file("x", 1, "busy", status="monitoring_acquisition"))
-    report = {"instruments": [_item("idle"), _item("busy"), _item("ill", "ill: mend it")]}
+    report = {
+        "instruments": [_item("idle", "idle: unseen"), _item("busy"), _item("ill", "ill: mend it")],
+        "wrong": ["ill: mend it"],  # the other one follows from something that is told elsewhere
+    }
     found = fleet.cards(table, report, NOW)
     assert [(card.id, card.level) for card in found] == [
         ("ill", "bad"),

@@ -8,11 +8,20 @@ from datetime import UTC, datetime
 import numpy as np
 
 from kraken_dagster.web.column_config import ColumnChoice
-from kraken_dagster.web.intake import BACKED, BASIC, FOLDER
+from kraken_dagster.web.intake import BACKED, BASIC, FOLDER, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
 from kraken_dagster.web.views.words import figure
 
-_SHOWN_FIRST = ("instrument_id", "status", "created_at", "project_id", "size_gb", "status_details")
+_SHOWN_FIRST = (
+    "instrument_id",
+    "status",
+    "created_at",
+    QUALITY,
+    "project_id",
+    "size_gb",
+    "status_details",
+)
+_CHIPS = ("status", QUALITY)
 NEWEST = "-created_at"
 MOST_ROWS = 500  # of one answer
 _STEPS = 9  # of a gradient of colour
@@ -129,7 +138,7 @@ def _shown(
     column = table.columns[name]
     if column.codes is not None and column.codes[row] >= 0:
         text = column.words[column.codes[row]]
-        css = f"status s-{text}" if name == "status" and text.isidentifier() else ""
+        css = f"status s-{text}" if name in _CHIPS and text.isidentifier() else ""
         return Shown(text, text if len(text) > 30 else "", css)
     if column.numbers is None or np.isnan(column.numbers[row]):
         return Shown("")

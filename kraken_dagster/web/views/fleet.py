@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, Status
-from kraken_dagster.web.intake import BACKED, GB
+from kraken_dagster.web.intake import BACKED, GB, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
+from kraken_dagster.web.views.robust import median, robust_sd
 
 _FAILED = (Status.ERROR, Status.QUANTING_FAILED, Status.ACQUISITION_FAILED)
 _QUEUED = (Status.QUEUED_FOR_QUANTING, Status.QUANTING)
@@ -20,7 +21,6 @@ _FEWEST_COMPARED = 5
 _RATE_OVER = timedelta(days=7)
 _LONGEST_RUN_S = 12 * 3600  # between two starts; longer is a pause
 _HEADLINE = ("precursors", "proteins", "peptides", "ms1_median_accumulation", "tic")
-_MAD_TO_SD = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Card:
     queued: int = 0
     free_gb: float | None = None
     full_in_days: float | None = None
+    quality: str | None = None  # of the last run that was judged
+    judged: str | None = None
     figures: tuple[Figure, ...] = ()
     wrong: tuple[str, ...] = field(default=())
 
@@ -71,7 +73,12 @@ class Card:
 def cards(table: Table, report: Mapping[str, Any], now: datetime) -> list[Card]:
     """What needs a person first, then what acquires, then by name."""
     with table.lock:
-        found = [_card(table, item, now) for item in report.get("instruments", ())]
+        # What the report leaves out follows from something greater that it tells.
+        said = report.get("wrong", ())
+        found = [
+            _card(table, {**item, "wrong": [line for line in item["wrong"] if line in said]}, now)
+            for item in report.get("instruments", ())
+        ]
     order = ("bad", "busy", "quiet")
     return sorted(found, key=lambda card: (order.index(card.level), -len(card.wrong), card.id))
 
@@ -113,6 +120,7 @@ def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
         wrong=tuple(item["wrong"]),
         **_acquiring(table, rows),
         **_last(table, rows),
+        **_quality(table, rows),
     )
 
 
@@ -128,6 +136,14 @@ def _last(table: Table, rows: Rows) -> dict[str, Any]:
         return {}
     row = int(rows[-1])
     return {"last_file": table.ids[row], "last_at": _time(table, row)}
+
+
+def _quality(table: Table, rows: Rows) -> dict[str, Any]:
+    judged = rows[table.codes(QUALITY)[rows] >= 0]
+    if len(judged) == 0:
+        return {}
+    row = int(judged[-1])
+    return {"quality": table.text(QUALITY, row), "judged": table.ids[row]}
 
 
 def _acquiring(table: Table, rows: Rows) -> dict[str, Any]:
@@ -170,8 +186,8 @@ def _metrics(table: Table, rows: Rows) -> tuple[Figure, ...]:
         if len(values) <= _FEWEST_COMPARED:
             continue
         before = values[-_COMPARED - 1 : -1]
-        median = float(np.median(before))
-        deviation = _MAD_TO_SD * float(np.median(np.abs(before - median)))
-        last = float(values[-1])
-        found.append(Figure(name, last, median, (last - median) / deviation if deviation else None))
+        middle, last = median(before), float(values[-1])
+        spread = robust_sd(before, middle)
+        off = None if spread is None else last / spread - middle / spread
+        found.append(Figure(name, last, middle, off))
     return tuple(found[:3])
