@@ -64,8 +64,8 @@ def test_names_from_a_disk_are_shown_and_do_nothing(page: OpenPage) -> None:
 
 def test_plots_are_given_as_json_whatever_stands_in_a_column(page: OpenPage) -> None:
     asked = {"y": "huge,note,irt_*_delta_rt,nothing,status", "filter": "hela"}
-    told = json.loads(page.get("/plots/data", **asked).text, parse_constant=pytest.fail)
-    huge, note, irt, *empty = told["plots"]
+    reported = json.loads(page.get("/plots/data", **asked).text, parse_constant=pytest.fail)
+    huge, note, irt, *empty = reported["plots"]
     assert huge["median"] == 1e308
     assert len(note["groups"]) == 2  # of two instruments: where it is a number
     assert len(irt["groups"]) == 4
