@@ -51,6 +51,8 @@ class ByteFile:
     def cursor(self, offset: int, what: str) -> "Cursor":
         """Over the block that begins there."""
         count = min(BLOCK_BYTES, self.size - offset)
+        if count <= 0:
+            raise self.torn(what, f"more than {offset} bytes")
         return Cursor(self, self.read(offset, count, what), offset, what)
 
     def torn(self, what: str, expected: str) -> FileFormatError:

@@ -129,6 +129,11 @@ def test_a_file_without_all_of_its_index_has_no_figures(
         read(tmp_path, whole[:cut_at])
 
 
+def test_where_it_would_go_on_is_told(tmp_path: Path, whole: bytes) -> None:
+    with pytest.raises(FileFormatError, match=f"Expected more than {RUN_AT} bytes"):
+        read(tmp_path, whole[: RUN_AT - 1000])
+
+
 @pytest.mark.parametrize(
     ("at", "form", "value"),
     [
