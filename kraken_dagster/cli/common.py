@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -130,6 +131,8 @@ def _end(message: str | None = None, code: int = 1) -> NoReturn:
 
 
 def _end_of_wrong_use(error: click.ClickException) -> NoReturn:
+    if isinstance(error, NoArgsIsHelpError):  # its message is the help, and no mistake
+        _end(error.format_message(), error.exit_code)
     context = getattr(error, "ctx", None)
     lines = "" if context is None else f"{context.get_usage()}\n"
     if context is not None:
@@ -137,6 +140,7 @@ def _end_of_wrong_use(error: click.ClickException) -> NoReturn:
     _end(f"{lines}Error: {printable(error.format_message())}", error.exit_code)
 
 
+PORT = click.IntRange(1, 65535)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 
@@ -149,6 +153,21 @@ def own_config(path: Path) -> KrakenConfig:
     config = load_config(path)
     require_own_homes(config, path)
     return config
+
+
+def not_blank(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A callback of click's, for what people should read later."""
+    if not value.strip():
+        raise click.BadParameter("it is empty: say what was done, or why", param=parameter)
+    return value
+
+
+def chosen_instruments(services: Services, named: tuple[str, ...]) -> list[str]:
+    """Those that are named, else all that are configured; another name is wrong use."""
+    if unknown := sorted(set(named) - set(services.config.instruments)):
+        known = ", ".join(services.config.instruments)
+        raise click.UsageError(f"no such instrument: {', '.join(unknown)} (known: {known})")
+    return list(named or services.config.instruments)
 
 
 def open_services(path: Path) -> Services:

@@ -12,8 +12,10 @@ from kraken_dagster.cli import demo as demo_module
 from kraken_dagster.cli import status_watch as watching
 from kraken_dagster.cli.alerts import alerts
 from kraken_dagster.cli.common import (
+    PORT,
     Commands,
     as_text,
+    chosen_instruments,
     json_option,
     open_services,
     own_config,
@@ -102,7 +104,9 @@ def init(folder: Path) -> None:
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True, help="Dagit's port on this machine.")
+@click.option(
+    "--port", default=3000, show_default=True, type=PORT, help="Dagit's port on this machine."
+)
 @click.option(
     "--host",
     default=LOOPBACK,
@@ -124,7 +128,9 @@ def up(path: Path, port: int, host: str, web_port: int | None, web_host: str) ->
 
 @main.command()
 @click.option("--once", is_flag=True, help="Process one batch, print a table, and exit.")
-@click.option("--port", default=3000, show_default=True, help="Dagit's port; not with --once.")
+@click.option(
+    "--port", default=3000, show_default=True, type=PORT, help="Dagit's port; not with --once."
+)
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -231,12 +237,9 @@ def files(
 ) -> None:
     """List the newest raw files, newest first."""
     services = open_services(path)
-    if unknown := set(instruments) - set(services.config.instruments):
-        known = ", ".join(services.config.instruments)
-        raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))} (known: {known})")
     rows = reports.files(
         services,
-        instrument_ids=list(instruments or services.config.instruments),
+        instrument_ids=chosen_instruments(services, instruments),
         statuses=[Status(item) for item in statuses] or list(Status),
         limit=limit,
     )

@@ -10,7 +10,9 @@ import click
 
 from kraken_dagster.cli.common import (
     as_text,
+    chosen_instruments,
     json_option,
+    not_blank,
     open_services,
     print_json,
     print_table,
@@ -19,13 +21,7 @@ from kraken_dagster.cli.common import (
     user_name,
 )
 from kraken_dagster.model.errors import UnknownRawFile
-from kraken_dagster.model.quality import (
-    Annotation,
-    AnnotationKind,
-    Exclusion,
-    Outcome,
-    Verdict,
-)
+from kraken_dagster.model.quality import Annotation, AnnotationKind, Exclusion, Outcome, Verdict
 from kraken_dagster.quality import evaluate as evaluate_step
 from kraken_dagster.quality import reported as told_of
 from kraken_dagster.quality.choose import choose_guide_set
@@ -35,6 +31,7 @@ from kraken_dagster.runtime.services import Services
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _instruments = click.option("--instrument", "instruments", multiple=True, help="Repeatable.")
 _class = click.option("--class", "sample_class", help="Only this sample class.")
+_why = click.option("--why", required=True, callback=not_blank, help="For people.")
 
 
 @click.group()
@@ -56,7 +53,7 @@ def verdicts(
     services = open_services(path)
     rows: list[dict[str, Any]] = []
     bad = False
-    for instrument_id in _known(services, instruments):
+    for instrument_id in _chosen(services, instruments, sample_class):
         found = services.store.quality.newest(instrument_id, sample_class=sample_class, limit=limit)
         newest = evaluate_step.newest_of_each_class(found)
         bad = bad or any(item.outcome is Outcome.OUT_OF_CONTROL for item in newest)
@@ -106,7 +103,7 @@ def _print_verdict(item: Verdict) -> None:
 def evaluate(path: Path, instruments: tuple[str, ...], sample_class: str | None) -> None:
     """Judge all runs anew, by the guide sets of now; older verdicts are kept."""
     services = open_services(path)
-    for instrument_id in _known(services, instruments):
+    for instrument_id in _chosen(services, instruments, sample_class):
         found = evaluate_step.evaluate(
             services, instrument_id, by=user_name(), sample_class=sample_class
         )
@@ -125,7 +122,7 @@ def evaluate(path: Path, instruments: tuple[str, ...], sample_class: str | None)
 def export(path: Path, instruments: tuple[str, ...], sample_class: str | None, limit: int) -> None:
     """The newest runs' verdicts and limits as mzQC on stdout, a set for each series."""
     services = open_services(path)
-    chosen = _known(services, instruments)
+    chosen = _chosen(services, instruments, sample_class)
     print_json(mzqc_of_sets(services, chosen, sample_class=sample_class, limit=limit))
 
 
@@ -144,7 +141,7 @@ def list_guide_sets(path: Path, instruments: tuple[str, ...], as_json: bool) -> 
     services = open_services(path)
     found = [
         item
-        for instrument_id in _known(services, instruments)
+        for instrument_id in chosen_instruments(services, instruments)
         for item in services.store.quality.guide_sets(instrument_id)
     ]
     if as_json:
@@ -159,7 +156,7 @@ def list_guide_sets(path: Path, instruments: tuple[str, ...], as_json: bool) -> 
 @click.argument("raw_file_ids", nargs=-1, required=True)
 @click.option("--settings", metavar="NAME:VERSION", help="Where the runs have several results.")
 @click.option("--from", "valid_from", type=_TIME, help="UTC; default: the first of the runs.")
-@click.option("--why", required=True, help="For people.")
+@_why
 @click.pass_obj
 @reported
 def add_guide_set(
@@ -187,7 +184,7 @@ def add_guide_set(
 @quality.command()
 @click.argument("instrument_id", metavar="INSTRUMENT")
 @click.argument("kind", type=click.Choice([item.value for item in AnnotationKind]))
-@click.argument("text")
+@click.argument("text", callback=not_blank)
 @click.option("--at", "begins_at", type=_TIME, help="UTC; default: now.")
 @click.option("--until", "ends_at", type=_TIME, help="UTC; runs in between are not judged.")
 @click.option("--new-guide-set", is_flag=True, help="The first good runs after it make one.")
@@ -205,7 +202,7 @@ def annotate(
 ) -> None:
     """Note what was done to an instrument: CUSUM starts anew after it."""
     services = open_services(path)
-    _known(services, (instrument_id,))
+    chosen_instruments(services, (instrument_id,))
     begins, ends = _utc(begins_at) or services.now(), _utc(ends_at)
     if ends is not None and ends <= begins:
         raise click.UsageError(f"--until must be after {begins:%Y-%m-%d %H:%M} UTC")
@@ -234,7 +231,7 @@ def annotations(path: Path, instruments: tuple[str, ...], as_json: bool) -> None
     services = open_services(path)
     found = [
         item.model_dump(mode="json")
-        for instrument_id in _known(services, instruments)
+        for instrument_id in chosen_instruments(services, instruments)
         for item in services.store.quality.annotations(instrument_id)
     ]
     if as_json:
@@ -247,7 +244,7 @@ def annotations(path: Path, instruments: tuple[str, ...], as_json: bool) -> None
 @quality.command()
 @click.argument("raw_file_id")
 @click.option("--metric", help="Only this metric of the run.")
-@click.option("--why", required=True, help="For people.")
+@_why
 @click.pass_obj
 @reported
 def exclude(path: Path, raw_file_id: str, metric: str | None, why: str) -> None:
@@ -287,11 +284,17 @@ def withdraw(path: Path, document_id: str) -> None:
     say(f"{kind} {as_text(document_id)} withdrawn; `kraken quality evaluate` judges anew")
 
 
-def _known(services: Services, instruments: tuple[str, ...]) -> list[str]:
-    if unknown := set(instruments) - set(services.config.instruments):
-        known = ", ".join(services.config.instruments)
-        raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))} (known: {known})")
-    return list(instruments or services.config.instruments)
+def _chosen(
+    services: Services, instruments: tuple[str, ...], sample_class: str | None
+) -> list[str]:
+    """The instruments; a class that was taken out of instruments.yaml still has its verdicts."""
+    known = services.config.qc.classes
+    if sample_class is None or sample_class in known:
+        return chosen_instruments(services, instruments)
+    if not services.store.quality.has_class(sample_class):
+        names = ", ".join(known) or "none, as `qc.classes` in instruments.yaml is empty"
+        raise click.UsageError(f"no such sample class: {sample_class} (known: {names})")
+    return chosen_instruments(services, instruments)
 
 
 def _utc(at: datetime | None) -> datetime | None:

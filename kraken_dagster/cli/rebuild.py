@@ -10,7 +10,14 @@ from dagster import DagsterInstance
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kraken_dagster.cli.common import as_text, open_services, reported, say, user_name
+from kraken_dagster.cli.common import (
+    as_text,
+    chosen_instruments,
+    open_services,
+    reported,
+    say,
+    user_name,
+)
 from kraken_dagster.model.errors import StatusConflict, UnknownRawFile
 from kraken_dagster.operations.supervisor import open_dagster, prepare_dagster
 from kraken_dagster.rebuild.defs import rebuild_file, rebuild_instrument
@@ -33,8 +40,7 @@ def rebuild(path: Path, instruments: tuple[str, ...], ids: tuple[str, ...]) -> N
     if instruments and ids:
         raise click.UsageError("--instrument or --id: not together")
     services = open_services(path)
-    if unknown := set(instruments) - set(services.config.instruments):
-        raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))}")
+    chosen_instruments(services, instruments)
     home = dagster_home(services.config)
     prepare_dagster(home, services.config, path)
     with open_dagster(home) as instance:

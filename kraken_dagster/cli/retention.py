@@ -27,6 +27,7 @@ from kraken_dagster.backup.scrub import Selection, begin, verify_all
 from kraken_dagster.backup.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.cli.common import (
     as_text,
+    chosen_instruments,
     json_option,
     open_services,
     print_json,
@@ -97,8 +98,7 @@ def verify(
     if raw_file_ids and (instruments or everything):
         raise click.UsageError("raw files, or --instrument, or --all: not together")
     services = open_services(path)
-    if unknown := set(instruments) - set(services.config.instruments):
-        raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))}")
+    chosen_instruments(services, instruments)
     chosen = begin(services, Selection(raw_file_ids, instruments, older_than))
     if chosen.resumed:
         since = f"{chosen.began_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -186,8 +186,7 @@ def purge(path: Path, instruments: tuple[str, ...], really: bool, as_json: bool)
     Exit code 1 if an instrument stays short of space or can't be looked at, or a backup is damaged.
     """
     services = open_services(path)
-    if unknown := set(instruments) - set(services.config.instruments):
-        raise click.UsageError(f"no such instrument: {', '.join(sorted(unknown))}")
+    chosen_instruments(services, instruments)
     shown: list[dict[str, Any]] = []
     failed = False
     for instrument_id in instruments or tuple(services.config.instruments):

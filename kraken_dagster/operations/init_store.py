@@ -245,9 +245,13 @@ def _with_marker(
     role: Role, path: Path, found: _Found, *, known: set[str], options: InitOptions
 ) -> tuple[str, str]:
     marker = str(found.marker)
+    of_another = options.adopt not in (None, marker)
+    if marker in known and of_another:
+        advice = f"mount the store {options.adopt}, or leave --adopt out."
+        raise _refused(role, path, found, f"the store {marker}, which is known", advice)
     if marker in known:
         return marker, "known"
-    if options.adopt == marker or (found.enough and not known):
+    if options.adopt == marker or (found.enough and not known and not of_another):
         return marker, "adopted"
     raise _refused(
         role,

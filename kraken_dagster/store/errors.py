@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -62,7 +63,7 @@ def _in_words(error: Exception) -> StoreError:
             "MongoDB can't be reached, so nothing is done"
             if isinstance(error, ConnectionFailure)
             else "MongoDB can't answer now, so nothing is done",
-            found=str(error).split(",", maxsplit=1)[0],
+            found=re.split(r",| \(configured timeouts", str(error), maxsplit=1)[0],
             next_step="start it or mend the network; Kraken goes on by itself.",
         )
     if kind in (Kind.TOO_LARGE, Kind.NAME, Kind.FORMAT):

@@ -128,6 +128,10 @@ class Quality:
         found = self.latest(list(ids)[:limit]).values()
         return sorted(found, key=lambda item: (item.acquired_at, item.raw_file), reverse=True)
 
+    def has_class(self, sample_class: str) -> bool:
+        """Whether a run was ever judged as of this sample class."""
+        return self._verdicts.find_one({"series.sample_class": sample_class}) is not None
+
     def files(self, instrument_id: str, *, limit: int | None) -> Iterator[Document]:
         """`_id`, `DATES`, `original_name`, `project_id`, `instrument_id`, newest first."""
         found = self._raw_files.find({"instrument_id": instrument_id}, _OF_A_FILE)

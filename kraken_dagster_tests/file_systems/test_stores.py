@@ -291,6 +291,15 @@ def test_the_store_of_another_mongodb_is_named_and_adopted_on_request(services):
     assert init(services, adopt=found).store_id == found
 
 
+def test_another_id_than_the_markers_is_refused_whatever_stands_there(services):
+    backed_up(services, "thermo1", NAME)
+    with pytest.raises(InitRefused, match=r"which is known.*mount the store 0123456789abcdef"):
+        init(services, adopt="0123456789abcdef")
+    found = forget(services)
+    with pytest.raises(InitRefused, match=f"{found} of another MongoDB"):
+        init(services, adopt="0123456789abcdef")
+
+
 def test_a_stand_in_adopts_a_store_in_which_what_it_knows_stands(services):
     backed_up(services, "thermo1", NAME)
     found = forget(services)

@@ -283,3 +283,13 @@ def test_the_command_writes_mzqc_of_a_run_and_of_a_series(kraken, services, reco
     recorded.add(10, "sample.raw", proteins=None)
     services.store.raw_files.register(record("nothing.raw"), reason="test")
     kraken("show", "nothing.raw", "--mzqc", exit_code=1)
+
+
+def test_verdicts_of_a_class_that_went_out_of_use_are_still_shown(kraken, services, recorded):
+    recorded.add(0)
+    judge_due(services, "thermo1", by="run")
+    change = {"series": newest(services).series.model_copy(update={"sample_class": "old"})}
+    services.store.quality.record(
+        newest(services).model_copy(update={**change, "raw_file": "y_hela_000.raw"})
+    )
+    assert "y_hela_000.raw" in kraken("quality", "verdicts", "--class", "old")

@@ -56,7 +56,9 @@ def examine(config: KrakenConfig, make_services: Callable[[], Services]) -> list
         findings.extend(_settings(config, services))
         findings.extend(_engines(config, services))
     except KrakenError as error:
-        return [*findings, Finding("error", "MongoDB", str(error))]
+        left_out = f"clocks, settings, engines; {', '.join(config.instruments)}"
+        skipped = Finding("skipped", "without MongoDB", f"not looked at: {left_out}")
+        return [*findings, Finding("error", "MongoDB", str(error)), skipped]
     for instrument_id in config.instruments:
         findings.append(_instrument(services, instrument_id))
     return [*findings, *_left_behind(services)]
