@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -96,6 +97,10 @@ class Instrument:
                 taken += seconds
         except OSError as error:
             if error.errno != errno.ENOSPC:
+                raise
+            return False
+        except sqlite3.OperationalError as error:  # Bruker's index, on a disk that is full
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
             return False
         return True

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,23 +65,25 @@ class ChaosRun:
         self.lab.initialise()
         witness = Witness(self.lab.folder / "disks", tuple(INSTRUMENTS), self.lab.notes)
         instruments = self._instruments()
-        workers = [threading.Thread(target=item.run) for item in instruments]
+        pool = ThreadPoolExecutor(len(instruments))
         helpers = [threading.Thread(target=witness.watch), threading.Thread(target=self._operate)]
         self._began = time.monotonic()
-        for thread in (*workers, *helpers):
+        for thread in helpers:
             thread.start()
+        written = [pool.submit(item.run) for item in instruments]
         try:
             self._harm()
-            for thread in workers:
-                thread.join()
+            for item in written:
+                item.result()  # an instrument that has stopped writing makes no fault run
             self._wait_until_quiet()
         finally:
             self._ending.set()
             witness.stop()
             for item in instruments:
                 item.close()
-            for thread in (*workers, *helpers, *self._harming):
+            for thread in (*helpers, *self._harming):
                 thread.join()
+            pool.shutdown()
         self.lab.command("verify", "--all")
         self.lab.scan_below()
         facts = gather(self.lab.places())
