@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (
+
+from kraken_dagster.alerts.snapshot import DagsterFacts, FailedJob, Sensor
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.orchestration.dagster_internals import (
     InstigatorStatus,
     InstigatorType,
     SensorInstigatorData,
 )
-
-from kraken_dagster.alerts.snapshot import DagsterFacts, FailedJob, Sensor
-from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.partitions import (
     PURGE_JOB,
     REBUILD_JOB,

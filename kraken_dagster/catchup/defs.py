@@ -5,9 +5,6 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
-from dagster._core.execution.backfill import PartitionBackfill
-from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
-from dagster._core.utils import make_new_backfill_id
 from pydantic import Field
 
 from kraken_dagster.catchup.catchup import (
@@ -21,6 +18,11 @@ from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.raw_file import RawFile, partition_key
 from kraken_dagster.orchestration.asset_services import make_services
+from kraken_dagster.orchestration.dagster_internals import (
+    EXTERNALLY_MANAGED_ASSETS_TAG,
+    PartitionBackfill,
+    make_new_backfill_id,
+)
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.partitions import (
     BACKUP,

@@ -12,13 +12,6 @@ from typing import Any
 import click
 import uvicorn
 from dagster import DagsterInstance
-from dagster._cli.workspace.cli_target import WorkspaceOpts, workspace_opts_to_load_target
-from dagster._core.workspace.context import (
-    IWorkspaceProcessContext,
-    WorkspaceProcessContext,
-    WorkspaceRequestContext,
-)
-from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
@@ -27,6 +20,14 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.dagit.graphql_guard import DagitGuard
 from kraken_dagster.dagit.guard import Guard
+from kraken_dagster.orchestration.dagster_internals import (
+    IWorkspaceProcessContext,
+    WorkspaceOpts,
+    WorkspaceProcessContext,
+    WorkspaceRequestContext,
+    configure_loggers,
+    workspace_opts_to_load_target,
+)
 
 _POLL_MS = 2000
 _STATEMENT_TIMEOUT_MS = 15_000

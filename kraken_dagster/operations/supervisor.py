@@ -16,8 +16,6 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from dagster import DagsterInstance
-from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from dagster._core.storage.sql import get_alembic_config
 from sqlalchemy.exc import SQLAlchemyError
 
 from kraken_dagster.config.dagit import LOOPBACK, Place
@@ -31,6 +29,7 @@ from kraken_dagster.model.printable import printable
 from kraken_dagster.monitoring.loaded import PROCESS_VARIABLE, forget_all, loaded_now, on_disk
 from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.operations.site_files import beside, shipped
+from kraken_dagster.orchestration.dagster_internals import get_alembic_config, sqlite_run_storage
 from kraken_dagster.runtime.homes import (
     DAGSTER_HOME,
     claim_homes,

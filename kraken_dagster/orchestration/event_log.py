@@ -10,22 +10,21 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.events import (
-    AssetMaterializationPlannedData,
-    AssetObservationData,
-    DagsterEventType,
-    StepMaterializationData,
-)
-from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
-    INDEX_SHARD_NAME,
-    SQLITE_BUSY_TIMEOUT_SECONDS,
-    SqliteEventLogStorage,
-)
+from dagster import DagsterEventType
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
+from kraken_dagster.orchestration.dagster_internals import (
+    INDEX_SHARD_NAME,
+    RUNLESS_JOB_NAME,
+    RUNLESS_RUN_ID,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    AssetCheckExecutionRecordStatus,
+    AssetMaterializationPlannedData,
+    AssetObservationData,
+    SqliteEventLogStorage,
+    StepMaterializationData,
+)
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,

@@ -16,11 +16,13 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.storage.dagster_run import assets_are_externally_managed
 
 from kraken_dagster.model.errors import OnAnotherStore, StoreAway, StoreUnavailable
 from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
+from kraken_dagster.orchestration.dagster_internals import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
+    assets_are_externally_managed,
+)
 from kraken_dagster.orchestration.event_log import Event, Origin, Planned, report
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.interruption import reporting_what_is_left

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dagster._core.errors import DagsterError
-from dagster._core.instance.config import dagster_instance_config
-from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster import DagsterError
 from dagster_shared.check import CheckError
 from yaml import YAMLError
 
@@ -13,6 +11,10 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.metrics.limited import require_loadable
 from kraken_dagster.model.errors import OwnFunctionError
 from kraken_dagster.operations.doctor.finding import Finding
+from kraken_dagster.orchestration.dagster_internals import (
+    dagster_instance_config,
+    location_origins_from_yaml_paths,
+)
 
 _LONGEST = 300
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from dagster import DagsterInstance
-from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.fs.timeouts import bounded
@@ -17,6 +16,7 @@ from kraken_dagster.model.errors import FolderError, KrakenError, StoreUnavailab
 from kraken_dagster.model.files.folder import sort_out
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.operations.doctor.checks import Finding
+from kraken_dagster.orchestration.dagster_internals import InstigatorStatus, InstigatorType
 from kraken_dagster.projects import settings_file
 from kraken_dagster.runtime.exclusive_runs import archive_of, purge_of
 from kraken_dagster.runtime.homes import dagster_home
