@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kraken_dagster.config.dagit import Place
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.web import pages
+from kraken_dagster.web import actions, downloads, pages
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.events import events
 from kraken_dagster.web.feed import Feed
@@ -29,7 +29,11 @@ _ROUTES = [
     Route("/", pages.fleet),
     Route("/files", pages.files),
     Route("/files/rows", pages.rows),
-    Route("/files/paths", pages.paths),
+    Route("/files/paths", downloads.paths),
+    Route("/files/export", downloads.export),
+    Route("/file/mzqc", downloads.mzqc),
+    Route("/file/retry", actions.retry_file, methods=["POST"]),
+    Route("/file/verify", actions.verify_file, methods=["POST"]),
     Route("/file", pages.file),
     Route("/plots", pages.plots),
     Route("/plots/data", pages.plot_data),
@@ -49,6 +53,7 @@ def make_app(feed: Feed, choice: ColumnChoice, *, root_path: str = "") -> Starle
         exception_handlers={HTTPException: _reported},
     )
     app.state.feed = feed
+    app.state.verifications = actions.Verifications(feed)
     app.state.choice = choice
     app.state.root_path = root_path
     app.state.templates = make_environment()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from kraken_dagster.model.errors import StoreError, UnknownRawFile
 from kraken_dagster.web.column_config import ColumnChoice
@@ -54,21 +54,8 @@ def file(request: Request) -> Response:
     except StoreError as error:
         title = "MongoDB can't be asked"
         return render(request, "message.html", status=503, title=title, text=str(error))
-    return render(request, "file.html", **found)
-
-
-def paths(request: Request) -> Response:
-    """The files that are picked, or else all that the filter shows, one per line."""
-    feed: Feed = request.app.state.feed
-    picked = request.query_params.getlist("id")
-    table = feed.table
-    with table.lock:
-        selection = select(table, request.query_params.get("filter", ""))
-        order = file_view.ordered(table, selection.mask, request.query_params.get("sort", ""))
-        known = [row for file_id in picked if (row := table.row(file_id)) is not None]
-        chosen = known if picked else [int(row) for row in order]
-        text = file_view.paths(table, chosen, request.query_params.get("as", "names"))
-    return PlainTextResponse(text)
+    said = request.app.state.verifications.said.get(file_id)
+    return render(request, "file.html", said=said, **found)
 
 
 def plots(request: Request) -> Response:

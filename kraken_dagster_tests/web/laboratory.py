@@ -36,8 +36,12 @@ HOSTILE = (HTML_NAME, RTL_NAME, *(f"{stem}.raw" for stem in HOSTILE_STEMS), "x" 
 @dataclass(frozen=True)
 class Answer:
     status: int
-    text: str
+    content: bytes
     headers: http.client.HTTPMessage
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class OpenPage:
         connection.request(method, path, body=body.encode(), headers=dict(headers))
         answer = connection.getresponse()
         with closing(connection):
-            return Answer(answer.status, answer.read().decode(), answer.headers)
+            return Answer(answer.status, answer.read(), answer.headers)
 
     def login(self, role: Role = Role.OPERATOR) -> tuple[str, str]:
         """The cookie of somebody who has opened a link."""

@@ -97,6 +97,12 @@
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = label; }, 1500);
   }));
+  document.querySelectorAll("[data-export]").forEach(item => item.addEventListener("click", () => {
+    const query = new URLSearchParams(location.search);
+    query.set("as", item.dataset.export);
+    for (const id of picked) query.append("id", id);
+    item.href = root + "/files/export?" + query;
+  }));
   document.addEventListener("keydown", event => {
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
     const lines = [...body.querySelectorAll("tr:not(.spacer)")];

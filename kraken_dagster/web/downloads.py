@@ -1,0 +1,70 @@
+"""Files and paths that are taken away from the page."""
+
+import json
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from kraken_dagster.model.errors import KrakenError
+from kraken_dagster.quality.mzqc_export import mzqc_of_run
+from kraken_dagster.web.exports import FORMS
+from kraken_dagster.web.feed import Feed
+from kraken_dagster.web.rendering import render
+from kraken_dagster.web.table.columns import Rows, Table
+from kraken_dagster.web.table.selection import select
+from kraken_dagster.web.views import files as file_view
+
+
+def paths(request: Request) -> Response:
+    """The files that are picked, or else all that the filter shows, one per line."""
+    table = request.app.state.feed.table
+    with table.lock:
+        rows = [int(row) for row in _chosen(request, table)]
+        text = file_view.paths(table, rows, request.query_params.get("as", "names"))
+    return PlainTextResponse(text)
+
+
+def export(request: Request) -> Response:
+    """The same files with their figures; the columns that are asked for, else all."""
+    feed: Feed = request.app.state.feed
+    form = request.query_params.get("as", "csv")
+    if form not in FORMS:
+        known = ", ".join(FORMS)
+        return render(
+            request, "message.html", status=400, title=f"There is no export as {form!r}", text=known
+        )
+    media_type, write = FORMS[form]
+    table = feed.table
+    with table.lock:
+        wanted = [name for name in request.query_params.get("columns", "").split(",") if name]
+        names = file_view.names_of(table, request.app.state.choice, wanted)
+        content = write(table, _chosen(request, table), names)
+    return _download(content, media_type, f"files.{form}")
+
+
+def mzqc(request: Request) -> Response:
+    """All results of one file as mzQC."""
+    feed: Feed = request.app.state.feed
+    try:
+        found = mzqc_of_run(feed.services, request.query_params.get("id", ""))
+    except KrakenError as error:
+        title = "No mzQC can be made of this file"
+        return render(request, "message.html", status=404, title=title, text=str(error))
+    content = json.dumps(found, indent=1, default=str).encode()
+    return _download(content, "application/json", "file.mzQC")
+
+
+def _chosen(request: Request, table: Table) -> Rows:
+    picked = request.query_params.getlist("id")
+    if picked:
+        rows = [row for file_id in picked if (row := table.row(file_id)) is not None]
+        return np.array(rows, dtype=np.int64)
+    selection = select(table, request.query_params.get("filter", ""))
+    sort = request.query_params.get("sort", file_view.NEWEST)
+    return file_view.ordered(table, selection.mask, sort)
+
+
+def _download(content: bytes, media_type: str, name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=media_type, headers=headers)
