@@ -60,14 +60,16 @@ def _compose(path: Path) -> yaml.MappingNode:
             "The configuration can't be read",
             file=path,
             found=error.strerror,
-            next_step=f"create it, or name another one in {CONFIG_VARIABLE}.",
+            next_step="go to its folder, or name it by --config or by "
+            f"{CONFIG_VARIABLE}; `kraken init FOLDER` makes a new one.",
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             "The configuration is not valid YAML",
             file=path,
-            found=" ".join(str(error).split()),
-            next_step=_NEXT,
+            found=_where_yaml_breaks(error),
+            next_step="keys of one level begin in the same column, each ends in `: `, and lines "
+            "are indented by spaces, not tabs; then reload the code location.",
         ) from error
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(
@@ -77,6 +79,17 @@ def _compose(path: Path) -> yaml.MappingNode:
             next_step=_NEXT,
         )
     return root
+
+
+def _where_yaml_breaks(error: Exception) -> str:
+    """What the reader says, with the lines as an editor counts them."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+    said = []
+    for words, mark in ((error.context, error.context_mark), (error.problem, error.problem_mark)):
+        where = "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
+        said.append(f"{words}{where}" if words or where else "")
+    return ", ".join(part for part in said if part)
 
 
 def _construct(path: Path, node: yaml.Node, environment: dict[str, str], key: str = "") -> Any:
@@ -155,6 +168,10 @@ def _expected(item: Mapping[str, Any]) -> str:
         return "expected, and not there"
     if item["loc"][0] == "mongodb":  # what stands there may hold a password
         return str(item["msg"])
+    if item["type"] in ("model_type", "dict_type"):
+        return f"expected keys and values below it (`key: value`), found {item['input']!r}"
+    if item["type"] == "value_error":  # in Kraken's own words, with what was found
+        return str(item["ctx"]["error"])
     return f"{item['msg']}, found {item['input']!r}"
 
 

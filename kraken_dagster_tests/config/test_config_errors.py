@@ -75,7 +75,7 @@ def changed(line: int, text: str) -> str:
         (11, "    type: thermo\n    skip_processing_pattern: (x|y)*z", 12, _PATTERN, "at most 3"),
         (11, "    type: thermo\n    skip_processing_pattern: .*.*.*.*x", 12, _PATTERN, "at most 3"),
         (9, "other:", 1, "instruments", "expected, and not there"),
-        (9, "instruments: []\nx:", 9, "instruments", "valid dictionary, found \\[\\]"),
+        (9, "instruments: []\nx:", 9, "instruments", "keys and values below it.*found \\[\\]"),
         (10, "  Thermo1:", 10, "instruments.Thermo1", "match pattern"),
         (10, "  thermo-1:", 10, "instruments.thermo-1", "match pattern"),
         (10, "  'thermo1 ':", 10, "instruments.thermo1 ", "match pattern"),
@@ -118,6 +118,26 @@ def test_what_is_no_yaml_is_told(reported, text):
     assert "not valid YAML" in reported(changed(1, text))
 
 
+@pytest.mark.parametrize(
+    ("line", "text", "where"),
+    [
+        (12, "   bruker1:", "(line 12, column 4)"),
+        (11, "\ttype: thermo", "(line 11, column 1)"),
+        (11, "    type: thermo: x", "(line 11, column 17)"),
+    ],
+)
+def test_where_yaml_breaks_is_told_by_line_and_with_the_usual_causes(reported, line, text, where):
+    found = reported(changed(line, text))
+    assert where in found
+    assert "same column" in found
+    assert "unicode string" not in found
+
+
+def test_a_forgotten_colon_is_told_in_words(reported):
+    found = reported(changed(11, "    type thermo"))
+    assert "expected keys and values below it (`key: value`), found 'type thermo'" in found
+
+
 @pytest.mark.parametrize("text", ["", "# nothing", "[]", "just words", "5"])
 def test_what_is_no_mapping_is_told_with_the_sections_that_are_expected(reported, text):
     assert "`locations` and `instruments`" in reported(text)
@@ -137,7 +157,9 @@ def test_several_problems_between_keys_are_told_at_once(reported):
 
 
 def test_a_file_that_is_not_there_is_told(path):
-    with pytest.raises(ConfigError, match=r"No such file.*name another one in KRAKEN_CONFIG"):
+    with pytest.raises(
+        ConfigError, match=r"No such file.*--config or by KRAKEN_CONFIG; `kraken init"
+    ):
         load_config(path, environment={})
 
 
