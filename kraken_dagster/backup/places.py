@@ -19,7 +19,6 @@ from kraken_dagster.fs.stores.roots import shown
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import BackupConflict
 from kraken_dagster.model.files.names import folded, is_same_entry
-from kraken_dagster.model.files.vendors import RULES, SCIEX_COMPANIONS, Vendor
 from kraken_dagster.model.raw_file import BACKUP_UNDER_WAY, RawFile
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services
@@ -51,12 +50,12 @@ def settle_place(
 def clear_away(services: Services, raw_file: RawFile, *, root: Path) -> None:
     """Removes what dead copies left of a file that is not on the instrument any more."""
     folder = services.backup_folder(raw_file, root)
-    vendor = services.instrument(raw_file.instrument_id).type
+    rules = services.rules(raw_file.instrument_id)
     tops = {raw_file.id, manifest_name(raw_file.id)}
     tops |= {name.split("/")[0] for name in raw_file.file_info}
-    if vendor is Vendor.SCIEX:
-        stem = RULES[vendor].stem(raw_file.id)
-        tops |= {stem + ending for ending in SCIEX_COMPANIONS}
+    if rules.has_companions:
+        stem = rules.stem(raw_file.id)
+        tops |= {stem + ending for ending in rules.companions}
 
     def clear() -> None:
         for name in tops:

@@ -17,7 +17,6 @@ from kraken_dagster.model.errors import SourceChanged, SourceMissing
 from kraken_dagster.model.files.vendors import (
     BACKUP_FOLDER_NAME,
     RULES,
-    Vendor,
     VendorRules,
     backup_mapping,
 )
@@ -39,8 +38,8 @@ def refuse_grown(services: Services, held: Held, members: list[str], run_id: str
     raw_file = held.raw_file
     folder, own_name = source_of(services, raw_file)
     main = services.rules(raw_file.instrument_id).main_file_among(own_name, members)
-    # Of a Sciex acquisition the look saw all files, of a Bruker folder the main file.
-    companions = services.instrument(raw_file.instrument_id).type is Vendor.SCIEX
+    # Of an acquisition with companions the scan saw all files, of a folder the main file.
+    companions = services.rules(raw_file.instrument_id).has_companions
     key = "ended_total" if companions else "ended_size"
     expected = raw_file.acquisition.get(key)
     if expected is None or main is None:
@@ -83,7 +82,7 @@ def main_file_stands(folder: Path, name: str, rules: VendorRules) -> bool:
 def members_of(services: Services, raw_file: RawFile, instrument: InstrumentEntry) -> list[str]:
     """The raw file's members, relative to the folder it stands in, as they are right now."""
     folder, name = source_of(services, raw_file)
-    if instrument.type is not Vendor.SCIEX:
+    if not RULES[instrument.type].has_companions:
         return walk_members(folder, name)
     names = names_of_files(folder, RULES[instrument.type].stem(name))
     if name not in names:

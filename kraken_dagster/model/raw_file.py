@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 from kraken_dagster.model.files.appearance import Appearance
 from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
-from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, Vendor, VendorRules
+from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, VendorRules
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_metrics import RawMetricsState
 from kraken_dagster.model.refusal import PurgeIntent, Refusal
@@ -414,8 +414,8 @@ def raw_file_id(vendor_rules: VendorRules, original_name: str, flag: str | None)
     if flag is None:
         return original_name
     name = flag + original_name
-    has_companions = vendor_rules.vendor is Vendor.SCIEX  # whose names are longer than the id
-    longest = MAX_NAME_BYTES - (_NAME_MARGIN_BYTES if has_companions else 0)
+    # Companions' names are longer than the id.
+    longest = MAX_NAME_BYTES - (_NAME_MARGIN_BYTES if vendor_rules.has_companions else 0)
     if len(name.encode()) <= longest:
         return name
     stem = vendor_rules.stem(original_name)

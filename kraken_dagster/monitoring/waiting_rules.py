@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from kraken_dagster.config.schema import InstrumentEntry
-from kraken_dagster.model.files.acquisition import SCIEX_SCAN_MIN_BYTES, Timing, Watch
+from kraken_dagster.model.files.acquisition import Timing, Watch
 from kraken_dagster.model.files.dates import local
-from kraken_dagster.model.files.vendors import Vendor
+from kraken_dagster.model.files.vendors import RULES
 from kraken_dagster.model.raw_file import (
     BACKUP_UNDER_WAY,
     FINAL,
@@ -120,7 +120,7 @@ def _stands_still_at(case: _Case, watch: Watch) -> tuple[datetime, timedelta]:
 
 
 def _is_ready(case: _Case, watch: Watch) -> bool:
-    return case.instrument.type is not Vendor.SCIEX or (watch.seen_scan or 0) > SCIEX_SCAN_MIN_BYTES
+    return RULES[case.instrument.type].is_complete_scan(watch.seen_scan)
 
 
 def _main_file_missing(case: _Case, watch: Watch) -> str:
@@ -130,7 +130,7 @@ def _main_file_missing(case: _Case, watch: Watch) -> str:
         f"its main file is not there; it counts as failed {case.at(end)} if it isn't until then "
         f"({in_words(case.timing.main_file_timeout)})"
     )
-    if case.instrument.type is Vendor.THERMO:
+    if RULES[case.instrument.type].failed_suffix is not None:
         reported += ", or when the instrument has renamed it as failed"
     return reported
 

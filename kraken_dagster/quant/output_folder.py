@@ -17,7 +17,7 @@ from kraken_dagster.metrics.partial import Reading
 from kraken_dagster.model.eligibility import output_path
 from kraken_dagster.model.errors import OutputExists
 from kraken_dagster.model.files.names import folded
-from kraken_dagster.model.files.vendors import Vendor, safe_relative
+from kraken_dagster.model.files.vendors import RULES, Vendor, safe_relative
 from kraken_dagster.model.jobs.job import JobState, QuantJob, next_run_folder
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.settings import Settings
@@ -343,7 +343,7 @@ def job_paths(
 
 def working_copy(raw_file: RawFile, vendor: Vendor, paths: JobPaths) -> list[str]:
     """The files of which a job needs copies: Sciex's, which can't be opened read-only."""
-    if vendor is not Vendor.SCIEX:
+    if not RULES[vendor].has_companions:
         return []
     folder = paths.raw_file.removesuffix(raw_file.id)
     companions = [name for name in raw_file.file_info if name != raw_file.id]

@@ -21,7 +21,6 @@ from kraken_dagster.model.files.names import folded
 from kraken_dagster.model.files.vendors import (
     BACKUP_FOLDER_NAME,
     RULES,
-    Vendor,
     members,
     move_mapping,
     target_name,
@@ -172,7 +171,7 @@ def _names_without_record(
 
     The main file is renamed last: companions without it are another acquisition's.
     """
-    if plan.vendor is not Vendor.SCIEX:  # nothing else is of interest, nor looked at
+    if not RULES[plan.vendor].has_companions:  # nothing else is of interest, nor looked at
         root_names = [name for name in root_names if name == plan.original_name]
         moved = [name for name in moved if name == plan.raw_file_id]
     here, there = _paths(root, root_names), [] if backup is None else _paths(backup, moved)

@@ -93,7 +93,7 @@ def _names(target: Target, aside: Folder) -> list[str]:
     names = aside.names()
     plain = {name: folded(name) for name in names}
     wanted = folded(target.raw_file_id)
-    if target.vendor is not Vendor.SCIEX:
+    if not RULES[target.vendor].has_companions:
         return [name for name in names if plain[name] == wanted]
     ours = set(members(target.vendor, wanted, plain.values()))
     return [name for name in names if plain[name] in ours or name in target.recorded]

@@ -14,7 +14,7 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.model.files import acquisition
-from kraken_dagster.model.files.acquisition import SCIEX_SCAN_MIN_BYTES, FolderEntry, Timing, Watch
+from kraken_dagster.model.files.acquisition import FolderEntry, Timing, Watch
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.vendors import RULES, Vendor, corrupted_name
 from kraken_dagster.model.raw_file import (
@@ -109,7 +109,7 @@ def test_a_sciex_waits_for_its_scan_for_a_day():
     found = reported(watched(**checked, scan=10), type=Vendor.SCIEX)
     assert "the next acquisition begins, and its .wiff.scan is complete, or once" in found
     assert f"24 h apart, at {clock(hours=24)} if nothing" in found
-    whole = watched(**checked, scan=SCIEX_SCAN_MIN_BYTES + 1)
+    whole = watched(**checked, scan=RULES[Vendor.SCIEX].complete_scan_bytes + 1)
     assert f"60 min apart, at {clock(minutes=60)} if nothing" in reported(whole, type=Vendor.SCIEX)
 
 
@@ -297,7 +297,7 @@ def row(begins: str) -> list[str]:
 def test_the_document_has_the_monitors_times_for_every_vendor():
     check, day = in_words(T.size_check), in_words(T.sciex_size_check)
     missing, old = in_words(T.main_file_timeout), in_words(T.old_file)
-    scan = f"{SCIEX_SCAN_MIN_BYTES} bytes"
+    scan = f"{RULES[Vendor.SCIEX].complete_scan_bytes} bytes"
     assert row("nothing was written")[1:] == [
         *[f"{check} apart"] * 2,
         f"{check} apart; {day} while the `.wiff.scan` has {scan} or less",

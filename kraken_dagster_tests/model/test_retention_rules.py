@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kraken_dagster.fs.dir_handles import Seen
 from kraken_dagster.model.errors import NotRecorded, UnsafePath
 from kraken_dagster.model.files.folder import Kind
-from kraken_dagster.model.files.vendors import Vendor, deleteme_name, is_deleteme, sciex_owner_stem
+from kraken_dagster.model.files.vendors import RULES, Vendor, deleteme_name, is_deleteme
 from kraken_dagster.model.raw_file import FINAL, FileFact, InstrumentFileStatus, Status
 from kraken_dagster.model.refusal import Refusal
 from kraken_dagster.model.retention import (
@@ -188,7 +188,7 @@ def test_names_of_what_waits_to_be_deleted_are_known_again():
     for number in (1, 2, 30):
         assert is_deleteme(deleteme_name("x.wiff", number))
         assert is_deleteme(deleteme_name("ä" * 130, number))
-        assert sciex_owner_stem(deleteme_name("x.wiff", number), {"x"}) is None
+        assert RULES[Vendor.SCIEX].owner_stem(deleteme_name("x.wiff", number), {"x"}) is None
     for name in ("x.wiff", "deleteme.wiff", "x.deleteme.raw", "x.deletemenot"):
         assert not is_deleteme(name)
 

@@ -10,13 +10,17 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from kraken_dagster.model.files.dates import EARLIEST, is_plausible, plausible
-from kraken_dagster.model.files.vendors import RULES, Vendor, corrupted_name, is_corrupted_name
+from kraken_dagster.model.files.vendors import (
+    RULES,
+    Vendor,
+    VendorRules,
+    corrupted_name,
+    is_corrupted_name,
+)
 
 MAIN_FILE_MISSING = "Main file was not created: "
 MAIN_FILE_VANISHED = "Main file vanished: "
 FILE_RENAMED = "File got renamed: "
-SCIEX_SCAN_ENDING = ".scan"
-SCIEX_SCAN_MIN_BYTES = 144
 
 
 @dataclass(frozen=True)
@@ -112,14 +116,14 @@ class Watch:
         waited = None if since is None else since + max(now - self.looked_at, timedelta())
         return replace(self, looked_at=now, missing_since=waited)
 
-    def stood_still(self, seen: FolderEntry) -> bool:
+    def stood_still(self, seen: FolderEntry, rules: VendorRules) -> bool:
         """Whether nothing was written since the last look, but for what completed a Sciex scan."""
         if self.seen_total is None or seen.main_size_bytes != self.seen_size:
             return False
         if seen.total_bytes == self.seen_total:
             return True
         before, now = self.seen_scan or 0, seen.scan_size_bytes or 0
-        just_complete = before <= SCIEX_SCAN_MIN_BYTES < now
+        just_complete = rules.is_complete_scan(now) and not rules.is_complete_scan(before)
         return just_complete and seen.total_bytes - now == self.seen_total - before
 
     @classmethod
@@ -168,9 +172,9 @@ def observe(
         if renamed and renamed in folder and first_seen[renamed] > watch.baseline_at:
             return Verdict(watch, True, "renamed by the instrument", (f"{FILE_RENAMED}{renamed}",))
         return _main_file_missing(watch, name, vendor, now, timing)
-    still = watch.stood_still(seen)
+    still = watch.stood_still(seen, RULES[vendor])
     watch = replace(watch, main_file_seen=True, missing_since=None).having_seen(seen)
-    ready = vendor is not Vendor.SCIEX or (seen.scan_size_bytes or 0) > SCIEX_SCAN_MIN_BYTES
+    ready = RULES[vendor].is_complete_scan(seen.scan_size_bytes)
     if consider_old and ready and still and _is_old(seen, folder, now, timing):
         return Verdict(watch, True, f"over {timing.old_file} older than the youngest")
     watch, unchanged = _check_size(watch, seen, ready=ready, now=now, timing=timing)

@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from kraken_dagster.model.files.acquisition import SCIEX_SCAN_ENDING, FolderEntry
+from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.dates import plausible
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.files.marks import is_written_later
-from kraken_dagster.model.files.vendors import RULES, Vendor, VendorRules, sciex_owner_stem
+from kraken_dagster.model.files.vendors import RULES, Vendor, VendorRules
 from kraken_dagster.model.raw_file import InstrumentFileStatus, KnownFile
 
 _MOST_BYTES = 2**63 - 1  # that MongoDB can hold as a number; sparse files have any size
@@ -76,7 +76,7 @@ def sort_out(
     """
     rules = RULES[vendor]
     standing, left_alone = {}, []
-    companions = _companions(entries) if vendor is Vendor.SCIEX else {}
+    companions = _companions(rules, entries) if rules.has_companions else {}
     elder = _elder(rules, entries)
     for entry in entries:
         if not rules.matches(entry.name) or _cant_know(entry):
@@ -150,20 +150,20 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
     created = min(entry.mtime, entry.ctime)
     if not companions:
         return FolderEntry(entry.name, created, entry.size, entry.size, None, None, entry.mtime)
-    scans = [item.size for item in companions if item.name.lower().endswith(SCIEX_SCAN_ENDING)]
+    ending = rules.scan_ending
+    scans = [item.size for item in companions if ending and item.name.lower().endswith(ending)]
     total = min(sum(other.size for other in companions), _MOST_BYTES)
     scan = max(scans, default=None)
     return FolderEntry(entry.name, created, entry.size, total, scan, None, entry.mtime)
 
 
-def _companions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The files of a Sciex folder by the stem of the acquisition that they belong to."""
-    rules = RULES[Vendor.SCIEX]
+def _companions(rules: VendorRules, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The files of a folder by the stem of the acquisition that they belong to."""
     files = [entry for entry in entries if entry.kind is Kind.FILE and not is_debris(entry.name)]
     stems = {rules.stem(entry.name) for entry in files if rules.matches(entry.name)}
     owned: dict[str, list[Entry]] = {}
     for entry in files:
-        if owner := sciex_owner_stem(entry.name, stems):
+        if owner := rules.owner_stem(entry.name, stems):
             owned.setdefault(owner, []).append(entry)
     return owned
 

@@ -16,11 +16,8 @@ from kraken_dagster.model.errors import UnsafePath, WrongExtension
 from kraken_dagster.model.files.debris import is_debris
 
 BACKUP_FOLDER_NAME = "Backup"
-CORRUPTED_SUFFIX = "_CORRUPTED"
 DELETEME_ENDING = ".deleteme"
 MAX_NAME_BYTES = 255
-
-SCIEX_COMPANIONS = (".wiff2.scan", ".wiff.scan", ".timeseries.data", ".wiff2", ".wiff")
 
 
 class Vendor(StrEnum):
@@ -38,11 +35,20 @@ class VendorRules:
             else, that with the earlier one is the acquisition, and the other a member of it.
         main_files: where the raw file is a folder, what its main file may be called; the usual
             name first, and the first of those that are there is it.
+        companions: endings of the usual files beside the main file that belong to it, the longest
+            first; further files whose names begin with its stem do, too.
+        scan_ending, complete_scan_bytes: of the companion that is longer than this only once the
+            acquisition has ended well.
+        failed_suffix: what the software puts behind the stem of a failed acquisition.
     """
 
     vendor: Vendor
     extensions: tuple[str, ...]
     main_files: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
+    scan_ending: str | None = None
+    complete_scan_bytes: int = 0
+    failed_suffix: str | None = None
 
     @property
     def extension(self) -> str:
@@ -55,6 +61,14 @@ class VendorRules:
     @property
     def is_folder(self) -> bool:
         return bool(self.main_files)
+
+    @property
+    def has_companions(self) -> bool:
+        return bool(self.companions)
+
+    def is_complete_scan(self, size_bytes: int | None) -> bool:
+        """Whether the file that completes an acquisition is; of vendors without one, always."""
+        return self.scan_ending is None or (size_bytes or 0) > self.complete_scan_bytes
 
     def matches(self, name: str) -> bool:
         """Whether it ends like a raw file of this vendor; debris never does."""
@@ -87,16 +101,53 @@ class VendorRules:
         lower = (f"{original_name}/{name}".lower() for name in self.main_files)
         return next((below[name] for name in lower if name in below), None)
 
+    def members(self, original_name: str, paths: Iterable[str]) -> list[str]:
+        """The members of a raw file, sorted, among `paths`; see `members`."""
+        stem, paths = self.stem(original_name), list(paths)
+        if self.is_folder:
+            return sorted(path for path in paths if path.startswith(f"{original_name}/"))
+        if not self.has_companions:
+            return [path for path in paths if path == original_name]
+        stems = {self.stem(path) for path in paths if self.matches(path)} | {stem}
+        beside = (path for path in paths if "/" not in path)
+        return sorted(path for path in beside if self.owner_stem(path, stems) == stem)
+
+    def owner_stem(self, name: str, main_stems: Collection[str]) -> str | None:
+        """The stem of the acquisition to which a file in its folder belongs, None if to none.
+
+        The ending of a usual companion names the stem; else the longest stem of a raw file in the
+        folder that leads `name` owns it. `s.1.wiff.scan` thus belongs to `s.1` even while there is
+        no `s.1.wiff`: it may be on its way. What was renamed for somebody to delete belongs to
+        none.
+        """
+        if is_deleteme(name):
+            return None
+        for ending in self.companions:
+            if name.lower().endswith(ending):
+                return name[: -len(ending)]
+        stem = name
+        while "." in stem:
+            stem = stem.rpartition(".")[0]
+            if stem in main_stems:
+                return stem
+        return None
+
     def main_file_display_name(self, original_name: str) -> str:
         return self.main_file_in_folder or original_name
 
 
 RULES: Mapping[Vendor, VendorRules] = {
-    Vendor.THERMO: VendorRules(Vendor.THERMO, (".raw",)),
+    Vendor.THERMO: VendorRules(Vendor.THERMO, (".raw",), failed_suffix="_CORRUPTED"),
     Vendor.BRUKER: VendorRules(
         Vendor.BRUKER, (".d",), ("analysis.tdf_bin", "analysis.tsf_bin", "analysis.baf")
     ),
-    Vendor.SCIEX: VendorRules(Vendor.SCIEX, (".wiff", ".wiff2")),
+    Vendor.SCIEX: VendorRules(
+        Vendor.SCIEX,
+        (".wiff", ".wiff2"),
+        companions=(".wiff2.scan", ".wiff.scan", ".timeseries.data", ".wiff2", ".wiff"),
+        scan_ending=".scan",
+        complete_scan_bytes=144,
+    ),
 }
 
 
@@ -122,39 +173,20 @@ def younger_names(vendor: Vendor, name: str) -> list[str]:
 
 def corrupted_name(vendor: Vendor, original_name: str) -> str | None:
     """What the instrument's software renames a failed acquisition to; None where it never does."""
-    if vendor is not Vendor.THERMO:
+    rules = RULES[vendor]
+    if rules.failed_suffix is None:
         return None
-    stem = RULES[vendor].stem(original_name)
-    return f"{stem}{CORRUPTED_SUFFIX}{original_name[len(stem) :]}"
+    stem = rules.stem(original_name)
+    return f"{stem}{rules.failed_suffix}{original_name[len(stem) :]}"
 
 
 def is_corrupted_name(vendor: Vendor, name: str) -> bool:
     rules = RULES[vendor]
     return (
-        vendor is Vendor.THERMO
+        rules.failed_suffix is not None
         and rules.matches(name)
-        and rules.stem(name).endswith(CORRUPTED_SUFFIX)
+        and rules.stem(name).endswith(rules.failed_suffix)
     )
-
-
-def sciex_owner_stem(name: str, main_stems: Collection[str]) -> str | None:
-    """The stem of the acquisition that a file in a Sciex folder belongs to, None if to none.
-
-    The ending of a usual companion names the stem; else the longest stem of a `.wiff` in the
-    folder that leads `name` owns it. `s.1.wiff.scan` thus belongs to `s.1` even while there is no
-    `s.1.wiff`: it may be on its way. What was renamed for somebody to delete belongs to none.
-    """
-    if is_deleteme(name):
-        return None
-    for ending in SCIEX_COMPANIONS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    stem = name
-    while "." in stem:
-        stem = stem.rpartition(".")[0]
-        if stem in main_stems:
-            return stem
-    return None
 
 
 def is_deleteme(name: str) -> bool:
@@ -181,17 +213,7 @@ def members(vendor: Vendor, original_name: str, paths: Iterable[str]) -> list[st
 
 def recorded_members(vendor: Vendor, original_name: str, paths: Iterable[str]) -> list[str]:
     """The same among what was recorded: earlier versions took debris for members, and proved it."""
-    rules = RULES[vendor]
-    stem = rules.stem(original_name)
-    paths = list(paths)
-    if vendor is Vendor.BRUKER:
-        return sorted(path for path in paths if path.startswith(f"{original_name}/"))
-    if vendor is Vendor.THERMO:
-        return [path for path in paths if path == original_name]
-    stems = {rules.stem(path) for path in paths if rules.matches(path)} | {stem}
-    return sorted(
-        path for path in paths if "/" not in path and sciex_owner_stem(path, stems) == stem
-    )
+    return RULES[vendor].members(original_name, paths)
 
 
 def safe_relative(path: str) -> PurePosixPath:
