@@ -1,0 +1,212 @@
+"""The page in a real browser: on a desk and on a phone, by mouse and by keyboard."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from kraken_dagster.config.dagit import Role
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.dagit.access import PAGE
+from kraken_dagster.model.raw_file import Status
+from kraken_dagster.runtime.services import Services, utc_now
+from kraken_dagster.store.connection import connect
+from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.support.helpers import database_uri, wait_until
+from kraken_dagster_tests.support.laboratory import PATIENCE_S
+from kraken_dagster_tests.web.laboratory import HTML_NAME, OpenPage, add, fill, served
+
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("page browser")]
+_AXE = Path(__file__).parent / "assets" / "axe.min.js"
+_FILE = "/file?id=thermo1_hela_0030.raw"
+_VIEWS = ("/", "/files", "/plots", "/status", "/wall", "/help", _FILE)
+_DESK = {"viewport": {"width": 1400, "height": 900}, "color_scheme": "light"}
+_PHONE = {
+    "viewport": {"width": 390, "height": 800},
+    "color_scheme": "dark",
+    "has_touch": True,
+    "is_mobile": True,
+}
+_COUNT = 400
+
+
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[OpenPage]:
+    home = tmp_path_factory.mktemp("page")
+    config = KrakenConfig.model_validate(
+        {
+            "home": home / "home",
+            "locations": {name: str(home / name) for name in ("instruments", "backup", "output")},
+            "instruments": {"thermo1": {"type": "thermo"}, "bruker1": {"type": "bruker"}},
+        }
+    )
+    with closing(connect(database_uri(server_uri, "page_browser"))) as store:
+        store.prepare()
+        services = Services(config=config, store=store, engines={}, now=utc_now)
+        fill(services, count=_COUNT, now=utc_now())
+        with served(services) as page:
+            yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        unavailable("no Chromium to look at the page with")
+    expect.set_options(timeout=PATIENCE_S * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[_DESK, _PHONE], ids=["desk", "phone"])
+def anywhere(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    yield from _open(browser, request.param)
+
+
+@pytest.fixture
+def desk(browser: Browser) -> Iterator[Page]:
+    yield from _open(browser, _DESK)
+
+
+def _open(browser: Browser, device: dict[str, Any]) -> Iterator[Page]:
+    """A page of its own; whatever the browser complains of, or asks a person, is a failure."""
+    context = browser.new_context(**device)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_S * 1000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def _findings(page: Page) -> list[str]:
+    """What axe-core finds serious: contrast, labels, names, structure."""
+    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        f"{item['id']}: {item['nodes'][0]['html'][:150]}: {item['nodes'][0]['failureSummary']}"
+        for item in found["violations"]
+        if item["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+def test_a_view_is_for_everyone_and_fits(page_server: OpenPage, anywhere: Page, view: str) -> None:
+    anywhere.goto(page_server.origin + view)
+    expect(anywhere.locator("h1")).to_have_count(1)
+    if view == "/plots":
+        expect(anywhere.locator(".plot canvas").first).to_be_visible()
+    assert _findings(anywhere) == []
+    wide, seen = anywhere.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= seen
+
+
+def test_the_table_follows_what_is_typed_and_how_far_one_scrolls(
+    page_server: OpenPage, desk: Page
+) -> None:
+    desk.goto(f"{page_server.origin}/files")
+    desk.keyboard.press("/")
+    desk.keyboard.type("bruker1_hela & !(bad")
+    expect(desk.locator("#count")).to_have_text("200 files")
+    expect(desk.locator("#warnings")).to_contain_text("is ignored")
+    assert "filter=bruker1_hela" in desk.url
+    desk.locator("#scroll").evaluate("item => item.scrollTop = item.scrollHeight")
+    expect(desk.get_by_role("link", name="bruker1_hela_0001.raw")).to_be_visible()
+    desk.reload()
+    expect(desk.locator("#filter")).to_have_value("bruker1_hela & !(bad")
+
+
+def test_a_hostile_name_is_text(page_server: OpenPage, desk: Page) -> None:
+    desk.goto(f"{page_server.origin}/files?filter=onmouseover")
+    link = desk.locator("#rows a.file")
+    expect(link).to_have_text(HTML_NAME)
+    link.hover()
+    link.click()
+    expect(desk.locator("h1")).to_have_text(HTML_NAME)
+
+
+def test_a_change_comes_without_a_reload(page_server: OpenPage, desk: Page) -> None:
+    services = page_server.feed.services
+    desk.goto(f"{page_server.origin}/files?filter=arrives")
+    expect(desk.locator("#count")).to_contain_text("0 of")
+    add(services, "arrives.raw", services.now(), instrument_id="bruker1")
+    expect(desk.get_by_role("link", name="arrives.raw")).to_be_visible()
+    desk.goto(f"{page_server.origin}/file?id=arrives.raw")
+    raw_file = services.store.raw_files.get("arrives.raw")
+    services.store.raw_files.transition(
+        raw_file, Status.IGNORED, now=services.now(), reason="too old for this"
+    )
+    expect(desk.get_by_text("too old for this").first).to_be_visible()
+
+
+def test_the_page_says_when_it_has_lost_the_server(page_server: OpenPage, browser: Browser) -> None:
+    page = browser.new_page()
+    with served(page_server.feed.services) as another:
+        page.goto(f"{another.origin}/wall")
+        expect(page.locator("#lost")).to_be_hidden()
+    expect(page.locator("#lost")).to_contain_text("The server is lost since")
+    page.close()
+
+
+def test_a_plot_is_zoomed_and_leads_to_a_file(page_server: OpenPage, desk: Page) -> None:
+    desk.goto(f"{page_server.origin}/plots?y=proteins")
+    over = desk.locator(".u-over")
+    expect(over).to_be_visible()
+    box = over.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    desk.mouse.move(box["x"] + box["width"] * 0.7, y)
+    desk.mouse.down()
+    desk.mouse.move(box["x"] + box["width"] * 0.9, y, steps=5)
+    desk.mouse.up()
+    expect(desk.locator("body")).to_have_attribute("data-drawn", "2")
+    assert "low=" in desk.url
+    place = desk.evaluate(_NEWEST)
+    box = over.bounding_box()
+    assert box is not None
+    desk.mouse.move(box["x"] + place[0], box["y"] + place[1])
+    desk.mouse.click(box["x"] + place[0], box["y"] + place[1])
+    expect(desk.locator("h1")).to_contain_text("_hela_")
+
+
+# Where the middle point of the plot is, by what the server gives of it.
+_NEWEST = """async () => {
+  const query = new URLSearchParams(location.search);
+  const told = await (await fetch('/plots/data?' + query + '&width=600')).json();
+  const {groups, range} = told.plots[0];
+  const all = groups.flatMap(group => group.x.map((x, i) => [x, group.y[i]]));
+  all.sort((a, b) => a[0] - b[0]);
+  const [x, y] = all[all.length >> 1], ys = all.map(point => point[1]);
+  const over = document.querySelector('.u-over');
+  const pad = 0.1 * (Math.max(...ys) - Math.min(...ys));
+  const low = Math.min(...ys) - pad, high = Math.max(...ys) + pad;
+  return [(x - range[0]) / (range[1] - range[0]) * over.clientWidth, over.clientHeight / 2];
+}"""
+
+
+def test_an_operator_logs_in_and_has_a_file_tried_again(page_server: OpenPage, desk: Page) -> None:
+    page_server.access.prepare(page_server.origin, of=PAGE)
+    desk.goto(f"{page_server.origin}/file?id=failed_0001.raw")
+    expect(desk.get_by_text("Try again")).to_have_count(0)
+    desk.goto(page_server.access.new_link(Role.OPERATOR, now=utc_now(), to=PAGE))
+    desk.goto(f"{page_server.origin}/file?id=failed_0001.raw")
+    desk.get_by_text("Try again", exact=True).click()
+    desk.get_by_role("button", name="Yes, try again").click()
+    expect(desk.get_by_role("status").last).to_contain_text("at its next tick")
+
+    def asked() -> datetime | None:
+        return page_server.feed.services.store.raw_files.get("failed_0001.raw").retry_at
+
+    assert wait_until(asked, "it is recorded")
