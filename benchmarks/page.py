@@ -34,7 +34,7 @@ from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
 
-FIGURES = 30
+METRICS = 30
 PLOTTED = ("figure_00", "figure_01", "figure_02")
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 BYTES = "performance.getEntries().reduce((sum, item) => sum + (item.transferSize || 0), 0)"
@@ -42,7 +42,7 @@ BYTES = "performance.getEntries().reduce((sum, item) => sum + (item.transferSize
 
 def fill(table: Table, count: int) -> None:
     random, begin = np.random.default_rng(1), utc_now() - timedelta(minutes=10 * count)
-    figures = random.normal(100, 10, (count, FIGURES))
+    figures = random.normal(100, 10, (count, METRICS))
     for number in range(count):
         cells: dict[str, Any] = {
             "instrument_id": f"astral{number % 6}",
@@ -51,7 +51,7 @@ def fill(table: Table, count: int) -> None:
             "created_at": begin + timedelta(minutes=10 * number),
             "size_gb": 1.5,
         }
-        for place in range(FIGURES):
+        for place in range(METRICS):
             cells[f"figure_{place:02d}"] = float(figures[number, place])
         table.put(f"20260101_OA{number % 6}_Evo_HeLa_{number:06d}.raw", cells)
 
@@ -71,7 +71,7 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def look(origin: str) -> None:
+def scan(origin: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
@@ -160,7 +160,7 @@ def main(count: int) -> None:
         while not server.started:
             time.sleep(0.05)
         print(f"{count:,} files, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
-        look(f"http://127.0.0.1:{place.port}")
+        scan(f"http://127.0.0.1:{place.port}")
         terms(feed.table)
         server.should_exit = True
         thread.join()
