@@ -46,16 +46,18 @@ _PRESSURES = ("evosep_pump_hp_pressure_max", "msqc_evosep_pump_hp_pressure_max")
 _GRADIENTS = ("gradient_length", "raw:gradient_length_m")
 
 
-def gather(services: Services, dagster: DagsterFacts | None) -> Snapshot:
+def gather(services: Services, dagster: DagsterFacts | None, *, ask_pages: bool = True) -> Snapshot:
     """Everything that rules look at.
+
+    Args:
+        ask_pages: not for a page that is asked for its own figures.
 
     Raises:
         StoreUnavailable
     """
-    now, store = services.now(), services.store
+    now, store, alerts = services.now(), services.store, services.config.alerts
     began_at = store.alerts.began_at(now)
     health = tuple(_health(services))
-    _keep_samples(services, health, now)
     instruments: list[InstrumentFacts] = []
     unknown: dict[str, str] = {}
     for instrument_id in services.config.instruments:
@@ -72,13 +74,13 @@ def gather(services: Services, dagster: DagsterFacts | None) -> Snapshot:
         dagster=dagster,
         local_free_gb=_local_free_gb(services.config.home),
         jobs_unknown=tuple(_unknown_jobs(services, now)),
-        pages=tuple(Page(url, why_down(url)) for url in services.config.alerts.health_urls),
+        pages=tuple(Page(url, why_down(url)) for url in (alerts.health_urls if ask_pages else ())),
         expiries=tuple(_expiries(services.config)),
         trends=tuple(
             Trend(disk, tuple(store.alerts.samples(disk, since=now - _TREND_OF))) for disk in _DISKS
         ),
         channels=tuple(_stuck_channels(services, now)),
-        users=frozenset(services.config.alerts.users),
+        users=frozenset(alerts.users),
     )
 
 
@@ -105,8 +107,13 @@ def _health(services: Services) -> Iterator[Health]:
             )
 
 
-def _keep_samples(services: Services, health: tuple[Health, ...], now: datetime) -> None:
-    for item in health:
+def keep_samples(services: Services, snapshot: Snapshot, now: datetime) -> None:
+    """Keeps how much is free on the stores, for their trends.
+
+    Raises:
+        StoreUnavailable
+    """
+    for item in snapshot.health:
         if item.name in _DISKS and item.status == "ok" and item.free_gb is not None:
             services.store.alerts.sample(item.name, free_gb=item.free_gb, at=now)
     services.store.alerts.forget_samples(before=now - _SAMPLES_KEPT)

@@ -13,7 +13,7 @@ from http.client import HTTPException
 
 from kraken_dagster.alerts.channels.channel import ways
 from kraken_dagster.alerts.digest import make_digest
-from kraken_dagster.alerts.facts import gather
+from kraken_dagster.alerts.facts import gather, keep_samples
 from kraken_dagster.alerts.lifecycle import manners_of, update_alerts
 from kraken_dagster.alerts.messages import make_messages
 from kraken_dagster.alerts.rules.registry import judge
@@ -93,6 +93,7 @@ def _scan(
     queued = make_messages(store, settings, channels.values(), now=now)
     queued += make_digest(store, snapshot, settings, channels.values(), now=now)
     result = send_due(store, settings, channels, now=now)
+    keep_samples(services, snapshot, now)
     store.alerts.looked(by=by, from_dagster=dagster is not None, watching_since=since, now=now)
     problems = list(result.failed)
     if (problem := _heartbeat(settings.heartbeat_url_variable, environment)) is not None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.alerts.monitor import Looked, scan
-from kraken_dagster.alerts.snapshot import DagsterFacts
+from kraken_dagster.alerts.snapshot import DagsterFacts, Sensor
 from kraken_dagster.config.alerts import Alerts
 from kraken_dagster.model.alerts import Alert, Audience, Condition, Severity, opened
 from kraken_dagster.runtime.services import Services
@@ -83,3 +83,11 @@ def an_alert(condition: Condition, *, kind: str = "raw_file_error", number: int 
         now=NOW,
         quiet_until=None,
     )
+
+
+def no_trouble(services: Services) -> DagsterFacts:
+    """What a Dagster says in which everything ticks."""
+    now = services.now()
+    names = {"thermo1_watcher": "thermo1", "cluster_jobs": None}
+    sensors = tuple(Sensor(name, of, is_on=True, last_tick=now) for name, of in names.items())
+    return DagsterFacts(daemon_seen=now, sensors=sensors)

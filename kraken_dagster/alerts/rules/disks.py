@@ -15,7 +15,7 @@ _DAY = timedelta(days=1)
 def low_disk(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> Iterator[Condition]:
     instruments = {item.id for item in snapshot.instruments}
     for item in snapshot.health:
-        wanted = _wanted_gb(item, limits, instruments)
+        wanted = wanted_gb(item, limits, instruments)
         if wanted is None or item.free_gb is None or item.free_gb >= wanted:
             continue
         yield Condition(
@@ -25,7 +25,7 @@ def low_disk(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> Iterator
         )
 
 
-def _wanted_gb(item: Health, limits: Thresholds, instruments: set[str]) -> float | None:
+def wanted_gb(item: Health, limits: Thresholds, instruments: set[str]) -> float | None:
     if item.name in instruments:
         return limits.instrument_free_gb
     named = {
