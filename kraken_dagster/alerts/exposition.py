@@ -137,13 +137,13 @@ def _of_alerts(services: Services) -> Iterator["GaugeMetricFamily"]:
     for channel, count in sorted(Counter(it.channel for it in store.outbox.waiting()).items()):
         waiting.add_metric([channel], count)
     last = store.alerts.last_look()
-    looks = {"any": last.get("looked_at"), "dagster": last.get("dagster_looked_at")}
+    scans = {"any": last.get("looked_at"), "dagster": last.get("dagster_looked_at")}
     looked = _gauge(
         "kraken_alerts_looked_timestamp_seconds",
         "When alerts were last looked after, by any monitor and by Dagster's sensor.",
         "monitor",
     )
-    for monitor, at in looks.items():
+    for monitor, at in scans.items():
         if isinstance(at, datetime):
             looked.add_metric([monitor], at.timestamp())
     yield from (current, waiting, looked)
