@@ -22,6 +22,7 @@ from kraken_dagster.alerts.snapshot import (
     FileName,
     Health,
     InstrumentFacts,
+    OutOfControl,
     Page,
     Pressure,
     Snapshot,
@@ -32,6 +33,7 @@ from kraken_dagster.alerts.snapshot import (
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.files.dates import dated
+from kraken_dagster.model.quality import Outcome
 from kraken_dagster.runtime.services import Services
 
 _NEWEST = 3
@@ -143,6 +145,7 @@ def _instrument(
             for item in facts.without_backup(instrument_id, before=late_before)
         ),
         pressures=tuple(_pressures(services, instrument_id, now)),
+        out_of_control=tuple(_out_of_control(services, instrument_id)),
     )
 
 
@@ -171,6 +174,17 @@ def _pressures(services: Services, instrument_id: str, now: datetime) -> Iterato
         if bar is not None:
             gradient = next((v for key in _GRADIENTS if (v := _number(known.get(key)))), None)
             yield Pressure(name, bar, gradient, at)
+
+
+def _out_of_control(services: Services, instrument_id: str) -> Iterator[OutOfControl]:
+    """Of each series the last run, if it is out of control."""
+    judged = set()
+    for verdict in services.store.quality.newest(instrument_id, limit=_LOOKED_AT):
+        series = verdict.series.in_words()
+        if series not in judged and verdict.outcome is not Outcome.NOT_JUDGED:
+            judged.add(series)
+            if verdict.outcome is Outcome.OUT_OF_CONTROL:
+                yield OutOfControl(verdict.raw_file, series, verdict.reason)
 
 
 def _newest(documents: Iterable[Mapping[str, Any]]) -> list[FileName]:

@@ -48,6 +48,15 @@ class Pressure:
 
 
 @dataclass(frozen=True)
+class OutOfControl:
+    """The last run of a series, if it is out of control."""
+
+    file: str
+    series: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class InstrumentFacts:
     id: str
     path: str = ""
@@ -59,6 +68,7 @@ class InstrumentFacts:
     upload_failed: tuple[str, ...] = ()
     without_backup: tuple[FileName, ...] = ()
     pressures: tuple[Pressure, ...] = ()
+    out_of_control: tuple[OutOfControl, ...] = ()
 
 
 @dataclass(frozen=True)

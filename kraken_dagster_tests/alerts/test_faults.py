@@ -10,6 +10,7 @@ import pytest
 from kraken_dagster.alerts.rules.registry import RULE_FAILED, RULES, judge
 from kraken_dagster.alerts.snapshot import DagsterFacts, FailedJob, Sensor, Snapshot
 from kraken_dagster.config.thresholds import Thresholds
+from kraken_dagster.model.quality import Outcome, Series, Verdict
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.alerts.receivers import WebhookServer, running
@@ -106,6 +107,36 @@ def test_a_silent_daemon_and_a_failed_job_are_told(watching: Watching) -> None:
     watching.dagster = DagsterFacts(watching.services.now() - timedelta(minutes=6))
     watching.minutes(2)
     assert watching.open() == ["daemon_silent Dagster's daemon"]
+
+
+def test_a_control_that_is_out_of_control_is_told_until_the_next_good_one(
+    watching: Watching,
+) -> None:
+    judge_run(watching, "qc1.raw", Outcome.OUT_OF_CONTROL)
+    watching.minute()
+    assert watching.open() == ["out_of_control hela on thermo1, s:1"]
+    assert watching.alert("out_of_control").members == ("qc1.raw",)
+    judge_run(watching, "qc2.raw", Outcome.IN_CONTROL)
+    watching.minutes(2)
+    assert watching.open() == []
+
+
+def judge_run(watching: Watching, name: str, outcome: Outcome) -> None:
+    now = watching.services.now()
+    series = Series(
+        instrument_id="thermo1", sample_class="hela", settings_name="s", settings_version=1
+    )
+    verdict = Verdict(
+        raw_file=name,
+        series=series,
+        gradient_min=None,
+        acquired_at=now,
+        outcome=outcome,
+        reason="proteins 900, expected at least 4000",
+        by="a test",
+        at=now,
+    )
+    watching.services.store.quality.record(verdict)
 
 
 def test_a_night_without_a_fault_sends_nothing_but_the_digest(

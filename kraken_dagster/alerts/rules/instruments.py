@@ -91,7 +91,27 @@ def pump_pressure_high(
             )
 
 
+def out_of_control(snapshot: Snapshot, _limits: Thresholds, _now: datetime) -> Iterator[Condition]:
+    for item in snapshot.instruments:
+        for run in item.out_of_control:
+            yield Condition(
+                subject=run.series,
+                summary=f"{item.id}: the last quality control run is out of control",
+                details=f"{run.series}: {run.reason}",
+                members=(run.file,),
+                instrument=item.id,
+            )
+
+
 RULES = (
+    Rule(
+        kind="out_of_control",
+        severity=Severity.WARNING,
+        audience=Audience.LABORATORY,
+        condition="the last quality control run of a series is out of control",
+        next_step="`kraken show ID` names the metrics and limits; measure another control.",
+        check=out_of_control,
+    ),
     Rule(
         kind="instrument_stall",
         severity=Severity.WARNING,
