@@ -15,6 +15,7 @@ from kraken_dagster.model.errors import (
     BackupFull,
     BackupUnwritable,
     DigestMismatch,
+    NotRecorded,
     RestoreRefused,
     SourceChanged,
     SourceMissing,
@@ -61,8 +62,16 @@ def restore(
     raw_file = services.store.raw_files.get(raw_file_id)
     instrument = services.instrument(raw_file.instrument_id)
     one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
+    if not raw_file.file_info:
+        raise NotRecorded(
+            "There is no backup of this file yet",
+            file=raw_file.id,
+            found=f"status {raw_file.status}",
+            next_step="`kraken show` has what it waits for.",
+        )
     require_record(instrument.type, raw_file.id, raw_file.file_info)
     _require_folder(target)
+    _require_outside(target, services.config.locations.backup.path)
     require_backup_store(services, raw_file)
     with opened_backup(services, raw_file) as root:
         return _restore(services, raw_file, target, on_progress, root=root.path)
@@ -106,6 +115,12 @@ def _require_folder(target: Path) -> None:
         raise _refused(target, found, "create it; what isn't mounted is never made up.")
 
 
+def _require_outside(target: Path, backup: Path) -> None:
+    """In the backup store it would be an entry that no record knows."""
+    if target.resolve().is_relative_to(backup.resolve()):
+        raise _refused(target, "a folder of the backup store", "name a folder outside of it.")
+
+
 def _copy(
     services: Services,
     raw_file: RawFile,
@@ -130,11 +145,13 @@ def _copy(
             plan, list_members=lambda: names, still_ours=lambda: True, on_progress=on_progress
         )
     except _COPYING as error:  # whose words are those of a backup that is made
-        found = f"{error.what}: {error.found}" if error.found else error.what
+        what = "The folder refuses" if isinstance(error, BackupUnwritable) else error.what
+        found = f"{what}: {error.found}" if error.found else what
         raise _refused(
             target / raw_file.id,
             found,
-            "see that there is space and that nothing else has this name; what is there already "
+            "see that you may write there, that there is space, and that nothing else has this "
+            "name; what is there already "
             "is taken as it is the next time, if it is the same.",
         ) from error
 

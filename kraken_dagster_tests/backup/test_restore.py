@@ -121,7 +121,7 @@ def test_the_status_does_not_matter_as_long_as_there_is_a_record(services, targe
 def test_without_a_record_or_a_folder_or_the_store_it_is_refused_in_words(services, target):
     acquire(services, "thermo1", "new.raw")
     finish(services, "thermo1")
-    with pytest.raises(NotRecorded):
+    with pytest.raises(NotRecorded, match="no backup of this file yet"):
         restore(services, "new.raw", target)
     with pytest.raises(UnknownRawFile):
         restore(services, "nobody.raw", target)
@@ -133,3 +133,24 @@ def test_without_a_record_or_a_folder_or_the_store_it_is_refused_in_words(servic
     with pytest.raises(BackupUnwritable):
         restore(services, "x.raw", target)
     assert os.listdir(target) == []
+
+
+def test_nothing_is_copied_out_into_the_backup_store_itself(services, target):
+    done(services, "thermo1", "x.raw")
+    root = services.config.locations.backup.path
+    before = sorted(root.rglob("*"))
+    (target / "link").symlink_to(root)
+    for folder in (root, root / "thermo1", target / "link"):
+        with pytest.raises(RestoreRefused, match="a folder of the backup store"):
+            restore(services, "x.raw", folder)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_folder_that_refuses_is_not_called_the_backup_store(services, target, monkeypatch):
+    def refusing(*_args, **_kwargs):
+        raise BackupUnwritable("The backup store refuses", found="Permission denied")
+
+    done(services, "thermo1", "x.raw")
+    monkeypatch.setattr("kraken_dagster.backup.restore.copy_members", refusing)
+    with pytest.raises(RestoreRefused, match="The folder refuses: Permission denied"):
+        restore(services, "x.raw", target)
