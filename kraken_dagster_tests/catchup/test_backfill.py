@@ -298,11 +298,13 @@ def test_an_interrupted_run_tells_what_was_done(
 
     monkeypatch.setattr(_Batch, "take", interrupted)
     assert not bench.execute_range("thermo1_ingest", NAMES[0], NAMES[-1]).success
-    assert len(bench.materialised("thermo1", "backup")) == 7
+    done = sorted(name for name in NAMES if bench.file(name).is_backed_up)
+    assert len(done) >= 7  # and those whose copies ended while the run did
+    assert sorted(bench.materialised("thermo1", "backup")) == done
     check = dg.AssetCheckKey(asset_key("thermo1", "backup"), "digests_match")
     reported = bench.instance.event_log_storage.get_asset_check_partition_info([check])
     passed = [it for it in reported if it.latest_execution_status.value == "SUCCEEDED"]
-    assert len(passed) == 7
+    assert len(passed) == len(done)
 
 
 def test_a_file_of_which_some_results_are_there_counts_as_materialised(
