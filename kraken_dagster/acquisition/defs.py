@@ -1,6 +1,7 @@
 """The watcher of one instrument: looks at its folder, and requests what is due on its files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,8 @@ from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
+    RAW_METRICS,
+    asset_key,
     copy_pool,
     ingest_job,
     op_name,
@@ -34,6 +37,8 @@ from resources.storage import StorageResource
 from resources.store import StoreResource
 
 _SHOWN = 3  # files in a tick's reason
+# Of a backup that was not read although its run is over: a catch-up reads what is older.
+_READ_WITHIN, _READ_TRIES, _READ_AT_ONCE = timedelta(days=1), 3, 5
 
 
 def watcher_sensor(
@@ -129,7 +134,32 @@ def _requests(
         wanted = _request(services, raw_file)
         if wanted is not None:
             requests.append(wanted)
-    return requests
+    room = max(slots - runs - len(requests), 0)
+    return requests + _not_read(services, instrument_id, {*live, *(it.id for it in due)})[:room]
+
+
+def _not_read(
+    services: Services, instrument_id: str, handled: Collection[str]
+) -> list[dg.RunRequest]:
+    """Runs for files whose run died between their backup and the reading of it."""
+    if why_away(services, Role.BACKUP) is not None:
+        return []
+    since = services.now() - _READ_WITHIN
+    missing = services.store.raw_metrics.missing(instrument_id, since=since)
+    requests = []
+    for raw_file_id in [item for item in missing if item not in handled][:_READ_AT_ONCE]:
+        raw_file = services.store.raw_files.current(raw_file_id)
+        if raw_file.attempts.get(Step.RAW_METRICS, 0) < _READ_TRIES:
+            requests.append(
+                request(
+                    services,
+                    raw_file,
+                    step=Step.RAW_METRICS,
+                    job_name=ingest_job(instrument_id),
+                    only=asset_key(instrument_id, RAW_METRICS),
+                )
+            )
+    return [item for item in requests if item is not None]
 
 
 def _request(services: Services, raw_file: RawFile) -> dg.RunRequest | None:

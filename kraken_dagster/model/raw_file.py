@@ -179,6 +179,7 @@ class Step(StrEnum):
     """The steps that a run is requested for."""
 
     BACKUP = "backup"
+    RAW_METRICS = "raw_metrics"
     QUANT = "quant"
     COLLECT = "collect"
     ARCHIVE = "archive"

@@ -115,8 +115,9 @@ def request(
     step: Step,
     job_name: str,
     run_config: dict[str, Any] | None = None,
+    only: dg.AssetKey | None = None,
 ) -> dg.RunRequest | None:
-    """A run for one file; None if another sensor was quicker.
+    """A run for one file, of the whole job or of one of its assets; None if another was quicker.
 
     The attempt is counted in MongoDB first: a run key is used up for ever, even if the run never
     comes to life.
@@ -130,6 +131,7 @@ def request(
         job_name=job_name,
         partition_key=key,
         run_config=run_config or {},
+        asset_selection=None if only is None else [only],
         tags={
             TAG_STEP: step.value,
             TAG_ATTEMPT: str(attempt),

@@ -49,11 +49,16 @@ class RawMetrics:
         }
         self._metrics.add_document(document, TYPE_RAW, raw_file_id)
 
-    def missing(self, instrument_id: str) -> list[str]:
-        """The ids of files that have been backed up, and of whose raw file nothing was read."""
+    def missing(self, instrument_id: str, *, since: datetime | None = None) -> list[str]:
+        """The ids of files that have been backed up, and of whose raw file nothing was read.
+
+        `since`: only of files whose record has changed since then, which an index finds.
+        """
         query: Document = {
             "instrument_id": instrument_id,
             "backed_up_at": {"$ne": None},
             "raw_metrics.status": {"$nin": [item.value for item in RawMetricsStatus]},
         }
+        if since is not None:
+            query["updated_at_"] = {"$gte": since}
         return [str(item["_id"]) for item in self._raw_files.find(query, {"_id": 1})]

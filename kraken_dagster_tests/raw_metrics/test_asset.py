@@ -7,9 +7,12 @@ import dagster as dg
 import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.raw_file import Status
+from kraken_dagster.model.raw_file import Status, Step
 from kraken_dagster.orchestration.partitions import INDEX_COMPLETE
+from kraken_dagster.orchestration.run_requests import TAG_STEP
+from kraken_dagster.raw_metrics.measure import RawOutcome
 from kraken_dagster.rebuild.defs import rebuild_instrument
+from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.raw_readers.real_files import small_raw
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened, install_search, raw_file
@@ -77,6 +80,45 @@ def test_many_files_are_read_in_one_run_and_one_that_fails_costs_no_other(bench:
     assert again.success
     assert sorted(bench.materialised("thermo1", "raw_metrics")) == ["a.raw", "c.raw"]
     assert [len(index_check(bench, name)) for name in ("a.raw", "b.raw", "c.raw")] == [2, 2, 2]
+
+
+def test_a_run_that_died_after_the_backup_is_made_up_for_by_the_watcher(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kraken_dagster.raw_metrics.defs.measure", killed)
+        assert not ingested(bench, "a.raw", WHOLE).success
+    assert bench.file("a.raw").is_backed_up
+    before = bench.status("a.raw")
+    wanted = [it for it in bench.requested("thermo1") if it.tags[TAG_STEP] == Step.RAW_METRICS]
+    [request] = wanted
+    assert bench.run(request).success
+    assert list(bench.materialised("thermo1", "raw_metrics")) == ["a.raw"]
+    assert list(bench.materialised("thermo1", "backup")) == ["a.raw"]
+    assert bench.status("a.raw") is before
+    for _ in range(3):
+        later = bench.tick("thermo1_watcher").run_requests or ()
+        assert [it for it in later if it.tags[TAG_STEP] == Step.RAW_METRICS] == []
+
+
+def test_what_can_not_be_read_for_now_is_tried_three_times_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(services: Services, raw_file_id: str) -> RawOutcome:
+        return RawOutcome(services.store.raw_files.current(raw_file_id), "the store is away")
+
+    monkeypatch.setattr("kraken_dagster.raw_metrics.defs.measure", away)
+    assert ingested(bench, "a.raw", WHOLE).success
+    asked = 0
+    for _ in range(6):
+        for request in bench.tick("thermo1_watcher").run_requests or ():
+            if request.tags[TAG_STEP] == Step.RAW_METRICS:
+                asked += 1
+                assert bench.run(request).success
+    assert asked == 3
 
 
 def test_a_backup_alone_tells_what_is_known_of_its_index(bench: Bench) -> None:

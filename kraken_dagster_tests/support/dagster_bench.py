@@ -133,6 +133,7 @@ class Bench:
             partition_key=request.partition_key,
             run_config=request.run_config,
             tags=request.tags,
+            asset_selection=request.asset_selection,
             instance=self.instance,
             raise_on_error=False,
         )
