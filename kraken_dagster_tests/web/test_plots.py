@@ -29,8 +29,8 @@ def test_many_files_are_given_by_the_pixel_and_no_outlier_is_lost(table: Table) 
     found = series(table, _all(table), "v", View(x="at", width=200))
     assert [group["label"] for group in found["groups"]] == ["t0", "t1"]
     for group in found["groups"]:
-        assert len(group["x"]) <= 200
-        assert len(group["x"]) == len(group["low"]) == len(group["high"]) == len(group["mean"])
+        assert group["bins"] == sorted({*group["bins"]} & {*range(200)})
+        assert len(group["bins"]) == len(group["low"]) == len(group["high"]) == len(group["mean"])
     assert max(found["groups"][1]["high"]) == 1000
     assert found["flagged"] == [{"id": "f777", "x": 777.0, "y": 1000.0}]
 

@@ -22,6 +22,12 @@
 
   // One x for all groups, as the library wants it: rows that a group doesn't have are null.
   function aligned(plot) {
+    const [low, high] = plot.range;
+    for (const group of plot.groups) {
+      if (group.bins) {
+        group.x = group.bins.map(bin => low + (bin + 0.5) / plot.width * (high - low));
+      }
+    }
     const at = new Map();
     const xs = [...new Set(plot.groups.flatMap(group => group.x)
       .concat(plot.flagged.map(point => point.x)))].sort((a, b) => a - b);

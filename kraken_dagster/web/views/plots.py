@@ -22,7 +22,7 @@ MOST_OVERLAID = 12
 _MOST_GROUPS = 12
 _MOST_FLAGGED = 2_000
 _POINTS_PER_PIXEL = 2
-_DIGITS = 6
+_DIGITS = 5
 _SD = 3.0
 
 
@@ -38,8 +38,8 @@ class View:
 
 
 def series(table: Table, mask: Mask, pattern: str, view: View) -> dict[str, Any]:
-    """The groups of one plot, each with `x` and either `y`, `ids`, or `low`, `high`, `mean`;
-    `flagged` points besides, and the median and band of all."""
+    """The groups of one plot, each with `x`, `y` and `ids`, or `bins` (pixels) and `low`, `high`,
+    `mean`; `flagged` points besides, and the median and band of all."""
     names = overlaid(table, pattern)
     x = table.numbers(view.x)
     rows = np.flatnonzero(mask & np.isfinite(x))
@@ -62,6 +62,7 @@ def series(table: Table, mask: Mask, pattern: str, view: View) -> dict[str, Any]
         "groups": groups,
         "flagged": flagged[:_MOST_FLAGGED],
         "range": [low, high],
+        "width": view.width,
         **_band(values),
     }
 
@@ -117,7 +118,7 @@ def _points(
     with np.errstate(over="ignore"):
         mean = np.add.reduceat(values / np.repeat(counts, counts), starts)
     return {
-        "x": _plain(low + (bins[starts] + 0.5) / width * (high - low), None),
+        "bins": [int(item) for item in bins[starts]],
         "low": _plain(np.minimum.reduceat(values, starts)),
         "high": _plain(np.maximum.reduceat(values, starts)),
         "mean": _plain(mean),
