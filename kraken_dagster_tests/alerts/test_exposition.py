@@ -13,6 +13,7 @@ from kraken_dagster.alerts.exposition import metrics_text, readiness
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.alerts.watching import Watching, no_trouble, with_alerts
+from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import record
 
 FILES = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
@@ -90,6 +91,6 @@ def test_the_examples_ask_for_figures_that_there_are(services: Services) -> None
 def test_prometheus_itself_takes_the_examples(command: list[str]) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool: apt-get install prometheus")
+        unavailable("no promtool: apt-get install prometheus")
     done = subprocess.run([promtool, *command], cwd=FILES, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
