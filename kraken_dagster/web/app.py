@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kraken_dagster.config.dagit import Place
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.web import actions, downloads, pages
+from kraken_dagster.web import actions, downloads, pages, probes
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.events import events
 from kraken_dagster.web.feed import Feed
@@ -41,6 +41,9 @@ _ROUTES = [
     Route("/wall", pages.wall),
     Route("/help", pages.help_page),
     Route("/events", events),
+    Route("/healthz", probes.healthz),
+    Route("/readyz", probes.readyz),
+    Route("/metrics", probes.metrics),
     Mount("/static", StaticFiles(directory=STATIC)),
 ]
 

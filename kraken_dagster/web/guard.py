@@ -14,7 +14,7 @@ HOW = (
     "`kraken login --page --viewer` makes one for people who only look."
 )
 # Shown to everyone who can connect: the page on the wall, and what it is made of.
-_OPEN = ("/wall", "/events", "/favicon.ico")
+_OPEN = ("/wall", "/events", "/healthz", "/favicon.ico")
 _STATIC = "/static/"
 _READING = ("GET", "HEAD")
 
