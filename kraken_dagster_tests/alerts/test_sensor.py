@@ -38,9 +38,9 @@ def _facts(bench: Bench):
 def test_a_tick_looks_and_says_what_it_found(bench: Bench) -> None:
     found = bench.tick("alerts")
     assert found.skip_message
-    look = bench.store.alerts.last_look()
-    assert look["looked_by"].startswith("sensor on ")
-    assert look["dagster_looked_at"] == look["looked_at"]
+    scan = bench.store.alerts.last_look()
+    assert scan["looked_by"].startswith("sensor on ")
+    assert scan["dagster_looked_at"] == scan["looked_at"]
 
 
 def test_a_new_dagster_knows_nothing(bench: Bench) -> None:
