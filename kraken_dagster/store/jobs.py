@@ -254,14 +254,16 @@ class Metrics:
 
     def of(self, raw_file_id: str) -> list[Document]:
         """All results of a file's jobs, newest first."""
-        return self._found({"raw_file": raw_file_id, "type": {"$ne": TYPE_RAW}})
+        return [item for item in self._found(raw_file_id) if item.get("type") != TYPE_RAW]
 
     def of_raw_file(self, raw_file_id: str) -> list[Document]:
         """The figures from the raw file itself, newest first."""
-        return self._found({"raw_file": raw_file_id, "type": TYPE_RAW})
+        return [item for item in self._found(raw_file_id) if item.get("type") == TYPE_RAW]
 
-    def _found(self, query: Document) -> list[Document]:
-        return list(self._collection.find(query).sort("created_at_", DESCENDING))
+    def _found(self, raw_file_id: str) -> list[Document]:
+        """By an index, which not every server uses for a type as well."""
+        found = self._collection.find({"raw_file": raw_file_id})
+        return list(found.sort("created_at_", DESCENDING))
 
 
 def current_results(results: Sequence[Document]) -> list[Document]:

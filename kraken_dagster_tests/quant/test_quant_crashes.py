@@ -1,6 +1,7 @@
 """Runs that die while they submit or collect: every job is started once, and every file ends."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 
@@ -165,7 +166,8 @@ def test_a_run_may_die_after_any_call_while_it_collects_and_the_next_one_ends_th
     assert calls >= 5
     raw_file = services.store.raw_files.get("x.d")
     assert raw_file.status is Status.DONE
-    assert [event["to"] for event in raw_file.history].count("done") == 1
+    statuses = [event["to"] for event in raw_file.history]  # a note repeats the one before
+    assert [status for status, _ in groupby(statuses)].count("done") == 1
     assert len(services.store.metrics.of("x.d")) == 1
     assert services.store.jobs.of("x.d")[0].collected_at is not None
 
