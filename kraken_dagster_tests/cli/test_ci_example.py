@@ -67,7 +67,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if "kraken" not in path.name:
             (site / path.name).symlink_to(path)
     for path in Path(sys.executable).parent.iterdir():
-        if "kraken" in path.name or (home / "bin" / path.name).exists():
+        if "kraken" in path.name or path.is_dir() or (home / "bin" / path.name).exists():
             continue
         head, _, rest = path.read_bytes().partition(b"\n")
         if head.startswith(b"#!" + bytes(path.parent)):  # a script of Python's
