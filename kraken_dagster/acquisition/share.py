@@ -109,7 +109,7 @@ def partly_unknown(scene: Scene) -> str | None:
 
 def clock_differs(scene: Scene, watched: Sequence[RawFile]) -> float | None:
     """By how many seconds the instrument's clock is ahead of ours, or behind (negative)."""
-    entries = {entry.name: entry for entry in scene.listing.entries if entry.refusal is None}
+    entries = {entry.name: entry for entry in scene.listing.entries if entry.problem is None}
     newest = [entries[name].changed_at for name in scene.standing if name in entries]
     grew = [
         entries[item.original_name].changed_at

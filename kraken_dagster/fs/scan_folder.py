@@ -34,7 +34,7 @@ def _entry(item: "os.DirEntry[str]", main_files: "list[str]") -> "dict[str, obje
         return None  # it went while we looked
     except OSError as error:
         unknown = {"kind": "damaged entry", "size": 0, "mtime": 0, "ctime": 0}
-        return {"name": item.name, **unknown, "trouble": _words(error)}
+        return {"name": item.name, **unknown, "problem": _words(error)}
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link"}
     kind = kinds.get(stat.S_IFMT(facts.st_mode), "special file")
     entry: dict[str, object] = {
@@ -48,7 +48,7 @@ def _entry(item: "os.DirEntry[str]", main_files: "list[str]") -> "dict[str, obje
         try:
             entry |= _main_file(item.path, main_files)
         except OSError as error:
-            entry["trouble"] = _words(error)
+            entry["problem"] = _words(error)
     return entry
 
 

@@ -17,7 +17,7 @@ from kraken_dagster_tests.support.helpers import write_config
 
 Kraken = Callable[..., Result]
 COMMANDS = (
-    ("up", "--port", "0"),
+    ("up", "--port", "39999"),
     ("status",),
     ("doctor",),
     ("files",),

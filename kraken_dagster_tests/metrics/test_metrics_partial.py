@@ -174,7 +174,7 @@ def test_an_unknown_type_is_a_problem(tmp_path):
     reading = read_figures("nonesuch", tmp_path, own={"ours": "a:b"})
     assert reading.figures == {}
     (problem,) = reading.problems
-    assert "alphadia, custom, diann, msqc, ours, skyline" in str(problem)
+    assert "alphadia, custom, diann, msqc, mzqc, ours, skyline" in str(problem)
 
 
 # --- hostile folders

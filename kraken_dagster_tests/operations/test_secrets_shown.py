@@ -36,6 +36,12 @@ ARGUMENTS = {
     "project preview": ["x.raw", "thermo1"],
     "settings list": [],
     "settings show": ["n"],
+    "alerts list": [],
+    "alerts rules": [],
+    "quality annotations": [],
+    "quality guide-set list": [],
+    "quality show": ["x.raw"],
+    "quality verdicts": [],
 }
 
 

@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     main_size: int | None = None
     main_mtime: float | None = None
     main_ctime: float | None = None
-    refusal: str | None = None
+    problem: str | None = None
 
     @property
     def changed_at(self) -> float:
@@ -100,14 +100,14 @@ def cant_know(vendor: Vendor, entries: Sequence[Entry]) -> dict[str, str]:
     """The acquisitions of which the folder has the name, and of which no more can be known."""
     rules = RULES[vendor]
     return {
-        entry.name: entry.refusal
+        entry.name: entry.problem
         for entry in entries
-        if entry.refusal is not None and rules.matches(entry.name)
+        if entry.problem is not None and rules.matches(entry.name)
     }
 
 
 def _cant_know(entry: Entry) -> bool:
-    return entry.kind is Kind.DAMAGED and entry.refusal is not None
+    return entry.kind is Kind.DAMAGED and entry.problem is not None
 
 
 def _elder(rules: VendorRules, entries: Sequence[Entry]) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _standing(rules: VendorRules, entry: Entry, companions: Sequence[Entry]) -> 
         created = min(known) if known else min(entry.mtime, entry.ctime)
         size = entry.main_size
         return FolderEntry(
-            entry.name, created, size, size or 0, None, entry.refusal, entry.main_mtime
+            entry.name, created, size, size or 0, None, entry.problem, entry.main_mtime
         )
     created = min(entry.mtime, entry.ctime)
     if not companions:
