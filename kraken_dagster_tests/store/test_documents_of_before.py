@@ -52,4 +52,4 @@ def test_no_field_has_another_name(model: type[BaseModel]) -> None:
 
 def test_a_backup_that_was_seen_is_read() -> None:
     known = {"members": 3, "looks": "a", "changes": "b", "writable": 1}
-    assert Appearance.model_validate(known).scans == "a"
+    assert Appearance.model_validate(known).looks == "a"

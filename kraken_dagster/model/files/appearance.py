@@ -31,7 +31,7 @@ class Appearance(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     members: int
-    scans: str
+    looks: str
     changes: str
     extra: list[str] = []
     extra_files: int = 0
@@ -50,7 +50,7 @@ class Appearance(BaseModel):
         """`members` are by path; None for one that is missing."""
         return cls(
             members=len(members),
-            scans=_digest(
+            looks=_digest(
                 (name, None if scan is None else (scan.size, scan.mtime_ns))
                 for name, scan in members.items()
             ),
@@ -64,13 +64,13 @@ class Appearance(BaseModel):
 
     def is_as(self, before: "Appearance") -> bool:
         """Whether nothing tells that a byte has changed since."""
-        if (self.members, self.scans) != (before.members, before.scans):
+        if (self.members, self.looks) != (before.members, before.looks):
             return False
         return self.changes == before.changes or before.restless >= _RESTLESS
 
     def proven_after(self, before: "Appearance | None") -> "Appearance":
         """The same to be recorded, now that the bytes were found to be what they were."""
-        if before is None or (self.members, self.scans) != (before.members, before.scans):
+        if before is None or (self.members, self.looks) != (before.members, before.looks):
             return self
         differs = self.changes != before.changes
         return self.model_copy(update={"restless": before.restless + differs})
