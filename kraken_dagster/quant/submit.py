@@ -80,14 +80,21 @@ def submit_jobs(
             failure_recorded(services, raw_file_id, run_id=run_id, lease=held.lease),
             put_back_if_refused(services, held, run_id),
         ):
-            if no_cluster and (reason := _would_be_skipped(services, held.raw_file)):
-                return QuantOutcome(held.raw_file, reason)
-            if held.raw_file.status is not Status.QUEUED_FOR_QUANTING:
-                fields = {"output_exists_mode": _to_keep(services, held.raw_file, mode)}
-                ended = decide(services, held, run_id, by_hand=by_hand, fields=fields)
-                if ended is not None:
-                    return ended
-            return _submit(services, held, run_id, choice)
+            return _decide_and_submit(services, held, run_id, choice)
+
+
+def _decide_and_submit(
+    services: Services, held: Held, run_id: str, choice: _Choice
+) -> QuantOutcome:
+    if choice.no_cluster and (reason := _would_be_skipped(services, held.raw_file)):
+        return QuantOutcome(held.raw_file, reason)
+    if held.raw_file.status is not Status.QUEUED_FOR_QUANTING:
+        mode = _to_keep(services, held.raw_file, choice.output_exists_mode)
+        fields = {"output_exists_mode": mode}
+        ended = decide(services, held, run_id, by_hand=choice.by_hand, fields=fields)
+        if ended is not None:
+            return ended
+    return _submit(services, held, run_id, choice)
 
 
 def _would_be_skipped(services: Services, raw_file: RawFile) -> str | None:
@@ -196,10 +203,7 @@ def _hand_over(
         return
     if job is not None and job.engine not in services.config.engines:
         if job.tried_at is not None:
-            progress.waiting.append(
-                f"{job.id} may be on the engine {job.engine!r}, which is not in instruments.yaml "
-                "(any more): put it back, or `kraken retry` gives the job up"
-            )
+            progress.waiting.append(_on_engine_that_is_gone(job))
             return
         services.store.jobs.withdraw(job)
         job = None
@@ -224,6 +228,13 @@ def _hand_over(
             return
         job = services.store.jobs.get(job.id)
     progress.submitted.append(job)
+
+
+def _on_engine_that_is_gone(job: QuantJob) -> str:
+    return (
+        f"{job.id} may be on the engine {job.engine!r}, which is not in instruments.yaml "
+        "(any more): put it back, or `kraken retry` gives the job up"
+    )
 
 
 def _engine_of(services: Services, held: Held, item: DecidedSettings) -> str:
