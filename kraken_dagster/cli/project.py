@@ -19,6 +19,7 @@ from kraken_dagster.cli.common import (
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.settings import AssignedSettings
 from kraken_dagster.projects import projects as catalog
+from kraken_dagster.projects.settings import settings_by
 from kraken_dagster.quant.preview import Preview, preview
 from kraken_dagster.runtime.services import Services
 
@@ -140,7 +141,7 @@ def assign(
 ) -> None:
     """Have a project use settings, by default in their newest version."""
     services = open_services(path)
-    chosen = catalog.settings_by(services, settings)
+    chosen = settings_by(services, settings)
     catalog.assign(
         services, project_id, chosen, scope=scope, excluded=excluded, raw_file_id_filter=name_filter
     )

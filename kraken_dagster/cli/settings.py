@@ -17,7 +17,7 @@ from kraken_dagster.cli.common import (
     say,
 )
 from kraken_dagster.model.settings import Settings
-from kraken_dagster.projects import projects as catalog
+from kraken_dagster.projects import settings as versions
 
 _GIVEN_BY_KRAKEN = ("name", "version", "number", "status")
 _FIELDS = {
@@ -81,7 +81,7 @@ def list_(path: Path, archived: bool, as_json: bool) -> None:
 def show(path: Path, reference: str, as_json: bool) -> None:
     """Show one version, by default the newest, with its digest and the projects that use it."""
     services = open_services(path)
-    found = catalog.settings_by(services, reference)
+    found = versions.settings_by(services, reference)
     told_of = {
         **found.model_dump(),
         "digest": found.digest,
@@ -108,9 +108,9 @@ def add(path: Path, name: str, **values: Any) -> None:
     given = _given(values)
     services = open_services(path)
     kind = given.get("software_type", "custom")
-    if "metrics_type" not in given and kind in catalog.metrics_types(services):
+    if "metrics_type" not in given and kind in versions.metrics_types(services):
         given["metrics_type"] = kind
-    added = catalog.add_settings(services, {"name": name, **given})
+    added = versions.add_settings(services, {"name": name, **given})
     _tell(added, services.settings_folder(added))
     say(f"next: kraken project assign PROJECT {name}")
 
@@ -133,7 +133,7 @@ def new_version(
     """Make the next version of settings; what is not named stays as in the newest."""
     changes = {**{item.replace("-", "_"): None for item in unset}, **_given(values)}
     services = open_services(path)
-    before, after = catalog.new_version(services, name, changes, base=base)
+    before, after = versions.new_version(services, name, changes, base=base)
     for field in sorted(before.content.keys() | after.content.keys() - {"version"}):
         old, new = before.content.get(field), after.content.get(field)
         if old != new and field != "version":
@@ -152,8 +152,8 @@ def archive(path: Path, reference: str) -> None:
     if ":" not in reference:
         raise click.UsageError("name the version, too: NAME:VERSION")
     services = open_services(path)
-    found = catalog.settings_by(services, reference)
-    users = catalog.archive_settings(services, found)
+    found = versions.settings_by(services, reference)
+    users = versions.archive_settings(services, found)
     say(f"{found.title} archived")
     if users:
         say(f"still used by {', '.join(users)}; `kraken project upgrade` changes that")
@@ -168,7 +168,7 @@ def archive(path: Path, reference: str) -> None:
 @reported
 def export(path: Path, references: tuple[str, ...], output: Any) -> None:
     """Write settings as YAML; all that aren't archived where none are named."""
-    output.write(catalog.exported(open_services(path), references))
+    output.write(versions.exported(open_services(path), references))
 
 
 @settings.command("import")
@@ -177,7 +177,7 @@ def export(path: Path, references: tuple[str, ...], output: Any) -> None:
 @reported
 def import_(path: Path, file: Any) -> None:
     """Add the settings of a YAML file (- for stdin): all of them, or none if one can't be used."""
-    for item in catalog.imported(open_services(path), file.read()):
+    for item in versions.imported(open_services(path), file.read()):
         how = "added" if item.added else "there already"
         say(f"{item.settings.title}: {how}, {item.settings.digest}")
 

@@ -15,7 +15,7 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.engines import LocalEngine
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.projects import projects as catalog
-from kraken_dagster.projects.projects import new_version
+from kraken_dagster.projects.settings import new_version
 from kraken_dagster.quant.preview import preview
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.projects import alphakraken

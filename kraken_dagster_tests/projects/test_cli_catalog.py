@@ -14,7 +14,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import AlreadyThere
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.model.settings import Settings
-from kraken_dagster.projects.projects import new_version
+from kraken_dagster.projects.settings import new_version
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.helpers import NOW, database_uri, record, write_config
 

@@ -15,6 +15,7 @@ from kraken_dagster.model.jobs.job import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.projects import projects as catalog
+from kraken_dagster.projects.settings import new_version
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.preview import preview
 from kraken_dagster.quant.submit import submit_jobs
@@ -41,7 +42,7 @@ def test_what_succeeded_stays_although_its_settings_were_upgraded_meanwhile(serv
     custom_settings(services, "qc", "exit 3", software_type="msqc")
     backed_up(services, "thermo1", "x.raw")
     tick_until_idle(services)
-    catalog.new_version(services, "search", {"num_threads": 4})
+    new_version(services, "search", {"num_threads": 4})
     catalog.upgrade(services, "_FALLBACK", "search")
     mend(services, "qc", WRITES)
     retry(services, "x.raw", asked_by="a person")
@@ -215,9 +216,9 @@ def test_settings_that_can_not_be_read_are_an_error_of_the_file_with_the_way_out
 
 def test_a_new_version_can_be_made_although_the_newest_can_not_be_read(services, database):
     custom_settings(services, "s", WRITES)
-    catalog.new_version(services, "s", {"num_threads": 2})
+    new_version(services, "s", {"num_threads": 2})
     database["settings"].update_one({"version": 2}, {"$set": {"num_threads": "many"}})
-    _, made = catalog.new_version(services, "s", {"num_threads": 3})
+    _, made = new_version(services, "s", {"num_threads": 3})
     assert made.version == 3
 
 

@@ -19,6 +19,7 @@ from kraken_dagster.model.raw_file import Status
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.projects import projects as catalog
+from kraken_dagster.projects.settings import add_settings
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster.store.connection import Store
@@ -100,7 +101,7 @@ def _install(bench: Bench, root: Path) -> None:
     services = bench.services
     catalog.add_project(services, Project(id="P123", name="Plasma"))
     for item in SETTINGS:
-        added = catalog.add_settings(services, item.content)
+        added = add_settings(services, item.content)
         catalog.assign(services, "P123", added, excluded=["bruker1", "sciex1"])
 
 
