@@ -15,6 +15,7 @@ from kraken_dagster.model.raw_file import OPEN_ACQUISITION, BackupStatus, RawFil
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.orchestration.asset_services import asked_by_hand, is_catchup, make_services
 from kraken_dagster.orchestration.failures import dagster_errors
+from kraken_dagster.orchestration.file_assets import file_asset
 from kraken_dagster.orchestration.file_batches import (
     Check,
     Done,
@@ -45,6 +46,7 @@ from kraken_dagster.orchestration.partitions import (
     raw_files,
 )
 from kraken_dagster.orchestration.run_config import backup_config, open_config, require_understood
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -59,24 +61,7 @@ _CHECKS = {
 def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
     key, backup_key = asset_key(instrument_id, RAW_FILE), asset_key(instrument_id, BACKUP)
 
-    @dg.asset(
-        key=key,
-        group_name=instrument_id,
-        partitions_def=raw_files(instrument_id),
-        output_required=False,
-        description="A raw file whose acquisition is over.",
-        kinds={config.instrument(instrument_id).type.value},
-    )
-    def raw_file(
-        context: dg.AssetExecutionContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
-    ) -> Events:
-        require_understood(context, config)
-        with dagster_errors():
-            services = make_services(config, store, cluster, storage)
-
+    def acquired_in(context: dg.AssetExecutionContext, services: Services) -> Work:
         def acquired(raw_file_id: str) -> Done:
             record = services.store.raw_files.current(raw_file_id)
             if record.status in OPEN_ACQUISITION:
@@ -87,10 +72,16 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
                 return Done(reason, unusual=True, checks=checks, checks_of=backup_key)
             return Done(f"{record.id!r}: {record.status}", metadata=acquisition_metadata(record))
 
-        threads = services.instrument(instrument_id).catchup_threads
-        yield from for_each_file(context, key, services, acquired, threads=threads)
+        return acquired
 
-    return for_many_at_once(raw_file)
+    return file_asset(
+        config,
+        instrument_id,
+        RAW_FILE,
+        acquired_in,
+        description="A raw file whose acquisition is over.",
+        kinds=[config.instrument(instrument_id).type.value],
+    )
 
 
 def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:

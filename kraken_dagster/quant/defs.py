@@ -7,7 +7,14 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.asset_services import asked_by_hand, make_services
 from kraken_dagster.orchestration.failures import dagster_errors
-from kraken_dagster.orchestration.file_batches import Done, Events, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.file_assets import file_asset
+from kraken_dagster.orchestration.file_batches import (
+    Done,
+    Events,
+    Work,
+    for_each_file,
+    for_many_at_once,
+)
 from kraken_dagster.orchestration.metadata import Metadata, ended_metadata, submitted_metadata
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
@@ -20,6 +27,7 @@ from kraken_dagster.orchestration.partitions import (
 from kraken_dagster.orchestration.run_config import open_config, quant_config, require_understood
 from kraken_dagster.quant.collect import JobResult, results_of
 from kraken_dagster.quant.submit import submit_jobs
+from kraken_dagster.runtime.services import Services
 from resources.cluster import ClusterResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
@@ -75,36 +83,24 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
 
 
 def quant_result_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
-    key = asset_key(instrument_id, QUANT_RESULT)
-
-    @dg.asset(
-        key=key,
-        deps=[asset_key(instrument_id, QUANT_JOB)],
-        group_name=instrument_id,
-        partitions_def=raw_files(instrument_id),
-        output_required=False,
+    return file_asset(
+        config,
+        instrument_id,
+        QUANT_RESULT,
+        _ended_in,
+        after=QUANT_JOB,
         description="What the jobs left in the output folder.",
     )
-    def quant_result(
-        context: dg.AssetExecutionContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
-    ) -> Events:
-        require_understood(context, config)
-        with dagster_errors():
-            services = make_services(config, store, cluster, storage)
 
-        def ended(raw_file_id: str) -> Done:
-            results, missing = results_of(services, raw_file_id)
-            reason = f"Not everything is there yet: {missing}" if missing else "all jobs have ended"
-            metadata = _results_metadata(results) if results else None
-            return Done(reason, metadata=metadata, unusual=bool(missing))
 
-        threads = config.instrument(instrument_id).catchup_threads
-        yield from for_each_file(context, key, services, ended, threads=threads)
+def _ended_in(_context: dg.AssetExecutionContext, services: Services) -> Work:
+    def ended(raw_file_id: str) -> Done:
+        results, missing = results_of(services, raw_file_id)
+        reason = f"Not everything is there yet: {missing}" if missing else "all jobs have ended"
+        metadata = _results_metadata(results) if results else None
+        return Done(reason, metadata=metadata, unusual=bool(missing))
 
-    return for_many_at_once(quant_result)
+    return ended
 
 
 def _results_metadata(results: Sequence[JobResult]) -> Metadata:

@@ -1,0 +1,57 @@
+"""The asset of a step that takes no options: one definition for all of them."""
+
+from collections.abc import Callable, Collection
+
+import dagster as dg
+
+from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.orchestration.asset_services import make_services
+from kraken_dagster.orchestration.failures import dagster_errors
+from kraken_dagster.orchestration.file_batches import Events, Work, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.partitions import asset_key, raw_files
+from kraken_dagster.orchestration.run_config import require_understood
+from kraken_dagster.runtime.services import Services
+from resources.cluster import ClusterResource
+from resources.storage import StorageResource
+from resources.store import StoreResource
+
+# Of a run: what is done on each of its files.
+WorkOf = Callable[[dg.AssetExecutionContext, Services], Work]
+
+
+def file_asset(
+    config: KrakenConfig,
+    instrument_id: str,
+    name: str,
+    work_of: WorkOf,
+    *,
+    description: str,
+    after: str | None = None,
+    kinds: Collection[str] = (),
+) -> dg.AssetsDefinition:
+    """The asset `[instrument_id, name]`, a partition for each raw file, `after` another one."""
+    key = asset_key(instrument_id, name)
+
+    @dg.asset(
+        key=key,
+        deps=[] if after is None else [asset_key(instrument_id, after)],
+        group_name=instrument_id,
+        partitions_def=raw_files(instrument_id),
+        output_required=False,
+        description=description,
+        kinds=set(kinds),
+    )
+    def of_each_file(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[StoreResource],
+        cluster: dg.ResourceParam[ClusterResource],
+        storage: dg.ResourceParam[StorageResource],
+    ) -> Events:
+        require_understood(context, config)
+        with dagster_errors():
+            services = make_services(config, store, cluster, storage)
+        threads = config.instrument(instrument_id).catchup_threads
+        work = work_of(context, services)
+        yield from for_each_file(context, key, services, work, threads=threads)
+
+    return for_many_at_once(of_each_file)
