@@ -1,10 +1,10 @@
 """Rules on raw files: what fails, what piles up, and what has no backup."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from kraken_dagster.alerts.rules.rule import ALPHAKRAKEN, Rule, lasted
-from kraken_dagster.alerts.snapshot import InstrumentFacts, Snapshot
+from kraken_dagster.alerts.snapshot import FailedFile, InstrumentFacts, Snapshot
 from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.alerts import Audience, Condition, Severity
 from kraken_dagster.model.raw_file import FINAL, Status
@@ -44,26 +44,15 @@ def raw_file_error(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> It
             and (file.waits_for_person or file.failures >= limits.error_failures)
         ]
         if failed:
-            yield _condition(
-                item,
-                f"{_files(len(failed))} failed",
-                details="\n".join(f"{file.id}: {file.details}" for file in failed[:_DETAILS_OF]),
-                members=tuple(file.id for file in failed),
-                since=min(file.at for file in failed),
-            )
+            yield _of_failed(item, f"{_files(len(failed))} failed", failed)
 
 
 def backup_damaged(snapshot: Snapshot, _limits: Thresholds, _now: datetime) -> Iterator[Condition]:
     for item in snapshot.instruments:
         damaged = [file for file in item.failed if file.backup_damaged]
         if damaged:
-            yield _condition(
-                item,
-                f"the backup of {_files(len(damaged))} is not what was recorded",
-                details="\n".join(f"{file.id}: {file.details}" for file in damaged[:_DETAILS_OF]),
-                members=tuple(file.id for file in damaged),
-                since=min(file.at for file in damaged),
-            )
+            what = f"the backup of {_files(len(damaged))} is not what was recorded"
+            yield _of_failed(item, what, damaged)
 
 
 def upload_failed(snapshot: Snapshot, _limits: Thresholds, _now: datetime) -> Iterator[Condition]:
@@ -88,6 +77,16 @@ def no_backup(snapshot: Snapshot, limits: Thresholds, now: datetime) -> Iterator
                 members=tuple(file.id for file in late),
                 since=oldest,
             )
+
+
+def _of_failed(item: InstrumentFacts, text: str, failed: Sequence[FailedFile]) -> Condition:
+    return _condition(
+        item,
+        text,
+        details="\n".join(f"{file.id}: {file.details}" for file in failed[:_DETAILS_OF]),
+        members=tuple(file.id for file in failed),
+        since=min(file.at for file in failed),
+    )
 
 
 def _files(count: int) -> str:
