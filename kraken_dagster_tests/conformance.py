@@ -22,7 +22,7 @@ from kraken_dagster.engines import slurm_output as slurm
 from kraken_dagster.fs.digests import digest
 from kraken_dagster.metrics import alphadia_errors
 from kraken_dagster.model import eligibility as processing
-from kraken_dagster.model import retention, settings
+from kraken_dagster.model import settings
 from kraken_dagster.model.files import acquisition, vendors
 from kraken_dagster.model.files import folder as discovery
 from kraken_dagster.model.files.acquisition import FolderEntry, Timing, Watch
@@ -30,6 +30,7 @@ from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.jobs import job as quant
 from kraken_dagster.model.jobs import resources
 from kraken_dagster.model.raw_file import FileFact
+from kraken_dagster.model.retention import rules as retention
 from kraken_dagster.quant import command as commands
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from kraken_dagster.alerts.channels.channel import ways
-from kraken_dagster.model.alerts import Alert, Severity, Silence, State, acknowledged
+from kraken_dagster.model.alerts.alert import Alert, Severity, Silence, State, acknowledged
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.errors import InputRefused, KrakenError
-from kraken_dagster.model.outbox import Message
 from kraken_dagster.runtime.services import Services
 
 _TRIES = 5

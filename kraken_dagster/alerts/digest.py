@@ -10,8 +10,8 @@ from kraken_dagster.alerts.rules.rule import lasted
 from kraken_dagster.alerts.snapshot import InstrumentFacts, Snapshot
 from kraken_dagster.alerts.wording import links
 from kraken_dagster.config.alerts import Alerts, Weekday, time_of
-from kraken_dagster.model.alerts import Alert, Audience, Severity
-from kraken_dagster.model.outbox import Message
+from kraken_dagster.model.alerts.alert import Alert, Audience, Severity
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.printable import printable
 from kraken_dagster.store.connection import Store
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.alerts.rules.registry import RULES, Findings, Found
 from kraken_dagster.config.alerts import Alerts
-from kraken_dagster.model.alerts import (
+from kraken_dagster.model.alerts.alert import (
     Manners,
     does_not_hold,
     opened,

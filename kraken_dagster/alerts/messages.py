@@ -9,8 +9,15 @@ from datetime import datetime, timedelta
 from kraken_dagster.alerts.channels.channel import Way
 from kraken_dagster.alerts.wording import subject_of, text_of
 from kraken_dagster.config.alerts import Alerts, QuietHours, time_of
-from kraken_dagster.model.alerts import Alert, Audience, Event, Reported, Severity, messages_made
-from kraken_dagster.model.outbox import Message
+from kraken_dagster.model.alerts.alert import (
+    Alert,
+    Audience,
+    Event,
+    Reported,
+    Severity,
+    messages_made,
+)
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.store.connection import Store
 
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.alerts.channels.channel import Way
 from kraken_dagster.config.alerts import Alerts
+from kraken_dagster.model.alerts.outbox import Message, is_hopeless, pause_after
 from kraken_dagster.model.errors import KrakenError
-from kraken_dagster.model.outbox import Message, is_hopeless, pause_after
 from kraken_dagster.store.connection import Store
 
 _WITHIN_S = 30.0  # a look is a tick of a sensor, which must end

@@ -5,7 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from kraken_dagster.config.alerts import Alerts
-from kraken_dagster.model.alerts import Alert, Event, Severity
+from kraken_dagster.model.alerts.alert import Alert, Event, Severity
 from kraken_dagster.model.printable import printable
 
 _LONGEST_SUBJECT = 120

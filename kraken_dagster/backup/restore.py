@@ -22,7 +22,7 @@ from kraken_dagster.model.errors import (
     SourceUnreadable,
 )
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.retention import require_record
+from kraken_dagster.model.retention.rules import require_record
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_backup_store
 

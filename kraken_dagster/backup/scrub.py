@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from kraken_dagster.backup.verify import VerifyOutcome, verify_backup
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.model.retention import span
+from kraken_dagster.model.retention.rules import span
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.raw_files.retention import ProofAge
 

@@ -33,7 +33,7 @@ from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.files.names import strangers
 from kraken_dagster.model.files.vendors import RULES, VendorRules
 from kraken_dagster.model.raw_file import FINAL, BackupStatus, RawFile, Status, Step
-from kraken_dagster.model.retention import require_record
+from kraken_dagster.model.retention.rules import require_record
 from kraken_dagster.runtime.failures import record_damage
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.refusals import in_own_words, watched

@@ -8,8 +8,6 @@ from typing import Any, BinaryIO
 
 import click
 
-from kraken_dagster.cli import demo as demo_module
-from kraken_dagster.cli import status_watch as watching
 from kraken_dagster.cli.alerts import alerts
 from kraken_dagster.cli.common import (
     PORT,
@@ -25,6 +23,7 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
+from kraken_dagster.cli.demo import command as demo_module
 from kraken_dagster.cli.env import env
 from kraken_dagster.cli.instrument import instrument
 from kraken_dagster.cli.login import login
@@ -32,9 +31,10 @@ from kraken_dagster.cli.project import project
 from kraken_dagster.cli.quality import quality
 from kraken_dagster.cli.rebuild import rebuild
 from kraken_dagster.cli.retention import purge, restore, verify
+from kraken_dagster.cli.screens import status_watch as watching
+from kraken_dagster.cli.screens.tic import show_tic
 from kraken_dagster.cli.settings import settings
 from kraken_dagster.cli.store import init_store
-from kraken_dagster.cli.tic import show_tic
 from kraken_dagster.cli.web import page_of, web
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import config_path, load_config

@@ -39,7 +39,7 @@ from kraken_dagster.cli.common import (
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.safe_copy import Progress as Copied
 from kraken_dagster.model.errors import KrakenError
-from kraken_dagster.model.retention import GB
+from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.retention.purge import PurgeOutcome
 from kraken_dagster.retention.purge import purge as purge_step
 from kraken_dagster.retention.purge_file import Purged

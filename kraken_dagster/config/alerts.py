@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.config.thresholds import Thresholds
-from kraken_dagster.model.alerts import Severity
+from kraken_dagster.model.alerts.alert import Severity
 from kraken_dagster.model.strict import Strict
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

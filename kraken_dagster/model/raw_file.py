@@ -20,7 +20,7 @@ from kraken_dagster.model.files.marks import SourceLook
 from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, VendorRules
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_metrics import RawMetricsState
-from kraken_dagster.model.refusal import PurgeIntent, Refusal
+from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
 
 FALLBACK_PROJECT = "_FALLBACK"
 MAX_STATUS_DETAILS = 512

@@ -18,7 +18,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.model.retention import span, why_not_move, why_not_purge
+from kraken_dagster.model.retention.rules import span, why_not_move, why_not_purge
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from kraken_dagster.model.errors import (
 from kraken_dagster.model.files.marks import RESTLESS, SourceLook
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, KnownFile, RawFile, Step
-from kraken_dagster.model.retention import require_record, why_not_move
+from kraken_dagster.model.retention.rules import require_record, why_not_move
 from kraken_dagster.retention.rename import MoveResult, compare
 from kraken_dagster.retention.rename import archive_members as rename_members
 from kraken_dagster.retention.rename_checks import MovePlan, OnLook, another

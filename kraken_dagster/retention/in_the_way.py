@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.refusal import Refusal
-from kraken_dagster.model.retention import why_not_move
+from kraken_dagster.model.retention.refusal import Refusal
+from kraken_dagster.model.retention.rules import why_not_move
 from kraken_dagster.monitoring.waiting_rules import unhindered
 from kraken_dagster.retention.archive import ArchiveOptions
 from kraken_dagster.retention.purge_plan import PurgeOptions

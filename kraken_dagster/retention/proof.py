@@ -30,7 +30,7 @@ from kraken_dagster.fs.stores.backup_reader import Backup, read_backup
 from kraken_dagster.fs.stores.roots import shown
 from kraken_dagster.model.errors import LeaseLost
 from kraken_dagster.model.raw_file import FileFact
-from kraken_dagster.model.retention import ReadBack, may_purge
+from kraken_dagster.model.retention.rules import ReadBack, may_purge
 from kraken_dagster.retention.instrument_disk import (
     make_writable,
     passing_folder,

@@ -24,7 +24,7 @@ from kraken_dagster.model.errors import (
     StoreError,
 )
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.retention import GB, Goal, span
+from kraken_dagster.model.retention.rules import GB, Goal, span
 from kraken_dagster.retention.purge_file import Purged, purge_file
 from kraken_dagster.retention.purge_plan import (
     NotDeleted,

@@ -18,7 +18,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Step,
 )
-from kraken_dagster.model.refusal import PurgeIntent
+from kraken_dagster.model.retention.refusal import PurgeIntent
 from kraken_dagster.retention.proof import Proof, delete, prove
 from kraken_dagster.retention.purge_plan import (
     PurgeOptions,

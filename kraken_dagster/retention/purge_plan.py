@@ -10,7 +10,7 @@ from kraken_dagster.fs.instrument_folder import free_bytes, open_instrument
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import CopyStalled, FolderError, KrakenError, StoreError
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.retention import GB, Goal, Weighed, select, why_not_purge
+from kraken_dagster.model.retention.rules import GB, Goal, Weighed, select, why_not_purge
 from kraken_dagster.retention.survey import Target, survey
 from kraken_dagster.runtime.services import Services
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from kraken_dagster.fs.timeouts import beating
 from kraken_dagster.model.errors import BackupIncomplete, KrakenError
 from kraken_dagster.model.raw_file import RawFile
-from kraken_dagster.model.refusal import Refusal
+from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.runtime.failures import LONGEST_WAIT_S, is_tried_again, unexpected_of, wait
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services

@@ -9,8 +9,8 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from kraken_dagster.model.alerts import Alert, Silence, State
-from kraken_dagster.model.outbox import Delivery, Message
+from kraken_dagster.model.alerts.alert import Alert, Silence, State
+from kraken_dagster.model.alerts.outbox import Delivery, Message
 from kraken_dagster.model.raw_file import short_details
 from kraken_dagster.store.errors import translated
 

@@ -8,10 +8,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.quality.mzqc_export import mzqc_of_run
-from kraken_dagster.web.exports import FORMS
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.rendering import render
 from kraken_dagster.web.table.columns import Rows, Table
+from kraken_dagster.web.table.exports import FORMS
 from kraken_dagster.web.table.selection import select
 from kraken_dagster.web.views import files as file_view
 

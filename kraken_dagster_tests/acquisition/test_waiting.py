@@ -25,7 +25,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.model.refusal import Refusal
+from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.monitoring.waiting_rules import Around, in_words, waits_for
 from kraken_dagster.quant.jobs.engine_backoff import FIRST_WAIT_S as FIRST_WAIT_OF_AN_ENGINE_S

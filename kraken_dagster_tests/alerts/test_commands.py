@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kraken_dagster.cli.main import main
-from kraken_dagster.model.alerts import Condition
+from kraken_dagster.model.alerts.alert import Condition
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.alerts.receivers import MailServer, WebhookServer, running
 from kraken_dagster_tests.alerts.watching import an_alert

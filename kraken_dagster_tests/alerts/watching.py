@@ -8,7 +8,7 @@ from typing import Any
 from kraken_dagster.alerts.monitor import Looked, scan
 from kraken_dagster.alerts.snapshot import DagsterFacts, Sensor
 from kraken_dagster.config.alerts import Alerts
-from kraken_dagster.model.alerts import Alert, Audience, Condition, Severity, opened
+from kraken_dagster.model.alerts.alert import Alert, Audience, Condition, Severity, opened
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.helpers import NOW
 

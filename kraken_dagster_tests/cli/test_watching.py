@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kraken_dagster.cli.status_watch import Rates, pictures
+from kraken_dagster.cli.screens.status_watch import Rates, pictures
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.store.connection import Store, connect
 from kraken_dagster_tests.support.helpers import record, wait_until, write_config

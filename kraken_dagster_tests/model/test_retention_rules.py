@@ -12,8 +12,8 @@ from kraken_dagster.model.errors import NotRecorded, UnsafePath
 from kraken_dagster.model.files.folder import Kind
 from kraken_dagster.model.files.vendors import RULES, Vendor, deleteme_name, is_deleteme
 from kraken_dagster.model.raw_file import FINAL, FileFact, InstrumentFileStatus, Status
-from kraken_dagster.model.refusal import Refusal
-from kraken_dagster.model.retention import (
+from kraken_dagster.model.retention.refusal import Refusal
+from kraken_dagster.model.retention.rules import (
     Goal,
     Weighed,
     require_record,

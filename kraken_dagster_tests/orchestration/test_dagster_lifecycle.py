@@ -11,7 +11,7 @@ import pytest
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import InstrumentBusy, LeaseHeld, StoreUnavailable
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Lease, Status
-from kraken_dagster.model.retention import GB
+from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.retention import defs as lifecycle
 from kraken_dagster.runtime.exclusive_runs import archive_of, at_work
 from kraken_dagster.runtime.services import utc_now

@@ -7,12 +7,12 @@ import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.catchup.catchup import CatchupOptions, due
-from kraken_dagster.cli.tic import show_tic
+from kraken_dagster.cli.screens.tic import show_tic
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.model.errors import FileFormatError
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.model.raw_metrics import RawMetricsStatus
-from kraken_dagster.model.retention import why_not_purge
+from kraken_dagster.model.retention.rules import why_not_purge
 from kraken_dagster.operations import report
 from kraken_dagster.raw_metrics.measure import RawOutcome, measure
 from kraken_dagster.raw_metrics.trace_files import read_traces

@@ -14,7 +14,7 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.jobs.job import JobState
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster.model.refusal import PurgeIntent, Refusal
+from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.rebuild.retire_defs import retire
 from kraken_dagster.rebuild.window_rules import why_kept

@@ -8,7 +8,7 @@ import pytest
 
 from kraken_dagster.model.errors import PurgeRefused, StatusConflict
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.model.retention import GB
+from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.retention import proof as purging
 from kraken_dagster.retention import purge_file as purge_file_step

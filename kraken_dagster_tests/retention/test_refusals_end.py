@@ -8,7 +8,7 @@ import pytest
 
 from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.model.refusal import Refusal
+from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.operations import report as reports
 from kraken_dagster.retention.archive import compare_changed
 from kraken_dagster.retention.in_the_way import in_the_way

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.model.retention import GB
+from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.retention.purge import purge
 from kraken_dagster.retention.purge_plan import measured_free_bytes, plan
 from kraken_dagster_tests.backup.copying_cases import unavailable

@@ -7,7 +7,7 @@ from kraken_dagster.model.files.appearance import Appearance
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.raw_file import DecidedSettings, FileFact, Lease, RawFile
-from kraken_dagster.model.refusal import PurgeIntent, Refusal
+from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
 from kraken_dagster.model.settings import Settings
 
 # The fields that documents of version 0.1.0 have of each class.

@@ -15,7 +15,7 @@ from kraken_dagster.model.errors import (
     StoreUnavailable,
 )
 from kraken_dagster.model.raw_file import InstrumentFileStatus, KnownFile, Status, Step
-from kraken_dagster.model.refusal import Refusal
+from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.retention.archive import ArchiveOptions, due_for_move
 from kraken_dagster.retention.purge_plan import plan
 from kraken_dagster.runtime.leases import holding

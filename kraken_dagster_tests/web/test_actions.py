@@ -13,8 +13,8 @@ import pytest
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.web.exports import FORMS, as_csv, as_parquet, as_xlsx
 from kraken_dagster.web.table.columns import Table
+from kraken_dagster.web.table.exports import FORMS, as_csv, as_parquet, as_xlsx
 from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, backed_up, wait_until
 from kraken_dagster_tests.web.laboratory import OpenPage, add, served
 

@@ -3,8 +3,8 @@
 import logging
 from urllib.parse import urlsplit
 
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.errors import ChannelFailed
-from kraken_dagster.model.outbox import Message
 
 _SHORTEST_SECRET = 4
 _TYPES = {"critical": "failure", "warning": "warning", "info": "info"}

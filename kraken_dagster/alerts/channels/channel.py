@@ -13,9 +13,9 @@ from kraken_dagster.alerts.channels.by_apprise import send_by_apprise
 from kraken_dagster.alerts.channels.mail import send_mail
 from kraken_dagster.alerts.channels.webhook import post
 from kraken_dagster.config.alerts import Alerts, AppriseChannel, Channel, SmtpChannel
-from kraken_dagster.model.alerts import Audience
+from kraken_dagster.model.alerts.alert import Audience
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.errors import ChannelFailed
-from kraken_dagster.model.outbox import Message
 
 STUCK_AFTER = timedelta(minutes=30)
 

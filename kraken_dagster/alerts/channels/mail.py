@@ -8,8 +8,8 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 from kraken_dagster.config.alerts import Smtp
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.errors import ChannelFailed
-from kraken_dagster.model.outbox import Message
 
 _TIMEOUT_S = 10.0
 _PRIORITY = {"critical": "high"}

@@ -5,8 +5,8 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 
+from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.errors import ChannelFailed
-from kraken_dagster.model.outbox import Message
 
 _TIMEOUT_S = 10.0
 

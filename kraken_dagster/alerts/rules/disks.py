@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from kraken_dagster.alerts.rules.rule import ALPHAKRAKEN, Rule
 from kraken_dagster.alerts.snapshot import Health, Snapshot, Trend
 from kraken_dagster.config.thresholds import Thresholds
-from kraken_dagster.model.alerts import Audience, Condition, Severity
+from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
 
 FILE_SYSTEM = "file system "
 _DAY = timedelta(days=1)

@@ -8,7 +8,7 @@ from kraken_dagster.alerts.rules.queue_stop import HANDOFF, QueueEnd, queue_end
 from kraken_dagster.alerts.rules.rule import ALPHAKRAKEN, Rule, lasted
 from kraken_dagster.alerts.snapshot import Snapshot
 from kraken_dagster.config.thresholds import Thresholds
-from kraken_dagster.model.alerts import Audience, Condition, Severity
+from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
 
 
 def instrument_stall(snapshot: Snapshot, limits: Thresholds, now: datetime) -> Iterator[Condition]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from kraken_dagster.alerts.rules.rule import ALPHAKRAKEN, Rule, lasted
 from kraken_dagster.alerts.snapshot import Snapshot
 from kraken_dagster.config.thresholds import Thresholds
-from kraken_dagster.model.alerts import Audience, Condition, Severity
+from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
 
 _RUNS_TOLD = 5
 

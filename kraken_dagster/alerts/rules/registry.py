@@ -8,7 +8,7 @@ from kraken_dagster.alerts.rules import disks, files, health, instruments, progr
 from kraken_dagster.alerts.rules.rule import Rule
 from kraken_dagster.alerts.snapshot import Snapshot
 from kraken_dagster.config.thresholds import Thresholds
-from kraken_dagster.model.alerts import Audience, Condition, Severity
+from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
 
 RULES: tuple[Rule, ...] = (
     *health.RULES,

@@ -20,7 +20,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     short_details,
 )
-from kraken_dagster.model.refusal import Refusal
+from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.documents import DATES, dated_id, parse, readable
 from kraken_dagster.store.raw_files.history import appended, event_of

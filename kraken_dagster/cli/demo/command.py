@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from kraken_dagster.cli.demo_watch import Watch, judge, to_practise, wait_for_scans
+from kraken_dagster.cli.demo.watch import Watch, judge, to_practise, wait_for_scans
 from kraken_dagster.cli.web import page_of
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import load_config

@@ -17,7 +17,7 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
 )
-from kraken_dagster.model.refusal import Refusal
+from kraken_dagster.model.retention.refusal import Refusal
 
 GB = 1024**3
 _CENTURY_DAYS = 36_500

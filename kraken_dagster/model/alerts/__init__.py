@@ -1,0 +1,1 @@
+"""Alerts and the messages that tell of them."""
