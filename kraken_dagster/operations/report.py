@@ -167,7 +167,8 @@ def _instrument(services: Services, instrument_id: str) -> dict[str, Any]:
     wrong = [] if condition == "ok" else [f"{instrument_id}: {details}"]
     unseen = wrong[0] if condition in ("never looked at", "not looked at") else None
     if failed := counts.get(Status.ERROR, 0):
-        wrong.append(f"{instrument_id}: {failed} files in error; `kraken files --status error`")
+        files = "1 file" if failed == 1 else f"{failed} files"
+        wrong.append(f"{instrument_id}: {files} in error; see `kraken files --status error`")
     wrong += _standing_still(services, instrument_id)
     wrong += _in_the_way(services, instrument_id)
     wrong += _short_of_space(services, instrument_id, health.get("free_space_gb"))
