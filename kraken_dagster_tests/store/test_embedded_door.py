@@ -1,10 +1,13 @@
 """The embedded server's door: who has no password, a wrong one, or comes while it is put up."""
 
 import json
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pymongo
@@ -18,7 +21,7 @@ from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded import server as embedded
 from kraken_dagster.store.embedded.door import Door, tried
-from kraken_dagster.store.embedded.password import read_password, uri_at
+from kraken_dagster.store.embedded.password import lets_in, read_password, uri_at
 from kraken_dagster.store.embedded.server import EmbeddedServer, ensure_running
 from kraken_dagster_tests.support.helpers import database_uri, record, wait_until, write_config
 from kraken_dagster_tests.support.strangers import (
@@ -229,3 +232,34 @@ def _reads(uri: str) -> bool:
         client.krakendb.raw_file.find_one()
         return True
     return False
+
+
+def _relay(listener: socket.socket, port: int) -> None:
+    """Passes on what is asked; the first connection that asks for users is reset."""
+    reset = Event()
+    with suppress(OSError):
+        while True:
+            asked, _ = listener.accept()
+            answered = socket.create_connection(("127.0.0.1", port))
+            for one, other in ((asked, answered), (answered, asked)):
+                Thread(target=_pass_on, args=(one, other, reset), daemon=True).start()
+
+
+def _pass_on(one: socket.socket, other: socket.socket, reset: Event) -> None:
+    with suppress(OSError), one, other:
+        while said := one.recv(1 << 16):
+            if b"usersInfo" in said and not reset.is_set():
+                reset.set()
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+            other.sendall(said)
+
+
+def test_a_connection_that_a_new_server_resets_is_no_answer(tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "home") as server,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        Thread(target=_relay, args=(listener, server.port), daemon=True).start()
+        password = read_password(tmp_path / "home")
+        assert lets_in(uri_at(listener.getsockname()[1], password))

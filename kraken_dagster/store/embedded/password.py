@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from kraken_dagster.fs.child_processes import LOOPBACK
 
@@ -68,9 +68,18 @@ def says_hello(uri: str, **options: Any) -> bool:
 def lets_in(uri: str) -> bool:
     """Whether the user and the password of the URI are the server's.
 
+    Asked once more where no answer came: a server that has just come up may reset a connection.
+
     Raises:
         PyMongoError: it gives no answer.
     """
+    try:
+        return _lets_in(uri)
+    except AutoReconnect:
+        return _lets_in(uri)
+
+
+def _lets_in(uri: str) -> bool:
     with _client(uri) as client:
         try:
             client.admin.command("usersInfo", 1)
