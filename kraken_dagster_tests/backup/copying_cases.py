@@ -14,6 +14,7 @@ from kraken_dagster.backup.copier import CopyPlan, CopyResult, copy_members
 from kraken_dagster.fs.digests import walk_members
 from kraken_dagster.fs.safe_copy import PART_PREFIX
 from kraken_dagster.model.files.vendors import RULES, Vendor, backup_mapping
+from kraken_dagster_tests.support.files import files_below
 
 NAMES = {Vendor.THERMO: "x.raw", Vendor.BRUKER: "x.d", Vendor.SCIEX: "x.wiff"}
 FILES = {
@@ -126,7 +127,7 @@ def md5sum(path: Path) -> str:
 
 def parts(folder: Path) -> list[Path]:
     """The temporary files that are left; a staging folder is none, but what is in it may be."""
-    return [path for path in folder.rglob(f"{PART_PREFIX}*") if not path.is_dir()]
+    return [path for path in files_below(folder) if path.name.startswith(PART_PREFIX)]
 
 
 def staging(case: Copying) -> Path:

@@ -12,6 +12,7 @@ from kraken_dagster_tests.chaos.facts import PART_PREFIX, content_of, is_ours
 from kraken_dagster_tests.chaos.laboratory import ChaosLab
 from kraken_dagster_tests.chaos.mounts import Disk, run
 from kraken_dagster_tests.chaos.plan import PlannedFault
+from kraken_dagster_tests.support.files import files_below
 
 Undo = Callable[[], None]
 PROGRAMS = {
@@ -177,8 +178,9 @@ def _flip_in_backup(lab: ChaosLab, chance: random.Random) -> Undo:
     root = lab.disks["backup"].root
     chosen = [
         path
-        for path in sorted(root.rglob("*.raw"))
-        if not is_ours(str(path.relative_to(root)))
+        for path in sorted(files_below(root))
+        if path.suffix == ".raw"
+        and not is_ours(str(path.relative_to(root)))
         and (lab.disks[path.parts[len(root.parts)]].root / path.name).exists()
     ]
     if not chosen:
@@ -191,7 +193,7 @@ def _flip_in_backup(lab: ChaosLab, chance: random.Random) -> Undo:
 
 def _flip_in_part(lab: ChaosLab, chance: random.Random) -> Undo:
     root = lab.disks["backup"].root
-    parts = [path for path in root.rglob(f"{PART_PREFIX}*") if path.is_file()]
+    parts = [path for path in files_below(root) if path.name.startswith(PART_PREFIX)]
     if not parts:
         raise NotNow("no copy is at work")
     _flip(chance.choice(parts), chance)

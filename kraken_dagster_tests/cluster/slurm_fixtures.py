@@ -6,8 +6,10 @@ one of them runs all of these, since there is one cluster.
 
 import fcntl
 import os
+import pwd
 import secrets
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -39,6 +41,23 @@ NEEDS_SLURM = [
 ]
 BASE_VARIABLE = "KRAKEN_SLURM_BASE"
 LOCK_PATIENCE_S = 300.0
+
+
+# What a login with this shell reads.
+PROFILES = {
+    "bash": ".bashrc",
+    "tcsh": ".tcshrc",
+    "fish": ".config/fish/config.fish",
+    "zsh": ".zshenv",
+}
+
+
+def forget_logins(cluster: Cluster) -> None:
+    """Gives the other user bash and no profile; tests that were killed may have left others."""
+    user = pwd.getpwnam(cluster.other_user)
+    subprocess.run(["usermod", "--shell", "/bin/bash", user.pw_name], check=True)
+    for name in PROFILES.values():
+        Path(user.pw_dir, name).unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> int:
@@ -73,6 +92,7 @@ def slurm_cluster() -> Iterator[Cluster]:
     try:
         start({**known, **os.environ, BASE_VARIABLE: str(base)})
         cluster = cluster_in(base)
+        forget_logins(cluster)
         cluster.reset()
         yield cluster
     finally:

@@ -12,7 +12,7 @@ import pytest
 from kraken_dagster.model.jobs.job import JobState
 from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
-from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM
+from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, PROFILES, forget_logins
 from kraken_dagster_tests.cluster.test_slurm_engine import PATIENCE_S, Bench, go_on
 from kraken_dagster_tests.support.helpers import wait_until
 
@@ -31,10 +31,10 @@ VARIABLES = {
     "SBATCH_PARTITION": "high",
 }
 SETS = {
-    "bash": (".bashrc", "export {}='{}'"),
-    "tcsh": (".tcshrc", "setenv {} '{}'"),
-    "fish": (".config/fish/config.fish", "set -gx {} '{}'"),
-    "zsh": (".zshenv", "export {}='{}'"),
+    "bash": "export {}='{}'",
+    "tcsh": "setenv {} '{}'",
+    "fish": "set -gx {} '{}'",
+    "zsh": "export {}='{}'",
 }
 
 
@@ -43,17 +43,14 @@ def shell(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     """The cluster's other user with this login shell, and a profile that does all of that."""
     program = shutil.which(request.param) or unavailable(f"no {request.param}: install it")
     user = pwd.getpwnam(cluster.other_user)
-    name, line = SETS[request.param]
-    profile = Path(user.pw_dir) / name
-    before = profile.read_text() if profile.exists() else None
+    profile = Path(user.pw_dir) / PROFILES[request.param]
     profile.parent.mkdir(parents=True, exist_ok=True)
-    sets = "\n".join(line.format(*item) for item in VARIABLES.items())
+    sets = "\n".join(SETS[request.param].format(*item) for item in VARIABLES.items())
     profile.write_text(f"echo Welcome to HPC, 42 jobs run\necho 42\n{sets}\n")
     subprocess.run(["usermod", "--shell", program, user.pw_name], check=True)
     cluster.kill_sshd_sessions()  # a connection keeps the shell that it began with
     yield request.param
-    subprocess.run(["usermod", "--shell", user.pw_shell, user.pw_name], check=True)
-    profile.unlink() if before is None else profile.write_text(before)
+    forget_logins(cluster)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import dagster as dg
 import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.backup.copier import PART_PREFIX
 from kraken_dagster.backup.verify import verify_backup
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.rate_limit import RateLimit
@@ -23,6 +22,7 @@ from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
+from kraken_dagster_tests.backup.copying_cases import parts
 from kraken_dagster_tests.rebuild.rebuilding import new_instance
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened, raw_file
 from kraken_dagster_tests.support.fakes import custom_settings
@@ -177,9 +177,7 @@ class Runs:
     def wait_for_copy(self) -> None:
         """Until a copy is under way."""
         backup = self.bench.config.locations.backup.path
-        found = lambda: [  # noqa: E731
-            item for item in backup.rglob(f"{PART_PREFIX}*") if item.is_file() and size(item) > 1e6
-        ]
+        found = lambda: any(size(part) > 1e6 for part in parts(backup))  # noqa: E731
         wait_until(found, "a copy is under way", timeout_s=400, every_s=0.002)
 
 
@@ -209,7 +207,7 @@ def _acquired(bench: Bench, *names: str, big: str) -> None:
 def _backed_up_by_the_next(bench: Bench, name: str) -> None:
     outcome = back_up(bench.services, name, run_id="next", options=BackupOptions(), by_hand=False)
     assert outcome.done
-    assert not list(bench.config.locations.backup.path.rglob(f"{PART_PREFIX}*"))
+    assert not parts(bench.config.locations.backup.path)
 
 
 @pytest.mark.parametrize("asked_in_dagster", [True, False])
