@@ -22,7 +22,8 @@ from kraken_dagster.engines import slurm_output as slurm
 from kraken_dagster.fs.digests import digest
 from kraken_dagster.metrics import alphadia_errors
 from kraken_dagster.model import eligibility as processing
-from kraken_dagster.model import settings
+from kraken_dagster.model import offsite, settings
+from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.files import acquisition, vendors
 from kraken_dagster.model.files import folder as discovery
 from kraken_dagster.model.files.acquisition import FolderEntry, Timing, Watch
@@ -335,6 +336,39 @@ def _pump_pressure(case: Mapping[str, Any], _folder: Path) -> Any:
     }
 
 
+def _s3_etag(case: Mapping[str, Any], _folder: Path) -> Any:
+    if "digests" in case:
+        count, _, rest = case["digests"].partition(" x ")
+        byte, _, length = rest.partition("*")
+        digests = [bytes.fromhex(byte) * int(length)] * int(count)
+    else:
+        digests = [hashlib.md5(part.encode()).digest() for part in case["parts_utf8"]]
+    return offsite.recorded_etag(offsite.etag_of(digests), part_mb=case["chunk_mb"])
+
+
+def _s3_bucket(case: Mapping[str, Any], _folder: Path) -> Any:
+    try:
+        return offsite.bucket_name(case["prefix"], case["project_id"])
+    except ConfigError as error:  # AlphaKraken's class is one of Airflow's
+        return {"raises": "AirflowFailException", "message": f"{error.what}."}
+
+
+def _s3_path(case: Mapping[str, Any], _folder: Path) -> Any:
+    return list(offsite.split_path(case["path"]))
+
+
+def _s3_key_prefix(case: Mapping[str, Any], _folder: Path) -> Any:
+    name = case["raw_file_id"]
+    rules = next(item for item in vendors.RULES.values() if item.matches(name))
+    return offsite.key_prefix(
+        name,
+        instrument_id=case["instrument_id"],
+        year_month=datetime.fromisoformat(case["created_at"]).strftime("%Y_%m"),
+        has_project=case["has_project"],
+        is_grouped=rules.has_companions,
+    )
+
+
 GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "project_id": _project_id,
     "settings_scope": _settings_scope,
@@ -361,6 +395,10 @@ GROUPS: Mapping[str, Callable[[Mapping[str, Any], Path], Any]] = {
     "table_filter": _table_filter,
     "queue_stop": _queue_stop,
     "pump_pressure": _pump_pressure,
+    "s3_etag": _s3_etag,
+    "s3_bucket": _s3_bucket,
+    "s3_path": _s3_path,
+    "s3_key_prefix": _s3_key_prefix,
 }
 
 
