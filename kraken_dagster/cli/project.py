@@ -9,6 +9,7 @@ import click
 
 from kraken_dagster.cli.common import (
     as_text,
+    chosen_instruments,
     json_option,
     open_services,
     print_json,
@@ -201,7 +202,9 @@ def upgrade(path: Path, project_id: str, name: str, version: int | None) -> None
 @reported
 def preview_(path: Path, file_name: str, instrument: str, as_json: bool) -> None:
     """What would be done with a file of this name, and why; exit code 1 if nothing."""
-    found = preview(open_services(path), file_name, instrument)
+    services = open_services(path)
+    chosen_instruments(services, (instrument,))
+    found = preview(services, file_name, instrument)
     if as_json:
         print_json(_plain(found))
     else:

@@ -221,12 +221,15 @@ def _planned(services: Services, instrument_id: str) -> dict[str, Any]:
         f"{found.free_bytes / GB:.3f} GB are free, {found.wanted_bytes / GB:.3f} GB shall be; "
         f"{found.freed_bytes / GB:.3f} GB would be freed"
     )
+    if found.obstacle is not None:
+        how_much += f", but not now: {found.obstacle}"
     return _shown(
         instrument_id,
         f"nothing is purged: {found.reason}" if found.reason else how_much,
-        enough=found.enough or found.reason is not None,
+        enough=found.obstacle is None and (found.enough or found.reason is not None),
         to_delete=found.to_delete,
         kept=found.kept,
+        error=found.obstacle,
     )
 
 

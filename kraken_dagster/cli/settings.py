@@ -16,6 +16,7 @@ from kraken_dagster.cli.common import (
     reported,
     say,
 )
+from kraken_dagster.model.errors import CatalogError, InputRefused
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.projects import settings as versions
 
@@ -177,7 +178,12 @@ def export(path: Path, references: tuple[str, ...], output: Any) -> None:
 @reported
 def import_(path: Path, file: Any) -> None:
     """Add the settings of a YAML file (- for stdin): all of them, or none if one can't be used."""
-    for item in versions.imported(open_services(path), file.read()):
+    services = open_services(path)
+    try:
+        imported = versions.imported(services, file.read())
+    except CatalogError as error:
+        raise InputRefused(f"{file.name}: {error}") from error
+    for item in imported:
         how = "added" if item.added else "there already"
         say(f"{item.settings.title}: {how}, {item.settings.digest}")
 

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from kraken_dagster.config.schema import KrakenConfig, expand_environment, problems
+from kraken_dagster.config.problems import problems
+from kraken_dagster.config.schema import KrakenConfig, expand_environment
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.printable import printable
 
@@ -67,7 +68,7 @@ def _compose(path: Path) -> yaml.MappingNode:
         raise ConfigError(
             "The configuration is not valid YAML",
             file=path,
-            found=_where_yaml_breaks(error),
+            found=where_yaml_breaks(error),
             next_step="keys of one level begin in the same column, each ends in `: `, and lines "
             "are indented by spaces, not tabs; then reload the code location.",
         ) from error
@@ -81,7 +82,7 @@ def _compose(path: Path) -> yaml.MappingNode:
     return root
 
 
-def _where_yaml_breaks(error: Exception) -> str:
+def where_yaml_breaks(error: Exception) -> str:
     """What the reader says, with the lines as an editor counts them."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split()).replace('in "<unicode string>", ', "")

@@ -17,14 +17,11 @@ from kraken_dagster.config.engines import (
     Engine,
     EngineName,
     LocalEngine,
-    SlurmEngine,
 )
 from kraken_dagster.config.patterns import why_not_pattern
-from kraken_dagster.config.quality_rules import QualityControl, unknown_instruments
+from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.model.eligibility import DEFAULT_SKIP_PATTERN
-from kraken_dagster.model.errors import SettingsRefused
-from kraken_dagster.model.figures import BUILT_IN_TYPES, TYPE_CUSTOM, TYPE_RAW
 from kraken_dagster.model.files.acquisition import Timing
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.strict import Strict
@@ -160,7 +157,9 @@ class InstrumentEntry(Defaults, Options):
 
     type: Vendor = Field(description="thermo, bruker or sciex.")
     path: Path | None = Field(
-        None, description="Its folder here; else `<locations.instruments>/<id>`."
+        None,
+        description="Its folder here, apart from every other's; else "
+        "`<locations.instruments>/<id>`.",
     )
 
 
@@ -293,54 +292,6 @@ class KrakenConfig(Strict):
         served = self.model_copy(update={"instruments": kept})
         served._elsewhere = self.all_instruments - kept.keys()
         return served
-
-
-def problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
-    """What no single field can tell: pairs of the key that is wrong and what was expected."""
-    found = [*_engine_problems(config), *_metrics_problems(config)]
-    found += unknown_instruments(config.qc, config.all_instruments)
-    folders: dict[Path, str] = {}
-    roots = {"backup": config.locations.backup.path, "output": config.locations.output.path}
-    for instrument_id in config.instruments:
-        entry, key = config.instrument(instrument_id), ("instruments", instrument_id)
-        if entry.engine not in config.engines:
-            found.append(
-                (
-                    (*key, "engine"),
-                    f"expected one of {sorted(config.engines)}, found {entry.engine!r}",
-                )
-            )
-        path = entry.path
-        assert path is not None
-        if path in folders:
-            found.append(((*key, "path"), f"the folder of {folders[path]!r} already: {path}"))
-        folders[path] = instrument_id
-        for name, root in roots.items():
-            if path == root or path in root.parents or root in path.parents:
-                found.append(
-                    ((*key, "path"), f"must not share a folder with locations.{name}: {root}")
-                )
-    return found
-
-
-def _engine_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
-    found: list[tuple[tuple[str, ...], str]] = []
-    for name, engine in config.engines.items():
-        if isinstance(engine, SlurmEngine):
-            try:
-                engine.resources.options()
-            except SettingsRefused as error:
-                found.append((("engines", name), str(error)))
-    return found
-
-
-def _metrics_problems(config: KrakenConfig) -> list[tuple[tuple[str, ...], str]]:
-    taken = (BUILT_IN_TYPES - {TYPE_CUSTOM}) | {TYPE_RAW}
-    return [
-        (("metrics", name), f"a type of Kraken's own, found {function!r}; choose another name")
-        for name, function in config.metrics.items()
-        if name in taken
-    ]
 
 
 def expand_environment(text: str, environment: dict[str, str]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from kraken_dagster.config.loader import where_yaml_breaks
 from kraken_dagster.model.errors import InputRefused
 from kraken_dagster.model.settings import Settings
 
@@ -36,10 +37,12 @@ def read(content: bytes) -> list[dict[str, Any]]:
         # _Loader is a SafeLoader
         data = yaml.load(content.decode(), Loader=_Loader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _refused(" ".join(str(error).split())[:300]) from error
-    entries = data.get("settings") if isinstance(data, dict) else None
+        raise _refused(where_yaml_breaks(error)[:300]) from error
+    if not isinstance(data, dict):
+        raise _refused(f"{type(data).__name__} at the top")
+    entries = data.get("settings")
     if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-        raise _refused(f"{type(data).__name__} at the top, or no list `settings` in it")
+        raise _refused("a `settings` that is none" if "settings" in data else "no `settings`")
     if unknown := sorted(str(key) for key in data.keys() - {"settings"}):
         raise _refused(f"also {', '.join(unknown)}")
     return entries

@@ -175,9 +175,10 @@ def _plan_in_words(found: PurgePlan) -> str:
     if found.reason is not None:
         return f"nothing is purged: {found.reason}"
     enough = "enough" if found.enough else "NOT enough"
+    not_now = "" if found.obstacle is None else f", but not now: {found.obstacle}"
     return (
         f"{found.free_bytes} B are free, {found.wanted_bytes} B shall be; "
-        f"{len(found.to_delete)} files of {found.freed_bytes} B would be deleted, {enough}"
+        f"{len(found.to_delete)} files of {found.freed_bytes} B would be deleted, {enough}{not_now}"
     )
 
 

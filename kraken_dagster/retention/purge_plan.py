@@ -5,14 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from kraken_dagster.acquisition.identity import require_settled
 from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.fs.instrument_folder import free_bytes, open_instrument
 from kraken_dagster.fs.timeouts import bounded
-from kraken_dagster.model.errors import CopyStalled, FolderError, KrakenError, StoreError
+from kraken_dagster.model.errors import (
+    BackupUnwritable,
+    CopyStalled,
+    FolderError,
+    InstrumentInDoubt,
+    KrakenError,
+    StoreError,
+)
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.retention.rules import GB, Goal, Weighed, select, why_not_purge
 from kraken_dagster.retention.survey import Target, survey
 from kraken_dagster.runtime.services import Services
+from kraken_dagster.runtime.stores import require_some_backups
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,10 @@ class NotDeleted:
 @dataclass(frozen=True)
 class PurgePlan:
     """What a purge would delete right now, oldest first, if all of it proves to be in the backup;
-    and why not each of the rest. Sizes in bytes."""
+    and why not each of the rest. Sizes in bytes.
+
+    `obstacle`: why it would end before it deletes anything.
+    """
 
     instrument_id: str
     free_bytes: int
@@ -81,6 +93,7 @@ class PurgePlan:
     to_delete: tuple[ToDelete, ...]
     kept: tuple[NotDeleted, ...]
     reason: str | None = None
+    obstacle: KrakenError | None = None
 
     @property
     def freed_bytes(self) -> int:
@@ -150,7 +163,24 @@ def plan(
     for raw_file in moved:  # those that `select` didn't ask for
         reason = _why_not(raw_file, now, options)
         kept.append(NotDeleted(raw_file.id, reason or "it is not needed: enough is free by then"))
-    return PurgePlan(instrument_id, free, options.wanted_bytes, tuple(chosen), tuple(kept))
+    return PurgePlan(
+        instrument_id,
+        free,
+        options.wanted_bytes,
+        tuple(chosen),
+        tuple(kept),
+        obstacle=_obstacle(services, instrument_id),
+    )
+
+
+def _obstacle(services: Services, instrument_id: str) -> KrakenError | None:
+    """What a purge asks before its first file, beside the instrument's disk."""
+    try:
+        require_settled(services, instrument_id)
+        require_some_backups(services, instrument_id)
+    except (InstrumentInDoubt, BackupUnwritable, CopyStalled) as error:
+        return error
+    return None
 
 
 def _weigh(services: Services, raw_file: RawFile, now: datetime, options: PurgeOptions) -> Weighed:

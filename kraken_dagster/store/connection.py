@@ -30,6 +30,7 @@ from kraken_dagster.store.raw_files.members import MemberLists
 from kraken_dagster.store.raw_files.retention import Retention
 from kraken_dagster.store.raw_files.verifications import Verifications
 from kraken_dagster.store.raw_metrics import RawMetrics
+from kraken_dagster.store.uri import EXPECTED
 
 DEFAULT_DATABASE = "krakendb"
 # MongoDB's codes: other options, another key of that name, two documents with one key.
@@ -127,10 +128,9 @@ def connect(uri: str, *, timeout_s: float = 5.0) -> Store:
     except (ConfigurationError, InvalidURI, ValueError) as error:
         raise ConfigError(
             "`mongodb.uri` can't be understood",
-            expected="mongodb://[user:password@]host[:port]/[database]",
+            expected=EXPECTED,
             # Not its text: pymongo quotes parts of the URI, and one of them may be the password.
             found=type(error).__name__,
-            next_step="correct it in instruments.yaml; quote `:/?#[]@%` in user and password as "
-            "%-escapes.",
+            next_step="correct it in instruments.yaml.",
         ) from None
     return Store(client, uri)

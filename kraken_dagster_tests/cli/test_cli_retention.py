@@ -242,6 +242,18 @@ def test_a_purge_is_a_plan_unless_it_is_told_to_delete(kraken, short_of_space):
     assert on_instrument(short_of_space) == list(NAMES)
 
 
+def test_a_plan_says_that_the_backup_store_is_away(kraken, path, short_of_space):
+    root = load_config(path, environment={}).locations.backup.path
+    root.rename(root.with_name("elsewhere"))
+    root.mkdir()
+    text = kraken("purge", "--instrument", "thermo1", exit_code=1)
+    assert "would be freed, but not now: The backup store is away" in text
+    assert text.count("would be deleted") == 3
+    [found] = json.loads(kraken("purge", "--instrument", "thermo1", "--json", exit_code=1))
+    assert "it is not mounted" in found["error"]
+    assert not found["enough"]
+
+
 def test_a_purge_that_is_told_to_deletes_with_proof(kraken, short_of_space):
     damage(backup_of(short_of_space, "b.raw"))
     text = kraken("purge", "--instrument", "thermo1", "--delete", exit_code=1)

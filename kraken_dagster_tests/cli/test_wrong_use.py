@@ -42,6 +42,11 @@ def test_an_unknown_instrument_is_told_with_those_that_are_known(refused, comman
     assert "no such instrument: thermo9 (known: thermo1, bruker1)" in said
 
 
+def test_a_preview_for_an_unknown_instrument_is_told_with_those_that_are_known(refused):
+    said = refused("project", "preview", "x.raw", "thermo9")
+    assert "no such instrument: thermo9 (known: thermo1, bruker1)" in said
+
+
 @pytest.mark.parametrize("command", ["verdicts", "evaluate", "export"])
 def test_a_sample_class_that_there_never_was_is_refused(refused, command):
     said = refused("quality", command, "--class", "hella")

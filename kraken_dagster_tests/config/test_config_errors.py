@@ -92,6 +92,14 @@ def changed(line: int, text: str) -> str:
             "instruments.bruker1.path",
             "'thermo1'",
         ),
+        (
+            13,
+            "    type: bruker\n    path: i/thermo1/b",
+            14,
+            "instruments.bruker1.path",
+            "apart from that of 'thermo1', .*/i/thermo1; found .*/i/thermo1/b",
+        ),
+        (13, "    type: bruker\n    path: i", 14, "instruments.bruker1.path", "apart from that"),
         (13, "    type: bruker\n    engine: x", 14, "instruments.bruker1.engine", "found 'x'"),
         (1, "home: h\nhome: g", 2, "home", "expected each key once"),
         (12, "  thermo1:", 12, "instruments.thermo1", "expected each key once"),
@@ -147,6 +155,35 @@ def test_several_problems_are_told_at_once(reported):
     text = GOOD.replace("type: thermo", "type: waters").replace("slots: 2", "slots: 0")
     found = reported(text.replace("home:", "hme:"))
     assert re.findall(r"line (\d+), key", found) == ["8", "11", "1"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:hunter2@db.example/kraken",
+        "me:hunter2@db.example",
+        "mongodb://",
+        "mongodb://me:hunter2@db.example:port",
+        "mongodb://me:hunter2/@db.example",
+        "mongodb+srv://",
+    ],
+)
+def test_an_address_that_is_none_of_mongodb_is_told_without_the_password(reported, path, uri):
+    found = reported(changed(1, f"mongodb: {{uri: '{uri}'}}"))
+    assert f"{path}, line 1, key 'mongodb.uri': expected mongodb://[user:password@]host" in found
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://me:hunter2@a.example,b.example:27018/kraken?replicaSet=r&tlsCAFile=/nowhere",
+        "mongodb+srv://me:hunter2@nowhere.example/kraken",
+    ],
+)
+def test_an_address_of_mongodb_is_taken_and_nobody_is_asked(path, uri):
+    path.write_text(changed(1, f"mongodb: {{uri: '{uri}'}}"))
+    assert load_config(path, environment={}).mongodb.uri == uri
 
 
 def test_several_problems_between_keys_are_told_at_once(reported):

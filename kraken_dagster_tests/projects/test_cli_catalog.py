@@ -93,7 +93,6 @@ def test_a_project_is_added_listed_shown_and_archived(kraken, store):
         (["assign", "P123", "search", "--exclude", "thermo9"], "excluded: expected an instrument"),
         (["unassign", "P123", "search"], "0 assignments of project P123"),
         (["upgrade", "P123", "search"], "doesn't use these settings"),
-        (["preview", "x.raw", "thermo9"], "No such instrument"),
         (["preview", "x.d", "thermo1"], "a name that ends in .raw"),
     ],
 )
@@ -467,7 +466,28 @@ def test_either_all_settings_of_a_file_are_added_or_none(with_search, store):
 def test_what_is_no_text_is_no_file_of_settings(with_search, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"\xff\xfe\x00")
-    assert "can't be read" in with_search("settings", "import", str(file), exit_code=1)
+    reported = with_search("settings", "import", str(file), exit_code=1)
+    assert f"{file}: The file of settings can't be read" in reported
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("settings:\n- {name: x\n", "Found while parsing a flow mapping (line 2, column 3), exp"),
+        ("settings:\n- {name: x, software_type: custom}\n", "Settings 'x' can't be used"),
+        ("settings: 5\n", "Found a `settings` that is none"),
+        ("setings: []\n", "Found no `settings`"),
+        ("[]\n", "Found list at the top"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_settings_is_told_with_the_file(
+    with_search, tmp_path, text, expected
+):
+    file = tmp_path / "laboratory.yaml"
+    file.write_text(text)
+    reported = with_search("settings", "import", str(file), exit_code=1)
+    assert f"{file}: " in reported
+    assert expected in reported
 
 
 def test_settings_in_mongodb_that_can_not_be_read_are_told(kraken, store, mongodb_uri):
