@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from kraken_dagster.config.loader import CONFIG_VARIABLE, config_path, load_config
 from kraken_dagster.config.schema import KrakenConfig
@@ -26,7 +26,17 @@ from resources.store import HOME_VARIABLE
 # Which of the programs that `kraken up` keeps running a code server belongs to.
 PROCESS_VARIABLE = "KRAKEN_UP_PROCESS"
 _FOLDER = "loaded"
+_KNOWN = "known"
+_LIST = TypeAdapter(list[Loaded])
 _DIGITS = 12
+# The daemon loads everything anew each minute, and ticks only what it could load.
+STOPS = (
+    "while the file can't be loaded, no sensor looks after at most 90 s, and nothing new is begun; "
+    "runs and jobs at work go on"
+)
+TAKEN_UP = (
+    "the daemon takes it up within about 90 s, Dagit when it is reloaded (Deployment, Reload)"
+)
 
 
 def load_and_report(environment: Mapping[str, str] = os.environ) -> KrakenConfig:
@@ -142,7 +152,7 @@ def _forget(home: Path, items: list[Loaded]) -> None:
 
 def forget_all(home: Path) -> None:
     """Whoever said something before this `kraken up` began runs no more."""
-    for path in (home / _FOLDER).glob("*.json"):
+    for path in (home / _FOLDER).glob("*"):
         path.unlink(missing_ok=True)
 
 
@@ -153,17 +163,38 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def remember(home: Path, items: list[Loaded]) -> None:
+    """For who can't ask MongoDB, as the configuration that names it can't be read."""
+    path = home / _FOLDER / _KNOWN
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(_LIST.dump_json(items))
+        fresh.replace(path)
+
+
+def _remembered(home: Path) -> list[Loaded]:
+    try:
+        return _LIST.validate_json((home / _FOLDER / _KNOWN).read_bytes())
+    except (OSError, ValidationError):
+        return []
+
+
 def told_without_configuration(path: Path) -> list[str]:
-    """What runs with a configuration that can't be read any more, in words; empty if nothing."""
+    """What runs while its configuration can't be read, and what that means; empty if nothing."""
     home = home_that_runs(path)
     if home is None:
         return []
-    return [
-        f"{item.process} goes on with the configuration that was written at "
-        f"{item.file_time:%Y-%m-%d %H:%M:%S} UTC ({item.digest})"
-        for item in loaded_now(home, [])
-        if item.file_time is not None
+    known = [
+        f"{item.process} knows the configuration that was written at {in_words(item.file_time)} "
+        f"({item.digest}), since {in_words(item.since)}"
+        for item in _remembered(home)
     ]
+    return [*known, f"{STOPS}. Next: correct it; {TAKEN_UP}."]
+
+
+def in_words(time: datetime | None) -> str:
+    return "an unknown time" if time is None else f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def home_that_runs(path: Path) -> Path | None:

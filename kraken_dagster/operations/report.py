@@ -1,7 +1,7 @@
 """What `kraken status`, `files` and `show` tell, as plain data; printing it is the CLI's."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.acquisition.identity import served_ids
@@ -9,11 +9,12 @@ from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
 from kraken_dagster.monitoring.waiting import what_they_wait_for
+from kraken_dagster.operations.processes import daemon_stands, processes_of
 from kraken_dagster.quality.reported import verdict_row
 from kraken_dagster.retention.in_the_way import in_the_way, of_file
 from kraken_dagster.retention.in_the_way import lines as lines_of
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.instances import Instance, Loaded
+from kraken_dagster.store.instances import Instance
 from kraken_dagster.store.jobs import current_results
 
 _STALE_AFTER_SCANS = 10
@@ -21,9 +22,6 @@ _STANDS_STILL = timedelta(hours=24)
 _POLLED_WITHIN = timedelta(minutes=10)  # an engine in trouble is asked every five
 _PURGED_WITHIN = timedelta(hours=24)  # the schedule comes twice
 _TOLD_AT_MOST = 3
-# The daemon loads its code anew each minute, and a tick takes a while.
-_TAKEN_UP_WITHIN = timedelta(minutes=3)
-_RELOAD = "reload it in Dagit (Deployment, Reload)"
 
 
 def status(services: Services) -> dict[str, Any]:
@@ -33,15 +31,17 @@ def status(services: Services) -> dict[str, Any]:
     file_systems = [_file_system(services, name) for name in FILE_SYSTEMS]
     reported = (*instruments, *engines, *file_systems)
     wrong = [problem for item in reported for problem in item["wrong"]]
+    processes = processes_of(services)
+    unseen = {item["unseen"] for item in reported}
     if not_running := _not_running(services, instruments):
-        unseen = {item["unseen"] for item in (*instruments, *engines)}
         wrong = [not_running, *(problem for problem in wrong if problem not in unseen)]
+    elif daemon_stands(processes):  # which is told below, with what to do
+        wrong = [problem for problem in wrong if problem not in unseen]
     wrong += [
         f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"
         for name in services.store.jobs.engines_in_use()
         if name not in services.config.engines
     ]
-    processes = processes_of(services)
     wrong += [item["told"] for item in processes if item["told"] is not None]
     left = left_behind(services)
     wrong += [item["told"] for item in left if item["told"] and _is_unfinished(item)]
@@ -54,45 +54,6 @@ def status(services: Services) -> dict[str, Any]:
         "left": left,
         "wrong": wrong,
     }
-
-
-def processes_of(services: Services) -> list[dict[str, Any]]:
-    """Which configuration the processes of each `kraken up` run; `told`: what is wrong with it."""
-    found = [
-        _process(instance, loaded, services.now())
-        for instance in services.store.instances.all_living(now=services.now())
-        for loaded in instance.loaded
-    ]
-    return sorted(found, key=lambda item: (item["host"], item["home"], item["process"]))
-
-
-def _process(instance: Instance, loaded: Loaded, now: datetime) -> dict[str, Any]:
-    disk = instance.on_disk
-    row = {
-        "host": instance.host,
-        "home": instance.home,
-        "process": loaded.process,
-        "configuration": loaded.digest,
-        "file_time": loaded.file_time,
-        "since": loaded.since,
-    }
-    if disk is None or (disk.digest == loaded.digest and loaded.problem is None):
-        return {**row, "state": "current", "told": None}
-    what = f"{loaded.process} on {instance.host}"
-    which = f"{disk.path}, written at {_time(disk.file_time)}"
-    runs = f"that of {_time(loaded.file_time)} ({loaded.digest}), since {_time(loaded.since)}"
-    if problem := disk.problem or loaded.problem:
-        reported = f"{what} can't take up {which}, and knows only {runs}: {problem}"
-        return {**row, "state": "the file is broken", "told": reported}
-    if disk.file_time is not None and now - disk.file_time < _TAKEN_UP_WITHIN:
-        reported = None
-    else:
-        reported = f"{what} has not taken up {which}, and runs {runs}: {_RELOAD}"
-    return {**row, "state": "the file is newer", "told": reported}
-
-
-def _time(at: datetime | None) -> str:
-    return "an unknown time" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def left_behind(services: Services) -> list[dict[str, Any]]:
@@ -257,6 +218,7 @@ def _file_system(services: Services, name: str) -> dict[str, Any]:
         condition = "not looked at"
         details = f"no look since {seen_at:%Y-%m-%d %H:%M} UTC: is the sensor cluster_jobs on?"
     fine = condition in ("ok", "never looked at")
+    wrong = [] if fine else [f"locations.{name}: {details}"]
     return {
         "id": name,
         "path": str(getattr(services.config.locations, name).path),
@@ -265,7 +227,8 @@ def _file_system(services: Services, name: str) -> dict[str, Any]:
         "free_space_gb": health.get("free_space_gb"),
         "total_space_gb": health.get("total_space_gb"),
         "details": details,
-        "wrong": [] if fine else [f"locations.{name}: {details}"],
+        "unseen": wrong[0] if condition == "not looked at" else None,
+        "wrong": wrong,
     }
 
 

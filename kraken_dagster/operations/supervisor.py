@@ -26,7 +26,13 @@ from kraken_dagster.dagit.access import Access
 from kraken_dagster.fs.child_processes import accepts, die_with_parent
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.printable import printable
-from kraken_dagster.monitoring.loaded import PROCESS_VARIABLE, forget_all, loaded_now, on_disk
+from kraken_dagster.monitoring.loaded import (
+    PROCESS_VARIABLE,
+    forget_all,
+    loaded_now,
+    on_disk,
+    remember,
+)
 from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.operations.site_files import beside, shipped
 from kraken_dagster.orchestration.dagster_internals import get_alembic_config, sqlite_run_storage
@@ -199,6 +205,7 @@ class Supervisor:
             return
         self._beat_at = time.monotonic()
         self._loaded = loaded_now(self.config.home, self._loaded)
+        remember(self.config.home, self._loaded)
         self._on_disk = on_disk(self.config_path, self.environment(), self._on_disk)
         with contextlib.suppress(StoreError):  # it is away: told by whoever needs it
             self._presence.beat(now=utc_now(), loaded=self._loaded, on_disk=self._on_disk)
