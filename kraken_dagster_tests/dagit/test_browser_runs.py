@@ -37,6 +37,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[L
     settings = yaml.safe_load(lab.config_path.read_text())
     settings["defaults"]["lease_s"] = 2 * PATIENCE_S  # so that a run may be held for so long
     lab.config_path.write_text(yaml.safe_dump(settings))
+    dagster = yaml.safe_load((home / "dagster.yaml").read_text())
+    dagster["run_monitoring"]["start_timeout_seconds"] = PATIENCE_S  # here nobody kills runs
+    (home / "dagster.yaml").write_text(yaml.safe_dump(dagster))
     try:
         lab.up()
         lab.wait_for_dagit()
