@@ -87,8 +87,11 @@ class Commands(click.Group):
 
 
 @contextmanager
-def errors_of_the_system() -> Iterator[None]:
+def errors_of_the_system(where: Path | None = None) -> Iterator[None]:
     """An error of the operating system, in a sentence; that of a reader who left stays itself.
+
+    Args:
+        where: what to name if the error names no file, as that of a full disk.
 
     Raises:
         KrakenError
@@ -101,7 +104,10 @@ def errors_of_the_system() -> Iterator[None]:
         kind = kind_of(error) or Kind.DEVICE
         meaning, next_step = _OF_THE_SYSTEM.get(kind, (kind.meaning, "mend it, and try again."))
         raise KrakenError(
-            meaning, file=error.filename, found=error.strerror or error, next_step=next_step
+            meaning,
+            file=where if error.filename is None else error.filename,
+            found=error.strerror or error,
+            next_step=next_step,
         ) from error
 
 
@@ -177,6 +183,7 @@ def open_services(path: Path) -> Services:
     """
     with errors_of_the_system():
         config = own_config(path)
+    with errors_of_the_system(config.home):
         store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
         engines = make_engines(config.engines, config.home)
     return Services(config=config, store=store, engines=engines)

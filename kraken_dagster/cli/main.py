@@ -14,6 +14,7 @@ from kraken_dagster.cli.common import (
     Commands,
     as_text,
     chosen_instruments,
+    errors_of_the_system,
     json_option,
     open_services,
     own_config,
@@ -122,8 +123,9 @@ def init(folder: Path) -> None:
 def up(path: Path, port: int, host: str, web_port: int | None, web_host: str) -> None:
     """Start MongoDB if none is configured, Dagit, the page and the daemon; end them with Ctrl-C."""
     config = own_config(path)
-    programs = page_of(config, path, web_host, web_port)
-    run_until_stopped(Supervisor(config, path, port=port, host=host, programs=programs))
+    with errors_of_the_system(config.home):
+        programs = page_of(config, path, web_host, web_port)
+        run_until_stopped(Supervisor(config, path, port=port, host=host, programs=programs))
 
 
 @main.command()

@@ -47,6 +47,7 @@ _START_TIMEOUT_S = 120.0  # on a busy machine; one that ends by itself is told a
 _STOP_TIMEOUT_S = 20.0
 _WAKE_EVERY_S = 0.1
 _PROGRAM = "secantusd-py"
+_NEEDS_BYTES = 1_000_000
 
 
 @dataclass
@@ -218,6 +219,15 @@ def _stop(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def _does_not_come_up(folder: Path, found: str) -> StoreUnavailable:
+    free = shutil.disk_usage(folder).free
+    if free < _NEEDS_BYTES:  # which it says nowhere: its log is on the same disk
+        return StoreUnavailable(
+            "The embedded MongoDB server does not come up, as its disk is full",
+            file=folder,
+            expected=f"{_NEEDS_BYTES} bytes free at least",
+            found=f"{free}; {found}",
+            next_step="free some; what waits goes on then.",
+        )
     return StoreUnavailable(
         "The embedded MongoDB server does not come up",
         file=folder,
