@@ -31,6 +31,7 @@ from kraken_dagster.retention.archiver import archiver_sensor
 from kraken_dagster.runtime.logs import quote_log_records
 from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
 from resources.cluster import ClusterResource
+from resources.kraken import KrakenResource
 from resources.storage import StorageResource
 from resources.store import StoreResource
 
@@ -78,14 +79,20 @@ def build_defs(
             *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
             *([alerts_sensor(config)] if instruments else []),
         ],
-        resources={
-            "store": StoreResource(home=str(config.home)),
-            "cluster": ClusterResource(home=str(config.home)),
-            "storage": StorageResource(),
-            **(resource_overrides or {}),
-        },
+        resources=_resources(config, resource_overrides or {}),
         executor=dg.in_process_executor,
     )
+
+
+def _resources(config: KrakenConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {
+        "store": StoreResource(home=str(config.home)),
+        "cluster": ClusterResource(home=str(config.home)),
+        "storage": StorageResource(),
+        **overrides,
+    }
+    whole = KrakenResource(**{name: parts[name] for name in ("store", "cluster", "storage")})
+    return {"kraken": whole, **parts}
 
 
 @dg.definitions

@@ -26,7 +26,8 @@ from kraken_dagster.orchestration.partitions import (
 from kraken_dagster.quality.defs import evaluate_op
 from kraken_dagster.rebuild.defs import rebuild_op
 from kraken_dagster.rebuild.retire_defs import retire_op
-from kraken_dagster.retention.defs import archive_op, purge_op, scrub_op
+from kraken_dagster.retention.defs import archive_op, purge_op
+from kraken_dagster.retention.scrub_defs import scrub_op
 
 
 def instrument_jobs(instrument_id: str):

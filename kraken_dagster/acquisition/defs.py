@@ -12,7 +12,6 @@ from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.model.errors import FolderError, StoreUnavailable
 from kraken_dagster.model.raw_file import RawFile, Status, Step
 from kraken_dagster.monitoring.waiting import what_they_wait_for
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
@@ -32,9 +31,7 @@ from kraken_dagster.orchestration.run_requests import (
 )
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 _SHOWN = 3  # files in a tick's reason
 # Of a backup that was not read although its run is over: a catch-up reads what is older.
@@ -55,12 +52,10 @@ def watcher_sensor(
     )
     def watcher(
         context: dg.SensorEvaluationContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            services = make_services(config, store, cluster, storage)
+            services = kraken.create_services(config)
             scan = _scan(services, instrument_id)
             due = due_for_backup(services.store, instrument_id, services.now())
             if scan.blind:  # nothing can be copied, but what is in the backup goes on

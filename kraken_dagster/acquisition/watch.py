@@ -1,7 +1,7 @@
 """One look at an instrument's folder: everything that a watcher does to MongoDB."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -208,26 +208,39 @@ def check_open(
             still_open.append(raw_file)  # registered, or looked at, by this very look or after it
             continue
         name = raw_file.original_name
-        watch = _watch_of(raw_file, scene.standing, now)
-        if name in scene.unknown or (blind and name not in scene.standing):
-            verdict = acquisition.Verdict(watch.blindfold(now), False, _UNKNOWN)
-        else:
-            verdict = acquisition.observe(
-                watch,
-                name,
-                vendor=instrument.type,
-                folder=scene.standing,
-                first_seen=first_seen,
-                now=now,
-                timing=services.config.timing,
-                consider_old=instrument.consider_old_files_acquired,
-            )
+        unknown = name in scene.unknown or (blind and name not in scene.standing)
+        seen = None if unknown else first_seen
+        verdict = _verdict(services, instrument, scene, raw_file, first_seen=seen)
         try:
             after = _keep(services, raw_file, verdict, scene.standing.get(name), now=now)
         except StatusConflict:
             continue  # another watcher was quicker; what is due follows from what it wrote
         (ended if verdict.over else still_open).append(after)
     return still_open, ended
+
+
+def _verdict(
+    services: Services,
+    instrument: InstrumentEntry,
+    scene: Scene,
+    raw_file: RawFile,
+    *,
+    first_seen: Mapping[str, datetime] | None,
+) -> acquisition.Verdict:
+    """`first_seen` is None where nothing is known of the acquisition's folder entry."""
+    watch = _watch_of(raw_file, scene.standing, scene.at)
+    if first_seen is None:
+        return acquisition.Verdict(watch.blindfold(scene.at), False, _UNKNOWN)
+    return acquisition.observe(
+        watch,
+        raw_file.original_name,
+        vendor=instrument.type,
+        folder=scene.standing,
+        first_seen=first_seen,
+        now=scene.at,
+        timing=services.config.timing,
+        consider_old=instrument.consider_old_files_acquired,
+    )
 
 
 def _is_begun(raw_file: RawFile) -> bool:

@@ -6,11 +6,8 @@ from kraken_dagster.alerts.dagster_facts import ALERTS_SENSOR, dagster_facts
 from kraken_dagster.alerts.monitor import scan
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 
 def alerts_sensor(config: KrakenConfig) -> dg.SensorDefinition:
@@ -22,12 +19,10 @@ def alerts_sensor(config: KrakenConfig) -> dg.SensorDefinition:
     )
     def alerts(
         context: dg.SensorEvaluationContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> dg.SkipReason:
         try:
-            services = make_services(config, store, cluster, storage)
+            services = kraken.create_services(config)
             looked = scan(
                 services,
                 dagster=lambda: dagster_facts(context.instance, config, now=services.now()),

@@ -13,7 +13,7 @@ from kraken_dagster.fs.safe_copy import Progress
 from kraken_dagster.model.errors import DigestMismatch
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, BackupStatus, RawFile
 from kraken_dagster.monitoring.waiting import what_they_wait_for
-from kraken_dagster.orchestration.asset_services import asked_by_hand, is_catchup, make_services
+from kraken_dagster.orchestration.asked_by import asked_by_hand, is_catchup
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_assets import file_asset
 from kraken_dagster.orchestration.file_batches import (
@@ -47,9 +47,7 @@ from kraken_dagster.orchestration.partitions import (
 )
 from kraken_dagster.orchestration.run_config import backup_config, open_config, require_understood
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 _CHECKS = {
     DIGESTS_MATCH: "What the backup's disk gives back is what was read of the source.",
@@ -110,14 +108,12 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
     def backup(
         context: dg.AssetExecutionContext,
         config: BackupConfig,  # type: ignore[valid-type]
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> Events:
         require_understood(context, kraken_config)
         options = BackupOptions(**backup_config(config).model_dump())
         with dagster_errors():
-            services = make_services(kraken_config, store, cluster, storage)
+            services = kraken.create_services(kraken_config)
         single = len(context.partition_keys) == 1
         decides = is_catchup(context) and not has_next(context, key)
 

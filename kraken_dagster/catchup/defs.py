@@ -17,7 +17,6 @@ from kraken_dagster.catchup.catchup import (
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.raw_file import RawFile, partition_key
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.dagster_internals import (
     EXTERNALLY_MANAGED_ASSETS_TAG,
     PartitionBackfill,
@@ -45,9 +44,7 @@ from kraken_dagster.orchestration.partitions import (
 from kraken_dagster.orchestration.run_requests import live_files
 from kraken_dagster.runtime.exclusive_runs import at_work, catchup_of
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 # The second has Dagster write no event of its own for each asset of each file, neither when it
 # creates a run nor for an output: the steps write all that there is to be told.
@@ -77,29 +74,40 @@ def catchup_op(config: KrakenConfig, instrument_id: str) -> dg.OpDefinition:
     def catch_up(
         context: dg.OpExecutionContext,
         config: CatchupConfig,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> None:
         options = CatchupOptions(**config.model_dump(exclude={"files_per_run"}))
-        run_id = context.run.run_id
         try:
             with dagster_errors():
-                services = make_services(kraken_config, store, cluster, storage)
-                exclusive_run = catchup_of(instrument_id)
-                with at_work(services, exclusive_run, run_id=run_id, lease_s=defaults.lease_s):
-                    live = live_files(context.instance, services, _jobs(instrument_id))
-                    waves, to_decide = _scan(context, services, instrument_id, options, live)
-                    failed = _decide(context, services, to_decide)
-                    for wave in waves:
-                        _launch(context, instrument_id, wave, options, config.files_per_run)
+                services = kraken.create_services(kraken_config)
+                failed, of = _catch_up(
+                    context, services, instrument_id, options, config.files_per_run
+                )
         except NothingToDo as reason:
             context.log.warning(str(reason))
             return
         if failed:
-            raise failure_of_many(failed, of=len(to_decide))
+            raise failure_of_many(failed, of=of)
 
     return catch_up
+
+
+def _catch_up(
+    context: dg.OpExecutionContext,
+    services: Services,
+    instrument_id: str,
+    options: CatchupOptions,
+    files_per_run: int,
+) -> tuple[list[tuple[str, str]], int]:
+    """What failed of the files that were decided on, and how many were."""
+    exclusive_run, lease_s = catchup_of(instrument_id), services.instrument(instrument_id).lease_s
+    with at_work(services, exclusive_run, run_id=context.run.run_id, lease_s=lease_s):
+        live = live_files(context.instance, services, _jobs(instrument_id))
+        waves, to_decide = _scan(context, services, instrument_id, options, live)
+        failed = _decide(context, services, to_decide)
+        for wave in waves:
+            _launch(context, instrument_id, wave, options, files_per_run)
+    return failed, len(to_decide)
 
 
 def _jobs(instrument_id: str) -> set[str]:

@@ -69,6 +69,19 @@ class _Number(click.FloatRange):
         return number
 
 
+def _require_one_way(
+    raw_file_ids: Sequence[str],
+    instruments: Sequence[str],
+    *,
+    everything: bool,
+    older_than: float | None,
+) -> None:
+    if not (raw_file_ids or instruments or everything or older_than is not None):
+        raise click.UsageError("name raw files, --instrument, --older-than or --all")
+    if raw_file_ids and (instruments or everything):
+        raise click.UsageError("raw files, or --instrument, or --all: not together")
+
+
 @click.command()
 @click.argument("raw_file_ids", nargs=-1)
 @click.option("--instrument", "instruments", multiple=True, help="All of it; repeatable.")
@@ -93,10 +106,7 @@ def verify(
     Oldest proof first. What was interrupted goes on where it was when asked for again; files that
     are named are always read, and it is 1 too if one can't be.
     """
-    if not (raw_file_ids or instruments or everything or older_than is not None):
-        raise click.UsageError("name raw files, --instrument, --older-than or --all")
-    if raw_file_ids and (instruments or everything):
-        raise click.UsageError("raw files, or --instrument, or --all: not together")
+    _require_one_way(raw_file_ids, instruments, everything=everything, older_than=older_than)
     services = open_services(path)
     chosen_instruments(services, instruments)
     chosen = begin(services, Selection(raw_file_ids, instruments, older_than))
@@ -141,7 +151,7 @@ def _tell_dagster(services: Services, outcome: VerifyOutcome) -> None:
     from dagster import DagsterInstance  # noqa: PLC0415
 
     from kraken_dagster.orchestration.event_log import report  # noqa: PLC0415
-    from kraken_dagster.retention.defs import verified  # noqa: PLC0415
+    from kraken_dagster.retention.scrub_defs import verified  # noqa: PLC0415
 
     instrument_id = services.store.raw_files.get(outcome.raw_file_id).instrument_id
     with DagsterInstance.from_config(str(home)) as instance:

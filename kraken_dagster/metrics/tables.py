@@ -156,27 +156,29 @@ def read_table(
         FileFormatError: it can't be read, was cut off, has no rows, or lacks a required column.
     """
     text = _text(path)
-    first, *others = tuple(delimiters) or ("," if path.suffix.lower() == ".csv" else "\t")
-    names = text[: text.find("\n")]
-    delimiter = next((one for one in others if one in names and first not in names), first)
-    rows = _rows(path, text, delimiter, quotes=quotes)
+    rows = _rows(path, text, delimiter := _delimiter(path, text, delimiters), quotes=quotes)
     if not rows:
         raise FileFormatError("A result table is empty", file=path, expected="a row of names")
     header, *lines = rows
     _check_shape(path, header, lines)
     if not lines:
         raise no_rows(path)
-    counts = Counter(header)
+    twice = frozenset(name for name, count in Counter(header).items() if name and count > 1)
     columns = {
         name: column
         for name, column in zip(header, zip(*lines, strict=True), strict=True)
-        if name and counts[name] == 1
+        if name and name not in twice
     }
-    twice = frozenset(name for name, count in counts.items() if name and count > 1)
     table = Table(path, columns, delimiter, twice, any_culture)
     for name in required:
         table.cells(name)
     return table
+
+
+def _delimiter(path: Path, text: str, delimiters: str) -> str:
+    first, *others = tuple(delimiters) or ("," if path.suffix.lower() == ".csv" else "\t")
+    names = text[: text.find("\n")]
+    return next((one for one in others if one in names and first not in names), first)
 
 
 def no_rows(path: Path) -> FileFormatError:

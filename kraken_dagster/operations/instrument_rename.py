@@ -5,6 +5,7 @@ changed by itself. Whoever dies in between is followed by the same command, whic
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kraken_dagster.model.errors import RenameRefused
@@ -52,13 +53,7 @@ def plan_rename(services: Services, old: str, new: str, *, merge: bool = False) 
         RenameRefused: it can't be done now, or is not meant; nothing has changed.
         StoreUnavailable
     """
-    if old == new or not _ID.fullmatch(new):
-        raise RenameRefused(
-            "An instrument's id has lower-case letters, digits and `_`, and changes by a rename",
-            expected="[a-z0-9_]+",
-            found=new,
-            next_step="name another id.",
-        )
+    _require_another_id(old, new)
     store = services.store.instruments
     summary, theirs = store.summary(old), store.summary(new)["files"]
     identity = store.get(new) or Identity(id=new)
@@ -66,23 +61,13 @@ def plan_rename(services: Services, old: str, new: str, *, merge: bool = False) 
     begun = identity.renaming_from == old
     goes_on = begun or before.renamed_to == new
     if not summary["files"] and not goes_on:
-        raise RenameRefused(
-            "No file in MongoDB is of that instrument",
-            file=old,
-            found=f"files of {', '.join(store.ids()) or 'none'}",
-            next_step="`kraken status` names those that are not in instruments.yaml.",
-        )
+        raise _no_files(old, store.ids())
     _require_no_other_rename(identity, before, old, new)
     _require_not_served(services, before)
     require_rest(services, old)
     require_rest(services, new)
     if theirs and not (goes_on or merge):
-        raise RenameRefused(
-            f"{new} has {theirs} files already, and two instruments' files would become one's",
-            file=new,
-            next_step=f"`kraken instrument rename {old} {new} --merge` if they are the same "
-            "instrument; else choose another id.",
-        )
+        raise _has_files(old, new, theirs)
     return RenamePlan(
         old=old,
         new=new,
@@ -93,6 +78,34 @@ def plan_rename(services: Services, old: str, new: str, *, merge: bool = False) 
         files_of_new=theirs,
         both=store.common_names(old, new) if theirs else 0,
         begun=begun,
+    )
+
+
+def _require_another_id(old: str, new: str) -> None:
+    if old == new or not _ID.fullmatch(new):
+        raise RenameRefused(
+            "An instrument's id has lower-case letters, digits and `_`, and changes by a rename",
+            expected="[a-z0-9_]+",
+            found=new,
+            next_step="name another id.",
+        )
+
+
+def _no_files(old: str, known: Sequence[str]) -> RenameRefused:
+    return RenameRefused(
+        "No file in MongoDB is of that instrument",
+        file=old,
+        found=f"files of {', '.join(known) or 'none'}",
+        next_step="`kraken status` names those that are not in instruments.yaml.",
+    )
+
+
+def _has_files(old: str, new: str, files: int) -> RenameRefused:
+    return RenameRefused(
+        f"{new} has {files} files already, and two instruments' files would become one's",
+        file=new,
+        next_step=f"`kraken instrument rename {old} {new} --merge` if they are the same "
+        "instrument; else choose another id.",
     )
 
 

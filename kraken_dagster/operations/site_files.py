@@ -44,20 +44,7 @@ def init(folder: Path) -> list[Path]:
             written then.
     """
     folder = folder.absolute()
-    taken = [name for name in NAMES if os.path.lexists(folder / name)]
-    if taken:
-        raise ConfigError(
-            "A file of that name is there already, and none is overwritten",
-            file=folder,
-            found=", ".join(taken),
-            next_step="name another folder, or move these away.",
-        )
-    if not str(folder).isprintable():
-        raise ConfigError(
-            "A folder's name with control characters can't stand in a unit of systemd",
-            file=folder,
-            next_step="name another folder.",
-        )
+    _require_usable(folder)
     values = {
         "@folder@": str(folder).replace("%", "%%"),
         "@config@": _argument(folder / "instruments.yaml"),
@@ -81,6 +68,23 @@ def init(folder: Path) -> list[Path]:
             next_step="name a folder of your own, or give your user the right to write there.",
         ) from error
     return written
+
+
+def _require_usable(folder: Path) -> None:
+    taken = [name for name in NAMES if os.path.lexists(folder / name)]
+    if taken:
+        raise ConfigError(
+            "A file of that name is there already, and none is overwritten",
+            file=folder,
+            found=", ".join(taken),
+            next_step="name another folder, or move these away.",
+        )
+    if not str(folder).isprintable():
+        raise ConfigError(
+            "A folder's name with control characters can't stand in a unit of systemd",
+            file=folder,
+            next_step="name another folder.",
+        )
 
 
 def _argument(path: Path) -> str:

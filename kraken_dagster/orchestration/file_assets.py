@@ -5,15 +5,12 @@ from collections.abc import Callable, Collection
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_batches import Events, Work, for_each_file, for_many_at_once
 from kraken_dagster.orchestration.partitions import asset_key, raw_files
 from kraken_dagster.orchestration.run_config import require_understood
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 # Of a run: what is done on each of its files.
 WorkOf = Callable[[dg.AssetExecutionContext, Services], Work]
@@ -43,13 +40,11 @@ def file_asset(
     )
     def of_each_file(
         context: dg.AssetExecutionContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> Events:
         require_understood(context, config)
         with dagster_errors():
-            services = make_services(config, store, cluster, storage)
+            services = kraken.create_services(config)
         threads = config.instrument(instrument_id).catchup_threads
         work = work_of(context, services)
         yield from for_each_file(context, key, services, work, threads=threads)

@@ -8,7 +8,6 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.quality import Outcome, Verdict
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import Metadata, text
 from kraken_dagster.orchestration.partitions import (
@@ -22,9 +21,7 @@ from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_
 from kraken_dagster.quality.reported import compared_with, limits_in_words
 from kraken_dagster.quality.runs import without_verdict
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 _TOLD_AT_MOST = 3
 _LOOKED_AT = 100  # runs among which the newest of each class is looked for
@@ -50,12 +47,10 @@ def _in_control(config: KrakenConfig, instrument_id: str, asset: str) -> dg.Asse
     )
     def in_control(
         context: dg.AssetCheckExecutionContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> dg.AssetCheckResult:
         with dagster_errors():
-            services = make_services(config, store, cluster, storage)
+            services = kraken.create_services(config)
             for item in judge_due(services, instrument_id, by=f"run {context.run.run_id}"):
                 context.log.info(f"{item.verdict.raw_file!r}: {item.verdict.outcome}")
             passed, severity, description, metadata = _reported(services, instrument_id, asset)
@@ -76,12 +71,10 @@ def evaluate_op(config: KrakenConfig) -> dg.OpDefinition:
     )
     def evaluate_all(
         context: dg.OpExecutionContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> Iterator[dg.AssetCheckEvaluation]:
         with dagster_errors():
-            services = make_services(kraken_config, store, cluster, storage)
+            services = kraken.create_services(kraken_config)
         for instrument_id in kraken_config.instruments:
             with dagster_errors():
                 changed = evaluate(services, instrument_id, by=f"run {context.run.run_id}")

@@ -9,7 +9,6 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.raw_file import RawFile, Step
 from kraken_dagster.monitoring.defs import show_disks
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import collect_job, quant_job, slots_of_all_engines
 from kraken_dagster.orchestration.run_requests import (
@@ -20,9 +19,7 @@ from kraken_dagster.orchestration.run_requests import (
 )
 from kraken_dagster.quant.jobs.poll import Poll, poll
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 
 def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorDefinition:
@@ -39,12 +36,10 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
     )
     def cluster_jobs(
         context: dg.SensorEvaluationContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            services = make_services(config, store, cluster, storage)
+            services = kraken.create_services(config)
             found = poll(services, slots=slots_of_all_engines(context.instance, config))
             requests = _requests(context, services, found, set(job_names))
             problems = [*found.problems, *_show_disks(context.instance, services)]

@@ -50,11 +50,7 @@ def decide(
     decision = decision_on(services, raw_file, has_settings=bool(settings))
     jobs = _without_dropped(services, raw_file, settings if decision.process else [])
     if not decision.process:
-        assert decision.status is not None
-        if raw_file.status in (decision.status, *ENDED):
-            return QuantOutcome(raw_file, decision.details or "")
-        ended = end(services, held, run_id, decision.status, decision.details)
-        return QuantOutcome(ended, decision.details or "")
+        return _not_processed(services, held, run_id, decision)
     attempt = _attempt(services, raw_file, jobs)
     raw_file = services.store.raw_files.current(raw_file.id)
     again = f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""
@@ -88,6 +84,14 @@ def decide_late(services: Services, raw_file: RawFile, run_id: str) -> RawFile:
         note=_applies(settings),
         run_id=run_id,
     )
+
+
+def _not_processed(services: Services, held: Held, run_id: str, decision: Decision) -> QuantOutcome:
+    assert decision.status is not None
+    raw_file, details = held.raw_file, decision.details or ""
+    if raw_file.status in (decision.status, *ENDED):
+        return QuantOutcome(raw_file, details)
+    return QuantOutcome(end(services, held, run_id, decision.status, decision.details), details)
 
 
 def decision_on(services: Services, raw_file: RawFile, *, has_settings: bool) -> Decision:

@@ -1,11 +1,12 @@
 """The assets `quant_job` (jobs are submitted) and `quant_result` (jobs have ended)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.orchestration.asset_services import asked_by_hand, make_services
+from kraken_dagster.orchestration.asked_by import asked_by_hand
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_assets import file_asset
 from kraken_dagster.orchestration.file_batches import (
@@ -26,11 +27,17 @@ from kraken_dagster.orchestration.partitions import (
 )
 from kraken_dagster.orchestration.run_config import open_config, quant_config, require_understood
 from kraken_dagster.quant.collect import JobResult, results_of
+from kraken_dagster.quant.decide import QuantOutcome
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
+
+
+def _submitted(submit: Callable[[str], QuantOutcome], raw_file_id: str) -> Done:
+    outcome = submit(raw_file_id)
+    jobs, reason = outcome.submitted, outcome.reason
+    metadata = submitted_metadata(jobs, state=reason) if jobs else None
+    return Done(f"{outcome.raw_file.id!r}: {reason}", metadata=metadata)
 
 
 def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
@@ -50,32 +57,25 @@ def quant_job_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefini
     def quant_job(
         context: dg.AssetExecutionContext,
         config: QuantOptions,  # type: ignore[valid-type]
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> Events:
         require_understood(context, kraken_config)
         options = quant_config(config)
         with dagster_errors():
-            services = make_services(kraken_config, store, cluster, storage)
+            services = kraken.create_services(kraken_config)
         slots = slots_of_all_engines(context.instance, kraken_config)
 
-        def submitted(raw_file_id: str) -> Done:
-            outcome = submit_jobs(
-                services,
-                raw_file_id,
-                run_id=context.run.run_id,
-                slots=slots,
-                output_exists_mode=options.output_exists_mode,
-                no_cluster=options.debug_no_cluster_ssh,
-                by_hand=asked_by_hand(context),
-            )
-            jobs, reason = outcome.submitted, outcome.reason
-            metadata = submitted_metadata(jobs, state=reason) if jobs else None
-            return Done(f"{outcome.raw_file.id!r}: {reason}", metadata=metadata)
-
+        submit = partial(
+            submit_jobs,
+            services,
+            run_id=context.run.run_id,
+            slots=slots,
+            output_exists_mode=options.output_exists_mode,
+            no_cluster=options.debug_no_cluster_ssh,
+            by_hand=asked_by_hand(context),
+        )
         yield from for_each_file(
-            context, key, services, submitted, threads=defaults.catchup_threads
+            context, key, services, partial(_submitted, submit), threads=defaults.catchup_threads
         )
 
     kraken_config = config

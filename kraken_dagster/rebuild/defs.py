@@ -14,7 +14,6 @@ from pydantic import Field
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import RawFile, partition_key
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.event_log import Event, Reported, report, reported
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import (
@@ -45,9 +44,7 @@ from kraken_dagster.orchestration.partitions import (
 )
 from kraken_dagster.rebuild.history import Known, Page, page_of, pages_of
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 HAPPENED_AT = "happened at"
 _AT_ONCE = 500  # files whose events are stored together
@@ -258,12 +255,10 @@ def rebuild_op(config: KrakenConfig) -> dg.OpDefinition:
     def rebuild(
         context: dg.OpExecutionContext,
         config: RebuildConfig,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> None:
         with dagster_errors():
-            services = make_services(kraken_config, store, cluster, storage)
+            services = kraken.create_services(kraken_config)
         if unknown := set(config.instruments) - set(kraken_config.instruments):
             raise dg.Failure(f"no such instrument here: {', '.join(sorted(unknown))}")
         for instrument_id in config.instruments or list(kraken_config.instruments):

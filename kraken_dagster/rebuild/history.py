@@ -116,8 +116,7 @@ def known_of(
         jobs: all of the file, oldest first.
         results: its documents of `metrics`, newest first.
     """
-    latest = latest_of(raw_file, jobs)
-    submitted = tuple(job for job in latest if _was_submitted(job))
+    submitted = tuple(job for job in latest_of(raw_file, jobs) if _was_submitted(job))
     ended = tuple(job for job in submitted if not job.is_open)
     every = current_results([dict(item) for item in results])
     current = [item for item in every if item.get("type") != TYPE_RAW]
@@ -127,9 +126,7 @@ def known_of(
         raw_file=raw_file,
         acquired_at=_acquired_at(raw_file),
         backed_up_at=backed_up_at,
-        manifest=None
-        if backed_up_at is None
-        else manifest_path(services.backup_folder(raw_file), raw_file.id, raw_file.file_info),
+        manifest=_manifest(services, raw_file) if backed_up_at else None,
         backup_in_words=_reason(raw_file, Status.COPYING_DONE) or "as MongoDB has it",
         is_sound=raw_file.is_backed_up,
         proven_at=raw_file.verified_at or backed_up_at,
@@ -138,16 +135,22 @@ def known_of(
         ended=ended,
         ended_at=_latest(job.ended_at or job.collected_at or job.created_at for job in ended),
         figures={_settings(item): _metrics(item) for item in reversed(current)},
-        provenance={
-            _settings(item): item["provenance"]
-            for item in reversed(current)
-            if item.get("provenance")
-        },
+        provenance=_provenance(current),
         measured_at=_latest(item.get("created_at_") or raw_file.updated_at_ for item in current),
         raw_figures=_metrics(raw),
         raw_provenance=raw.get("provenance") or {},
         put_aside=tuple(_put_aside(raw_file)),
     )
+
+
+def _manifest(services: Services, raw_file: RawFile) -> Path:
+    return manifest_path(services.backup_folder(raw_file), raw_file.id, raw_file.file_info)
+
+
+def _provenance(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By settings; `results` begin with the newest, which counts."""
+    shown = (item for item in reversed(results) if item.get("provenance"))
+    return {_settings(item): item["provenance"] for item in shown}
 
 
 def _acquired_at(raw_file: RawFile) -> datetime | None:

@@ -4,14 +4,11 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.partitions import partitions_of, raw_files
 from kraken_dagster.rebuild.partition_window import to_retire
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 
 def retire(services: Services, instance: dg.DagsterInstance, instrument_id: str) -> int:
@@ -43,12 +40,10 @@ def retire_op(config: KrakenConfig) -> dg.OpDefinition:
     )
     def retire_partitions(
         context: dg.OpExecutionContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> None:
         with dagster_errors():
-            services = make_services(kraken_config, store, cluster, storage)
+            services = kraken.create_services(kraken_config)
         for instrument_id in kraken_config.instruments:
             with dagster_errors():
                 count = retire(services, context.instance, instrument_id)

@@ -7,7 +7,6 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import InstrumentInDoubt, StoreUnavailable
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.monitoring.waiting_rules import move_due_at
-from kraken_dagster.orchestration.asset_services import make_services
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import TAG_INSTRUMENT, archive_job, op_name
 from kraken_dagster.orchestration.run_requests import ensure_partitions, request_exclusive_run
@@ -15,9 +14,7 @@ from kraken_dagster.retention.archive import ArchiveOptions, due_for_comparison,
 from kraken_dagster.retention.in_the_way import in_the_way
 from kraken_dagster.runtime.exclusive_runs import archive_of
 from kraken_dagster.runtime.services import Services
-from resources.cluster import ClusterResource
-from resources.storage import StorageResource
-from resources.store import StoreResource
+from resources.kraken import KrakenResource
 
 
 def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefinition:
@@ -32,13 +29,11 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
     )
     def archiver(
         context: dg.SensorEvaluationContext,
-        store: dg.ResourceParam[StoreResource],
-        cluster: dg.ResourceParam[ClusterResource],
-        storage: dg.ResourceParam[StorageResource],
+        kraken: dg.ResourceParam[KrakenResource],
     ) -> dg.RunRequest | dg.SkipReason:
         options = ArchiveOptions.of(instrument)
         try:
-            services = make_services(config, store, cluster, storage)
+            services = kraken.create_services(config)
             require_settled(services, instrument_id)
             due = due_for_comparison(services, instrument_id, services.now())
             due += due_for_move(services, instrument_id, services.now())

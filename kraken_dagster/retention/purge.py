@@ -97,10 +97,8 @@ def purge(
 def _purge(
     services: Services, instrument_id: str, run_id: str, options: PurgeOptions
 ) -> PurgeOutcome:
-    require_settled(services, instrument_id)
-    before = measured_free_bytes(services, instrument_id)
+    before = _free_before(services, instrument_id)
     goal = Goal(free=before, wanted=options.wanted_bytes)
-    require_some_backups(services, instrument_id)
     deleted: list[Purged] = []
     kept: list[NotDeleted] = []
     error: KrakenError | None = None
@@ -114,11 +112,9 @@ def _purge(
                     kept.append(NotDeleted(raw_file.id, reason))
                     continue
                 found = _one(services, raw_file, run_id, options, still_short=still_short)
-                if isinstance(found, NotDeleted):
-                    kept.append(found)
-                else:
-                    deleted.append(found)
                 freed = found.size_bytes if isinstance(found, Purged) else 0
+                kept += [found] if isinstance(found, NotDeleted) else []
+                deleted += [found] if isinstance(found, Purged) else []
                 goal = goal.after(freed, measured=measured_free_bytes(services, instrument_id))
             kept += _refused_again(services, instrument_id, run_id, options, had=[*kept, *deleted])
             after = measured_free_bytes(services, instrument_id)
@@ -129,17 +125,17 @@ def _purge(
         freed = sum(item.size_bytes for item in deleted)
         error, after = stopped, before + freed
         reported = f"{len(deleted)} files purged, {freed} bytes freed; then it was stopped: {error}"
-    return PurgeOutcome(
-        instrument_id,
-        before,
-        after,
-        options.wanted_bytes,
-        tuple(deleted),
-        tuple(kept),
-        goal.missing <= 0 and error is None,
-        reported,
-        error,
-    )
+    enough = goal.missing <= 0 and error is None
+    wanted, gone, stay = options.wanted_bytes, tuple(deleted), tuple(kept)
+    return PurgeOutcome(instrument_id, before, after, wanted, gone, stay, enough, reported, error)
+
+
+def _free_before(services: Services, instrument_id: str) -> int:
+    """Refused where the instrument is in doubt, or none of its backups is there."""
+    require_settled(services, instrument_id)
+    free = measured_free_bytes(services, instrument_id)
+    require_some_backups(services, instrument_id)
+    return free
 
 
 def _is_short(services: Services, instrument_id: str, options: PurgeOptions) -> bool:

@@ -213,18 +213,16 @@ def _record(
     if intent.files == 0:
         return _gone_by_hand(services, held, run_id, gone=len(proof.gone))
     reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=run_id)
-    fields = {
-        "purged": {
-            "at": services.now(),
-            "run_id": run_id,
-            "files": intent.files,
-            "bytes": intent.bytes,
-            "gone": list(proof.gone[:_GONE_KEPT]),
-            "gone_files": len(proof.gone),
-            "digest": "MD5",
-            "proven_at": proven_at,
-            "began_at": intent.began_at,
-        }
+    purged = {
+        "at": services.now(),
+        "run_id": run_id,
+        "files": intent.files,
+        "bytes": intent.bytes,
+        "gone": list(proof.gone[:_GONE_KEPT]),
+        "gone_files": len(proof.gone),
+        "digest": "MD5",
+        "proven_at": proven_at,
+        "began_at": intent.began_at,
     }
     services.store.retention.set_instrument_file(
         held.raw_file,
@@ -233,16 +231,11 @@ def _record(
         reason=reason,
         run_id=run_id,
         lease=held.lease,
-        fields=fields,
+        fields={"purged": purged},
     )
+    files, gone = len(proof.files), len(proof.gone)
     return Purged(
-        held.raw_file.id,
-        InstrumentFileStatus.PURGED,
-        len(proof.files),
-        freed,
-        len(proof.gone),
-        proven_at,
-        reason,
+        held.raw_file.id, InstrumentFileStatus.PURGED, files, freed, gone, proven_at, reason
     )
 
 

@@ -65,13 +65,7 @@ def holding(
     raw_file = known or services.store.raw_files.current(raw_file_id)
     seconds = services.instrument(raw_file.instrument_id).lease_s
     now = services.now()
-    lease = Lease(
-        token=secrets.token_hex(8),
-        run_id=run_id,
-        host=socket.gethostname(),
-        step=step,
-        until=now + timedelta(seconds=seconds),
-    )
+    lease = _new_lease(step, run_id, now + timedelta(seconds=seconds))
     taken = services.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
     held = Held(lease, taken, services.now, lease.until)
     ended = threading.Event()
@@ -90,12 +84,21 @@ def holding(
     finally:
         ended.set()
         if told_to_end:
-            was_stopped(run_id, raw_file_id)
-            with suppress(StoreError):
-                word = ended_in_words(run_id, step, raw_file.instrument_id)
-                _note(services, raw_file_id, word, run_id)
+            _leave_word(services, raw_file, step, run_id)
         with suppress(StoreError):  # it lapses by itself then
             services.store.raw_files.release_lease(raw_file_id, lease, now=services.now())
+
+
+def _leave_word(services: Services, raw_file: RawFile, step: Step, run_id: str) -> None:
+    was_stopped(run_id, raw_file.id)
+    with suppress(StoreError):
+        word = ended_in_words(run_id, step, raw_file.instrument_id)
+        _note(services, raw_file.id, word, run_id)
+
+
+def _new_lease(step: Step, run_id: str, until: datetime) -> Lease:
+    token, host = secrets.token_hex(8), socket.gethostname()
+    return Lease(token=token, run_id=run_id, host=host, step=step, until=until)
 
 
 def _note(services: Services, raw_file_id: str, word: str, run_id: str) -> RawFile:

@@ -76,20 +76,10 @@ def demo_plan(
     Raises:
         ValueError: `files` below 1, an unknown vendor, or a project id of another form.
     """
-    if files < 1 or vendor not in EXTENSIONS:
-        raise ValueError(f"No plan for {files} files of vendor {vendor!r}.")
-    if project and (not _PROJECT.fullmatch(project) or "DDA" in project):
-        raise ValueError(f"Expected 4 to 16 of A-Z0-9 without DDA, found project id {project!r}.")
+    _require_possible(vendor, files, project)
     if first_number is None:
         first_number = running_number(start)
-    kinds = ["ok"] * files
-    if vendor == "thermo":
-        if files > 1:
-            kinds[files // 2] = "spray"
-        kinds.insert(1, "corrupted")
-        kinds.insert(3, "dda")
-    if vendor == "sciex" and practice:
-        kinds.append("practice")
+    kinds = _kinds(vendor, files, practice=practice)
     head = f"{start:%Y%m%d}_{_MODELS[vendor]}{unit}_Evo05_SA" + (f"_{project}" if project else "")
     acquisitions = [
         _acquisition(vendor, head, kind, index=index, number=first_number + index)
@@ -101,6 +91,25 @@ def demo_plan(
     # Smaller than the first: while it grows it is never as large as what Kraken knows.
     again = replace(first, size_bytes=first.size_bytes * 3 // 5, seed=first.seed + 1)
     return [*acquisitions, WaitUntilMoved(first.name), again]
+
+
+def _require_possible(vendor: Vendor, files: int, project: str) -> None:
+    if files < 1 or vendor not in EXTENSIONS:
+        raise ValueError(f"No plan for {files} files of vendor {vendor!r}.")
+    if project and (not _PROJECT.fullmatch(project) or "DDA" in project):
+        raise ValueError(f"Expected 4 to 16 of A-Z0-9 without DDA, found project id {project!r}.")
+
+
+def _kinds(vendor: Vendor, files: int, *, practice: bool) -> list[str]:
+    kinds = ["ok"] * files
+    if vendor == "thermo":
+        if files > 1:
+            kinds[files // 2] = "spray"
+        kinds.insert(1, "corrupted")
+        kinds.insert(3, "dda")
+    if vendor == "sciex" and practice:
+        kinds.append("practice")
+    return kinds
 
 
 def _acquisition(vendor: Vendor, head: str, kind: str, *, index: int, number: int) -> Acquisition:
