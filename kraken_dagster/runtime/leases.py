@@ -53,8 +53,8 @@ def holding(
     While MongoDB is away the lease can't be renewed; once it has lapsed by our own clock it counts
     as lost, because somebody else may hold it.
 
-    A run that is told to end in the block leaves word of it in the file's history; the word of one
-    that was killed is left by whoever takes the lease after it.
+    A run that is told to end in the block notes it in the file's history; for one that was killed
+    whoever takes the lease after it does.
 
     Args:
         known: the record as it was read a moment ago, which saves reading it once more.
@@ -69,8 +69,7 @@ def holding(
     taken = services.store.raw_files.take_lease(raw_file_id, lease, now=now, known=raw_file)
     held = Held(lease, taken, services.now, lease.until)
     ended = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(services, held, seconds, ended), daemon=True)
-    renewer.start()
+    threading.Thread(target=_renew, args=(services, held, seconds, ended), daemon=True).start()
     told_to_end = True
     try:
         if (dead := raw_file.lease) is not None and not dead.is_live(now):
