@@ -23,8 +23,6 @@ from kraken_dagster.orchestration.file_batches import (
     Work,
     for_each_file,
     for_many_at_once,
-    has_next,
-    has_raw_metrics,
 )
 from kraken_dagster.orchestration.metadata import (
     Metadata,
@@ -45,6 +43,7 @@ from kraken_dagster.orchestration.partitions import (
     pool_limit,
     raw_files,
 )
+from kraken_dagster.orchestration.planned import has_next, has_raw_metrics
 from kraken_dagster.orchestration.run_config import backup_config, open_config, require_understood
 from kraken_dagster.runtime.services import Services
 from resources.kraken import KrakenResource

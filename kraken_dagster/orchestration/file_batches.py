@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import takewhile
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import dagster as dg
-from dagster import DagsterEventType
 
 from kraken_dagster.model.errors import OnAnotherStore, StoreAway, StoreUnavailable
 from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
@@ -27,12 +24,12 @@ from kraken_dagster.orchestration.event_log import Event, Origin, Planned, repor
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.interruption import reporting_what_is_left
 from kraken_dagster.orchestration.metadata import text
-from kraken_dagster.orchestration.partitions import (
-    ASSETS,
-    BACKUP,
-    QUANT_JOB,
-    RAW_METRICS,
-    asset_key,
+from kraken_dagster.orchestration.planned import (
+    FAILED_BEFORE,
+    from_here_on,
+    is_followed,
+    others_report,
+    reported_before,
 )
 from kraken_dagster.runtime.ending import Ending
 from kraken_dagster.runtime.heartbeats import giving_life_signs
@@ -45,7 +42,6 @@ _AT_ONCE = 500  # events that are written together
 _LONGEST_WAIT_S = 3.0
 _TELL_EVERY = 500
 _SHOWN = 20
-_FAILED = "failed files"
 _NOT_BEGUN = (
     "not begun: MongoDB could not be reached, or a store is away, as another file of this run "
     "tells. Next: see that it is there; the file is taken up again."
@@ -140,7 +136,7 @@ class _Batch:
             if done.stays and (known := self._known(partition, done.reason)) is not None:
                 self.waiting.append(known)
             elif not self.planned:
-                missing = [*_from_here_on(self.context, self.key)]
+                missing = [*from_here_on(self.context, self.key)]
                 if done.metadata is not None:  # some of its results are there, and count
                     missing.remove(self.key)
                 self.waiting += [Planned(key, partition) for key in missing]
@@ -247,13 +243,13 @@ def _go_on_or_fail(
     some_left = batch.ended > wrong if many else batch.materialised > 0
     failed = [(name, str(failure.description)) for name, failure in batch.failed]
     not_begun = [(name, str(failure.description)) for name, failure in batch.not_begun]
-    told_before = [] if _others_tell(context, key) else _told_before(context)
-    if (failed or not_begun or told_before) and not (some_left and _is_followed(context, key)):
+    told_before = [] if others_report(context, key) else reported_before(context)
+    if (failed or not_begun or told_before) and not (some_left and is_followed(context, key)):
         if not many and (ours := [*batch.failed, *batch.not_begun]):
             raise ours[0][1]
         raise _failure(batch, [*told_before, *failed], not_begun)
     if batch.materialised or (many and some_left):
-        reported = {_FAILED: json.dumps([*failed, *not_begun])} if failed or not_begun else {}
+        reported = {FAILED_BEFORE: json.dumps([*failed, *not_begun])} if failed or not_begun else {}
         yield dg.MaterializeResult(asset_key=key, metadata={_NO_EVENT: True, **reported})
 
 
@@ -331,51 +327,3 @@ def _done(work: Work, raw_file_id: str) -> Done:
         return Done(str(reason), unusual=True)
     except dg.Failure as failure:
         return Done(str(failure.description), failure=failure, begun=not _stays(failure))
-
-
-def has_next(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
-    """Whether the run has the step that follows on this one."""
-    return len([*_from_here_on(context, key)]) > 1
-
-
-def has_raw_metrics(context: dg.AssetExecutionContext, instrument_id: str) -> bool:
-    """Whether the run reads the raw files, a step after the backup that none follows on."""
-    inside = context.job_def.asset_layer.executable_asset_keys
-    return asset_key(instrument_id, RAW_METRICS) in inside
-
-
-def _is_followed(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
-    """Whether a later step of the run needs that this one doesn't fail as a whole."""
-    instrument_id, name = key.path
-    reads = name == BACKUP and has_raw_metrics(context, instrument_id)
-    return reads or has_next(context, key)
-
-
-def _others_tell(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
-    """Whether it is for a step of the chain to tell what has failed before this one."""
-    instrument_id, name = key.path
-    inside = context.job_def.asset_layer.executable_asset_keys
-    return name == RAW_METRICS and asset_key(instrument_id, QUANT_JOB) in inside
-
-
-def _from_here_on(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Iterator[dg.AssetKey]:
-    """This step's asset, and those of the run's further steps, as far as they follow on it."""
-    instrument_id, name = key.path
-    inside = context.job_def.asset_layer.executable_asset_keys
-    names = ASSETS[ASSETS.index(name) :] if name in ASSETS else (name,)
-    following = [asset_key(instrument_id, item) for item in names]
-    return takewhile(lambda item: item in inside, following)
-
-
-def _told_before(context: dg.AssetExecutionContext) -> list[tuple[str, str]]:
-    """The files that failed in earlier steps of this run, which went on with the others."""
-    found: list[tuple[str, str]] = []
-    records = context.instance.get_records_for_run(
-        context.run.run_id, of_type=DagsterEventType.STEP_OUTPUT
-    ).records
-    for record in records:
-        event = record.event_log_entry.dagster_event
-        metadata: Mapping[str, Any] = event.step_output_data.metadata if event else {}
-        if _FAILED in metadata:
-            found += [(name, reported) for name, reported in json.loads(metadata[_FAILED].value)]
-    return found

@@ -28,7 +28,7 @@ from kraken_dagster.model.files.marks import RESTLESS, SourceLook
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, KnownFile, RawFile, Step
 from kraken_dagster.model.retention.rules import require_record, why_not_move
-from kraken_dagster.retention.rename import MoveResult, compare
+from kraken_dagster.retention.rename import MoveResult
 from kraken_dagster.retention.rename import archive_members as rename_members
 from kraken_dagster.retention.rename_checks import MovePlan, OnLook, another
 from kraken_dagster.runtime.leases import Held, holding
@@ -117,79 +117,11 @@ def archive(
         except (LeaseHeld, LeaseLost, StatusConflict) as error:
             outcome = MoveOutcome(raw_file, False, str(error))
         outcomes.append(outcome)
-        away = _whats_away(services, instrument_id, outcome.problem)
+        away = whats_away(services, instrument_id, outcome.problem)
     return outcomes
 
 
-def due_for_comparison(services: Services, instrument_id: str, now: datetime) -> list[RawFile]:
-    """Backed up files that a look found written to since, and that nobody holds."""
-    return [
-        item
-        for item in services.store.retention.to_compare(instrument_id)
-        if _why_not_compare(item, now) is None
-    ]
-
-
-def _why_not_compare(raw_file: RawFile, now: datetime) -> str | None:
-    if raw_file.source_differs_at is None:
-        return "no comparison is asked for"
-    return why_not_move(raw_file, now=now, delay_m=0)
-
-
-def compare_changed(services: Services, instrument_id: str, *, run_id: str) -> list[MoveOutcome]:
-    """Compares what was written to after its backup, also where nothing is moved aside.
-
-    Other content is registered as an acquisition of its own; what was only touched is recorded
-    anew, and not read again.
-
-    Raises:
-        StoreUnavailable
-    """
-    outcomes: list[MoveOutcome] = []
-    for raw_file in due_for_comparison(services, instrument_id, services.now()):
-        try:
-            outcomes.append(_compare_one(services, raw_file.id, run_id))
-        except (LeaseHeld, LeaseLost, StatusConflict) as error:
-            outcomes.append(MoveOutcome(raw_file, False, str(error)))
-        if _whats_away(services, instrument_id, outcomes[-1].problem) is not None:
-            break
-    return outcomes
-
-
-def _compare_one(services: Services, raw_file_id: str, run_id: str) -> MoveOutcome:
-    with holding(services, raw_file_id, step=Step.ARCHIVE, run_id=run_id) as held:
-        without_lease = held.raw_file.model_copy(update={"lease": None})
-        if reason := _why_not_compare(without_lease, services.now()):
-            return MoveOutcome(held.raw_file, False, reason)
-        try:
-            with in_own_words(raw_file_id):
-                _within_its_rate(services, held, _compare)
-        except StoreError:
-            raise
-        except NowhereFound as error:  # a look asks again, should it stand there again
-            services.store.retention.source_seen(held.raw_file, None, lease=held.lease)
-            return MoveOutcome(held.raw_file, False, str(error))
-        except KrakenError as error:
-            return _refused(services, held, error, run_id)
-        reason = "was written to after its backup; its bytes are the same"
-        if held.raw_file.archive is not None:
-            services.store.retention.clear(
-                held.raw_file, now=services.now(), note=reason, fields=(ARCHIVE,)
-            )
-        return MoveOutcome(services.store.raw_files.get(raw_file_id), False, reason)
-
-
-def _compare(
-    plan: MovePlan,
-    *,
-    may_go_on: Callable[[], bool],  # noqa: ARG001 - it changes nothing
-    on_bytes: Callable[[int], None],
-    on_scan: OnLook,
-) -> None:
-    compare(plan, on_bytes=on_bytes, on_scan=on_scan)
-
-
-def _refused(services: Services, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
+def refused(services: Services, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
     raw_file = held.raw_file
     if isinstance(error, NameTaken):  # ordinary life, once the other one is known
         with suppress(FolderError):
@@ -204,7 +136,7 @@ def _refused(services: Services, held: Held, error: KrakenError, run_id: str) ->
     )
 
 
-def _whats_away(
+def whats_away(
     services: Services, instrument_id: str, problem: KrakenError | None
 ) -> KrakenError | None:
     """The problem if it is the whole instrument's: one file alone can hang too."""
@@ -241,7 +173,7 @@ def archive_members(
         except StoreError:
             raise
         except KrakenError as error:
-            return _refused(services, held, error, run_id)
+            return refused(services, held, error, run_id)
         return _record(services, held, result, run_id)
 
 
@@ -255,7 +187,7 @@ def _rename(services: Services, held: Held) -> MoveResult:
     raw_file = held.raw_file
     _refuse_taken_name(services, raw_file)
     try:
-        result = _within_its_rate(services, held, rename_members)
+        result = within_its_rate(services, held, rename_members)
     except NowhereFound:
         require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=True)
         raise
@@ -275,7 +207,7 @@ class _Act(Protocol[T_co]):
     ) -> T_co: ...
 
 
-def _within_its_rate(services: Services, held: Held, act: _Act[T]) -> T:
+def within_its_rate(services: Services, held: Held, act: _Act[T]) -> T:
     """Calls what moves or compares; what it reads meanwhile keeps to the rate of a scrub."""
     plan = plan_of(services, held.raw_file)
     rate_limit = RateLimit(services.instrument(held.raw_file.instrument_id).scrub_mb_per_s)

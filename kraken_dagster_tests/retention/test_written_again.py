@@ -10,7 +10,8 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.model.errors import ContentChanged, LeaseLost
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.retention import rename_checks as move_checks
-from kraken_dagster.retention.archive import archive, compare_changed, due_for_comparison, plan_of
+from kraken_dagster.retention.archive import archive, plan_of
+from kraken_dagster.retention.compare import compare_changed, due_for_comparison
 from kraken_dagster.retention.rename import archive_members
 from kraken_dagster_tests.file_systems.foreign import foreign
 from kraken_dagster_tests.support.helpers import acquire, backed_up, finish, md5sum

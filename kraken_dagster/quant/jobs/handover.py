@@ -18,7 +18,7 @@ from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import ClusterError, JobError, StoreAway, SubmitFailed
 from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.quant.jobs.engine_backoff import note_refusal
-from kraken_dagster.quant.output_folder import job_id_left_by
+from kraken_dagster.quant.jobs.left_by_job import job_id_left_by
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened
 

@@ -10,7 +10,7 @@ from kraken_dagster.model.jobs.job import (
 )
 from kraken_dagster.model.jobs.resources import Resources
 from kraken_dagster.model.raw_file import RawFile, Status
-from kraken_dagster.quant.output_folder import renew_folder
+from kraken_dagster.quant.jobs.left_by_job import renew_folder
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services
 

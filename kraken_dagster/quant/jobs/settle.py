@@ -19,7 +19,7 @@ from kraken_dagster.model.jobs.job import (
     JobState,
     QuantJob,
 )
-from kraken_dagster.quant.output_folder import (
+from kraken_dagster.quant.jobs.left_by_job import (
     exit_code_left_by,
     has_begun,
     has_result,
