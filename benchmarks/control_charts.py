@@ -144,7 +144,7 @@ def new_run(x: np.ndarray) -> tuple[QcRun, Facts, QualityControl]:
             series=series,
             acquired_at=began + number * timedelta(hours=4),
             gradient_min=21.0,
-            figures={f"m{place}": float(value) for place, value in enumerate(row) if value > 0},
+            metrics={f"m{place}": float(value) for place, value in enumerate(row) if value > 0},
         )
         for number, row in enumerate(x)
     ]

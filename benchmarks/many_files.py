@@ -153,5 +153,5 @@ def _result(job: dict[str, Any], at: datetime, number: int) -> dict[str, Any]:
         "output_path": job["relative_output_path"],
         "created_at_": at + timedelta(hours=2),
         "provenance": {"kraken": "0.1.0", "software": "search", "command": job["command"]},
-        **{f"figure_{index}": float(number % 97 + index) for index in range(25)},
+        **{f"metric_{index}": float(number % 97 + index) for index in range(25)},
     }

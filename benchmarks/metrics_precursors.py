@@ -1,7 +1,7 @@
-"""The figures of a big precursors.parquet: our reader against reading the table whole with pandas.
+"""The metrics of a big precursors.parquet: our reader against reading the table whole with pandas.
 
 Each runs in a process of its own, in turns; wall time and peak memory count from its start, so that
-the imports are in both. Both must give the same figures.
+the imports are in both. Both must give the same metrics.
 """
 
 import json
@@ -78,10 +78,10 @@ def row_group(chance, sequences, first: int, rows: int):
 
 
 def ours(path: Path) -> dict[str, float]:
-    from kraken_dagster.metrics.registry import read_figures
+    from kraken_dagster.metrics.registry import read_metrics
 
     # The two small files beside it, which are not here, are two problems.
-    return dict(read_figures("alphadia", path.parent).figures)
+    return dict(read_metrics("alphadia", path.parent).metrics)
 
 
 def whole(path: Path) -> dict[str, float]:
@@ -89,7 +89,7 @@ def whole(path: Path) -> dict[str, float]:
 
     table = pd.read_parquet(path)
     both = table["sum_b_ion_intensity"].astype(float) + table["sum_y_ion_intensity"].astype(float)
-    figures = {
+    metrics = {
         "weighted_ms1_intensity_sum": float(table["weighted_ms1_intensity"].astype(float).sum()),
         "pg:intensity_sum": float(table["pg.intensity"].sum()),
         "precursor_intensity_median": float(both.median()),
@@ -100,14 +100,14 @@ def whole(path: Path) -> dict[str, float]:
         table["precursor.sequence"].str.len(),
     )
     for name, column in zip(SPREADS, columns, strict=True):
-        figures[f"precursor:{name}_mean"] = float(column.mean())
-        figures[f"precursor:{name}_std"] = float(column.std())
-        figures[f"precursor:{name}_median"] = float(column.median())
-    return figures
+        metrics[f"precursor:{name}_mean"] = float(column.mean())
+        metrics[f"precursor:{name}_std"] = float(column.std())
+        metrics[f"precursor:{name}_median"] = float(column.median())
+    return metrics
 
 
 def in_a_process(function: str, path: Path, rows: int) -> tuple[float, float, dict[str, float]]:
-    """Seconds, peak MB, and the figures of a process that does only this."""
+    """Seconds, peak MB, and the metrics of a process that does only this."""
     command = [sys.executable, __file__, str(rows), function, str(path)]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -134,9 +134,9 @@ def main() -> None:
         print(f"{rows} rows, {path.stat().st_size / 1e6:.0f} MB")
         ratios = []
         for _ in range(ROUNDS):
-            seconds, megabytes, figures = in_a_process("ours", path, rows)
+            seconds, megabytes, metrics = in_a_process("ours", path, rows)
             seconds_whole, megabytes_whole, metrics_whole = in_a_process("whole", path, rows)
-            assert_the_same(figures, metrics_whole)
+            assert_the_same(metrics, metrics_whole)
             ratios.append((seconds / seconds_whole, megabytes / megabytes_whole))
             print(
                 f"ours {seconds:.2f} s, {megabytes:.0f} MB; whole with pandas "

@@ -1,4 +1,4 @@
-"""The laboratory's page with 100,000 files of 30 figures each, in Chromium.
+"""The laboratory's page with 100,000 files of 30 metrics each, in Chromium.
 
 Prints when the page is painted and drawn, how long a keystroke in the filter takes, bytes to the
 browser, the server's CPU and memory, and the CPU of a term of the filter beside that of a regular
@@ -35,14 +35,14 @@ from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
 
 METRICS = 30
-PLOTTED = ("figure_00", "figure_01", "figure_02")
+PLOTTED = ("metric_00", "metric_01", "metric_02")
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 BYTES = "performance.getEntries().reduce((sum, item) => sum + (item.transferSize || 0), 0)"
 
 
 def fill(table: Table, count: int) -> None:
     random, begin = np.random.default_rng(1), utc_now() - timedelta(minutes=10 * count)
-    figures = random.normal(100, 10, (count, METRICS))
+    metrics = random.normal(100, 10, (count, METRICS))
     for number in range(count):
         cells: dict[str, Any] = {
             "instrument_id": f"astral{number % 6}",
@@ -52,7 +52,7 @@ def fill(table: Table, count: int) -> None:
             "size_gb": 1.5,
         }
         for place in range(METRICS):
-            cells[f"figure_{place:02d}"] = float(figures[number, place])
+            cells[f"metric_{place:02d}"] = float(metrics[number, place])
         table.put(f"20260101_OA{number % 6}_Evo_HeLa_{number:06d}.raw", cells)
 
 

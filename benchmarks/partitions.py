@@ -63,7 +63,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def add_to_dagster(instance: dg.DagsterInstance, files: int) -> None:
     """The partitions, and a materialisation of `metrics` for each."""
-    metadata = {f"figure_{number}": float(number) for number in range(25)}
+    metadata = {f"metric_{number}": float(number) for number in range(25)}
     key = asset_key(INSTRUMENT, METRICS)
     for start in range(0, files, _ADDED_AT_ONCE):
         names = [name_of(number) for number in range(start, min(start + _ADDED_AT_ONCE, files))]

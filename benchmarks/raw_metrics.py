@@ -1,4 +1,4 @@
-"""How long figures from a raw file take: Thermo files, a Bruker index of many frames, and what a
+"""How long metrics from a raw file take: Thermo files, a Bruker index of many frames, and what a
 usual file adds to an ingest run.
 
     .venv/bin/python benchmarks/raw_metrics.py [SCANS] [FRAMES]
@@ -58,7 +58,7 @@ def read_there(raw: str) -> dict[str, float]:
     before, begun = time.process_time(), time.monotonic()
     reading = read(Path(raw))
     return {
-        "scans": reading["figures"]["ms1_scans"] + reading["figures"]["ms2_scans"],
+        "scans": reading["metrics"]["ms1_scans"] + reading["metrics"]["ms2_scans"],
         "wall_s": time.monotonic() - begun,
         "cpu_s": time.process_time() - before,
         "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -1,6 +1,6 @@
 """What one look costs, in CPU-seconds of the watcher, over a folder whose files are all known.
 
-Prints the figure for N files and for a tenth of them, and their ratio. The database is the embedded
+Prints the metric for N files and for a tenth of them, and their ratio. The database is the embedded
 server, a process of its own, whose time does not count here.
 """
 

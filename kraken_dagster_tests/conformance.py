@@ -35,7 +35,7 @@ from kraken_dagster.model.retention import rules as retention
 from kraken_dagster.quant import command as commands
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 _LAST_WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)  # when watching begins, and all files are there
 _ORIGIN = _LAST_WRITTEN - timedelta(days=30)  # from which a case counts when a file was made
@@ -275,7 +275,7 @@ def _read_back(text: str | None) -> retention.ReadBack | None:
 
 
 def _metrics(case: Mapping[str, Any], folder: Path) -> Any:
-    return read_metrics(case["metrics_type"], folder / case["folder"])
+    return whole_metrics(case["metrics_type"], folder / case["folder"])
 
 
 def _slurm_state(case: Mapping[str, Any], _folder: Path) -> Any:

@@ -57,13 +57,13 @@ def silence(
     now = services.now()
     if (kind, subject, instrument) == ("*", "*", None):
         raise InputRefused(
-            "A silence names what it is about",
+            "A silence must name what it applies to",
             expected="--kind, --subject or --instrument",
             next_step="name one; to silence everything, use quiet hours in instruments.yaml.",
         )
     if until <= now or not reason.strip():
         raise InputRefused(
-            "A silence has an end in the future, and a reason",
+            "A silence needs an end in the future, and a reason",
             found=f"until {until:%Y-%m-%d %H:%M} UTC, reason {reason!r}",
             next_step="give both.",
         )

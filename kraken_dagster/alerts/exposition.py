@@ -49,7 +49,7 @@ def readiness(services: Services) -> Readiness:
 
 
 def metrics_text(services: Services) -> bytes:
-    """The figures in Prometheus' text format 0.0.4.
+    """The metrics in Prometheus' text format 0.0.4.
 
     Raises:
         ConfigError: the extra `alerts` isn't installed.

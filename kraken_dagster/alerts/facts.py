@@ -52,7 +52,7 @@ def gather(services: Services, dagster: DagsterFacts | None, *, ask_pages: bool 
     """Everything that rules look at.
 
     Args:
-        ask_pages: not for a page that is asked for its own figures.
+        ask_pages: not for a page that is asked for its own metrics.
 
     Raises:
         StoreUnavailable
@@ -167,9 +167,9 @@ def _pressures(services: Services, instrument_id: str, now: datetime) -> Iterato
     made = [
         (str(item["_id"]), item["created_at"]) for item in facts.made_since(instrument_id, since)
     ]
-    figures = facts.figures([name for name, _ in made], (*_PRESSURES, *_GRADIENTS))
+    metrics = facts.metrics([name for name, _ in made], (*_PRESSURES, *_GRADIENTS))
     for name, at in made:
-        known = figures.get(name, {})
+        known = metrics.get(name, {})
         bar = next((value for key in _PRESSURES if (value := _number(known.get(key)))), None)
         if bar is not None:
             gradient = next((v for key in _GRADIENTS if (v := _number(known.get(key)))), None)

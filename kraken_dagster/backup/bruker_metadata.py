@@ -1,7 +1,7 @@
 """What Bruker's acquisition software says of a raw file, from `analysis.tdf` or
 `analysis.tsf`.
 
-The quality figures of the frames are `metrics.rawqc`'s.
+The quality metrics of the frames are `metrics.rawqc`'s.
 """
 
 from pathlib import Path

@@ -329,7 +329,7 @@ class _Copier:
         others = self.twins.get(target)
         if others and place.name not in os.listdir(place.parent):
             raise UnsafePath(
-                "The backup store takes the names of two files of this raw file for one",
+                "The backup store does not distinguish the names of two files of this raw file",
                 file=place,
                 found=f"also {others[0]!a}, with other content",
                 next_step="rename one of them on the instrument, or use a store that tells them "
@@ -391,7 +391,7 @@ class _Copier:
         still = time.monotonic() - self.progress.moved_at
         if still > self.plan.stall_s:
             raise CopyStalled(
-                "The copy stands still: the share or the backup store hangs",
+                "The copy makes no progress: the share or the backup store hangs",
                 file=self.final_top,
                 expected=f"a byte within {self.plan.stall_s:.0f} s",
                 found=f"{self.progress.done_bytes} of {self.progress.total_bytes} bytes, then "
@@ -405,7 +405,7 @@ class _Copier:
         now = list_members()
         if sorted(now) != sorted(self.before):
             raise SourceChanged(
-                "The source got or lost files while it was copied",
+                "Files were added to or removed from the source while it was copied",
                 file=self.final_top.name,
                 expected=f"{len(self.before)} files",
                 found=f"{len(now)}: {sorted(set(now) ^ set(self.before))[:5]} differ",

@@ -97,7 +97,7 @@ def init(folder: Path) -> None:
     config = as_text(shlex.quote(str(folder / "instruments.yaml")))
     say("Next: put your instruments and folders into instruments.yaml; then")
     for command, what in (
-        ("doctor", "what is wrong, and how to mend it"),
+        ("doctor", "what is wrong, and how to correct it"),
         ("init-store --empty", "makes new, empty folders the backup store and the output"),
         ("up", "starts Kraken"),
     ):
@@ -300,7 +300,7 @@ def show(path: Path, raw_file_id: str, tic: bool, as_json: bool, mzqc: bool) -> 
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    """Figures, and where they come from; documents of other programs lack some of it."""
+    """Metrics, and where they come from; documents of other programs lack some of it."""
     name, version = result.get("settings_name", "n/a"), result.get("settings_version", 1)
     mark = "" if result["current"] else " (an older or incomplete one)"
     say(f"{'metrics':28} {as_text(f'{name} v{version}{mark}')}")

@@ -29,7 +29,7 @@ PORT = 8080
 @click.pass_obj
 @reported
 def web(path: Path, port: int, host: str, root_path: str) -> None:
-    """Serve the laboratory's page: instruments, files and figures, in a browser."""
+    """Serve the laboratory's page: instruments, files and metrics, in a browser."""
     # Takes a second, which other commands need not wait for.
     from kraken_dagster.web.column_config import columns_of  # noqa: PLC0415
     from kraken_dagster.web.serve import serve  # noqa: PLC0415

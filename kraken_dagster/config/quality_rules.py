@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.config.patterns import why_not_pattern
-from kraken_dagster.model.figures import field_name
+from kraken_dagster.model.metric_values import field_name
 from kraken_dagster.model.strict import Strict
 
 SampleClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]

@@ -191,5 +191,5 @@ def _unusable(path: Path, error: Exception) -> ConfigError:
         "What logins to Dagit need can't be read or written",
         file=path,
         found=found,
-        next_step="run this as the user whose Kraken's home is.",
+        next_step="run this as the user who owns Kraken's home.",
     )

@@ -95,7 +95,7 @@ class Slurm:
             "The cluster refused the job",
             file=spec.output_path,
             found=repr(words[:1000]),
-            next_step="mend what the cluster complains of: the settings, `engines` in "
+            next_step="correct what the cluster reports: the settings, `engines` in "
             "instruments.yaml, or rights on the output folder; tried again by itself.",
         )
 
@@ -207,7 +207,7 @@ class Slurm:
                 "The site's own job script can't be read",
                 file=self._engine.job_script,
                 found=repr(_words(answer)[:1000]),
-                next_step="put it there, or mend `job_script` of the engine in instruments.yaml; "
+                next_step="put it there, or correct the engine's `job_script` in instruments.yaml; "
                 "tried again by itself.",
             )
         return with_exports(answer.stdout, spec)

@@ -68,7 +68,7 @@ def _hangs(folder: str, seconds: float) -> FolderHangs:
         expected="a listing within the bound",
         found=f"nothing for {seconds:.0f} s",
         next_step="check that the instrument's PC and its share are up, then the mount "
-        "(`umount -l` and mount again). It is looked at again by itself.",
+        "(`umount -l` and mount again). It is scanned again by itself.",
     )
 
 

@@ -31,12 +31,12 @@ def instrument_errors(path: Path) -> Iterator[None]:
                 "Not what it was a moment before: a link, or a file in place of a folder",
                 file=path,
                 found=error.strerror,
-                next_step="see what stands there, and who put it there. "
-                "It is looked at again by itself.",
+                next_step="find out what is there, and who put it there. "
+                "It is scanned again by itself.",
             ) from error
         refuse_limit(path, error)
         raise InstrumentBusy(
-            "The instrument doesn't allow it",
+            "The instrument's file system refuses it",
             file=path,
             found=error.strerror or error,
             next_step="it may be open in the acquisition software; tried again by itself. Check "
@@ -81,7 +81,7 @@ def open_archive_folder(instrument: Folder) -> Folder:
                 "A link, or a file in place of a folder, and those are never followed",
                 file=path,
                 found=seen.kind,
-                next_step="see what stands there, and who put it there; tried again by itself.",
+                next_step="find out what is there, and who put it there; tried again by itself.",
             )
         if seen.device != instrument.itself().device:
             raise FolderUnreadable(

@@ -1,8 +1,8 @@
-"""Metrics type `alphadia`: figures of an AlphaDIA search.
+"""Metrics type `alphadia`: metrics of an AlphaDIA search.
 
 From `stat.tsv`, `internal.tsv` and the precursor table, as AlphaDIA 1.7 to 2.3 write them: versions
 1.x have other names for the same columns, 1.8 again others, and 1.7 writes less. The names of the
-figures are those of version 2, without `search.` and `raw.` and with `:` for `.`.
+metrics are those of version 2, without `search.` and `raw.` and with `:` for `.`.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,7 +38,7 @@ _SECONDS_PER_MINUTE = 60
 
 @dataclass(frozen=True)
 class _Column:
-    """`figure` stands in the column that is called by one of the names, version 2's first."""
+    """`metric` stands in the column that is called by one of the names, version 2's first."""
 
     metric: str
     names: tuple[str, ...]
@@ -84,7 +84,7 @@ _DURATIONS = ("duration_optimization", "duration_extraction")
 
 
 def read(folder: Path) -> Reading:
-    """The figures of a result folder; one whose column is not there is left out.
+    """The metrics of a result folder; one whose column is not there is left out.
 
     Counts; `gradient_length` in minutes; widths, durations and `rt_error` in seconds; other errors
     and biases in ppm; mobilities and intensities as AlphaDIA has them. What is missing or was not
@@ -131,18 +131,18 @@ def _add_stat_metrics(draft: Draft, stat: Table) -> None:
         if _GRADIENT_S in stat:
             seconds = stat.mean(_GRADIENT_S, EVERY_RUN, least=Least.ABOVE_0)
             minutes = None if seconds is None else seconds / _SECONDS_PER_MINUTE
-            draft.figures["gradient_length"] = minutes
+            draft.metrics["gradient_length"] = minutes
         elif _GRADIENT_MIN in stat:
             minutes = stat.mean(_GRADIENT_MIN, EVERY_RUN, least=Least.ABOVE_0)
-            draft.figures["gradient_length"] = minutes
+            draft.metrics["gradient_length"] = minutes
 
 
 def _add_means(draft: Draft, table: Table, columns: Mapping[str, str]) -> None:
-    """Adds figures, by the columns in which they stand."""
+    """Adds metrics, by the columns in which they stand."""
     for metric, name in columns.items():
         with draft.keeping():
             least = ALPHADIA.get(metric, Least.ANY)
-            draft.figures[metric] = table.mean(name, EVERY_RUN, least=least)
+            draft.metrics[metric] = table.mean(name, EVERY_RUN, least=least)
 
 
 def _add_precursor_metrics(draft: Draft, path: Path) -> None:
@@ -154,12 +154,12 @@ def _add_precursor_metrics(draft: Draft, path: Path) -> None:
     draft.problems.extend(dict.fromkeys(failed.values()))
     read = {metric: pair for metric, pair in found.items() if pair[0] not in failed}
     summary = next((summary for _, summary in read.values()), None)
-    if summary and not summary.counting and draft.figures.get("precursors") != 0:
+    if summary and not summary.counting and draft.metrics.get("precursors") != 0:
         draft.problems.append(problem := no_row_counts(path, summary))
         if not isinstance(problem, NoRowCounts):
             return
     for metric, (_, summary) in read.items():
-        draft.figures |= _summary_metrics(metric, summary)
+        draft.metrics |= _summary_metrics(metric, summary)
 
 
 def _precursor_summaries(

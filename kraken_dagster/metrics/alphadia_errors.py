@@ -28,7 +28,7 @@ STEMS_NAME = "quant"
 
 LOG_BYTES = 4 * 1024 * 1024  # of a longer log only the end is read
 EVENTS_BYTES = 16 * 1024 * 1024  # of longer events too
-LINE_BYTES = 1024 * 1024  # a longer line is a figure, no exception
+LINE_BYTES = 1024 * 1024  # a longer line is a metric, no exception
 MAX_CODE_LENGTH = 64
 MAX_CODES = 100
 MAX_STEMS = 100

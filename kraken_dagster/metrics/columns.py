@@ -119,7 +119,7 @@ def no_row_counts(path: Path, summary: Summary) -> FileFormatError:
     if not summary.of and _is_text(path):
         return no_rows(path)
     return NoRowCounts(
-        "No row of a result table counts",
+        "No row of a result table qualifies",
         file=path,
         expected=summary.rows.words,
         found=f"none among {summary.of} rows",

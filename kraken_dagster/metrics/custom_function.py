@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from kraken_dagster.fs.result_files import is_away, unreadable
 from kraken_dagster.metrics.partial import Reading
 from kraken_dagster.model.errors import OwnFunctionError
-from kraken_dagster.model.figures import faults_in_words, storable
+from kraken_dagster.model.metric_values import faults_in_words, storable
 
 _GROUP = "kraken.metrics"
 _MOST_WORDS = 500  # characters
@@ -28,20 +28,20 @@ def read(metrics_type: str, name: str, folder: Path) -> Reading:
         name: `package.module:function`.
     """
     try:
-        figures = _called(load(metrics_type, name), metrics_type, name, folder)
+        metrics = _called(load(metrics_type, name), metrics_type, name, folder)
     except OwnFunctionError as problem:
         return Reading({}, (problem,))
-    kept, faults = storable(figures)
+    kept, faults = storable(metrics)
     if not faults:
         return Reading(kept)
     problem = _error(
-        "gave figures that can't be stored",
+        "returned metrics that can't be stored",
         metrics_type,
         name,
         folder=folder,
         expected=_WANTED,
         found=faults_in_words(faults),
-        next_step="correct the function; its other figures are kept.",
+        next_step="correct the function; its other metrics are kept.",
     )
     return Reading(kept, (problem,))
 
@@ -90,7 +90,7 @@ def _called(
             next_step="correct the function, or the results that it reads.",
         )
     raise _error(
-        "gave something else than figures",
+        "returned something other than metrics",
         metrics_type,
         name,
         folder=folder,

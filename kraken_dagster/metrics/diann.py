@@ -1,4 +1,4 @@
-"""Metrics type `diann`: figures of a DIA-NN search.
+"""Metrics type `diann`: metrics of a DIA-NN search.
 
 From `report.stats.tsv`, which has a row for each run, and the retention times of the main report:
 `report.parquet`, or `report.tsv` of versions before 2.
@@ -50,7 +50,7 @@ METRICS = {**_REQUIRED, **_OPTIONAL}
 
 
 def read(folder: Path) -> Reading:
-    """The figures of a result folder; one whose column is not there is left out.
+    """The metrics of a result folder; one whose column is not there is left out.
 
     Counts; signals and quantities as DIA-NN has them; mass accuracies in ppm; retention times,
     `fwhm_rt` and `median_rt_prediction_acc` in minutes. Several runs in one report are averaged,
@@ -72,7 +72,7 @@ def _add_statistics(draft: Draft, stats: Table) -> None:
         if metric in _REQUIRED or column in stats:
             with draft.keeping():
                 least = DIANN[metric]
-                draft.figures[metric] = stats.mean(column, EVERY_RUN, least=least)
+                draft.metrics[metric] = stats.mean(column, EVERY_RUN, least=least)
 
 
 def _add_median_rt(draft: Draft, folder: Path) -> None:
@@ -88,8 +88,8 @@ def _add_median_rt(draft: Draft, folder: Path) -> None:
     series = Series((RT,), least=DIANN[MEDIAN_RT])
     for problem in summarise(path, {series: rt}, quotes=False).values():
         raise problem
-    if not rt.counting and draft.figures.get("precursors") != 0:
+    if not rt.counting and draft.metrics.get("precursors") != 0:
         draft.problems.append(problem := no_row_counts(path, rt))
         if not isinstance(problem, NoRowCounts):
             return
-    draft.figures[MEDIAN_RT] = rt.median
+    draft.metrics[MEDIAN_RT] = rt.median

@@ -22,7 +22,7 @@ _LOAD_WITHIN_S = 120.0
 _NO_FUNCTIONS: Mapping[str, str] = {}
 
 
-def read_figures(
+def read_metrics(
     metrics_type: str,
     folder: Path,
     *,
@@ -30,7 +30,7 @@ def read_figures(
     limits: ReadingLimits,
     wall_s: float,
 ) -> Reading:
-    """As `registry.read_figures`; that its process was ended is a problem like any other.
+    """As `registry.read_metrics`; that its process was ended is a problem like any other.
 
     Raises:
         CopyStalled: the output gives no answer within `wall_s` seconds.
@@ -47,16 +47,16 @@ def read_figures(
         return Reading({}, (problem,))
     problems = [error_from_record(item) for item in record["problems"]]
     return Reading(
-        record["figures"],
+        record["metrics"],
         tuple(one for one in problems if isinstance(one, MetricsError)),
         tuple(record["notes"]),
     )
 
 
 def metrics_there(metrics_type: str, folder: Path, own: Mapping[str, str]) -> dict[str, Any]:
-    reading = registry.read_figures(metrics_type, folder, own=own)
+    reading = registry.read_metrics(metrics_type, folder, own=own)
     return {
-        "figures": dict(reading.figures),
+        "metrics": dict(reading.metrics),
         "problems": [error_to_record(problem) for problem in reading.problems],
         "notes": list(reading.notes),
     }

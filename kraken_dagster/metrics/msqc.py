@@ -1,4 +1,4 @@
-"""Metrics type `msqc`: quality figures of the raw data itself, from `msqc_results.tsv`.
+"""Metrics type `msqc`: quality metrics of the raw data itself, from `msqc_results.tsv`.
 
 `rawqc` writes such a table, and so does any other program that keeps to its columns.
 """
@@ -27,7 +27,7 @@ EVOSEP_PREFIX = "evosep_"
 
 
 def read(folder: Path) -> Reading:
-    """The figures of `folder`/msqc_results.tsv.
+    """The metrics of `folder`/msqc_results.tsv.
 
     Numbers of scans, median TIC (arbitrary units), median injection time (ms), gradient length
     (minutes), and what an Evosep pump logged, in its own units. An `evosep_*` column that holds
@@ -42,7 +42,7 @@ def read(folder: Path) -> Reading:
         for name in _metrics_in(table):
             with draft.keeping():
                 least = MSQC.get(name, Least.ANY)
-                draft.figures[name] = table.mean(name, EVERY_RUN, least=least)
+                draft.metrics[name] = table.mean(name, EVERY_RUN, least=least)
     return draft.reading()
 
 
@@ -50,7 +50,7 @@ def _metrics_in(table: Table) -> list[str]:
     names = [name for name in METRICS if name in table]
     if not names:
         raise FileFormatError(
-            "A table of quality figures has none of them",
+            "A table of quality metrics has none of them",
             file=table.path,
             expected=f"some of the columns {', '.join(METRICS)}",
             found=", ".join(table.columns) or "no column",

@@ -1,4 +1,4 @@
-"""What reading a result folder gives: the figures that could be had, and what was wrong."""
+"""What reading a result folder gives: the metrics that could be had, and what was wrong."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,33 +7,33 @@ from pathlib import Path
 
 from kraken_dagster.fs.limited.limits import too_much_memory
 from kraken_dagster.model.errors import MetricsError
-from kraken_dagster.model.figures import Value
+from kraken_dagster.model.metric_values import Value
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Figures by name, None where a program could not tell one; every problem once.
+    """Metrics by name, None where a program could not tell one; every problem once.
 
-    `notes` say over which rows a figure was made, and what was not there to tell.
+    `notes` say over which rows a metric was made, and what was not there to tell.
     """
 
-    figures: Mapping[str, Value]
+    metrics: Mapping[str, Value]
     problems: tuple[MetricsError, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class Draft:
-    """A reading in the making, which a problem with one figure doesn't end."""
+    """A reading in the making, which a problem with one metric doesn't end."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self.figures: dict[str, Value] = {}
+        self.metrics: dict[str, Value] = {}
         self.problems: list[MetricsError] = []
         self.notes: list[str] = []
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """What is wrong within becomes a problem; the figures so far, and later ones, are kept."""
+        """What is wrong within becomes a problem; the metrics so far, and later ones, are kept."""
         try:
             yield
         except MetricsError as problem:
@@ -42,4 +42,4 @@ class Draft:
             self.problems.append(too_much_memory(self.folder))
 
     def reading(self) -> Reading:
-        return Reading(self.figures, tuple(self.problems), tuple(self.notes))
+        return Reading(self.metrics, tuple(self.problems), tuple(self.notes))

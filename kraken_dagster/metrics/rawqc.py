@@ -1,6 +1,6 @@
-"""The program `kraken-rawqc RAW OUTPUT`: quality figures of raw data, without a vendor's library.
+"""The program `kraken-rawqc RAW OUTPUT`: quality metrics of raw data, without a vendor's library.
 
-It writes figures that `raw_metrics` reads, as one row of OUTPUT/msqc_results.tsv, which `msqc`
+It writes metrics that `raw_metrics` reads, as one row of OUTPUT/msqc_results.tsv, which `msqc`
 reads.
 
 Exit codes: 0 written; 1 the raw data is damaged or incomplete, or OUTPUT can't be written; 2 wrong
@@ -20,10 +20,10 @@ from typing import NoReturn
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics.msqc import RESULTS_NAME
 from kraken_dagster.model.errors import FileFormatError, KrakenError, UnsupportedRawFile
-from kraken_dagster.model.figures import Value
+from kraken_dagster.model.metric_values import Value
 from kraken_dagster.model.printable import printable
-from kraken_dagster.raw_readers.figures import LEADING
 from kraken_dagster.raw_readers.limited import RawReading, read_raw
+from kraken_dagster.raw_readers.metrics import LEADING
 
 PROGRAM = "kraken-rawqc"
 EXIT_FAILED, EXIT_UNSUPPORTED = 1, 3
@@ -40,10 +40,10 @@ def table_row(raw: Path, reading: RawReading) -> dict[str, Value]:
     """
     if reading.complete is False:
         raise FileFormatError(reading.incomplete)
-    if LEADING[0] not in reading.figures:
+    if LEADING[0] not in reading.metrics:
         raise UnsupportedRawFile("No scans can be read of such raw data", file=raw)
-    names = [*LEADING, *(name for name in (_PUMP,) if name in reading.figures)]
-    return {"raw_file": raw.absolute().name} | {name: reading.figures[name] for name in names}
+    names = [*LEADING, *(name for name in (_PUMP,) if name in reading.metrics)]
+    return {"raw_file": raw.absolute().name} | {name: reading.metrics[name] for name in names}
 
 
 def write_results(row: Mapping[str, Value], output: Path) -> Path:
@@ -133,7 +133,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=PROGRAM, description="Quality figures of raw data: OUTPUT/msqc_results.tsv."
+        prog=PROGRAM, description="Quality metrics of raw data: OUTPUT/msqc_results.tsv."
     )
     parser.add_argument(
         "raw", metavar="RAW", type=Path, help="a Thermo .raw or a Bruker .d; only read"

@@ -13,7 +13,7 @@ from kraken_dagster.metrics import custom_function as own_function
 from kraken_dagster.metrics.mzqc import reader as mzqc
 from kraken_dagster.metrics.partial import Reading
 from kraken_dagster.model.errors import MetricsError
-from kraken_dagster.model.figures import TYPE_CUSTOM, faults_in_words, storable
+from kraken_dagster.model.metric_values import TYPE_CUSTOM, faults_in_words, storable
 
 Reader = Callable[[Path], Reading]
 
@@ -34,12 +34,12 @@ READERS: Mapping[str, Reader] = {
 _NO_FUNCTIONS: Mapping[str, str] = {}
 
 
-def read_figures(
+def read_metrics(
     metrics_type: str, folder: Path, *, own: Mapping[str, str] = _NO_FUNCTIONS
 ) -> Reading:
-    """What the result folder has of figures, and everything that is wrong with it.
+    """What the result folder has of metrics, and everything that is wrong with it.
 
-    A `.` in a name, which MongoDB would take for a path, is written `:`. Of figures that MongoDB
+    A `.` in a name, which MongoDB would take for a path, is written `:`. Of metrics that MongoDB
     could not hold there is a problem in their place.
 
     Args:
@@ -52,16 +52,16 @@ def read_figures(
     if reader is None:
         return Reading({}, (_unknown(metrics_type, folder, own),))
     reading = reader(folder)
-    figures, faults = storable(reading.figures)
+    metrics, faults = storable(reading.metrics)
     if not faults:
-        return Reading(figures, reading.problems, reading.notes)
+        return Reading(metrics, reading.problems, reading.notes)
     problem = MetricsError(
-        "Figures can't be stored under their names",
+        "Metrics can't be stored under their names",
         file=folder,
         found=faults_in_words(faults),
-        next_step="look into the result files for names of columns or peptides that are none.",
+        next_step="look into the result files for invalid names of columns or peptides.",
     )
-    return Reading(figures, (*reading.problems, problem), reading.notes)
+    return Reading(metrics, (*reading.problems, problem), reading.notes)
 
 
 def _unknown(metrics_type: str, folder: Path, own: Mapping[str, str]) -> MetricsError:

@@ -36,7 +36,7 @@ _ADVICE = (
 _NAMES = (PEPTIDE, LABEL, PREDICTED_RT, MEASURED_RT, AREA, CV, IS_DECOY, PROTEIN)
 _SPELLINGS = {"protein": PROTEIN, "proteinname": PROTEIN}
 
-MOST_PEPTIDES = 1_000  # that have figures of their own; kits have about a dozen
+MOST_PEPTIDES = 1_000  # that have metrics of their own; kits have about a dozen
 LONGEST_PEPTIDE = 200  # characters
 _SHOWN, _SHOWN_CHARACTERS = 5, 60
 _SAFE = str.maketrans({"[": "_", "]": None})
@@ -44,7 +44,7 @@ _SAFE = str.maketrans({"[": "_", "]": None})
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What is known of each peptide, from `columns`: the figure `<peptide>_<name>`, and figures of
+    """What is known of each peptide, from `columns`: the metric `<peptide>_<name>`, and metrics of
     all peptides together, each from its numbers.
     """
 
@@ -67,14 +67,14 @@ _QUANTITIES = (
 
 
 def read(folder: Path) -> Reading:
-    """The figures of `folder`/custom_iRT_report.csv.
+    """The metrics of `folder`/custom_iRT_report.csv.
 
     Of the heavy peptides: deviations from the predicted retention time (absolute, in minutes),
     areas (as Skyline has them) and their CVs (fractions), each of all peptides together and of each
     peptide; and how many different heavy and light ones there are. What nobody measured is None, or
     left out for a single peptide. Decoys are no peptides. Problems are a report that is not there,
     can't be read, was cut off or has no rows; each of the six columns that is not there or holds
-    text; labels none of which is known; and figures of single peptides that can't be told: of one
+    text; labels none of which is known; and metrics of single peptides that can't be told: of one
     that stands there twice with different numbers, or whose name is none.
     """
     draft = Draft(folder)
@@ -161,9 +161,9 @@ def _add_metrics(draft: Draft, report: _Report) -> None:
         for name, function in quantity.together.items():
             if values is not None:
                 numbers = [value for _, value in values]
-                draft.figures[f"irt_{name}"] = finite(function(numbers)) if numbers else None
-    draft.figures["irt_n_heavy_peptides"] = len(heavy)
-    draft.figures["irt_n_light_peptides"] = len(light)
+                draft.metrics[f"irt_{name}"] = finite(function(numbers)) if numbers else None
+    draft.metrics["irt_n_heavy_peptides"] = len(heavy)
+    draft.metrics["irt_n_light_peptides"] = len(light)
     fields = _fields(draft, report, heavy)
     for quantity, values in measured:
         with draft.keeping():
@@ -202,7 +202,7 @@ def _measured_number(column: str, number: float | None) -> float | None:
 
 
 def _fields(draft: Draft, report: _Report, peptides: Sequence[str]) -> dict[str, str]:
-    """What the peptides are called in names of figures."""
+    """What the peptides are called in names of metrics."""
     good = [name for name in peptides if name.isprintable() and 0 < len(name) <= LONGEST_PEPTIDE]
     bad = [name for name in peptides if name not in good]
     if bad or len(good) > MOST_PEPTIDES:
@@ -227,14 +227,14 @@ def _add_single(
     values: Iterable[tuple[str, float]],
     fields: Mapping[str, str],
 ) -> None:
-    """A figure for each peptide; FileFormatError, afterwards, for those of which there are two."""
+    """A metric for each peptide; FileFormatError, afterwards, for those of which there are two."""
     by_field: dict[str, list[tuple[str, float]]] = {}
     for name, value in values:
         if name in fields:
             by_field.setdefault(fields[name], []).append((name, value))
     for field, found in by_field.items():
         if len(found) == 1:
-            draft.figures[f"irt_{field}_{quantity.name}"] = found[0][1]
+            draft.metrics[f"irt_{field}_{quantity.name}"] = found[0][1]
     several = [found[0][0] for found in by_field.values() if len(found) > 1]
     if several:
         raise _untold(
@@ -242,7 +242,7 @@ def _add_single(
             " and ".join(quantity.columns),
             several,
             expected="one number for each heavy peptide",
-            next_step="make the report's rows peptides, not precursors; figures of all peptides "
+            next_step="make the report's rows peptides, not precursors; metrics of all peptides "
             "together take every number.",
         )
 
@@ -253,7 +253,7 @@ def _untold(
     shown = ", ".join(repr(name[:_SHOWN_CHARACTERS]) for name in peptides[:_SHOWN])
     more = len(peptides) - _SHOWN
     return FileFormatError(
-        f"Figures of single peptides can't be told from {columns}",
+        f"Metrics of single peptides can't be distinguished by {columns}",
         file=report.path,
         expected=expected,
         found=shown + (f" and {more} more" if more > 0 else ""),

@@ -292,7 +292,7 @@ def _check_shape(path: Path, header: Sequence[str], lines: Sequence[Sequence[str
     for number, line in enumerate(lines, start=1):
         if len(line) != len(header):
             raise FileFormatError(
-                f"Row {number} of a result table is torn",
+                f"Row {number} of a result table is incomplete",
                 file=path,
                 expected=f"{len(header)} cells",
                 found=len(line),

@@ -74,7 +74,7 @@ The tree:
           NoRowCounts           a table is whole, and none of its rows counts
           ReadingEnded          reading it took more than its limits, or ended the process
         UnsupportedRawFile      a program can't read this vendor's files
-        OwnFunctionError      a site's own function is none, has failed, or gave no figures
+        OwnFunctionError      a site's own function is none, has failed, or gave no metrics
       ChannelFailed             a message of an alert was not taken                 (transient)
 
 `transient` says that time or a mended disk cures it: such a step is tried again by itself. What

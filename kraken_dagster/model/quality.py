@@ -82,7 +82,7 @@ class Series(_Document):
 
     @property
     def is_of_raw_files(self) -> bool:
-        """Whether the figures are those of the raw file itself, which no settings made."""
+        """Whether the metrics are those of the raw file itself, which no settings made."""
         return self.settings_name == RAW_FILES
 
     def in_words(self) -> str:
@@ -174,13 +174,13 @@ class Verdict(_Document):
 
 @dataclass(frozen=True)
 class QcRun:
-    """A run of quality control as it is charted: its figures in one series' settings."""
+    """A run of quality control as it is charted: its metrics in one series' settings."""
 
     raw_file: str
     series: Series
     acquired_at: AwareDatetime
     gradient_min: float | None
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
     @property
     def order(self) -> tuple[AwareDatetime, str]:

@@ -15,7 +15,7 @@ class RawMetricsState(BaseModel):
     """It says nothing of backup or processing, which it never holds up.
 
     Args:
-        problem: why there are no figures.
+        problem: why there are no metrics.
         complete: whether the reader reached the end of a complete index, and what it points to is
             there; None where nobody knows.
         incomplete: why it is not complete, or not known to be.

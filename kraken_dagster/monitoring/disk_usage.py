@@ -55,7 +55,7 @@ def measure_file_systems(services: Services) -> list[str]:
 
 
 def to_show(services: Services) -> list[Disk]:
-    """The disks whose figures are to be shown anew; each now and then, whoever asks."""
+    """The disks whose metrics are to be shown anew; each now and then, whoever asks."""
     now = services.now()
     found = []
     for name in (*FILE_SYSTEMS, *services.config.instruments):
@@ -68,7 +68,7 @@ def to_show(services: Services) -> list[Disk]:
 
 
 def _disk(name: str, known: Mapping[str, Any]) -> Disk | None:
-    """None where there are no figures, or none that Kraken writes."""
+    """None where there are no metrics, or none that Kraken writes."""
     free, total = known.get("free_space_gb"), known.get("total_space_gb")
     seen_at = known.get("updated_at_")
     if known.get("status") != "ok" or not isinstance(seen_at, datetime):

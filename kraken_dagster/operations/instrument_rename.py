@@ -93,7 +93,7 @@ def _require_another_id(old: str, new: str) -> None:
 
 def _no_files(old: str, known: Sequence[str]) -> RenameRefused:
     return RenameRefused(
-        "No file in MongoDB is of that instrument",
+        "MongoDB has no file of that instrument",
         file=old,
         found=f"files of {', '.join(known) or 'none'}",
         next_step="`kraken status` names those that are not in instruments.yaml.",

@@ -53,7 +53,7 @@ def plan_retirement(services: Services, instrument_id: str) -> RetirePlan:
     summary = services.store.instruments.summary(instrument_id)
     if not summary["files"] and known.path is None:
         raise RenameRefused(
-            "Nothing in MongoDB is of that instrument",
+            "MongoDB has nothing of that instrument",
             file=instrument_id,
             next_step="`kraken status` names those that are not in instruments.yaml.",
         )

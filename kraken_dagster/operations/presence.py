@@ -45,7 +45,7 @@ class HomeLock:
                 "Kraken's home can't be written to",
                 file=error.filename or self.home,
                 found=error.strerror,
-                next_step="start Kraken as the user whose it is, or set another `home`.",
+                next_step="start Kraken as the user who owns it, or set another `home`.",
             ) from error
         if not _locked(file):
             found = _holder(file)

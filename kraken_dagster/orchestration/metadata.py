@@ -124,18 +124,18 @@ def ended_metadata(jobs: Sequence[QuantJob]) -> Metadata:
     return metadata
 
 
-def figures_metadata(
+def metrics_metadata(
     record: RawFile,
-    figures: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, Mapping[str, Any]],
 ) -> Metadata:
     """Numbers as numbers, so that Dagit plots each over the partitions.
 
-    With one settings a figure has its own name, with several the settings' name in front.
+    With one settings a metric has its own name, with several the settings' name in front.
     """
-    several = len(figures) > 1
+    several = len(metrics) > 1
     metadata: Metadata = {"status": text(record.status.value)}
-    for settings, found in figures.items():
+    for settings, found in metrics.items():
         for name, value in found.items():
             key = f"{settings}: {name}" if several else name
             if isinstance(value, bool | str):
@@ -159,7 +159,7 @@ def index_metadata(state: RawMetricsState | None, reported: str) -> Metadata:
 
 def raw_metrics_metadata(
     state: RawMetricsState,
-    figures: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     *,
     traces: bytes = b"",
@@ -169,7 +169,7 @@ def raw_metrics_metadata(
     if traces and (tic := read_npz(io.BytesIO(traces)).get("tic")) is not None and tic.values:
         metadata["TIC"] = dg.MetadataValue.md(markdown(tic))
     metadata["index"] = text(state.in_words)
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if isinstance(value, int | float) and math.isfinite(value):
             metadata[name] = dg.MetadataValue.float(float(value))
     for name, fact in (provenance.get("facts") or {}).items():

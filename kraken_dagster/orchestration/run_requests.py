@@ -153,7 +153,7 @@ def request_exclusive_run(
     """A run for work on a whole instrument, unless one is at it or on its way."""
     held = services.store.exclusive_runs.get(exclusive_run).held(services.now())
     if held is not None:
-        return skip(f"run {held.run_id} is at it")
+        return skip(f"run {held.run_id} does this already")
     filter_ = RunsFilter(job_name=job_name, statuses=list(_LIVE))
     for record in instance.get_run_records(filter_):
         run, reason = record.dagster_run, _why_idle(record, lease_s, services.now())

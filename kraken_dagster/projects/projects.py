@@ -84,7 +84,7 @@ def assign(
         now=services.now(),
     ):
         raise AlreadyThere(
-            f"Project {project_id} uses a version of these settings there already",
+            f"Project {project_id} uses a version of these settings already",
             file=settings.name,
             next_step=f"`kraken project upgrade {project_id} {settings.name}` changes the version.",
         )

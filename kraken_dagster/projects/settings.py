@@ -165,7 +165,7 @@ def _planned(services: Services, entry: Mapping[str, Any], before: Sequence[Sett
     settings = settings_from(values)
     if "digest" in entry and entry["digest"] != settings.digest:
         raise InputRefused(
-            "Settings were changed by hand, and still have the digest of what they were",
+            "Settings were changed by hand, and keep the digest of the earlier ones",
             file=settings.title,
             expected=entry["digest"],
             found=settings.digest,

@@ -42,7 +42,7 @@ def _of(services: Services, raw_file: str, settings: str | None) -> QcRun:
     titles = {f"{it.series.settings_name}:{it.series.settings_version}": it for it in found}
     if not titles:
         raise InputRefused(
-            "The run is no quality control, or has no figures yet",
+            "The run is no quality control, or has no metrics yet",
             file=raw_file,
             next_step="see `qc.classes` in instruments.yaml and `kraken show`.",
         )

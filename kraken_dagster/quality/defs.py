@@ -100,7 +100,7 @@ def _reported(
 ) -> tuple[bool, dg.AssetCheckSeverity, str, Metadata]:
     """Whether the newest run of each class is in control, and what to know of it.
 
-    Of the figures of this asset: those of raw files come in seconds, those of searches in an hour.
+    Of the metrics of this asset: those of raw files come in seconds, those of searches in an hour.
     """
     of_raw_files = asset == RAW_METRICS
     found = newest_of_each_class(
@@ -124,7 +124,7 @@ def _reported(
     waiting = without_verdict(services, instrument_id, since=newest, of_raw_files=of_raw_files)
     if waiting:
         shown = ", ".join(waiting[:_TOLD_AT_MOST])
-        lines.append(f"{len(waiting)} newer ones have no figures yet: {shown}")
+        lines.append(f"{len(waiting)} newer ones have no metrics yet: {shown}")
     description = str(text("; ".join(lines)).value)
     return worst is Outcome.IN_CONTROL, severity, description, metadata
 

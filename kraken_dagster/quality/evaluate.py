@@ -22,7 +22,7 @@ class Judged:
 
 
 def judge_due(services: Services, instrument_id: str, *, by: str) -> list[Judged]:
-    """Judges every run that has figures and no verdict, in order of acquisition.
+    """Judges every run that has metrics and no verdict, in order of acquisition.
 
     Verdicts that are there stay, whatever has become of limits since.
     """

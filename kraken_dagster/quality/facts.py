@@ -80,7 +80,7 @@ class Facts:
     def values(self, runs: Sequence[QcRun], metric: str, rule: QcMetric) -> Floats:
         """(runs,) as they are charted; NaN what is missing or excluded."""
         out = {item.raw_file for item in self.exclusions if item.metric in (None, metric)}
-        found = (None if it.raw_file in out else it.figures.get(metric) for it in runs)
+        found = (None if it.raw_file in out else it.metrics.get(metric) for it in runs)
         return np.array([charted(value, rule) for value in found], dtype=float)
 
 

@@ -31,7 +31,7 @@ class _Judge:
         if excluded is not None:
             why = f"{name} is excluded by {excluded.by}: {excluded.why}"
             return MetricVerdict(name=name, value=None, outcome=Outcome.NOT_JUDGED, reason=why)
-        value = self.run.figures.get(name)
+        value = self.run.metrics.get(name)
         x = charted(value, rule)
         if np.isnan(x):
             why = f"{name} is missing" if value is None else f"{name} {value:g} has no logarithm"
@@ -115,7 +115,7 @@ def _metrics(
 ) -> tuple[MetricVerdict, ...]:
     """Of all metrics that this kind of result has."""
     one = _Judge(run, facts, basis, qc.charts)
-    known = {*run.figures, *(name for item in basis.reference for name in item.figures)}
+    known = {*run.metrics, *(name for item in basis.reference for name in item.metrics)}
     rules = qc.metrics_of(run.series.sample_class)
     return tuple(one.metric(name, rule) for name, rule in rules.items() if name in known)
 

@@ -23,7 +23,7 @@ def mzqc_of_run(services: Services, raw_file_id: str) -> Document:
 
     Raises:
         UnknownRawFile
-        InputRefused: no figure of it has a term.
+        InputRefused: no metric of it has a term.
     """
     raw_file = services.store.raw_files.get(raw_file_id)
     results = services.store.quality.results([raw_file_id]).get(raw_file_id, [])
@@ -38,7 +38,7 @@ def mzqc_of_run(services: Services, raw_file_id: str) -> Document:
     written = run_document(found, kraken=version("kraken-dagster"), now=services.now())
     if written is None:
         raise InputRefused(
-            "The raw file has no figure that mzQC has a term for",
+            "The raw file has no metric that mzQC has a term for",
             file=raw_file_id,
             found=f"{len(found)} results",
             next_step="see `kraken show` for its results, and docs/mzqc.md for the terms.",

@@ -1,4 +1,4 @@
-"""The quality control runs of an instrument, as MongoDB has them: which files, which figures."""
+"""The quality control runs of an instrument, as MongoDB has them: which files, which metrics."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +56,7 @@ def runs_among(services: Services, raw_files: Sequence[str]) -> list[QcRun]:
 def without_verdict(
     services: Services, instrument_id: str, *, since: datetime, of_raw_files: bool
 ) -> list[str]:
-    """The quality control files that were acquired after that and have no verdict by figures of
+    """The quality control files that were acquired after that and have no verdict by metrics of
     the raw file, or of a search, newest first: they are still to come, or never will."""
     found: dict[str, _File] = {}
     for document in services.store.quality.files(instrument_id, limit=_NEWEST):
@@ -82,8 +82,8 @@ def _runs_of(services: Services, files: Mapping[str, _File]) -> list[QcRun]:
                 settings_name=str(document.get("settings_name") or "n/a"),
                 settings_version=int(document.get("settings_version") or 1),
             )
-            figures = _numbers(document, names)
-            runs.append(QcRun(raw_file, series, file.acquired_at, gradient, figures))
+            metrics = _numbers(document, names)
+            runs.append(QcRun(raw_file, series, file.acquired_at, gradient, metrics))
     return sorted(runs, key=lambda item: item.order)
 
 

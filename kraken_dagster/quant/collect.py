@@ -40,12 +40,12 @@ class JobResult:
 
 @dataclass(frozen=True)
 class CollectOutcome:
-    """Figures and provenance of results by settings name; failures as pairs of settings name and
+    """Metrics and provenance of results by settings name; failures as pairs of settings name and
     reason. `damage`: the backup is not what was recorded any more; `note`: what else was found."""
 
     raw_file: RawFile
     reason: str
-    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: Sequence[tuple[str, str]] = ()
     jobs: Sequence[QuantJob] = ()
@@ -125,7 +125,7 @@ def _outcome_of(
     return CollectOutcome(
         raw_file,
         "; ".join(f"{job.id} is {job.told_state}" for job in still_open) or "no jobs",
-        figures={item.job.settings_name: item.figures for item in taken},
+        metrics={item.job.settings_name: item.metrics for item in taken},
         provenance={item.job.settings_name: item.provenance for item in taken if item.provenance},
         failures=[(item.job.settings_name, item.failure) for item in taken if item.failure],
         jobs=[*(item.job for item in taken), *still_open],

@@ -1,4 +1,4 @@
-"""The asset `metrics`: figures from the results, in MongoDB and plotted by Dagit."""
+"""The asset `metrics`: metrics from the results, in MongoDB and plotted by Dagit."""
 
 import dagster as dg
 
@@ -7,7 +7,7 @@ from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.jobs.job import failed_details
 from kraken_dagster.orchestration.file_assets import file_asset
 from kraken_dagster.orchestration.file_batches import Check, Done, Work
-from kraken_dagster.orchestration.metadata import figures_metadata, log, text
+from kraken_dagster.orchestration.metadata import log, metrics_metadata, text
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
@@ -26,7 +26,7 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
         METRICS,
         _collected_in,
         after=QUANT_RESULT,
-        description="Quality figures of a raw file, by settings.",
+        description="Quality metrics of a raw file, by settings.",
     )
 
 
@@ -35,7 +35,7 @@ def _collected_in(context: dg.AssetExecutionContext, services: Services) -> Work
         outcome = collect(services, raw_file_id, run_id=context.run.run_id)
         metadata = None
         if outcome.provenance:
-            metadata = figures_metadata(outcome.raw_file, outcome.figures, outcome.provenance)
+            metadata = metrics_metadata(outcome.raw_file, outcome.metrics, outcome.provenance)
         failed = outcome.failures or outcome.damage
         parts = [outcome.reason, *([outcome.note] if outcome.note else [])]
         return Done(

@@ -27,19 +27,19 @@ def leave_mzqc(
     services: Services,
     raw_file: RawFile,
     job: QuantJob,
-    figures: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     *,
     root: OpenRoot,
 ) -> str | None:
     """Writes the file into the result's folder, in place of an older one; why it could not.
 
-    That costs no figure. Without a figure that has a term there is no file.
+    That costs no metric. Without a metric that has a term there is no file.
     """
     if not services.config.qc.mzqc_files:
         return None
     document = {
-        **figures,
+        **metrics,
         "settings_name": job.settings_name,
         "settings_version": job.settings_version,
         "type": job.metrics_type,

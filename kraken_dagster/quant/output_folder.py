@@ -11,7 +11,7 @@ from kraken_dagster.fs.digests import exists, is_empty, output_errors
 from kraken_dagster.fs.result_files import read_text
 from kraken_dagster.fs.safe_copy import set_aside
 from kraken_dagster.fs.stores.marker import Role
-from kraken_dagster.metrics.limited import read_figures
+from kraken_dagster.metrics.limited import read_metrics
 from kraken_dagster.metrics.partial import Reading
 from kraken_dagster.model.eligibility import output_path
 from kraken_dagster.model.errors import OutputExists
@@ -108,8 +108,8 @@ def _output_folder(
     )
 
 
-def figures_of(services: Services, job: QuantJob, folder: Path) -> Reading:
-    """The figures in a job's result folder, and every problem with them; `folder` is that.
+def metrics_of(services: Services, job: QuantJob, folder: Path) -> Reading:
+    """The metrics in a job's result folder, and every problem with them; `folder` is that.
 
     Raises:
         CopyStalled, OutputUnreadable: nothing is known of it.
@@ -120,7 +120,7 @@ def figures_of(services: Services, job: QuantJob, folder: Path) -> Reading:
 
 def _metrics(services: Services, metrics_type: str, folder: Path, wall_s: float) -> Reading:
     config = services.config
-    return read_figures(
+    return read_metrics(
         metrics_type, folder, own=config.metrics, limits=config.reading_limits, wall_s=wall_s
     )
 
@@ -150,7 +150,7 @@ def _of_local_job(services: Services, engine: str, base: str, folder: Path) -> O
     raise OutputExists(
         "Nothing says that the result is complete, and no job of this machine writes it",
         file=folder,
-        expected="an exit code 0, figures that can be read, or a job that runs",
+        expected="an exit code 0, metrics that can be read, or a job that runs",
         found=f"job {name}, {state}" if name else f"no {BEGUN_FILE}",
         next_step=_ANOTHER_MODE,
     )
@@ -175,7 +175,7 @@ def _finished(
     words = read_text(folder, EXIT_CODE_FILE, limit=1000).split()
     if job.state is not JobState.SUCCEEDED and (words[:1], words[2:]) != (["0"], [job.id]):
         return None
-    reading = figures_of(services, job, folder)
+    reading = metrics_of(services, job, folder)
     return None if reading.problems else job
 
 
@@ -206,9 +206,9 @@ def complete_by(services: Services, settings: Settings, folder: Path) -> str | N
     reading = _metrics(
         services, settings.metrics_type, folder, services.config.defaults.copy_stall_s
     )
-    if not reading.figures or reading.problems:
+    if not reading.metrics or reading.problems:
         return None
-    return f"{len(reading.figures)} figures can be read, and nothing is wrong with them"
+    return f"{len(reading.metrics)} metrics can be read, and nothing is wrong with them"
 
 
 def _job_to_follow(folder: Path) -> str:

@@ -37,7 +37,7 @@ def provenance_of(
 
     Digests are MD5 as hex, sizes bytes, times UTC. `changed` says of an input that it was not the
     same any more when the result was read; `problem` what of the result could not be read, so
-    that figures are missing; `notes` over which rows of its tables figures were made.
+    that metrics are missing; `notes` over which rows of its tables metrics were made.
     """
     return {
         "kraken": version("kraken-dagster"),

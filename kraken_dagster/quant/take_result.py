@@ -1,4 +1,4 @@
-"""Takes the result of one job into MongoDB: figures and provenance, or what was wrong."""
+"""Takes the result of one job into MongoDB: metrics and provenance, or what was wrong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from typing import Any
 
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.metrics.limited import error_codes
-from kraken_dagster.model.figures import RESERVED_NAMES
 from kraken_dagster.model.jobs.job import (
     JobState,
     QuantJob,
 )
+from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.programs import PROGRAMS
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.quant.mzqc_file import leave_mzqc
-from kraken_dagster.quant.output_folder import figures_of
+from kraken_dagster.quant.output_folder import metrics_of
 from kraken_dagster.quant.provenance import printed_by, provenance_of
 from kraken_dagster.runtime.services import Services
 
@@ -24,7 +24,7 @@ _LONGEST_PROBLEM = 10_000  # characters; a message may quote every column of a t
 @dataclass(frozen=True)
 class TakenResult:
     job: QuantJob
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     failure: str | None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -32,24 +32,24 @@ class TakenResult:
 def take_result(
     services: Services, raw_file: RawFile, job: QuantJob, root: OpenRoot
 ) -> TakenResult:
-    """The job's figures, now in MongoDB, or what was wrong."""
+    """The job's metrics, now in MongoDB, or what was wrong."""
     folder = services.result_folder(job, root.path)
     if job.failure is not None:
         job = _with_last_words(services, job, root)
         return TakenResult(job, {}, job.failure)
-    reading = figures_of(services, job, folder)
+    reading = metrics_of(services, job, folder)
     problem = "; ".join(map(str, reading.problems))[:_LONGEST_PROBLEM] or None
     if problem is not None and (kept := _kept_result(services, job)) is not None:
         return kept
     provenance = provenance_of(
         services, raw_file, job, root=root.path, problem=problem, notes=reading.notes
     )
-    why_not = leave_mzqc(services, raw_file, job, reading.figures, provenance, root=root)
+    why_not = leave_mzqc(services, raw_file, job, reading.metrics, provenance, root=root)
     if why_not is not None:
         provenance["notes"].append(why_not)
-    if reading.figures or problem is None:
-        services.store.metrics.add(job, reading.figures, provenance=provenance, now=services.now())
-        return TakenResult(job, reading.figures, problem, provenance)
+    if reading.metrics or problem is None:
+        services.store.metrics.add(job, reading.metrics, provenance=provenance, now=services.now())
+        return TakenResult(job, reading.metrics, problem, provenance)
     return TakenResult(job, {}, problem)
 
 
@@ -60,8 +60,8 @@ def _kept_result(services: Services, job: QuantJob) -> TakenResult | None:
     document = services.store.metrics.of_job(job)
     if document is None:
         return None
-    figures = {key: value for key, value in document.items() if key not in RESERVED_NAMES}
-    return TakenResult(job, figures, None, document["provenance"])
+    metrics = {key: value for key, value in document.items() if key not in RESERVED_NAMES}
+    return TakenResult(job, metrics, None, document["provenance"])
 
 
 def _with_last_words(services: Services, job: QuantJob, root: OpenRoot) -> QuantJob:

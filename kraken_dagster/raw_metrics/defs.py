@@ -1,4 +1,4 @@
-"""The asset `raw_metrics`: figures and traces from the raw file itself, right after its backup."""
+"""The asset `raw_metrics`: metrics and traces from the raw file itself, right after its backup."""
 
 import dagster as dg
 
@@ -29,7 +29,7 @@ def raw_metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefi
         RAW_METRICS,
         measured_in,
         after=BACKUP,
-        description="Figures and traces from the raw file itself, read from its backup.",
+        description="Metrics and traces from the raw file itself, read from its backup.",
     )
 
 
@@ -44,7 +44,7 @@ def _done(outcome: RawOutcome, backup_key: dg.AssetKey) -> Done:
     return Done(
         reported,
         metadata=raw_metrics_metadata(
-            state, outcome.figures, outcome.provenance, traces=outcome.traces
+            state, outcome.metrics, outcome.provenance, traces=outcome.traces
         ),
         checks=(check,),
         checks_of=backup_key,

@@ -15,7 +15,7 @@ from kraken_dagster.model.errors import (
     StoreError,
     UnsupportedRawFile,
 )
-from kraken_dagster.model.figures import Value
+from kraken_dagster.model.metric_values import Value
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.raw_metrics.trace_files import keep_traces
@@ -33,7 +33,7 @@ class RawOutcome:
     raw_file: RawFile
     reason: str
     state: RawMetricsState | None = None
-    figures: Mapping[str, Value] = field(default_factory=dict)
+    metrics: Mapping[str, Value] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     traces: bytes = b""
 
@@ -57,9 +57,9 @@ def measure(services: Services, raw_file_id: str) -> RawOutcome:
     except (FileError, CopyStalled) as error:  # nothing is known of the file
         return RawOutcome(raw_file, str(error))
     except UnsupportedRawFile as error:
-        return _without_figures(services, raw_file, RawMetricsStatus.UNSUPPORTED, error)
+        return _without_metrics(services, raw_file, RawMetricsStatus.UNSUPPORTED, error)
     except Exception as error:  # noqa: BLE001 - a site's reader may raise anything
-        return _without_figures(services, raw_file, RawMetricsStatus.FAILED, error)
+        return _without_metrics(services, raw_file, RawMetricsStatus.FAILED, error)
     return _record(services, raw_file, reading)
 
 
@@ -72,7 +72,7 @@ def _read(services: Services, raw_file: RawFile) -> RawReading:
         )
 
 
-def _without_figures(
+def _without_metrics(
     services: Services, raw_file: RawFile, status: RawMetricsStatus, error: Exception
 ) -> RawOutcome:
     reported = str(error) if isinstance(error, KrakenError) else f"{type(error).__name__}: {error}"
@@ -82,7 +82,7 @@ def _without_figures(
 
 
 def _record(services: Services, raw_file: RawFile, reading: RawReading) -> RawOutcome:
-    """Traces first, then figures, and last the state that says that both are there."""
+    """Traces first, then metrics, and last the state that says that both are there."""
     now = services.now()
     traces, problem = _traces(services, raw_file, reading)
     provenance: dict[str, Any] = {
@@ -96,7 +96,7 @@ def _record(services: Services, raw_file: RawFile, reading: RawReading) -> RawOu
         "notes": [problem] if problem else [],
     }
     services.store.raw_metrics.add(
-        raw_file.id, reading.figures, traces=traces, provenance=provenance, now=now
+        raw_file.id, reading.metrics, traces=traces, provenance=provenance, now=now
     )
     state = RawMetricsState(
         status=RawMetricsStatus.DONE,
@@ -106,13 +106,13 @@ def _record(services: Services, raw_file: RawFile, reading: RawReading) -> RawOu
         traces=traces,
     )
     services.store.raw_metrics.keep(raw_file.id, state)
-    return RawOutcome(raw_file, state.in_words, state, reading.figures, provenance, reading.traces)
+    return RawOutcome(raw_file, state.in_words, state, reading.metrics, provenance, reading.traces)
 
 
 def _traces(
     services: Services, raw_file: RawFile, reading: RawReading
 ) -> tuple[str | None, str | None]:
-    """Where they are kept, relative to the output; or why they aren't, which costs no figure."""
+    """Where they are kept, relative to the output; or why they aren't, which costs no metric."""
     if not reading.trace_titles:
         return None, None
     try:

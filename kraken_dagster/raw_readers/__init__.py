@@ -1,1 +1,1 @@
-"""Reads raw files of all vendors without their libraries; figures and traces."""
+"""Reads raw files of all vendors without their libraries; metrics and traces."""

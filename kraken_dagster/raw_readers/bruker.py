@@ -16,7 +16,7 @@ from kraken_dagster.fs.tdf.data import require_all_data
 from kraken_dagster.fs.tdf.index import TSF_NAME, index_path, open_tdf, require_columns, stands
 from kraken_dagster.fs.tdf.sqlite_files import MOST_ROWS, damaged
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
-from kraken_dagster.raw_readers.bruker_traces import pressure_figures, read_traces
+from kraken_dagster.raw_readers.bruker_traces import pressure_metrics, read_traces
 from kraken_dagster.raw_readers.byte_file import opened
 from kraken_dagster.raw_readers.contents import LONGEST_FACT, Fact, RawContents, Scans
 
@@ -43,7 +43,7 @@ def read(path: Path) -> RawContents:
     """What the frames' database says.
 
     Raises:
-        UnsupportedRawFile: an `analysis.baf`, whose index has no figures.
+        UnsupportedRawFile: an `analysis.baf`, whose index has no metrics.
         FileFormatError: the database is missing, damaged, or has no frames.
     """
     index = index_path(path)
@@ -70,7 +70,7 @@ def read(path: Path) -> RawContents:
         incomplete=incomplete,
         gradient_start_min=scans.rt_min[0],
         traces=traces,
-        extra=pressure_figures(traces),
+        extra=pressure_metrics(traces),
     )
 
 
@@ -173,7 +173,7 @@ def _cut_database(path: Path) -> str | None:
 
 
 def _global_metadata(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
-    """Nothing where there is no such table: the figures don't depend on it."""
+    """Nothing where there is no such table: the metrics don't depend on it."""
     try:
         require_columns(connection, path, "GlobalMetadata", ("Key", "Value"))
     except FileFormatError:

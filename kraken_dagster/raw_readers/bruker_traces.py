@@ -59,7 +59,7 @@ def read_traces(raw: Path) -> tuple[tuple[Trace, ...], str]:
         return (), str(error)[:LONGEST_FACT]
 
 
-def pressure_figures(traces: Sequence[Trace]) -> dict[str, float]:
+def pressure_metrics(traces: Sequence[Trace]) -> dict[str, float]:
     """The highest of all pumps, and of an Evosep's high-pressure pump under AlphaKraken's name."""
     found: dict[str, float] = {}
     highest = [max(trace.values) for trace in traces if trace.unit == BAR]

@@ -1,5 +1,5 @@
 """What a reader takes from a raw file: its scans, traces of other detectors, and what it says of
-itself. No figure is made here (`figures`), and no file is opened.
+itself. No metric is made here (`metrics`), and no file is opened.
 """
 
 from array import array
@@ -71,7 +71,7 @@ class RawContents:
         incomplete: why not, in one sentence.
         gradient_start_min: from where `gradient_length` counts.
         traces: of other detectors, such as a pump.
-        extra: figures that only this reader has.
+        extra: metrics that only this reader has.
     """
 
     reader: str

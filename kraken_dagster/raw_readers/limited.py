@@ -11,9 +11,9 @@ from typing import Any
 from kraken_dagster.fs.limited.child import call
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.fs.tdf.journal import MOST_BYTES
-from kraken_dagster.model.figures import Value, storable
+from kraken_dagster.model.metric_values import Value, storable
 from kraken_dagster.raw_readers.contents import Fact, RawContents
-from kraken_dagster.raw_readers.figures import figures_of
+from kraken_dagster.raw_readers.metrics import metrics_of
 from kraken_dagster.raw_readers.readers import read
 from kraken_dagster.raw_readers.traces import to_npz, traces_of
 
@@ -25,7 +25,7 @@ class RawReading:
     """What was read of one raw file, as it is kept.
 
     Args:
-        figures: docs/metrics.md has their names.
+        metrics: docs/metrics.md has their names.
         facts: what the file says of instrument, method, sample and times.
         complete, incomplete: as in `RawContents`.
         traces: an npz file (`traces.read_npz`), with `trace_titles` for its names.
@@ -33,7 +33,7 @@ class RawReading:
 
     reader: str
     format_version: str
-    figures: Mapping[str, Value]
+    metrics: Mapping[str, Value]
     facts: Mapping[str, Fact]
     complete: bool | None
     incomplete: str
@@ -65,12 +65,12 @@ def read_there(raw: Path) -> dict[str, Any]:
 
 
 def reading_of(contents: RawContents) -> RawReading:
-    """Figures and traces of what a reader took from a raw file."""
+    """Metrics and traces of what a reader took from a raw file."""
     traces = traces_of(contents)
     return RawReading(
         reader=contents.reader,
         format_version=contents.format_version,
-        figures=_storable(figures_of(contents)),
+        metrics=_storable(metrics_of(contents)),
         facts=_storable(contents.facts),
         complete=contents.complete,
         incomplete=contents.incomplete,

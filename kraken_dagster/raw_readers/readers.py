@@ -83,7 +83,7 @@ def _checked(raw: Path, contents: object) -> RawContents:
 
 def _odd(raw: Path, expected: str, found: object) -> FileFormatError:
     return FileFormatError(
-        f"The site's reader of {raw.suffix} files returns what can't be",
+        f"The site's reader of {raw.suffix} files returns invalid values",
         file=raw,
         expected=expected,
         found=found,

@@ -1,7 +1,7 @@
 """Reads what the `.wiff` of a Sciex acquisition tells without Sciex's libraries: a compound file
 (OLE2), whose storage `SampleSubtree` has one of its own for each sample.
 
-There are no figures of scans: nobody has published what is needed for them and can be checked, and
+There are no metrics of scans: nobody has published what is needed for them and can be checked, and
 a `.wiff2` is encrypted. The container's tables of sectors tell whether the file was cut off.
 """
 

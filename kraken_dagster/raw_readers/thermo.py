@@ -32,7 +32,7 @@ def read(path: Path) -> RawContents:
     Raises:
         UnsupportedRawFile: a version whose layout is not known.
         FileFormatError: no such file, cut off before the end of its index and events, or a number
-            in them can't be: then there is no figure rather than a wrong one.
+            in them can't be: then there is no metric rather than a wrong one.
     """
     with opened(path, "a Thermo raw file") as file:
         header = read_header(file)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kraken_dagster.model.errors import FileFormatError
 from kraken_dagster.raw_readers.contents import RawContents, Trace, numbers
-from kraken_dagster.raw_readers.figures import ms1_positions
+from kraken_dagster.raw_readers.metrics import ms1_positions
 
 MOST_POINTS = 2_000
 _MOST_TRACES = 32
@@ -95,7 +95,7 @@ def read_npz(path: Path | io.BytesIO) -> Mapping[str, Trace]:
             }
     except (zipfile.BadZipFile, ValueError, SyntaxError, KeyError, struct.error) as error:
         raise FileFormatError(
-            "These are no traces of Kraken's",
+            "This is not a trace file of Kraken",
             file=path if isinstance(path, Path) else None,
             expected="float64 arrays in a file for numpy.load",
             found=error,

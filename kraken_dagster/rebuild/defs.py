@@ -22,8 +22,8 @@ from kraken_dagster.orchestration.metadata import (
     backup_metadata,
     digests_metadata,
     ended_metadata,
-    figures_metadata,
     index_metadata,
+    metrics_metadata,
     raw_metrics_metadata,
     submitted_metadata,
     text,
@@ -187,7 +187,7 @@ def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
         )
     raw = record.raw_metrics
     if raw is not None and raw.status is RawMetricsStatus.DONE:
-        metadata = raw_metrics_metadata(raw, known.raw_figures, known.raw_provenance)
+        metadata = raw_metrics_metadata(raw, known.raw_metrics, known.raw_provenance)
         happened[RAW_METRICS] = raw.at, metadata
     if known.submitted_at is not None:
         state = f"{len(known.submitted)} jobs were submitted"
@@ -195,8 +195,8 @@ def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
     if known.ended_at is not None:
         happened[QUANT_RESULT] = known.ended_at, ended_metadata(known.ended)
     if known.measured_at is not None:
-        figures = figures_metadata(record, known.figures, known.provenance)
-        happened[METRICS] = known.measured_at, figures
+        metrics = metrics_metadata(record, known.metrics, known.provenance)
+        happened[METRICS] = known.measured_at, metrics
     return happened
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.fs.stores.manifest import manifest_path
-from kraken_dagster.model.figures import RESERVED_NAMES, TYPE_RAW
 from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.metric_values import RESERVED_NAMES, TYPE_RAW
 from kraken_dagster.model.raw_file import (
     OPEN_ACQUISITION,
     BackupStatus,
@@ -38,8 +38,8 @@ class PutAside:
 class Known:
     """What has happened to one raw file. A time that is None: that has not happened.
 
-    Jobs are the latest of each settings; figures and provenance are by the settings' name, and
-    `raw_figures` those from the raw file itself.
+    Jobs are the latest of each settings; metrics and provenance are by the settings' name, and
+    `raw_metrics` those from the raw file itself.
     `is_sound`: whether every byte of the backup was as recorded when it was last read.
     """
 
@@ -54,10 +54,10 @@ class Known:
     submitted_at: datetime | None = None
     ended: tuple[QuantJob, ...] = ()
     ended_at: datetime | None = None
-    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured_at: datetime | None = None
-    raw_figures: Mapping[str, Any] = field(default_factory=dict)
+    raw_metrics: Mapping[str, Any] = field(default_factory=dict)
     raw_provenance: Mapping[str, Any] = field(default_factory=dict)
     put_aside: tuple[PutAside, ...] = ()
 
@@ -134,10 +134,10 @@ def known_of(
         submitted_at=_latest(job.tried_at or job.created_at for job in submitted),
         ended=ended,
         ended_at=_latest(job.ended_at or job.collected_at or job.created_at for job in ended),
-        figures={_settings(item): _metrics(item) for item in reversed(current)},
+        metrics={_settings(item): _metrics(item) for item in reversed(current)},
         provenance=_provenance(current),
         measured_at=_latest(item.get("created_at_") or raw_file.updated_at_ for item in current),
-        raw_figures=_metrics(raw),
+        raw_metrics=_metrics(raw),
         raw_provenance=raw.get("provenance") or {},
         put_aside=tuple(_put_aside(raw_file)),
     )
@@ -180,7 +180,7 @@ def _settings(result: Mapping[str, Any]) -> str:
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Documents of other programs hold more than figures."""
+    """Documents of other programs hold more than metrics."""
     return {
         name: value
         for name, value in result.items()

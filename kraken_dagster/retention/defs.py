@@ -99,7 +99,7 @@ def _noted(context: dg.OpExecutionContext, instrument_id: str, wrong: list[str])
     except KrakenError as error:
         wrong.append(f"{instrument_id}: {error}")
     except Exception as error:
-        context.log.exception(f"{instrument_id}: nobody expected this")
+        context.log.exception(f"{instrument_id}: unexpected error")
         wrong.append(
             f"{instrument_id}: {type(error).__name__}: {error}. Next: see in this run's "
             "log where; no other instrument is touched, and the schedule tries again."

@@ -89,6 +89,6 @@ def remove_empty(folder: Folder, name: str, expected: Seen) -> None:
         raise UnsafePath(
             "The folder is not the one that was looked at a moment before",
             file=folder.path / name,
-            next_step="see who changes files there. It is looked at again by itself.",
+            next_step="see who changes files there. It is scanned again by itself.",
         )
     os.rmdir(one_name(name), dir_fd=folder.handle)

@@ -116,7 +116,7 @@ def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> 
         raise NotNeeded(
             "The file need not be deleted any more",
             file=raw_file.id,
-            found="as much is free by now as shall be",
+            found="enough space is free by now",
             next_step="nothing: it is purged when space is short.",
         )
 

@@ -219,7 +219,7 @@ def _taken(backup: Folder, target: str, there: list[str]) -> bool:
     for name in there:
         if folded(name) == folded(target):
             raise MoveRefused(
-                "In `Backup` stands a name that differs in nothing but capital letters",
+                "`Backup` has a name that differs only in case",
                 file=backup.path / target,
                 found=ascii(name),
                 next_step=f"move that one out of `Backup`, or leave this one where it is. {AGAIN}",
@@ -248,7 +248,7 @@ def _act(
             rename(root, pair.source, backup, pair.target, kernel=kernel)
         except FileExistsError:
             raise MoveRefused(
-                "Something came to stand in `Backup` under this raw file id",
+                "Something appeared in `Backup` under this raw file id",
                 file=backup.path / pair.target,
                 next_step=COMPARE,
             ) from None
@@ -273,7 +273,7 @@ def _refuse_changed(root: Folder, pair: Pair) -> None:
     )
     if not same_files or now.odd or now.folders.keys() != pair.here.folders.keys():
         raise MoveRefused(
-            "The file changed while it was to be moved aside",
+            "The file changed while it was being moved aside",
             file=root.path / pair.source,
             next_step=f"see what writes to it. {AGAIN}",
         )

@@ -13,7 +13,7 @@ from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME, RULES, Vendor
 
 # Gets the look to be recorded, if it is another, and whether change times held; None: no evidence.
 OnLook = Callable[[SourceLook | None, bool | None], None]
-AGAIN = "It is looked at again by itself."
+AGAIN = "It is scanned again by itself."
 COMPARE = f"compare both by hand, and take the wrong one away. {AGAIN}"
 
 
@@ -76,7 +76,7 @@ def judge(
     sizes = _clean(plan, {key: seen.size for key, seen in pair.there.files.items()}, wanted)
     if wanted and sizes != wanted:
         raise MoveRefused(
-            "What stands in `Backup` under this raw file id is incomplete, or something else",
+            "What `Backup` has under this raw file id is incomplete, or something else",
             file=target,
             expected=_first_differences(wanted, sizes),
             found=_first_differences(sizes, wanted),
@@ -153,7 +153,7 @@ def _refuse_unequal(
             differs = here != there
         if differs:
             raise MoveRefused(
-                "In `Backup` stands something else under this raw file id",
+                "`Backup` has something else under this raw file id",
                 file=backup.path / target,
                 expected=f"the same as {path!a} in the instrument's folder",
                 next_step=COMPARE,
@@ -229,7 +229,7 @@ def refuse_other_content(
 
 def _other_content(path: Path, expected: str, found: str | None) -> ContentChanged:
     return ContentChanged(
-        "The file has other content than what was backed up, and the same size",
+        "The file has the same size as what was backed up, and other content",
         file=path,
         expected=f"MD5 {expected}",
         found=f"MD5 {found}",

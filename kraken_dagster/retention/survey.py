@@ -17,7 +17,7 @@ from kraken_dagster.model.files.vendors import RULES, Vendor, members
 from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster.model.retention.rules import require_record
 
-_LOOK = "see what it is, and move it away if it isn't needed. It is looked at again by itself."
+_LOOK = "see what it is, and move it away if it isn't needed. It is scanned again by itself."
 
 
 @dataclass(frozen=True)

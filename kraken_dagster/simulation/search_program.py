@@ -3,8 +3,8 @@
     python -m kraken_dagster.simulation.search_program [--state DIR] RAW OUTPUT
 
 RAW is one file of a simulated Thermo or Sciex instrument. In the folder OUTPUT it leaves tables in
-the form of AlphaDIA 2 (`stat.tsv`, `internal.tsv`, `precursors.parquet`) with figures drawn from
-the file's size and digest: equal bytes give equal figures, and they mean nothing. `stat.tsv`
+the form of AlphaDIA 2 (`stat.tsv`, `internal.tsv`, `precursors.parquet`) with metrics drawn from
+the file's size and digest: equal bytes give equal metrics, and they mean nothing. `stat.tsv`
 counts more precursors than the table, a sample, has rows. Both `log.txt`, which is appended to,
 and stdout say that this is a simulation.
 
@@ -26,7 +26,7 @@ from typing import TextIO
 
 from kraken_dagster.simulation.plans import PRACTICE_MARK
 
-NOTICE = "SIMULATION: no search was made; all figures are invented."
+NOTICE = "SIMULATION: no search was made; all metrics are invented."
 FAIL_MARK = "_FAIL_"
 PRACTICE_NOTICE = "fails the first time, on purpose: `kraken retry` it, and it succeeds"
 EXIT_FAILED, EXIT_SIMULATED_FAILURE = 1, 7
@@ -37,7 +37,7 @@ _AMINO_ACIDS = "ADEFGHILMNPQSTVWY"
 
 @dataclass(frozen=True)
 class RawFacts:
-    """What the invented figures derive from."""
+    """What the invented metrics derive from."""
 
     name: str
     size_bytes: int

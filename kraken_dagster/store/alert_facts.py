@@ -102,8 +102,8 @@ class AlertFacts:
         fields = {"engine": 1, "raw_file": 1, "unknown_since": 1}
         return list(self._jobs.find(query, fields).limit(MOST))
 
-    def figures(self, raw_files: Sequence[str], names: Sequence[str]) -> dict[str, Document]:
-        """Of each file the newest value of each of these figures."""
+    def metrics(self, raw_files: Sequence[str], names: Sequence[str]) -> dict[str, Document]:
+        """Of each file the newest value of each of these metrics."""
         found: dict[str, Document] = {}
         fields = dict.fromkeys((*names, "raw_file", "created_at_"), 1)
         for start in range(0, len(raw_files), _AT_ONCE):

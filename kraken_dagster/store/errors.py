@@ -64,7 +64,7 @@ def _in_words(error: Exception) -> StoreError:
             if isinstance(error, ConnectionFailure)
             else "MongoDB can't answer now, so nothing is done",
             found=re.split(r",| \(configured timeouts", str(error), maxsplit=1)[0],
-            next_step="start it or mend the network; Kraken goes on by itself.",
+            next_step="start it or repair the network; Kraken goes on by itself.",
         )
     if kind in (Kind.TOO_LARGE, Kind.NAME, Kind.FORMAT):
         return RecordRefused(

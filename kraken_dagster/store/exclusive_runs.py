@@ -89,7 +89,7 @@ class ExclusiveRuns:
 
 def _held(name: str, lease: Lease) -> LeaseHeld:
     return LeaseHeld(
-        "Another run is at it",
+        "Another run does this already",
         file=name,
         found=f"run {lease.run_id} on {lease.host}, until {lease.until:%H:%M:%S} UTC",
         next_step="nothing: that run goes on; if it dies its lease lapses and another is started.",

@@ -111,7 +111,7 @@ class HealthRecords:
         )
 
     def may_show(self, known: Document, *, every: timedelta, now: datetime) -> bool:
-        """Whether an entity's figures are to be shown anew; of several who ask at once one may."""
+        """Whether an entity's metrics are to be shown anew; of several who ask at once one may."""
         before = known.get("shown_at")
         if isinstance(before, datetime) and now - before < every:
             return False

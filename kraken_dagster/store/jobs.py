@@ -14,8 +14,8 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.model.errors import StatusConflict
-from kraken_dagster.model.figures import TYPE_RAW
 from kraken_dagster.model.jobs.job import JobReport, JobState, QuantJob
+from kraken_dagster.model.metric_values import TYPE_RAW
 from kraken_dagster.store.errors import translated
 
 INDEXES = (
@@ -214,16 +214,16 @@ class Metrics:
     def add(
         self,
         job: QuantJob,
-        figures: Mapping[str, Any],
+        metrics: Mapping[str, Any],
         *,
         provenance: Mapping[str, Any],
         now: datetime,
     ) -> None:
-        """Adds a result, however often this is asked. Only if other figures were read of the same
+        """Adds a result, however often this is asked. Only if other metrics were read of the same
         job than before is there another one of it.
         """
         document = {
-            **figures,
+            **metrics,
             "raw_file": job.raw_file,
             "settings_name": job.settings_name,
             "settings_version": job.settings_version,
@@ -257,7 +257,7 @@ class Metrics:
         return [item for item in self._found(raw_file_id) if item.get("type") != TYPE_RAW]
 
     def of_raw_file(self, raw_file_id: str) -> list[Document]:
-        """The figures from the raw file itself, newest first."""
+        """The metrics from the raw file itself, newest first."""
         return [item for item in self._found(raw_file_id) if item.get("type") == TYPE_RAW]
 
     def _found(self, raw_file_id: str) -> list[Document]:
@@ -286,7 +286,7 @@ def current_results(results: Sequence[Document]) -> list[Document]:
 
 
 def _says(result: Document) -> Document:
-    """The figures of a result, and what could not be read."""
+    """The metrics of a result, and what could not be read."""
     kept = {key: value for key, value in result.items() if key not in ("_id", *_OF_READING)}
     return {**kept, "problem": _problem(result)}
 

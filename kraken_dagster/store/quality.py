@@ -144,7 +144,7 @@ class Quality:
     def results(
         self, raw_files: Sequence[str], names: Iterable[str] | None = None
     ) -> dict[str, list[Document]]:
-        """The results of each file, newest first, with these figures, or with all."""
+        """The results of each file, newest first, with these metrics, or with all."""
         fields = None if names is None else dict.fromkeys((*names, *_OF_A_RESULT), 1)
         found: dict[str, list[Document]] = {}
         for document in _in(self._metrics, "raw_file", raw_files, {}, fields):

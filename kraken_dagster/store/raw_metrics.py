@@ -1,4 +1,4 @@
-"""Figures from raw files themselves: documents of `metrics`, and `raw_metrics` of the raw file."""
+"""Metrics from raw files themselves: documents of `metrics`, and `raw_metrics` of the raw file."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo.collection import Collection as MongoCollection
 
-from kraken_dagster.model.figures import TYPE_RAW
+from kraken_dagster.model.metric_values import TYPE_RAW
 from kraken_dagster.model.quality import RAW_FILES
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.store.errors import translated
@@ -29,16 +29,16 @@ class RawMetrics:
     def add(
         self,
         raw_file_id: str,
-        figures: Mapping[str, Any],
+        metrics: Mapping[str, Any],
         *,
         traces: str | None,
         provenance: Mapping[str, Any],
         now: datetime,
     ) -> None:
-        """Adds the figures, however often this is asked; others than before get a document of
+        """Adds the metrics, however often this is asked; others than before get a document of
         their own."""
         document = {
-            **figures,
+            **metrics,
             "raw_file": raw_file_id,
             "settings_name": RAW_FILES,  # no settings made them, and AlphaKraken's models want one
             "settings_version": 1,

@@ -99,7 +99,7 @@ def _translated(pattern: str) -> "re.Pattern[str]":
 
 
 def columns_of(config: KrakenConfig) -> ColumnChoice:
-    """What the configuration says, else what is of use for the figures that Kraken reads itself.
+    """What the configuration says, else what is of use for the metrics that Kraken reads itself.
 
     Raises:
         ConfigError: the file that it names can't be used.

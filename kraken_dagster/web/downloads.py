@@ -26,7 +26,7 @@ def paths(request: Request) -> Response:
 
 
 def export(request: Request) -> Response:
-    """The same files with their figures; the columns that are asked for, else all."""
+    """The same files with their metrics; the columns that are asked for, else all."""
     feed: Feed = request.app.state.feed
     form = request.query_params.get("as", "csv")
     if form not in FORMS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.operations.report import show
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
@@ -44,8 +44,8 @@ class Event:
 
 
 @dataclass(frozen=True)
-class PlacedFigure:
-    """A figure, and its place among the files of the same instrument and settings before it.
+class PlacedMetric:
+    """A metric, and its place among the files of the same instrument and settings before it.
 
     `place` is the share of them, in percent, that have no more; None where there are too few.
     """
@@ -66,12 +66,12 @@ def file_page(services: Services, table: Table, file_id: str) -> dict[str, Any]:
     """
     found = show(services, file_id)
     with table.lock:
-        figures = _metrics(table, file_id, found["metrics"])
+        metrics = _metrics(table, file_id, found["metrics"])
         neighbours = _neighbours(table, file_id)
     return {
         "file": found,
         "events": [_event(item) for item in found["history"]],
-        "figures": figures,
+        "metrics": metrics,
         "neighbours": neighbours,
     }
 
@@ -93,7 +93,7 @@ def _event(item: Mapping[str, Any]) -> Event:
 
 def _metrics(
     table: Table, file_id: str, results: Sequence[Mapping[str, Any]]
-) -> list[PlacedFigure]:
+) -> list[PlacedMetric]:
     rows = _comparable(table, file_id)
     found = []
     names = {
@@ -106,10 +106,10 @@ def _metrics(
         values = table.numbers(name)[rows]
         values = values[np.isfinite(values)]
         if isinstance(value, bool | str) or len(values) < _FEWEST:
-            found.append(PlacedFigure(name, value))
+            found.append(PlacedMetric(name, value))
         else:
             place = 100 * float(np.mean(values <= value))
-            found.append(PlacedFigure(name, value, median(values), place, len(values)))
+            found.append(PlacedMetric(name, value, median(values), place, len(values)))
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.quality import Outcome
 from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP
 from kraken_dagster.store.jobs import current_results
@@ -55,7 +55,7 @@ def cells_of(
     """The cells of a raw file.
 
     Args:
-        results: of the file, newest first. Where those of several types have a figure of one name,
+        results: of the file, newest first. Where those of several types have a metric of one name,
             that of the newest has it, and the others get their type behind it.
         names: other names of columns, and what they are shown as.
         outcomes: of the file's verdicts, one for each settings; the worst is shown.

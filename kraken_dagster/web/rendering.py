@@ -33,7 +33,7 @@ def make_environment() -> Environment:
     environment.filters |= {
         "shown": printable,
         "short": short,
-        "figure": words.figure,
+        "number": words.number,
         "size": words.size,
         "gb": words.gigabytes,
         "time": words.day_and_time,
@@ -83,7 +83,7 @@ def human(value: object) -> str:
     if isinstance(value, datetime):
         return words.day_and_time(value)
     if isinstance(value, float) or type(value) is int:
-        return words.figure(value)
+        return words.number(value)
     return printable(value)
 
 

@@ -28,7 +28,7 @@ def families(services: Services) -> dict[str, dict[tuple[str, ...], float]]:
     }
 
 
-def test_the_figures_are_what_is_known_and_name_no_file(services: Services) -> None:
+def test_the_metrics_are_what_is_known_and_name_no_file(services: Services) -> None:
     watching = Watching(with_alerts(services, digest={"at": None}))
     watching.minute()
     watching.free_gb["backup"] = 400
@@ -67,7 +67,7 @@ def test_without_mongodb_nobody_is_ready(services: Services) -> None:
     away.close()
 
 
-def test_the_examples_ask_for_figures_that_there_are(services: Services) -> None:
+def test_the_examples_ask_for_metrics_that_there_are(services: Services) -> None:
     known = set(families(services))
     for name in ("kraken-rules.yml", "kraken-rules-test.yml", "kraken-grafana.json"):
         asked = set(_NAME.findall((FILES / name).read_text(encoding="utf-8")))

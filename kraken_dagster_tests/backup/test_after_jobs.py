@@ -49,8 +49,8 @@ def main_file(services, raw_file: RawFile) -> Path:
 
 
 def metrics(script: str) -> str:
-    """A job's script, which leaves a figure after it has done this."""
-    return f'{script}\nprintf "figure\\n5\\n" > "$OUTPUT_PATH/metrics.tsv"'
+    """A job's script, which leaves a metric after it has done this."""
+    return f'{script}\nprintf "metric\\n5\\n" > "$OUTPUT_PATH/metrics.tsv"'
 
 
 def processed(services, instrument_id: str, name: str, script: str, **changes) -> RawFile:

@@ -310,7 +310,7 @@ def test_an_interrupted_run_tells_what_was_done(
 def test_a_file_of_which_some_results_are_there_counts_as_materialised(
     config: KrakenConfig, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for a file by hand: one of two settings failed, and the figures of the other are there."""
+    """As for a file by hand: one of two settings failed, and the metrics of the other are there."""
     real = Done
 
     def half(reason: str, **options: Any) -> Done:

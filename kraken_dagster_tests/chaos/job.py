@@ -1,9 +1,9 @@
-"""The program that every job of a fault run is: it notes what it was given, and leaves figures.
+"""The program that every job of a fault run is: it notes what it was given, and leaves metrics.
 
     job.py LEDGER RAW OUTPUT
 
 Opens a Bruker's index as a careless program does, so that SQLite may write beside it. Exit codes:
-0 figures written; 1 something can't be read or written; 7 the name contains `_FAIL_`.
+0 metrics written; 1 something can't be read or written; 7 the name contains `_FAIL_`.
 """
 
 import hashlib

@@ -202,7 +202,7 @@ def test_a_mongodb_that_is_away_is_found_after_what_can_be_found_without_it(tmp_
     assert found["backup"][0] == "error"
     level, words = found["MongoDB"]
     assert level == "error"
-    assert "Connection refused. Next: start it or mend the network" in words
+    assert "Connection refused. Next: start it or repair the network" in words
     assert found["without MongoDB"] == (
         "skipped",
         "not looked at: clocks, settings, engines; thermo1, bruker1",

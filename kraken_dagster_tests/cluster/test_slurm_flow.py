@@ -49,12 +49,12 @@ def bench(
 
 
 def _install_program(folder: Path, store: Store) -> None:
-    program = folder / "software" / "figures"
+    program = folder / "software" / "metrics"
     program.write_text(PROGRAM)
     program.chmod(0o755)
     settings = Settings(
-        name="figures",
-        software="figures",
+        name="metrics",
+        software="metrics",
         metrics_type="msqc",
         config_params=f"{folder}/gate RAW_FILE_PATH OUTPUT_PATH",
         slurm_cpus_per_task=1,
@@ -128,7 +128,7 @@ def test_all_jobs_are_open_at_once_and_nothing_waits_for_them(
     _tick_until_all_are_done(bench, cluster, names)
     _assert_done_once(bench, cluster, names)
     reported = bench.materialised("thermo1", "quant_result")
-    assert {reported[name]["figures node"] for name in names} == {cluster.node}
+    assert {reported[name]["metrics node"] for name in names} == {cluster.node}
 
 
 def test_no_more_jobs_are_on_the_cluster_than_its_slots_of_dagster(

@@ -46,7 +46,7 @@ def services(
     services = services_on(cluster, cluster_folder, config, store, Ahead(), timeout_s=5)
     resources = {"slurm_cpus_per_task": 1, "slurm_mem": "20M", "slurm_time": "01:00:00"}
     custom_settings(
-        services, "figures", PROGRAM, metrics_type="msqc", slurm_max_time="01:30:00", **resources
+        services, "metrics", PROGRAM, metrics_type="msqc", slurm_max_time="01:30:00", **resources
     )
     return services
 
@@ -83,7 +83,7 @@ def cluster_id(services: Services, name: str) -> str:
 def open_gate(services: Services) -> None:
     settings = services.config.locations.settings
     assert settings is not None
-    (settings.path / "figures.gate").touch()
+    (settings.path / "metrics.gate").touch()
 
 
 def work(services: Services) -> None:
@@ -170,11 +170,11 @@ def test_every_end_is_told_and_what_is_not_a_jobs_fault_is_run_again(
     assert_done_once(services, cluster, good, long, lost)
     assert stored(services, fails).status is Status.QUANTING_FAILED
     reported = stored(services, fails).status_details or ""
-    assert reported.startswith("error while processing: [figures] failed with exit code 7: FAILED")
+    assert reported.startswith("error while processing: [metrics] failed with exit code 7: FAILED")
     assert reported.endswith("its log ends with 'last words'")
     assert stored(services, cancelled).status is Status.QUANTING_FAILED
     reported = stored(services, cancelled).status_details or ""
-    assert reported.startswith("error while processing: [figures] cancelled")
+    assert reported.startswith("error while processing: [metrics] cancelled")
     assert "Next: find out who cancelled it" in reported
     assert [len(services.store.jobs.of(name)) for name in names] == [1, 1, 1, 2, 2]
     for name, time in ((long, "01:30:00"), (lost, "01:00:00")):

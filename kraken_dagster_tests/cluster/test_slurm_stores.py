@@ -78,7 +78,7 @@ def make_services(config: KrakenConfig, store: Store, there: There) -> Callable[
             services, config=services.config.model_copy(update={"locations": locations})
         )
         resources = {"slurm_cpus_per_task": 1, "slurm_mem": "20M", "slurm_time": "01:00:00"}
-        custom_settings(services, "figures", program, metrics_type="msqc", **resources)
+        custom_settings(services, "metrics", program, metrics_type="msqc", **resources)
         backed_up(services, "thermo1", "a.raw")
         services.now.is_real_now()  # type: ignore[attr-defined]
         return services

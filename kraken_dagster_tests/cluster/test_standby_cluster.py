@@ -49,7 +49,7 @@ def second(first: Services, mongodb_uri: str, server_uri: str) -> Iterator[Servi
     store.prepare()
     services = replace(first, store=store, now=Ahead())
     resources = {"slurm_cpus_per_task": 1, "slurm_mem": "20M", "slurm_time": "01:00:00"}
-    custom_settings(services, "figures", PROGRAM, metrics_type="msqc", **resources)
+    custom_settings(services, "metrics", PROGRAM, metrics_type="msqc", **resources)
     yield services
     store.close()
     with pymongo.MongoClient(server_uri) as client:

@@ -139,10 +139,10 @@ def test_errors_come_back_as_they_are(readers, tmp_path):
 
 
 ENDED = {
-    "loops": "Reading it takes more processor time than it may have",
-    "takes_memory": "Reading it takes more memory than it may have",
-    "takes_shared_memory": "Reading it takes more memory than it may have",
-    "forks": "Reading it starts more processes than it may",
+    "loops": "Reading takes more processor time than allowed",
+    "takes_memory": "Reading takes more memory than allowed",
+    "takes_shared_memory": "Reading takes more memory than allowed",
+    "forks": "Reading starts more processes than allowed",
     "exits": "Found exit code 3",
     "crashes": "Found the signal SIGSEGV",
     "is_killed": "Found the signal SIGKILL",
@@ -161,7 +161,7 @@ def test_a_file_that_ends_its_reader_has_an_error_of_its_own(readers, tmp_path, 
 
 
 def test_a_reader_that_waits_for_ever_is_ended(readers, tmp_path):
-    with pytest.raises(ReadingEnded, match="takes longer than it may, though its folder answers"):
+    with pytest.raises(ReadingEnded, match="takes longer than allowed, though its folder answers"):
         asked(readers, "sleeps", tmp_path, wall_s=1)
     assert asked(readers, "listed", tmp_path) == ["modules"]
 

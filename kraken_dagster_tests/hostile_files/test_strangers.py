@@ -11,7 +11,7 @@ from kraken_dagster.backup.bruker_metadata import read_bruker_metadata
 from kraken_dagster.fs.limited.child import end_idle
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics import rawqc
-from kraken_dagster.metrics.limited import read_figures
+from kraken_dagster.metrics.limited import read_metrics
 from kraken_dagster.model.errors import FileFormatError
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.collect import collect
@@ -177,7 +177,7 @@ def test_an_index_that_ends_its_reader_costs_neither(limited, monkeypatch):
     raw_file = limited.store.raw_files.get("x.d")
     assert raw_file.status is Status.COPYING_DONE
     reported = raw_file.acquisition["instrument"]["analysis.tdf"]
-    assert reported.startswith("Reading it takes more processor time than it may have: '")
+    assert reported.startswith("Reading takes more processor time than allowed: '")
     assert "x.d/analysis.tdf'. Expected an end within 3 s of it." in reported
 
 
@@ -221,11 +221,11 @@ HOSTILE_TABLES = [packed_text, packed_text_among_others, packed_dictionary, endl
 
 
 @pytest.mark.parametrize("write", HOSTILE_TABLES)
-def test_a_hostile_table_costs_its_own_figures_only(tmp_path, write):
+def test_a_hostile_table_costs_its_own_metrics_only(tmp_path, write):
     (tmp_path / "stat.tsv").write_text("run\tproteins\nx\t7\n")
     write(tmp_path)
-    reading = read_figures("alphadia", tmp_path, limits=LIMITS, wall_s=120)
-    assert reading.figures["proteins"] == 7
+    reading = read_metrics("alphadia", tmp_path, limits=LIMITS, wall_s=120)
+    assert reading.metrics["proteins"] == 7
     assert reading.problems
     assert all(isinstance(problem, FileFormatError) for problem in reading.problems)
 
@@ -233,14 +233,14 @@ def test_a_hostile_table_costs_its_own_figures_only(tmp_path, write):
 def test_a_function_that_ends_its_process_costs_its_own_file_only(
     make_services, config, monkeypatch, tmp_path
 ):
-    (tmp_path / "our_figures.py").write_text(
+    (tmp_path / "our_metrics.py").write_text(
         "import os\n"
         "def read(folder):\n"
         "    if (folder / 'bad').exists(): os._exit(7)\n"
         "    return {'files': 1}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = {"metrics": {"ours": "our_figures:read"}, "reading_limits": LIMITS}
+    own = {"metrics": {"ours": "our_metrics:read"}, "reading_limits": LIMITS}
     services = make_services(config.model_copy(update=own))
     script = 'case "$RAW_FILE_PATH" in *bad*) touch "$OUTPUT_PATH/bad";; esac'
     custom_settings(services, "s", script, metrics_type="ours")
@@ -250,7 +250,7 @@ def test_a_function_that_ends_its_process_costs_its_own_file_only(
     good, bad = (services.store.raw_files.get(name) for name in ("good.raw", "bad.raw"))
     assert good.status is Status.DONE
     assert bad.status is Status.QUANTING_FAILED
-    assert "The function 'our_figures:read' for metrics of type 'ours' has failed" in (
+    assert "The function 'our_metrics:read' for metrics of type 'ours' has failed" in (
         bad.status_details
     )
     assert [item["files"] for item in services.store.metrics.of("good.raw")] == [1]

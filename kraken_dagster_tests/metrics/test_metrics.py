@@ -20,7 +20,7 @@ from kraken_dagster.model import errors
 from kraken_dagster.model.errors import FileFormatError, MetricsError, MissingOutputError
 from kraken_dagster.simulation import search_program
 from kraken_dagster_tests.conformance import same
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -144,9 +144,9 @@ def test_metrics_are_those_of_the_shared_cases(case):
     expected = case["expected"]
     if "raises" in expected:
         with pytest.raises(getattr(errors, expected["raises"])):
-            read_metrics(case["input"]["metrics_type"], folder)
+            whole_metrics(case["input"]["metrics_type"], folder)
     else:
-        assert same(expected, read_metrics(case["input"]["metrics_type"], folder))
+        assert same(expected, whole_metrics(case["input"]["metrics_type"], folder))
 
 
 # --- msqc
@@ -157,7 +157,7 @@ def test_msqc_reads_its_columns_in_a_fixed_order(tmp_path):
         tmp_path,
         {"": "0", "evosep_pump_hp_pressure_max": "417.0", "gradient_length": "21.5"} | MSQC,
     )
-    metrics = read_metrics("msqc", tmp_path)
+    metrics = whole_metrics("msqc", tmp_path)
     assert list(metrics.items()) == [
         ("ms1_scans", 1),
         ("ms1_median_tic", 2688350700.0),
@@ -171,7 +171,7 @@ def test_msqc_reads_its_columns_in_a_fixed_order(tmp_path):
 
 
 def test_msqc_does_without_gradient_and_pump(tmp_path):
-    assert set(read_metrics("msqc", write_msqc(tmp_path, MSQC))) == set(MSQC)
+    assert set(whole_metrics("msqc", write_msqc(tmp_path, MSQC))) == set(MSQC)
 
 
 def test_msqc_takes_further_numbers_of_the_pump_only(tmp_path):
@@ -183,28 +183,28 @@ def test_msqc_takes_further_numbers_of_the_pump_only(tmp_path):
         "evosep_method": "60SPD",
         "temperature": "21",
     }
-    metrics = read_metrics("msqc", write_msqc(tmp_path, more | MSQC))
+    metrics = whole_metrics("msqc", write_msqc(tmp_path, more | MSQC))
     assert set(metrics) - set(MSQC) == {"evosep_flow", "evosep_unread"}
     assert metrics["evosep_flow"] == 0.5
     assert metrics["evosep_unread"] is None
 
 
 @pytest.mark.parametrize("column", MSQC)
-def test_msqc_figures_that_a_program_does_not_give_are_left_out(tmp_path, column):
+def test_msqc_metrics_that_a_program_does_not_give_are_left_out(tmp_path, column):
     write_msqc(tmp_path, {name: cell for name, cell in MSQC.items() if name != column})
-    assert set(read_metrics("msqc", tmp_path)) == set(MSQC) - {column}
+    assert set(whole_metrics("msqc", tmp_path)) == set(MSQC) - {column}
 
 
-def test_msqc_without_any_known_figure_is_a_format_error(tmp_path):
+def test_msqc_without_any_known_metric_is_a_format_error(tmp_path):
     write_msqc(tmp_path, {"temperature": "21"})
     with pytest.raises(FileFormatError, match="temperature") as error:
-        read_metrics("msqc", tmp_path)
+        whole_metrics("msqc", tmp_path)
     assert str(tmp_path / "msqc_results.tsv") in str(error.value)
 
 
 @pytest.mark.parametrize("missing", ["", "NaN", "nan", "NA", "inf", "-inf"])
 def test_msqc_a_missing_number_is_none(tmp_path, missing):
-    metrics = read_metrics("msqc", write_msqc(tmp_path, MSQC | {"ms1_median_tic": missing}))
+    metrics = whole_metrics("msqc", write_msqc(tmp_path, MSQC | {"ms1_median_tic": missing}))
     assert metrics["ms1_median_tic"] is None
     assert metrics["ms2_median_tic"] == 1029877.25
 
@@ -212,25 +212,25 @@ def test_msqc_a_missing_number_is_none(tmp_path, missing):
 def test_msqc_of_a_table_without_rows_is_a_format_error(tmp_path):
     (tmp_path / "msqc_results.tsv").write_text("\t".join(MSQC) + "\n")
     with pytest.raises(FileFormatError, match="no rows"):
-        read_metrics("msqc", tmp_path)
+        whole_metrics("msqc", tmp_path)
 
 
 def test_msqc_averages_rows_over_those_that_have_a_number(tmp_path):
     rows = [MSQC | {"ms1_scans": cell} for cell in ("1", "", "4")]
-    assert read_metrics("msqc", write_msqc(tmp_path, *rows))["ms1_scans"] == 2.5
+    assert whole_metrics("msqc", write_msqc(tmp_path, *rows))["ms1_scans"] == 2.5
 
 
 @pytest.mark.parametrize("cell", ["many", "1,5", "1_000"])
-def test_msqc_text_in_a_figures_column_is_a_format_error(tmp_path, cell):
+def test_msqc_text_in_a_metrics_column_is_a_format_error(tmp_path, cell):
     write_msqc(tmp_path, MSQC | {"ms2_scans": cell})
     with pytest.raises(FileFormatError, match="ms2_scans") as error:
-        read_metrics("msqc", tmp_path)
+        whole_metrics("msqc", tmp_path)
     assert cell in str(error.value)
 
 
 def test_msqc_without_its_table_is_missing_output(tmp_path):
     with pytest.raises(MissingOutputError) as error:
-        read_metrics("msqc", tmp_path)
+        whole_metrics("msqc", tmp_path)
     assert str(tmp_path / "msqc_results.tsv") in str(error.value)
 
 
@@ -289,8 +289,8 @@ def test_numbers_are_parsed_as_programs_write_them():
 @pytest.mark.parametrize(
     ("stat", "precursors"), [(STAT_V2, PRECURSORS_V2), (STAT_V1, PRECURSORS_V1)], ids=["v2", "v1"]
 )
-def test_alphadia_gives_the_same_figures_from_either_versions_columns(tmp_path, stat, precursors):
-    metrics = read_metrics("alphadia", write_alphadia(tmp_path, stat, precursors))
+def test_alphadia_gives_the_same_metrics_from_either_versions_columns(tmp_path, stat, precursors):
+    metrics = whole_metrics("alphadia", write_alphadia(tmp_path, stat, precursors))
     assert list(metrics) == list(ALPHADIA)
     assert same(ALPHADIA, metrics)
 
@@ -303,18 +303,18 @@ def test_alphadia_reads_the_text_table_of_version_1(tmp_path):
     write_tsv(
         tmp_path / "precursors.tsv", *(dict(zip(PRECURSORS_V1, row, strict=True)) for row in cells)
     )
-    assert read_metrics("alphadia", tmp_path) == ALPHADIA
+    assert whole_metrics("alphadia", tmp_path) == ALPHADIA
 
 
 def test_alphadia_prefers_parquet_to_an_older_text_table(tmp_path):
     write_alphadia(tmp_path)
     (tmp_path / "precursors.tsv").write_text("charge\tsequence\n9\tA\n")
-    assert read_metrics("alphadia", tmp_path) == ALPHADIA
+    assert whole_metrics("alphadia", tmp_path) == ALPHADIA
 
 
 def test_alphadia_without_precursors_has_sums_of_0_and_no_statistics(tmp_path):
     empty = pa.table(PRECURSORS_V2).slice(0, 0)
-    metrics = read_metrics("alphadia", write_alphadia(tmp_path, precursors=empty))
+    metrics = whole_metrics("alphadia", write_alphadia(tmp_path, precursors=empty))
     sums = {"weighted_ms1_intensity_sum", "pg:intensity_sum"}
     assert {name: metrics[name] for name in sums} == dict.fromkeys(sums, 0)
     statistics_ = {name for name in ALPHADIA if name.startswith("precursor")} - {"precursors"}
@@ -323,7 +323,7 @@ def test_alphadia_without_precursors_has_sums_of_0_and_no_statistics(tmp_path):
 
 
 def test_alphadia_of_one_precursor_has_no_deviation(tmp_path):
-    metrics = read_metrics(
+    metrics = whole_metrics(
         "alphadia", write_alphadia(tmp_path, precursors=pa.table(PRECURSORS_V2).slice(0, 1))
     )
     assert metrics["precursor:charge_mean"] == 2
@@ -338,13 +338,15 @@ def test_alphadia_nan_and_null_are_both_left_out(tmp_path):
         "sum_b_ion_intensity": [1.0, None, 3.0],
         "sum_y_ion_intensity": [10.0, 20.0, float("nan")],
     }
-    metrics = read_metrics("alphadia", write_alphadia(tmp_path, precursors=PRECURSORS_V2 | changed))
+    metrics = whole_metrics(
+        "alphadia", write_alphadia(tmp_path, precursors=PRECURSORS_V2 | changed)
+    )
     assert metrics["precursor:proba_mean"] == pytest.approx(0.3)
     assert metrics["pg:intensity_sum"] == 30
     assert metrics["precursor_intensity_median"] == 11
 
 
-def test_alphadia_columns_of_other_types_give_the_same_figures(tmp_path):
+def test_alphadia_columns_of_other_types_give_the_same_metrics(tmp_path):
     table = pa.table(
         {
             **PRECURSORS_V2,
@@ -353,7 +355,7 @@ def test_alphadia_columns_of_other_types_give_the_same_figures(tmp_path):
         }
     )
     # in batches of their own, whence another rounding
-    assert read_metrics("alphadia", write_alphadia(tmp_path, precursors=table)) == pytest.approx(
+    assert whole_metrics("alphadia", write_alphadia(tmp_path, precursors=table)) == pytest.approx(
         ALPHADIA
     )
 
@@ -362,16 +364,16 @@ def test_alphadia_columns_of_other_types_give_the_same_figures(tmp_path):
     "column",
     ["weighted_ms1_intensity", "pg.intensity", "precursor.proba", "sum_b_ion_intensity"],
 )
-def test_alphadia_leaves_out_figures_that_the_options_did_not_ask_for(tmp_path, column):
+def test_alphadia_leaves_out_metrics_that_the_options_did_not_ask_for(tmp_path, column):
     precursors = {name: cells for name, cells in PRECURSORS_V2.items() if name != column}
-    metrics = read_metrics("alphadia", write_alphadia(tmp_path, precursors=precursors))
+    metrics = whole_metrics("alphadia", write_alphadia(tmp_path, precursors=precursors))
     assert set(metrics) < set(ALPHADIA)
     assert metrics == {name: ALPHADIA[name] for name in metrics}
 
 
 def test_alphadia_of_an_instrument_without_mobility_has_no_mobility(tmp_path):
     stat = {name: cell for name, cell in STAT_V2.items() if "mobility" not in name}
-    metrics = read_metrics("alphadia", write_alphadia(tmp_path, stat))
+    metrics = whole_metrics("alphadia", write_alphadia(tmp_path, stat))
     assert set(ALPHADIA) - set(metrics) == {"fwhm_mobility"}
 
 
@@ -379,7 +381,7 @@ def test_alphadia_of_an_instrument_without_mobility_has_no_mobility(tmp_path):
 def test_alphadia_without_its_counts_is_a_format_error(tmp_path, column):
     write_alphadia(tmp_path, {name: cell for name, cell in STAT_V2.items() if name != column})
     with pytest.raises(FileFormatError, match=rf"{column}.*stat\.tsv"):
-        read_metrics("alphadia", tmp_path)
+        whole_metrics("alphadia", tmp_path)
 
 
 @pytest.mark.parametrize("column", ["precursor.charge", "precursor.sequence"])
@@ -387,7 +389,7 @@ def test_alphadia_without_what_makes_a_precursor_is_a_format_error(tmp_path, col
     precursors = {name: cells for name, cells in PRECURSORS_V2.items() if name != column}
     write_alphadia(tmp_path, precursors=precursors)
     with pytest.raises(FileFormatError, match=rf"{column}.*precursors\.parquet"):
-        read_metrics("alphadia", tmp_path)
+        whole_metrics("alphadia", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["stat.tsv", "internal.tsv", "precursors.parquet"])
@@ -395,7 +397,7 @@ def test_alphadia_without_one_of_its_files_is_missing_output(tmp_path, name):
     write_alphadia(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(MissingOutputError) as error:
-        read_metrics("alphadia", tmp_path)
+        whole_metrics("alphadia", tmp_path)
     assert str(tmp_path / name) in str(error.value)
 
 
@@ -404,7 +406,7 @@ def test_alphadia_a_truncated_parquet_file_is_a_format_error(tmp_path):
     for length in (0, 4, len(path.read_bytes()) // 2, len(path.read_bytes()) - 1):
         path.write_bytes(path.read_bytes()[:length])
         with pytest.raises(FileFormatError, match=r"precursors\.parquet"):
-            read_metrics("alphadia", tmp_path)
+            whole_metrics("alphadia", tmp_path)
         write_alphadia(tmp_path)
 
 
@@ -413,13 +415,13 @@ def test_alphadia_a_parquet_file_with_torn_pages_is_a_format_error(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:4] + b"\xff" * 200 + content[204:])
     with pytest.raises(FileFormatError, match=r"precursors\.parquet"):
-        read_metrics("alphadia", tmp_path)
+        whole_metrics("alphadia", tmp_path)
 
 
 def test_alphadia_text_in_a_column_of_numbers_is_a_format_error(tmp_path):
     write_alphadia(tmp_path, precursors=PRECURSORS_V2 | {"precursor.charge": ["a", "b", "c"]})
     with pytest.raises(FileFormatError, match=r"precursors\.parquet"):
-        read_metrics("alphadia", tmp_path)
+        whole_metrics("alphadia", tmp_path)
 
 
 def test_alphadia_statistics_hold_over_batches_and_row_groups(tmp_path):
@@ -432,7 +434,7 @@ def test_alphadia_statistics_hold_over_batches_and_row_groups(tmp_path):
     )
     write_alphadia(tmp_path)
     pq.write_table(table, tmp_path / "precursors.parquet", row_group_size=rows // 3)
-    metrics = read_metrics("alphadia", tmp_path)
+    metrics = whole_metrics("alphadia", tmp_path)
     for name, values in (("charge", charges), ("sequence_len", lengths)):
         assert metrics[f"precursor:{name}_mean"] == pytest.approx(statistics.fmean(values))
         assert metrics[f"precursor:{name}_std"] == pytest.approx(statistics.stdev(values))
@@ -444,17 +446,17 @@ def test_alphadia_statistics_hold_over_batches_and_row_groups(tmp_path):
 
 def test_an_unknown_type_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(MetricsError, match=r"alphadia, custom.*msqc.*'nonesuch'") as error:
-        read_metrics("nonesuch", tmp_path)
+        whole_metrics("nonesuch", tmp_path)
     assert not isinstance(error.value, KeyError)
 
 
 def test_a_custom_program_without_a_function_has_no_metrics(tmp_path):
-    assert read_metrics("custom", tmp_path) == {}
+    assert whole_metrics("custom", tmp_path) == {}
 
 
 def test_no_name_of_a_metric_has_a_dot(tmp_path):
     write_msqc(write_alphadia(tmp_path), MSQC | {"evosep_a.b": "1"})
-    names = [name for kind in ("alphadia", "msqc") for name in read_metrics(kind, tmp_path)]
+    names = [name for kind in ("alphadia", "msqc") for name in whole_metrics(kind, tmp_path)]
     assert len(names) == len(ALPHADIA) + len(MSQC) + 1
     assert not [name for name in names if "." in name]
     assert set(READERS) >= {"alphadia", "custom", "msqc"}
@@ -480,7 +482,7 @@ def _simulate(tmp_path: Path, name: str, content: bytes) -> Path:
 
 
 def test_the_stand_in_writes_tables_that_are_read_as_alphadias(tmp_path):
-    metrics = read_metrics("alphadia", _simulate(tmp_path, "x.raw", b"spectra" * 1000))
+    metrics = whole_metrics("alphadia", _simulate(tmp_path, "x.raw", b"spectra" * 1000))
     mobility = {"fwhm_mobility", "optimization:mobility_error"}
     assert set(ALPHADIA) - mobility <= set(metrics)
     assert None not in metrics.values()
@@ -489,9 +491,9 @@ def test_the_stand_in_writes_tables_that_are_read_as_alphadias(tmp_path):
     assert 2 <= metrics["precursor:charge_mean"] <= 4
 
 
-def test_the_stand_ins_figures_follow_from_the_files_bytes(tmp_path):
+def test_the_stand_ins_metrics_follow_from_the_files_bytes(tmp_path):
     one, same, other = (
-        read_metrics("alphadia", _simulate(tmp_path, name, content))
+        whole_metrics("alphadia", _simulate(tmp_path, name, content))
         for name, content in (("a.raw", b"1" * 99), ("b.wiff", b"1" * 99), ("c.raw", b"2" * 99))
     )
     assert one == same
@@ -520,7 +522,7 @@ def test_the_stand_in_fails_on_a_name_that_says_so(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("ERROR: 'a_FAIL_b.raw'")
     assert "\nERROR: " in (tmp_path / "out" / "log.txt").read_text()
     with pytest.raises(MissingOutputError):
-        read_metrics("alphadia", tmp_path / "out")
+        whole_metrics("alphadia", tmp_path / "out")
 
 
 def test_the_stand_in_without_a_raw_file_fails_plainly(tmp_path, capsys):

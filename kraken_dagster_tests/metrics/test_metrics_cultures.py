@@ -2,7 +2,7 @@
 
 import pytest
 
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.metrics.values.numbers import (
     Ambiguous,
     Decimal,
@@ -22,7 +22,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
     write_tsv,
 )
 from kraken_dagster_tests.metrics.test_metrics_skyline import ALL, HEADER, ROWS, the_problem
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 MISSING = [
     *("", " ", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NAN", "null", "NULL", "None"),
@@ -48,18 +48,18 @@ def test_what_is_not_missing_is_none_of_these(cell):
 @pytest.mark.parametrize("cell", MISSING)
 def test_every_reader_knows_each_of_them(tmp_path, cell):
     write_msqc(tmp_path, MSQC | {"ms1_median_tic": cell})
-    assert read_metrics("msqc", tmp_path)["ms1_median_tic"] is None
+    assert whole_metrics("msqc", tmp_path)["ms1_median_tic"] is None
     write_tsv(
         tmp_path / "report.stats.tsv", {"Precursors.Identified": cell, "Proteins.Identified": "2"}
     )
     rows = {"RT": ["10", cell, "20"], "Decoy": ["0", "0", cell]}
     write_columns(tmp_path / "report.tsv", rows)
-    figures = read_metrics("diann", tmp_path)
-    assert (figures["precursors"], figures["median_precursor_rt"]) == (None, 10)
+    metrics = whole_metrics("diann", tmp_path)
+    assert (metrics["precursors"], metrics["median_precursor_rt"]) == (None, 10)
     rows = (ROWS[0], f'PEP,heavy,"{cell}",1.5,"{cell}","{cell}"')
-    figures = read_metrics("skyline", write(tmp_path, HEADER, rows))
-    assert figures["irt_delta_rt_max"] == 0.5
-    assert "irt_PEP_delta_rt" not in figures
+    metrics = whole_metrics("skyline", write(tmp_path, HEADER, rows))
+    assert metrics["irt_delta_rt_max"] == 0.5
+    assert "irt_PEP_delta_rt" not in metrics
 
 
 POINT = [
@@ -148,61 +148,63 @@ def of_culture(thousands, *, decimal=","):
 
 @pytest.mark.parametrize("thousands", ["", ".", " ", "\u00a0", "\u202f", "'", "\u2019"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_reports_of_other_cultures_give_the_same_figures(tmp_path, thousands, encoding):
+def test_reports_of_other_cultures_give_the_same_metrics(tmp_path, thousands, encoding):
     write(tmp_path, HEADER.replace(",", ";"), of_culture(thousands), encoding=encoding)
-    assert read_metrics("skyline", tmp_path) == pytest.approx(ALL)
+    assert whole_metrics("skyline", tmp_path) == pytest.approx(ALL)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_a_report_in_utf_16_is_known_by_its_mark(tmp_path, encoding):
     write(tmp_path, "\ufeff" + HEADER, ROWS, encoding=encoding)
-    assert read_metrics("skyline", tmp_path) == pytest.approx(ALL)
+    assert whole_metrics("skyline", tmp_path) == pytest.approx(ALL)
 
 
 def test_a_report_in_utf_16_that_was_cut_within_a_character_is_refused(tmp_path):
     path = write(tmp_path, HEADER, ROWS, encoding="utf-16") / "custom_iRT_report.csv"
     path.write_bytes(path.read_bytes()[:-1])
-    figures, _ = the_problem(tmp_path)
-    assert figures == {}
+    metrics, _ = the_problem(tmp_path)
+    assert metrics == {}
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_report_may_be_separated_by_any_of_skylines_separators(tmp_path, delimiter):
     rows = [row.replace(",", delimiter) for row in ROWS]
     write(tmp_path, HEADER.replace(",", delimiter), rows)
-    assert read_metrics("skyline", tmp_path) == pytest.approx(ALL)
+    assert whole_metrics("skyline", tmp_path) == pytest.approx(ALL)
 
 
 def test_thousands_are_told_from_decimals_by_the_other_columns(tmp_path):
     rows = ('PEP,heavy,10.0,10.5,"1,234",0.1',)
-    assert read_metrics("skyline", write(tmp_path, HEADER, rows))["irt_PEP_mean_total_area"] == 1234
+    assert (
+        whole_metrics("skyline", write(tmp_path, HEADER, rows))["irt_PEP_mean_total_area"] == 1234
+    )
     rows = ("PEP;heavy;10,0;10,5;1.234;0,1",)
-    figures = read_metrics("skyline", write(tmp_path, HEADER.replace(",", ";"), rows))
-    assert figures["irt_PEP_mean_total_area"] == 1234
+    metrics = whole_metrics("skyline", write(tmp_path, HEADER.replace(",", ";"), rows))
+    assert metrics["irt_PEP_mean_total_area"] == 1234
     rows = ("PEP;heavy;10,0;10,5;1,234;0,1",)
-    figures = read_metrics("skyline", write(tmp_path, HEADER.replace(",", ";"), rows))
-    assert figures["irt_PEP_mean_total_area"] == 1.234
+    metrics = whole_metrics("skyline", write(tmp_path, HEADER.replace(",", ";"), rows))
+    assert metrics["irt_PEP_mean_total_area"] == 1.234
 
 
 def test_between_semicolons_a_comma_alone_is_a_decimal_one(tmp_path):
     rows = ("PEP;heavy;10;11;1,234;0",)
-    figures = read_metrics("skyline", write(tmp_path, HEADER.replace(",", ";"), rows))
-    assert figures["irt_PEP_mean_total_area"] == 1.234
+    metrics = whole_metrics("skyline", write(tmp_path, HEADER.replace(",", ";"), rows))
+    assert metrics["irt_PEP_mean_total_area"] == 1.234
 
 
 def test_between_commas_and_tabs_a_point_alone_is_a_decimal_one(tmp_path):
     for delimiter in (",", "\t"):
         rows = ("PEP,heavy,10,11,1.234,0".replace(",", delimiter),)
         write(tmp_path, HEADER.replace(",", delimiter), rows)
-        assert read_metrics("skyline", tmp_path)["irt_PEP_mean_total_area"] == 1.234
+        assert whole_metrics("skyline", tmp_path)["irt_PEP_mean_total_area"] == 1.234
 
 
 @pytest.mark.parametrize(("delimiter", "cell"), [(",", '"1,234"'), ("\t", "1,234"), (";", "1.234")])
 def test_what_can_be_read_in_two_ways_is_refused_in_words(tmp_path, delimiter, cell):
     row = delimiter.join(("PEP", "heavy", "10", "11", cell, "0"))
-    figures, problem = the_problem(write(tmp_path, HEADER.replace(",", delimiter), (row,)))
-    assert "irt_mean_total_area_median" not in figures
-    assert figures["irt_delta_rt_mean"] == 1
+    metrics, problem = the_problem(write(tmp_path, HEADER.replace(",", delimiter), (row,)))
+    assert "irt_mean_total_area_median" not in metrics
+    assert metrics["irt_delta_rt_mean"] == 1
     assert "MeanTotalArea can be read with a decimal point or a comma" in problem
     assert "Language: Invariant" in problem
     assert cell.strip('"') in problem
@@ -210,10 +212,10 @@ def test_what_can_be_read_in_two_ways_is_refused_in_words(tmp_path, delimiter, c
 
 def test_a_column_of_two_cultures_is_refused(tmp_path):
     rows = ("A;heavy;10,0;10,5;1,5;0,1", "B;heavy;10,0;10,5;1.55;0,1")
-    figures, problem = the_problem(write(tmp_path, HEADER.replace(",", ";"), rows))
+    metrics, problem = the_problem(write(tmp_path, HEADER.replace(",", ";"), rows))
     assert ["1,5" in problem, "1.55" in problem] == [True, True]
-    assert "irt_mean_total_area_median" not in figures
-    assert figures["irt_A_delta_rt"] == 0.5
+    assert "irt_mean_total_area_median" not in metrics
+    assert metrics["irt_A_delta_rt"] == 0.5
 
 
 NOTES = [
@@ -233,18 +235,18 @@ def test_a_text_that_nobody_asked_for_costs_no_number(tmp_path, note, encoding):
     note = note.replace("\u2033", '"') if encoding == "cp1252" else note
     rows = [f"{note},{row},{note}" for row in ROWS]
     write(tmp_path, f"Note,{HEADER},Note", rows, encoding=encoding)  # twice, too
-    assert read_metrics("skyline", tmp_path) == pytest.approx(ALL)
+    assert whole_metrics("skyline", tmp_path) == pytest.approx(ALL)
 
 
 def test_a_text_that_begins_with_a_quote_costs_no_number(tmp_path):
     rows = [f'"5" column,{row}' for row in ROWS]
-    assert read_metrics("skyline", write(tmp_path, f"Note,{HEADER}", rows)) == pytest.approx(ALL)
+    assert whole_metrics("skyline", write(tmp_path, f"Note,{HEADER}", rows)) == pytest.approx(ALL)
 
 
-def test_a_column_that_is_asked_for_and_stands_there_twice_costs_its_own_figures(tmp_path):
+def test_a_column_that_is_asked_for_and_stands_there_twice_costs_its_own_metrics(tmp_path):
     rows = [f"{row},1" for row in ROWS]
-    figures, problem = the_problem(write(tmp_path, f"{HEADER},Mean Total Area", rows))
-    assert figures == pytest.approx(
+    metrics, problem = the_problem(write(tmp_path, f"{HEADER},Mean Total Area", rows))
+    assert metrics == pytest.approx(
         {n: v for n, v in ALL.items() if "total_area" not in n or "cv" in n}
     )
     assert "Two columns of a result table are MeanTotalArea" in problem
@@ -254,12 +256,12 @@ def test_a_column_that_is_asked_for_and_stands_there_twice_costs_its_own_figures
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
 def test_a_name_is_read_in_the_encoding_of_its_table(tmp_path, name, encoding):
     folder = write(tmp_path, HEADER, (f"{name},heavy,1,2,3,0.1",), encoding=encoding)
-    assert f"irt_{name}_delta_rt" in read_metrics("skyline", folder)
+    assert f"irt_{name}_delta_rt" in whole_metrics("skyline", folder)
 
 
 def test_a_name_with_quotes_and_lines_is_read(tmp_path):
     rows = ('"PEP ""A"", [+1]",heavy,1,2,3,0.1', *ROWS)
-    assert 'irt_PEP "A", _+1_delta_rt' in read_metrics("skyline", write(tmp_path, HEADER, rows))
+    assert 'irt_PEP "A", _+1_delta_rt' in whole_metrics("skyline", write(tmp_path, HEADER, rows))
 
 
 CAPTIONS = {
@@ -270,30 +272,30 @@ CAPTIONS = {
 
 @pytest.mark.parametrize("header", CAPTIONS.values(), ids=CAPTIONS)
 def test_captions_in_another_language_say_what_to_set_in_skyline(tmp_path, header):
-    figures, problem = the_problem(write(tmp_path, header, ROWS))
-    assert figures == {}
+    metrics, problem = the_problem(write(tmp_path, header, ROWS))
+    assert metrics == {}
     assert "lacks a column: PeptideModifiedSequence" in problem
     assert ["Language: Invariant" in problem, "--report-invariant" in problem] == [True, True]
 
 
 def test_labels_in_another_language_are_told(tmp_path):
     rows = [row.replace("heavy", "schwer").replace("light", "leicht") for row in ROWS]
-    figures, problem = the_problem(write(tmp_path, HEADER, rows))
-    assert figures == {}
+    metrics, problem = the_problem(write(tmp_path, HEADER, rows))
+    assert metrics == {}
     assert ["'schwer'" in problem, "heavy or light" in problem] == [True, True]
 
 
 def test_labels_of_further_kinds_are_no_peptides_of_either(tmp_path):
     folder = write(tmp_path, HEADER, (*ROWS, "PEP,15N,1,2,3,0.1"))
-    assert read_metrics("skyline", folder) == pytest.approx(ALL)
+    assert whole_metrics("skyline", folder) == pytest.approx(ALL)
 
 
 # --- other programs
 
 
 def test_a_comma_is_no_decimal_sign_where_programs_write_none(tmp_path):
-    reading = read_figures("msqc", write_msqc(tmp_path, MSQC | {"ms2_scans": "1,5"}))
-    assert "ms2_scans" not in reading.figures
+    reading = read_metrics("msqc", write_msqc(tmp_path, MSQC | {"ms2_scans": "1,5"}))
+    assert "ms2_scans" not in reading.metrics
     assert "'1,5'" in str(*reading.problems)
 
 
@@ -305,8 +307,8 @@ def test_names_of_runs_cost_no_number_of_diann(tmp_path, run, encoding):
     rows = f"Run\tFirst.Protein.Description\tRT\n{run}\t{run} like\t10\n"
     rows += f"{run}\t{run}\t20\n" * 3
     (tmp_path / "report.tsv").write_bytes(rows.encode(encoding))
-    figures = {"precursors": 5, "proteins": 4, "median_precursor_rt": 20}
-    assert read_metrics("diann", tmp_path) == figures
+    metrics = {"precursors": 5, "proteins": 4, "median_precursor_rt": 20}
+    assert whole_metrics("diann", tmp_path) == metrics
 
 
 @pytest.mark.parametrize("left", [-1, -2, -3, -8])
@@ -316,10 +318,10 @@ def test_a_big_table_is_read_in_its_encoding_and_refused_when_it_was_cut(tmp_pat
     (tmp_path / "report.stats.tsv").write_bytes(stats.encode(encoding))
     content = ("Run\tRT\n" + "J\xf6rg\t10.25\n" * 3).encode(encoding)
     (tmp_path / "report.tsv").write_bytes(content)
-    assert read_metrics("diann", tmp_path)["median_precursor_rt"] == 10.25
+    assert whole_metrics("diann", tmp_path)["median_precursor_rt"] == 10.25
     (tmp_path / "report.tsv").write_bytes(content[:left])
-    reading = read_figures("diann", tmp_path)
-    assert set(reading.figures) == {"precursors", "proteins"}
+    reading = read_metrics("diann", tmp_path)
+    assert set(reading.metrics) == {"precursors", "proteins"}
     assert "report.tsv" in str(*reading.problems)
 
 
@@ -329,7 +331,7 @@ def test_names_with_quotes_and_lines_cost_no_number_of_alphadia(tmp_path, encodi
     names = {"run": ['"a ""b"""', '"two\nlines"', "J\xf6rg"], "genes": ['"x\ty"', "", "NA"]}
     path = write_columns(tmp_path / "precursors.tsv", names | PRECURSORS_V1)
     path.write_bytes(path.read_text().encode(encoding))
-    assert read_metrics("alphadia", tmp_path) == pytest.approx(ALPHADIA)
+    assert whole_metrics("alphadia", tmp_path) == pytest.approx(ALPHADIA)
 
 
 # --- versions of AlphaDIA, by the columns that each writes
@@ -367,21 +369,21 @@ def write_version(folder, stat):
 
 def test_alphadia_1_7_writes_no_internal_table_and_lacks_nothing(tmp_path):
     (write_version(tmp_path, STAT_V1_7) / "internal.tsv").unlink()
-    reading = read_figures("alphadia", tmp_path)
+    reading = read_metrics("alphadia", tmp_path)
     expected = {name: value for name, value in OF_1_7.items() if name not in INTERNAL}
-    assert reading.figures == pytest.approx(expected)
+    assert reading.metrics == pytest.approx(expected)
     assert reading.problems == ()
     assert "AlphaDIA 1.7 or older, which writes no internal.tsv" in reading.notes[-1]
 
 
 def test_alphadia_1_8_has_names_of_its_own(tmp_path):
-    reading = read_figures("alphadia", write_version(tmp_path, STAT_V1_8))
-    assert reading.figures == pytest.approx(OF_1_7 | OF_1_8)
+    reading = read_metrics("alphadia", write_version(tmp_path, STAT_V1_8))
+    assert reading.metrics == pytest.approx(OF_1_7 | OF_1_8)
     assert reading.problems == ()
 
 
 @pytest.mark.parametrize("stat", [STAT_V1_8, STAT_V1], ids=["1.8", "1.9 and 1.10"])
 def test_later_versions_write_an_internal_table(tmp_path, stat):
     (write_version(tmp_path, stat) / "internal.tsv").unlink()
-    (problem,) = read_figures("alphadia", tmp_path).problems
+    (problem,) = read_metrics("alphadia", tmp_path).problems
     assert "internal.tsv" in str(problem)

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.model.errors import FileFormatError, NoRowCounts
 from kraken_dagster_tests.metrics.test_metrics import (
     ALPHADIA,
@@ -15,7 +15,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
     write_msqc,
 )
 from kraken_dagster_tests.metrics.test_metrics_skyline import HEADER, ROWS
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 STATS = "File.Name\tPrecursors.Identified\tProteins.Identified\nx.d\t1234\t567\n"
 REPORT = "Run\tRT\tQ.Value\n" + "x\t10.25\t0.001\n" * 3
@@ -110,35 +110,35 @@ def with_a_tail_of_zeros(content):
         with_a_tail_of_zeros,
     ],
 )
-def test_a_table_that_was_cut_gives_no_figures_and_says_so(tmp_path, kind, name, cut):
+def test_a_table_that_was_cut_gives_no_metrics_and_says_so(tmp_path, kind, name, cut):
     path = everything(tmp_path) / name
-    whole = read_figures(kind, tmp_path)
+    whole = read_metrics(kind, tmp_path)
     assert whole.problems == ()
     path.write_bytes(cut(path.read_bytes()))
-    reading = read_figures(kind, tmp_path)
+    reading = read_metrics(kind, tmp_path)
     (problem,) = reading.problems
     assert isinstance(problem, FileFormatError)
     assert problem.file == str(path)
     # what other tables tell is kept as it was, and nothing else is told
-    assert set(reading.figures) < set(whole.figures)
-    assert reading.figures.items() <= whole.figures.items()
+    assert set(reading.metrics) < set(whole.metrics)
+    assert reading.metrics.items() <= whole.metrics.items()
 
 
 def test_a_table_whose_lines_end_as_on_windows_is_whole(tmp_path):
     for kind, name in TEXT_TABLES:
         path = everything(tmp_path) / name
-        whole = read_figures(kind, tmp_path)
+        whole = read_metrics(kind, tmp_path)
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-        assert read_figures(kind, tmp_path) == whole
+        assert read_metrics(kind, tmp_path) == whole
 
 
 def test_a_big_text_table_is_refused_though_its_columns_could_be_read(tmp_path):
     path = write_precursors_as_text(tmp_path)
     line = path.read_bytes().splitlines(keepends=True)[1]
     path.write_bytes(path.read_bytes() + line * 100_000 + line[:-1])
-    reading = read_figures("alphadia", tmp_path)
+    reading = read_metrics("alphadia", tmp_path)
     assert "cut off" in str(reading.problems[0])
-    assert not [name for name in reading.figures if name.startswith("precursor:")]
+    assert not [name for name in reading.metrics if name.startswith("precursor:")]
 
 
 # --- parquet
@@ -148,40 +148,40 @@ def test_a_big_text_table_is_refused_though_its_columns_could_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "name"), [("diann", "report.parquet"), ("alphadia", "precursors.parquet")]
 )
-def test_a_truncated_parquet_file_gives_no_figures(tmp_path, kind, name, left):
+def test_a_truncated_parquet_file_gives_no_metrics(tmp_path, kind, name, left):
     write_alphadia(tmp_path)
     (tmp_path / "report.stats.tsv").write_text(STATS)
     times = [float(n) for n in range(1, 5000)]
     pq.write_table(pa.table({"RT": times}), tmp_path / "report.parquet")
     content = (tmp_path / name).read_bytes()
-    whole = read_figures(kind, tmp_path)
+    whole = read_metrics(kind, tmp_path)
     (tmp_path / name).write_bytes(content[:left])
-    reading = read_figures(kind, tmp_path)
+    reading = read_metrics(kind, tmp_path)
     (problem,) = reading.problems
     assert problem.file == str(tmp_path / name)
-    assert set(reading.figures) < set(whole.figures)
+    assert set(reading.metrics) < set(whole.metrics)
 
 
 def test_a_parquet_file_without_rows_is_told_where_precursors_were_counted(tmp_path):
     (tmp_path / "report.stats.tsv").write_text(STATS)
     pq.write_table(pa.table({"RT": pa.array([], pa.float32())}), tmp_path / "report.parquet")
-    reading = read_figures("diann", tmp_path)
-    assert reading.figures["median_precursor_rt"] is None
-    assert "No row of a result table counts" in str(*reading.problems)
+    reading = read_metrics("diann", tmp_path)
+    assert reading.metrics["median_precursor_rt"] is None
+    assert "No row of a result table qualifies" in str(*reading.problems)
 
 
 def test_a_run_in_which_nothing_was_found_has_no_problem(tmp_path):
     (tmp_path / "report.stats.tsv").write_text(STATS.replace("1234\t567", "0\t0"))
     pq.write_table(pa.table({"RT": pa.array([], pa.float32())}), tmp_path / "report.parquet")
-    reading = read_figures("diann", tmp_path)
+    reading = read_metrics("diann", tmp_path)
     assert reading.problems == ()
-    assert reading.figures == {"precursors": 0, "proteins": 0, "median_precursor_rt": None}
+    assert reading.metrics == {"precursors": 0, "proteins": 0, "median_precursor_rt": None}
 
 
 def test_alphadias_precursors_without_rows_are_told(tmp_path):
     write_alphadia(tmp_path, precursors=pa.table(PRECURSORS_V2).slice(0, 0))
-    (problem,) = read_figures("alphadia", tmp_path).problems
+    (problem,) = read_metrics("alphadia", tmp_path).problems
     assert isinstance(problem, NoRowCounts)
     assert "precursors.parquet" in str(problem)
     # the file itself is whole
-    assert read_metrics("alphadia", tmp_path)["proteins"] == ALPHADIA["proteins"]
+    assert whole_metrics("alphadia", tmp_path)["proteins"] == ALPHADIA["proteins"]

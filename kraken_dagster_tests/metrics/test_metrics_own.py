@@ -14,9 +14,9 @@ import yaml
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.metrics import diann, msqc
-from kraken_dagster.metrics.registry import READERS, read_figures
+from kraken_dagster.metrics.registry import READERS, read_metrics
 from kraken_dagster.model.errors import ConfigError, OutputUnreadable, OwnFunctionError
-from kraken_dagster.model.figures import (
+from kraken_dagster.model.metric_values import (
     BUILT_IN_TYPES,
     LONGEST_NAME,
     MOST_METRICS,
@@ -62,7 +62,7 @@ def own(function):
 
 def read(folder, function="gives", given=None):
     RESULT["given"] = given
-    return read_figures("ours", folder, own=own(function))
+    return read_metrics("ours", folder, own=own(function))
 
 
 def the_problem(reading):
@@ -85,9 +85,9 @@ def test_a_function_that_may_not_read_something_has_failed(tmp_path):
     assert "PermissionError" in text
 
 
-def test_a_function_gets_the_result_folder_and_its_figures_are_kept(tmp_path):
+def test_a_function_gets_the_result_folder_and_its_metrics_are_kept(tmp_path):
     reading = read(tmp_path, "tells_the_folder")
-    assert (reading.figures, reading.problems) == ({"folder": str(tmp_path)}, ())
+    assert (reading.metrics, reading.problems) == ({"folder": str(tmp_path)}, ())
 
 
 def test_numbers_of_numpys_become_pythons_own_and_what_is_not_finite_none(tmp_path):
@@ -105,7 +105,7 @@ def test_numbers_of_numpys_become_pythons_own_and_what_is_not_finite_none(tmp_pa
     }
     reading = read(tmp_path, given=given)
     assert reading.problems == ()
-    assert reading.figures == {
+    assert reading.metrics == {
         "a:b": 0.5,
         "integer": 7,
         "array": 1.5,
@@ -117,18 +117,18 @@ def test_numbers_of_numpys_become_pythons_own_and_what_is_not_finite_none(tmp_pa
         "none": None,
         "big": 2**63 - 1,
     }
-    types = {type(value) for value in reading.figures.values()}
+    types = {type(value) for value in reading.metrics.values()}
     assert types == {float, int, bool, str, type(None)}
 
 
 def test_whatever_is_kept_mongodb_holds(tmp_path, mongodb_uri):
     odd = {"a.$b": 1, " ": 2.5, "ÄÖ 日本": "日本", "x" * 255: True, "least": -(2**63), "nan": 1e999}
-    figures = read(tmp_path, given=odd | {"$no": 1, "too big": 2**64}).figures
-    assert len(figures) == len(odd)
+    metrics = read(tmp_path, given=odd | {"$no": 1, "too big": 2**64}).metrics
+    assert len(metrics) == len(odd)
     with pymongo.MongoClient(mongodb_uri) as client:
         collection = client.get_default_database()["metrics"]
-        collection.insert_one({"_id": 1, **figures})
-        assert collection.find_one({"_id": 1}) == {"_id": 1, **figures}
+        collection.insert_one({"_id": 1, **metrics})
+        assert collection.find_one({"_id": 1}) == {"_id": 1, **metrics}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_whatever_is_kept_mongodb_holds(tmp_path, mongodb_uri):
 )
 def test_a_name_that_can_not_be_stored_is_told_and_the_others_are_kept(tmp_path, name):
     reading = read(tmp_path, given={name: 1, "good": 2})
-    assert reading.figures == {"good": 2}
+    assert reading.metrics == {"good": 2}
     shown = repr(name[:60]) if isinstance(name, str) else repr(type(name).__name__)
     assert shown in the_problem(reading)
 
@@ -148,27 +148,27 @@ def test_a_name_that_can_not_be_stored_is_told_and_the_others_are_kept(tmp_path,
 )
 def test_a_value_that_can_not_be_stored_is_told_and_the_others_are_kept(tmp_path, value):
     reading = read(tmp_path, given={"bad": value, "good": 2})
-    assert reading.figures == {"good": 2}
+    assert reading.metrics == {"good": 2}
     assert "'bad': " in the_problem(reading)
 
 
 def test_two_names_that_become_one_are_told(tmp_path):
     reading = read(tmp_path, given={"a.b": 1, "a:b": 2})
-    assert reading.figures == {"a:b": 1}
-    assert "another figure has this name" in the_problem(reading)
+    assert reading.metrics == {"a:b": 1}
+    assert "another metric has this name" in the_problem(reading)
 
 
-def test_the_longest_name_and_the_most_figures_are_kept(tmp_path):
+def test_the_longest_name_and_the_most_metrics_are_kept(tmp_path):
     names = [f"{number}".rjust(LONGEST_NAME, "x") for number in range(MOST_METRICS + 3)]
     reading = read(tmp_path, given=dict.fromkeys(names, 1))
-    assert len(reading.figures) == MOST_METRICS
-    assert str(the_problem(reading)).count(f"only {MOST_METRICS} figures are kept") == 3
+    assert len(reading.metrics) == MOST_METRICS
+    assert str(the_problem(reading)).count(f"only {MOST_METRICS} metrics are kept") == 3
 
 
 @pytest.mark.parametrize("given", [None, 7, [("a", 1)], "text", {1, 2}], ids=repr)
 def test_something_else_than_a_mapping_is_told(tmp_path, given):
     reading = read(tmp_path, given=given)
-    assert reading.figures == {}
+    assert reading.metrics == {}
     assert type(given).__name__ in the_problem(reading)
 
 
@@ -214,18 +214,18 @@ def test_a_function_that_can_not_be_loaded_is_told(tmp_path, monkeypatch, name, 
     (tmp_path / "broken_lab.py").write_text("def f(:\n")
     (tmp_path / "quitting_lab.py").write_text("raise SystemExit(1)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    reading = read_figures("ours", tmp_path, own={"ours": name})
-    assert reading.figures == {}
+    reading = read_metrics("ours", tmp_path, own={"ours": name})
+    assert reading.metrics == {}
     (problem,) = reading.problems
     assert isinstance(problem, OwnFunctionError)
     assert [reported in str(problem), repr(name) in str(problem)] == [True, True]
     assert "instruments.yaml" in str(problem)
 
 
-def test_custom_can_be_given_a_function_and_else_has_no_figures(tmp_path):
-    assert read_figures("custom", tmp_path).figures == {}
+def test_custom_can_be_given_a_function_and_else_has_no_metrics(tmp_path):
+    assert read_metrics("custom", tmp_path).metrics == {}
     functions = {"custom": f"{__name__}:tells_the_folder"}
-    assert read_figures("custom", tmp_path, own=functions).figures == {"folder": str(tmp_path)}
+    assert read_metrics("custom", tmp_path, own=functions).metrics == {"folder": str(tmp_path)}
 
 
 # --- instruments.yaml and doctor
@@ -289,15 +289,15 @@ def test_the_documented_example_works(tmp_path, monkeypatch):
         }
     )
     (tmp_path / "summary.csv").write_text("Peptides,Median score,Version\n812,,1.2\n")
-    reading = read_figures("searchlight", tmp_path, own=config.metrics)
+    reading = read_metrics("searchlight", tmp_path, own=config.metrics)
     assert reading.problems == ()
-    assert reading.figures == {"peptides": 812, "median_score": None, "version": "1.2"}
+    assert reading.metrics == {"peptides": 812, "median_score": None, "version": "1.2"}
     (tmp_path / "summary.csv").unlink()
-    (problem,) = read_figures("searchlight", tmp_path, own=config.metrics).problems
+    (problem,) = read_metrics("searchlight", tmp_path, own=config.metrics).problems
     assert ["summary.csv" in str(problem), "metrics.py, line" in str(problem)] == [True, True]
 
 
-def test_every_type_figure_and_reserved_name_is_documented():
+def test_every_type_metric_and_reserved_name_is_documented():
     text = DOCUMENT.read_text()
     names = {*BUILT_IN_TYPES, *ALPHADIA, *diann.METRICS, *msqc.METRICS, *TOGETHER, *RESERVED_NAMES}
     names |= {"median_precursor_rt", *diann.METRICS.values()}

@@ -1,4 +1,4 @@
-"""What is wrong with results is told, each thing once, and costs only the figures that it must."""
+"""What is wrong with results is told, each thing once, and costs only the metrics that it must."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kraken_dagster.metrics import columns, tables
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.metrics.tables import read_table
 from kraken_dagster.metrics.values.rows import EVERY_RUN
 from kraken_dagster.model.errors import FileFormatError, MetricsError, MissingOutputError
@@ -21,7 +21,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
     write_msqc,
     write_tsv,
 )
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 OF_STAT = frozenset(list(ALPHADIA)[:8])
 OF_INTERNAL = frozenset(list(ALPHADIA)[-2:])
@@ -29,10 +29,10 @@ OF_PRECURSORS = frozenset(ALPHADIA) - OF_STAT - OF_INTERNAL
 
 
 def parts(folder):
-    """The names of AlphaDIA's figures, and the texts of the problems."""
-    reading = read_figures("alphadia", folder)
-    assert {name: ALPHADIA[name] for name in reading.figures} == pytest.approx(reading.figures)
-    return set(reading.figures), [str(problem) for problem in reading.problems]
+    """The names of AlphaDIA's metrics, and the texts of the problems."""
+    reading = read_metrics("alphadia", folder)
+    assert {name: ALPHADIA[name] for name in reading.metrics} == pytest.approx(reading.metrics)
+    return set(reading.metrics), [str(problem) for problem in reading.problems]
 
 
 def test_results_with_nothing_wrong_have_no_problems(tmp_path):
@@ -40,7 +40,7 @@ def test_results_with_nothing_wrong_have_no_problems(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "figures"),
+    ("name", "metrics"),
     [
         ("stat.tsv", OF_STAT),
         ("internal.tsv", OF_INTERNAL),
@@ -48,25 +48,25 @@ def test_results_with_nothing_wrong_have_no_problems(tmp_path):
     ],
 )
 @pytest.mark.parametrize("damage", ["missing", "torn"])
-def test_a_damaged_file_costs_its_own_figures_only(tmp_path, name, figures, damage):
+def test_a_damaged_file_costs_its_own_metrics_only(tmp_path, name, metrics, damage):
     path = write_alphadia(tmp_path) / name
     path.unlink()
     if damage == "torn":
         path.write_bytes(b"run\ta\n1")
     found, problems = parts(tmp_path)
-    assert found == set(ALPHADIA) - figures
+    assert found == set(ALPHADIA) - metrics
     (problem,) = problems
     assert str(path) in problem
 
 
 def test_an_empty_folder_has_a_problem_for_each_file(tmp_path):
-    reading = read_figures("alphadia", tmp_path)
-    assert reading.figures == {}
+    reading = read_metrics("alphadia", tmp_path)
+    assert reading.metrics == {}
     assert [type(problem) for problem in reading.problems] == [MissingOutputError] * 3
     assert len({problem.file for problem in reading.problems}) == 3
 
 
-def test_missing_columns_keep_the_other_figures_and_are_each_told_with_their_file(tmp_path):
+def test_missing_columns_keep_the_other_metrics_and_are_each_told_with_their_file(tmp_path):
     stat = {name: cell for name, cell in STAT_V2.items() if name != "search.proteins"}
     missing = {"precursor.charge", "precursor.sequence"}
     precursors = {name: cells for name, cells in PRECURSORS_V2.items() if name not in missing}
@@ -88,7 +88,7 @@ def test_missing_columns_keep_the_other_figures_and_are_each_told_with_their_fil
         assert f"lacks a column: {column}: '{tmp_path / file}'" in problem
 
 
-def test_text_in_a_column_of_numbers_costs_that_figure_only(tmp_path):
+def test_text_in_a_column_of_numbers_costs_that_metric_only(tmp_path):
     precursors = PRECURSORS_V2 | {"precursor.charge": ["a", "b", "c"]}
     write_alphadia(tmp_path, STAT_V2 | {"search.fwhm_rt": "wide"}, precursors)
     found, problems = parts(tmp_path)
@@ -154,25 +154,25 @@ def test_two_columns_of_one_name_are_told_with_their_table(tmp_path):
     assert ["precursor.proba" in problem, "precursors.parquet" in problem] == [True, True]
 
 
-def test_msqc_text_in_one_column_keeps_the_other_figures(tmp_path):
-    reading = read_figures("msqc", write_msqc(tmp_path, MSQC | {"ms2_scans": "many"}))
-    assert set(reading.figures) == set(MSQC) - {"ms2_scans"}
+def test_msqc_text_in_one_column_keeps_the_other_metrics(tmp_path):
+    reading = read_metrics("msqc", write_msqc(tmp_path, MSQC | {"ms2_scans": "many"}))
+    assert set(reading.metrics) == set(MSQC) - {"ms2_scans"}
     (problem,) = reading.problems
     assert isinstance(problem, FileFormatError)
     assert "ms2_scans" in str(problem)
 
 
-def test_the_first_problem_is_raised_where_figures_are_wanted_without_any(tmp_path):
+def test_the_first_problem_is_raised_where_metrics_are_wanted_without_any(tmp_path):
     write_alphadia(tmp_path)
     (tmp_path / "stat.tsv").unlink()
     (tmp_path / "internal.tsv").unlink()
     with pytest.raises(MissingOutputError, match=r"stat\.tsv"):
-        read_metrics("alphadia", tmp_path)
+        whole_metrics("alphadia", tmp_path)
 
 
 def test_an_unknown_type_is_a_problem(tmp_path):
-    reading = read_figures("nonesuch", tmp_path, own={"ours": "a:b"})
-    assert reading.figures == {}
+    reading = read_metrics("nonesuch", tmp_path, own={"ours": "a:b"})
+    assert reading.metrics == {}
     (problem,) = reading.problems
     assert "alphadia, custom, diann, msqc, mzqc, ours, skyline" in str(problem)
 
@@ -219,11 +219,11 @@ def test_what_is_no_file_of_the_result_folder_is_a_format_error(tmp_path, name, 
     output = tmp_path / "out"
     output.mkdir()
     replaced(write_alphadia(output) / name)
-    reading = read_figures("alphadia", output)
+    reading = read_metrics("alphadia", output)
     (problem,) = reading.problems
     assert type(problem) is FileFormatError
     assert problem.file == str(output / name)
-    assert reading.figures
+    assert reading.metrics
 
 
 def test_a_link_within_the_result_folder_is_followed(tmp_path):
@@ -250,8 +250,8 @@ def test_a_small_table_of_unbounded_size_is_not_read(tmp_path):
 
 def test_names_of_columns_that_nothing_can_be_stored_under_are_told(tmp_path):
     hostile = {"evosep_" + "x" * 300: "1", "evosep_\x07": "2", "evosep_a.b": "3", "evosep_a:b": "4"}
-    reading = read_figures("msqc", write_msqc(tmp_path, MSQC | hostile))
-    assert set(reading.figures) == {*MSQC, "evosep_a:b"}
+    reading = read_metrics("msqc", write_msqc(tmp_path, MSQC | hostile))
+    assert set(reading.metrics) == {*MSQC, "evosep_a:b"}
     (problem,) = reading.problems
     assert isinstance(problem, MetricsError)
     assert str(problem).count("evosep_") == 3
@@ -280,4 +280,4 @@ def test_a_giant_row_group_is_read_in_batches(tmp_path):
     assert columns.summarise(path, {series: Batches()}) == {}
     assert sum(seen) == rows
     assert max(seen) <= columns.BATCH_ROWS
-    assert read_figures("alphadia", tmp_path).figures["precursor:sequence_len_mean"] == 2
+    assert read_metrics("alphadia", tmp_path).metrics["precursor:sequence_len_mean"] == 2

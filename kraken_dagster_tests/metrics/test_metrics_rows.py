@@ -1,11 +1,11 @@
-"""Figures are made over rows that count, and what stands for no measurement is none."""
+"""Metrics are made over rows that count, and what stands for no measurement is none."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from kraken_dagster.metrics import alphadia, diann, msqc
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.metrics.values.sentinels import ALPHADIA as ALPHADIA_LEAST
 from kraken_dagster.metrics.values.sentinels import DIANN, MSQC
 from kraken_dagster_tests.metrics.test_metrics import (
@@ -19,7 +19,7 @@ from kraken_dagster_tests.metrics.test_metrics import (
 )
 from kraken_dagster_tests.metrics.test_metrics import MSQC as MSQC_ROW
 from kraken_dagster_tests.metrics.test_metrics_skyline import ALL, HEADER, ROWS
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 STATS = {"File.Name": "x.d", "Precursors.Identified": "3", "Proteins.Identified": "3"}
 
@@ -52,8 +52,8 @@ def report(folder, rows, *, text=False, **stats):
 )
 def test_a_row_that_does_not_qualify_is_not_in_diann_s_median(tmp_path, text, column, values):
     rows = {"RT": [10.0, 20.0, 30.0, 90.0, 90.0, 90.0, 90.0], column: values}
-    reading = read_figures("diann", report(tmp_path, rows, text=text))
-    assert reading.figures["median_precursor_rt"] == 20
+    reading = read_metrics("diann", report(tmp_path, rows, text=text))
+    assert reading.metrics["median_precursor_rt"] == 20
     assert reading.problems == ()
     assert column in reading.notes[0]
 
@@ -65,25 +65,25 @@ def test_all_of_the_qualifying_columns_hold_together(tmp_path):
         "Q.Value": [0.001] * 4 + [0.02, 0.001],
         "Global.Q.Value": [0.001] * 5 + [0.02],
     }
-    reading = read_figures("diann", report(tmp_path, rows))
-    assert reading.figures["median_precursor_rt"] == 20
+    reading = read_metrics("diann", report(tmp_path, rows))
+    assert reading.metrics["median_precursor_rt"] == 20
     assert "rows with Decoy = 0 and Q.Value <= 0.01 and Global.Q.Value <= 0.01" in reading.notes[0]
 
 
 def test_columns_that_could_tell_and_are_not_there_are_named(tmp_path):
-    (note,) = read_figures("diann", report(tmp_path, {"RT": [1.0]})).notes
+    (note,) = read_metrics("diann", report(tmp_path, {"RT": [1.0]})).notes
     assert "all rows (it has no column Decoy, Q.Value, Global.Q.Value)" in note
 
 
-def test_a_qualifying_column_that_can_not_be_read_costs_the_figure(tmp_path):
-    reading = read_figures("diann", report(tmp_path, {"RT": [1.0], "Decoy": ["perhaps"]}))
-    assert "median_precursor_rt" not in reading.figures
+def test_a_qualifying_column_that_can_not_be_read_costs_the_metric(tmp_path):
+    reading = read_metrics("diann", report(tmp_path, {"RT": [1.0], "Decoy": ["perhaps"]}))
+    assert "median_precursor_rt" not in reading.metrics
     assert "report.parquet" in str(*reading.problems)
 
 
-def test_a_table_of_decoys_only_has_no_figure_and_says_so(tmp_path):
-    reading = read_figures("diann", report(tmp_path, {"RT": [1.0, 2.0], "Decoy": [1, 1]}))
-    assert reading.figures["median_precursor_rt"] is None
+def test_a_table_of_decoys_only_has_no_metric_and_says_so(tmp_path):
+    reading = read_metrics("diann", report(tmp_path, {"RT": [1.0, 2.0], "Decoy": [1, 1]}))
+    assert reading.metrics["median_precursor_rt"] is None
     assert "none among 2 rows" in str(*reading.problems)
 
 
@@ -91,15 +91,15 @@ def test_a_table_of_decoys_only_has_no_figure_and_says_so(tmp_path):
 @pytest.mark.parametrize("text", [False, True])
 def test_a_time_that_was_not_measured_is_in_no_median(tmp_path, missing, text):
     rows = {"RT": [10.0, 20.0, 30.0, missing, missing, missing, missing]}
-    assert read_metrics("diann", report(tmp_path, rows, text=text))["median_precursor_rt"] == 20
+    assert whole_metrics("diann", report(tmp_path, rows, text=text))["median_precursor_rt"] == 20
 
 
 @pytest.mark.parametrize(("metric", "column"), diann.METRICS.items())
 def test_what_diann_writes_for_no_measurement_is_none(tmp_path, metric, column):
     report(tmp_path, {"RT": [1.0]}, **{column: "-1"})
-    assert read_figures("diann", tmp_path).figures[metric] is None
+    assert read_metrics("diann", tmp_path).metrics[metric] is None
     report(tmp_path, {"RT": [1.0]}, **{column: "0"})
-    found = read_figures("diann", tmp_path).figures[metric]
+    found = read_metrics("diann", tmp_path).metrics[metric]
     assert found == (0 if DIANN[metric].allows(0) else None)
 
 
@@ -125,7 +125,7 @@ QUALIFIED = {
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("columns", QUALIFIED.values(), ids=QUALIFIED)
-def test_rows_that_do_not_qualify_are_in_no_figure_of_alphadia(tmp_path, version, text, columns):
+def test_rows_that_do_not_qualify_are_in_no_metric_of_alphadia(tmp_path, version, text, columns):
     names = dict(zip(PRECURSORS_V2, PRECURSORS_V1, strict=True)) if version == 1 else {}
     table = {names.get(name, name): cells + DECOYS[name] for name, cells in PRECURSORS_V2.items()}
     prefix = "" if version == 1 else "precursor."
@@ -140,8 +140,8 @@ def test_rows_that_do_not_qualify_are_in_no_figure_of_alphadia(tmp_path, version
         write_tsv(
             tmp_path / "precursors.tsv", *(dict(zip(table, row, strict=True)) for row in rows)
         )
-    reading = read_figures("alphadia", tmp_path)
-    assert reading.figures == pytest.approx(ALPHADIA)
+    reading = read_metrics("alphadia", tmp_path)
+    assert reading.metrics == pytest.approx(ALPHADIA)
     assert reading.problems == ()
     assert all(f"{prefix}{name}" in reading.notes[0] for name in columns)
 
@@ -149,15 +149,15 @@ def test_rows_that_do_not_qualify_are_in_no_figure_of_alphadia(tmp_path, version
 @pytest.mark.parametrize("cell", ["-1.0", "-1", "0.0", "0.000000"])
 def test_alphadia_without_mobility_has_no_peak_width_in_it(tmp_path, cell):
     for stat, name in ((STAT_V1, "fwhm_mobility"), (STAT_V2, "search.fwhm_mobility")):
-        figures = read_metrics("alphadia", write_alphadia(tmp_path, stat | {name: cell}))
-        assert figures["fwhm_mobility"] is None
-        assert figures["fwhm_rt"] == 3.2
+        metrics = whole_metrics("alphadia", write_alphadia(tmp_path, stat | {name: cell}))
+        assert metrics["fwhm_mobility"] is None
+        assert metrics["fwhm_rt"] == 3.2
 
 
 @pytest.mark.parametrize("column", alphadia._STAT, ids=lambda column: column.metric)
 def test_what_alphadia_writes_for_no_measurement_is_none(tmp_path, column):
     write_alphadia(tmp_path, STAT_V2 | {column.names[0]: "-1"})
-    found = read_metrics("alphadia", tmp_path)[column.metric]
+    found = whole_metrics("alphadia", tmp_path)[column.metric]
     assert found == (None if column.metric in ALPHADIA_LEAST else -1)
 
 
@@ -171,13 +171,15 @@ def test_numbers_of_precursors_that_were_not_measured_are_none(tmp_path):
         "sum_b_ion_intensity": [0.0, 0.0, -1.0],
         "sum_y_ion_intensity": [0.0, 20.0, 30.0],
     }
-    figures = read_metrics("alphadia", write_alphadia(tmp_path, precursors=PRECURSORS_V2 | changed))
-    assert figures["weighted_ms1_intensity_sum"] is None
-    assert figures["pg:intensity_sum"] == 20
-    assert (figures["precursor:charge_mean"], figures["precursor:charge_std"]) == (2, None)
-    assert figures["precursor:proba_mean"] == 0.1
-    assert figures["precursor:sequence_len_mean"] == 3
-    assert figures["precursor_intensity_median"] == 20
+    metrics = whole_metrics(
+        "alphadia", write_alphadia(tmp_path, precursors=PRECURSORS_V2 | changed)
+    )
+    assert metrics["weighted_ms1_intensity_sum"] is None
+    assert metrics["pg:intensity_sum"] == 20
+    assert (metrics["precursor:charge_mean"], metrics["precursor:charge_std"]) == (2, None)
+    assert metrics["precursor:proba_mean"] == 0.1
+    assert metrics["precursor:sequence_len_mean"] == 3
+    assert metrics["precursor_intensity_median"] == 20
 
 
 # --- msqc and Skyline
@@ -186,9 +188,9 @@ def test_numbers_of_precursors_that_were_not_measured_are_none(tmp_path):
 @pytest.mark.parametrize("metric", msqc.METRICS)
 def test_what_programs_write_for_no_measurement_is_none_in_msqc(tmp_path, metric):
     write_tsv(tmp_path / "msqc_results.tsv", MSQC_ROW | {metric: "-1"})
-    assert read_metrics("msqc", tmp_path)[metric] is None
+    assert whole_metrics("msqc", tmp_path)[metric] is None
     write_tsv(tmp_path / "msqc_results.tsv", MSQC_ROW | {metric: "0"})
-    assert read_metrics("msqc", tmp_path)[metric] == (0 if MSQC[metric].allows(0) else None)
+    assert whole_metrics("msqc", tmp_path)[metric] == (0 if MSQC[metric].allows(0) else None)
 
 
 def write_skyline(folder, more, *rows):
@@ -201,8 +203,8 @@ def test_skylines_decoys_are_no_peptides(tmp_path):
     decoy = "DECOYR[+10.0],heavy,10.0,99,9,9,True"
     light = "DECOYR,light,10.0,99,9,9,TRUE"
     folder = write_skyline(tmp_path, "IsDecoy", *(f"{row},False" for row in ROWS), decoy, light)
-    reading = read_figures("skyline", folder)
-    assert reading.figures == pytest.approx(ALL)
+    reading = read_metrics("skyline", folder)
+    assert reading.metrics == pytest.approx(ALL)
     assert "rows with IsDecoy = 0" in reading.notes[0]
 
 
@@ -210,15 +212,15 @@ def test_skylines_decoys_are_no_peptides(tmp_path):
 def test_the_list_that_skyline_calls_decoys_has_no_peptides(tmp_path, caption):
     decoy = "DECOYR[+10.0],heavy,10.0,99,9,9,Decoys"
     folder = write_skyline(tmp_path, caption, *(f"{row},iRT" for row in ROWS), decoy)
-    reading = read_figures("skyline", folder)
-    assert reading.figures == pytest.approx(ALL)
+    reading = read_metrics("skyline", folder)
+    assert reading.metrics == pytest.approx(ALL)
     assert "it has no column IsDecoy" in reading.notes[0]
 
 
 def test_a_time_of_0_was_not_measured_and_an_area_of_0_was(tmp_path):
     folder = write_skyline(tmp_path, "Note", *(f"{row}," for row in ROWS), "PEP,heavy,10,0,0,-1,")
-    figures = read_metrics("skyline", folder)
-    assert figures["irt_delta_rt_max"] == ALL["irt_delta_rt_max"]
-    assert figures["irt_mean_total_area_median"] == 1e6
-    assert figures["irt_PEP_mean_total_area"] == 0
-    assert "irt_PEP_cv_total_area" not in figures
+    metrics = whole_metrics("skyline", folder)
+    assert metrics["irt_delta_rt_max"] == ALL["irt_delta_rt_max"]
+    assert metrics["irt_mean_total_area_median"] == 1e6
+    assert metrics["irt_PEP_mean_total_area"] == 0
+    assert "irt_PEP_cv_total_area" not in metrics

@@ -17,7 +17,7 @@ from kraken_dagster.metrics.mzqc.document import (
     set_document,
 )
 from kraken_dagster.metrics.mzqc.terms import cv_terms, metrics_of, own_terms
-from kraken_dagster.metrics.registry import read_figures
+from kraken_dagster.metrics.registry import read_metrics
 from kraken_dagster.raw_readers.limited import reading_of
 from kraken_dagster.raw_readers.readers import read
 from kraken_dagster_tests.raw_readers.real_files import dia_pasef, small_raw
@@ -52,7 +52,7 @@ def result(**changes: Any) -> Result:
         "settings": "search:2",
         "metrics_type": "diann",
         "software": ("DIA-NN", "2.1"),
-        "figures": METRICS,
+        "metrics": METRICS,
         "output": "/data/output/P123/out_x.raw/diann",
     }
     return Result(**{**standard, **changes})
@@ -85,7 +85,7 @@ def test_a_runs_document_keeps_to_the_schema_and_has_the_terms_units():
     assert found["MS:4000070"]["value"] == pytest.approx([6, 1296])
     assert found["KRAKEN:0000010"]["value"] == pytest.approx(6)
     assert found["KRAKEN:0000015"]["value"] == pytest.approx(45_000_000)
-    assert "1 figures have no term" in document["mzQC"]["description"]
+    assert "1 metrics have no term" in document["mzQC"]["description"]
     raw, search = document["mzQC"]["runQualities"][0]["metadata"]["inputFiles"]
     assert raw["location"] == "file:///data/backup/thermo1/2026_03/%C3%A4x%251%20b.raw"
     assert raw["fileFormat"]["accession"] == "MS:1000563"
@@ -110,7 +110,7 @@ def test_a_file_without_a_backup_has_a_uri_too_and_nothing_to_tell_is_no_documen
     alone = RawInput("x.d", None, NOW)
     valid(written(result(raw_input=alone)))
     assert alone.location == "urn:kraken:raw-file:x.d"
-    assert run_document([result(figures={})], kraken="0", now=NOW) is None
+    assert run_document([result(metrics={})], kraken="0", now=NOW) is None
     assert set_document([], kraken="0", now=NOW) is None
 
 
@@ -150,8 +150,8 @@ def vocabulary() -> dict[str, str]:
 @pytest.mark.parametrize("kind", ["diann", "alphadia", "msqc"])
 def test_a_metric_has_the_kind_and_unit_that_its_term_asks_for(kind):
     terms = vocabulary()
-    figures = {name: 1.0 for metric in metrics_of(kind) for name in metric.figures}
-    document = written(result(metrics_type=kind, figures=figures))
+    metrics = {name: 1.0 for metric in metrics_of(kind) for name in metric.metrics}
+    document = written(result(metrics_type=kind, metrics=metrics))
     (quality,) = document["mzQC"]["runQualities"]
     accessions = [item["accession"] for item in quality["qualityMetrics"]]
     assert len(accessions) == len(set(accessions))
@@ -171,7 +171,7 @@ def test_a_metric_has_the_kind_and_unit_that_its_term_asks_for(kind):
 def test_what_a_search_has_counted_stands_beside_the_search_s_results():
     identified = [key for key, stanza in vocabulary().items() if "MS:4000008 ! ID based" in stanza]
     for kind in ("diann", "msqc"):
-        document = written(result(metrics_type=kind, figures={"proteins": 3.0, "ms1_scans": 1.0}))
+        document = written(result(metrics_type=kind, metrics={"proteins": 3.0, "ms1_scans": 1.0}))
         (quality,) = document["mzQC"]["runQualities"]
         formats = [it["fileFormat"]["name"] for it in quality["metadata"]["inputFiles"]]
         assert (kind == "diann") == ("identification file format" in formats)
@@ -202,13 +202,13 @@ def test_every_term_of_ours_is_documented_and_given_once():
 
 def test_what_was_written_is_read(tmp_path):
     (tmp_path / "x.mzQC").write_text(json.dumps(written()))
-    reading = read_figures("mzqc", tmp_path)
+    reading = read_metrics("mzqc", tmp_path)
     assert reading.problems == ()
-    assert reading.figures["number of MS1 spectra"] == 14
-    assert reading.figures["retention time acquisition range 2"] == pytest.approx(1296)
+    assert reading.metrics["number of MS1 spectra"] == 14
+    assert reading.metrics["retention time acquisition range 2"] == pytest.approx(1296)
 
 
-def test_tables_and_texts_are_no_figures(tmp_path):
+def test_tables_and_texts_are_no_metrics(tmp_path):
     document = written()
     document["mzQC"]["runQualities"][0]["qualityMetrics"] += [
         {"accession": "MS:4000104", "name": "total ion currents", "value": {"a": [1, 2]}},
@@ -216,9 +216,9 @@ def test_tables_and_texts_are_no_figures(tmp_path):
         {"accession": "MS:4000078", "name": "x.y", "value": 7},
     ]
     (tmp_path / "x.mzqc").write_text(json.dumps(document))
-    reading = read_figures("mzqc", tmp_path)
-    assert "total ion currents" not in reading.figures
-    assert reading.figures["x:y"] == 7
+    reading = read_metrics("mzqc", tmp_path)
+    assert "total ion currents" not in reading.metrics
+    assert reading.metrics["x:y"] == 7
     assert reading.notes == ("2 metrics of x.mzqc are tables or texts, left out",)
 
 
@@ -226,8 +226,8 @@ def test_tables_and_texts_are_no_figures(tmp_path):
     ("content", "reported"),
     [
         ("{", "can't be read"),
-        ("[]", "isn't built as mzQC is"),
-        ('{"mzQC": {"runQualities": []}}', "of several raw files, or of none"),
+        ("[]", "has another structure than mzQC"),
+        ('{"mzQC": {"runQualities": []}}', "describes several raw files, or none"),
         (json.dumps(written(result(), result(raw_input=RawInput("z.raw", None, NOW)))), "several"),
         (json.dumps(written()).replace(": 14", ': "x"')[:-5], "can't be read"),
         ("[" * 100_000, "can't be read"),
@@ -235,17 +235,17 @@ def test_tables_and_texts_are_no_figures(tmp_path):
 )
 def test_a_file_that_is_no_mzqc_of_one_run_is_a_problem(tmp_path, content, reported):
     (tmp_path / "x.mzQC").write_text(content)
-    reading = read_figures("mzqc", tmp_path)
-    assert reading.figures == {}
+    reading = read_metrics("mzqc", tmp_path)
+    assert reading.metrics == {}
     (problem,) = reading.problems
     assert reported in str(problem)
 
 
 def test_none_or_two_files_are_a_problem(tmp_path):
-    assert "no mzQC file" in str(read_figures("mzqc", tmp_path).problems[0])
+    assert "no mzQC file" in str(read_metrics("mzqc", tmp_path).problems[0])
     for name in ("a.mzQC", "b.mzQC"):
         (tmp_path / name).write_text(json.dumps(written()))
-    assert "several mzQC files" in str(read_figures("mzqc", tmp_path).problems[0])
+    assert "several mzQC files" in str(read_metrics("mzqc", tmp_path).problems[0])
 
 
 @pytest.mark.parametrize("vendor", ["thermo", "bruker"])
@@ -256,22 +256,22 @@ def test_real_raw_files_of_either_vendor_give_valid_mzqc(tmp_path, vendor):
     else:
         raw = dia_pasef(tmp_path)
     found = reading_of(read(raw))
-    figures = {
-        name: value for name, value in found.figures.items() if isinstance(value, float | int)
+    measured = {
+        name: value for name, value in found.metrics.items() if isinstance(value, float | int)
     }
     document = written(
         result(
             raw_input=RawInput(raw.name, str(tmp_path), NOW),
             metrics_type="raw",
             software=("kraken-rawqc", "0.1.0"),
-            figures=figures,
+            metrics=measured,
         )
     )
     valid(json.loads(json.dumps(document)))
     terms = metrics(document)
-    assert terms["MS:4000059"]["value"] == figures["ms1_scans"] > 0
+    assert terms["MS:4000059"]["value"] == measured["ms1_scans"] > 0
     assert len(terms["MS:4000070"]["value"]) == 2
-    assert terms["MS:4000204"]["value"] == figures["max_tic"]
+    assert terms["MS:4000204"]["value"] == measured["max_tic"]
     formats = {"thermo": "Thermo RAW format", "bruker": "Bruker TDF format"}
     (run,) = document["mzQC"]["runQualities"]
     assert run["metadata"]["inputFiles"][0]["fileFormat"]["name"] == formats[vendor]

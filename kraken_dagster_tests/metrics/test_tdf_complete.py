@@ -84,8 +84,8 @@ def acquisition(tmp_path):
 
 
 def scans(raw: Path) -> tuple[int, int]:
-    figures = table_of(raw)
-    return figures["ms1_scans"], figures["ms2_scans"]
+    metrics = table_of(raw)
+    return metrics["ms1_scans"], metrics["ms2_scans"]
 
 
 def refused(raw: Path) -> str:
@@ -319,10 +319,10 @@ def test_a_tsf_is_read_without_accumulation_times(tmp_path):
     raw = acquisition.copied(tmp_path / "q.d")
     acquisition.database.close()
     assert (raw / "analysis.tsf-wal").stat().st_size > 0
-    figures = table_of(raw)
-    assert (figures["ms1_scans"], figures["ms2_scans"]) == (10, 90)
-    assert figures["ms1_median_tic"] == 1055
-    assert figures["ms1_median_injection_time"] is None
+    metrics = table_of(raw)
+    assert (metrics["ms1_scans"], metrics["ms2_scans"]) == (10, 90)
+    assert metrics["ms1_median_tic"] == 1055
+    assert metrics["ms1_median_injection_time"] is None
     assert read_bruker_metadata(raw) == {"ClosedProperly": "0"}
     os.truncate(raw / "analysis.tsf_bin", 50 * BLOB)
     assert str(raw / "analysis.tsf_bin") in refused(raw)
@@ -342,6 +342,6 @@ def test_times_in_which_nothing_was_trapped_are_no_injection_times(acquisition, 
     with closing(acquisition.database.cursor()) as cursor:
         cursor.execute("UPDATE Frames SET AccumulationTime = -1 WHERE Id > 10 AND MsMsType = 0")
         cursor.execute("UPDATE Frames SET AccumulationTime = 0 WHERE MsMsType = 9")
-    figures = table_of(acquisition.copied(tmp_path / "s.d"))
-    assert figures["ms1_median_injection_time"] == 100
-    assert figures["ms2_median_injection_time"] is None
+    metrics = table_of(acquisition.copied(tmp_path / "s.d"))
+    assert metrics["ms1_median_injection_time"] == 100
+    assert metrics["ms2_median_injection_time"] is None

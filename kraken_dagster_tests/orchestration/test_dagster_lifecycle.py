@@ -122,10 +122,10 @@ def test_a_second_run_is_not_requested_while_one_is_at_it_or_on_its_way(bench):
     assert f"run {queued.run_id} is on its way" in bench.tick(ARCHIVER).skip_message
     bench.instance.report_run_canceled(queued)
     with at_work(bench.services, archive_of("thermo1"), run_id="elsewhere", lease_s=60):
-        assert "run elsewhere is at it" in bench.tick(ARCHIVER).skip_message
+        assert "run elsewhere does this already" in bench.tick(ARCHIVER).skip_message
         result = run(bench, request)
         assert result.success
-        assert "Another run is at it" in bench.log_of(result)
+        assert "Another run does this already" in bench.log_of(result)
     assert on_instrument(bench, "a.raw") is InstrumentFileStatus.INITIAL
     (again,) = bench.tick(ARCHIVER).run_requests
     assert again.run_key != request.run_key
@@ -213,7 +213,7 @@ def test_what_is_put_off_is_shown_only_once_it_is_moved(bench, monkeypatch):
     backed_up(bench, "a.raw")
 
     def busy(*_args, **_options):
-        raise InstrumentBusy("The instrument doesn't allow it")
+        raise InstrumentBusy("The instrument's file system refuses it")
 
     (request,) = bench.tick(ARCHIVER).run_requests
     with monkeypatch.context() as patched:

@@ -342,7 +342,7 @@ def test_what_kraken_writes_can_be_read_by_alphakraken_and_saved_again(
             item.validate()
 
 
-def test_alphakraken_finds_the_figures_and_the_digests(written, mongodb_uri):
+def test_alphakraken_finds_the_metrics_and_the_digests(written, mongodb_uri):
     with alphakraken.connected(mongodb_uri):
         raw_file = alphakraken.MODELS["raw_file"].objects.get(id="y.d")
         ours = written.store.raw_files.get("y.d")

@@ -110,7 +110,7 @@ def test_settings_are_assigned_in_scopes_once_each_and_taken_back(with_search):
         ("search:1", "*", ["bruker1"], None),
     ]
     reported = with_search("project", "assign", "P123", "search", exit_code=1)
-    assert "uses a version of these settings there already" in reported
+    assert "uses a version of these settings already" in reported
     reported = with_search("project", "unassign", "P123", "search", exit_code=1)
     assert "4 assignments of project P123" in reported
     with_search("project", "unassign", "P123", "search", "--scope", "thermo")
@@ -418,7 +418,7 @@ def changed(text: str, **changes) -> str:
 @pytest.mark.parametrize(
     ("change", "reported"),
     [
-        (lambda text: changed(text, slurm_mem="1G"), "still have the digest of what they were"),
+        (lambda text: changed(text, slurm_mem="1G"), "keep the digest of the earlier ones"),
         (lambda text: changed(text, digest=None, slurm_mem="1G"), "digest of what they were"),
         (lambda text: changed(text, colour="red"), "'colour': there is no such field"),
         (lambda text: changed(text, status="inactive"), "'status': there is no such field"),

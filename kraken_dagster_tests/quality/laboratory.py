@@ -53,13 +53,13 @@ def series(version: int = 1) -> Series:
     )
 
 
-def run_of(number: int, figures: Mapping[str, float], **changes: object) -> QcRun:
+def run_of(number: int, metrics: Mapping[str, float], **changes: object) -> QcRun:
     standard = {
         "raw_file": f"hela_{number:04}.raw",
         "series": series(),
         "acquired_at": BEGAN + number * EVERY,
         "gradient_min": 21.0,
-        "figures": figures,
+        "metrics": metrics,
     }
     return QcRun(**{**standard, **changes})
 

@@ -60,16 +60,16 @@ def laboratory() -> list[Verdict]:
     bench = Bench(event(), event(100))
 
     def run(number: int):
-        figures = good_metrics(chance)
+        metrics = good_metrics(chance)
         if 60 <= number < 100:
-            figures["fwhm_rt"] += 0.01 * (number - 60)
+            metrics["fwhm_rt"] += 0.01 * (number - 60)
         if 130 <= number < 133:
-            figures["ms1_signal"] /= 20
-            figures["proteins"] *= 0.3
+            metrics["ms1_signal"] /= 20
+            metrics["proteins"] *= 0.3
         if number >= 150:
-            figures["proteins"] *= 1.4
-            return run_of(number, figures, series=series(2))
-        return run_of(number, figures)
+            metrics["proteins"] *= 1.4
+            return run_of(number, metrics, series=series(2))
+        return run_of(number, metrics)
 
     return bench.take_all(run, 200)
 
@@ -147,10 +147,10 @@ def test_an_automatic_guide_set_marks_its_outliers_and_is_made_once():
     chance = np.random.default_rng(3)
     bench = Bench(event())
     for number in range(30):
-        figures = good_metrics(chance)
+        metrics = good_metrics(chance)
         if number == 7:
-            figures["proteins"] = 1_000
-        bench.take(run_of(number, figures))
+            metrics["proteins"] = 1_000
+        bench.take(run_of(number, metrics))
     (guide_set,) = bench.guide_sets
     assert guide_set.runs == tuple(f"hela_{number:04}.raw" for number in range(20))
     assert [(it.raw_file, it.metric) for it in guide_set.left_out] == [
@@ -190,9 +190,9 @@ def test_better_is_no_alarm_where_one_side_is():
 
 
 def test_a_missing_metric_is_missing_and_nothing_else_changes():
-    figures = middling()
-    del figures["ms1_signal"]
-    verdict = good_bench().take(run_of(40, figures))
+    metrics = middling()
+    del metrics["ms1_signal"]
+    verdict = good_bench().take(run_of(40, metrics))
     assert verdict.outcome is Outcome.IN_CONTROL
     assert verdict.reason.endswith("; ms1_signal is missing")
     missing = metric(verdict, "ms1_signal")

@@ -36,22 +36,22 @@ class Recorded:
         self.store = store
         self.chance = np.random.default_rng(8)
 
-    def add(self, number: int, name: str | None = None, *, version: int = 1, **figures) -> str:
+    def add(self, number: int, name: str | None = None, *, version: int = 1, **metrics) -> str:
         name = name or f"x_hela_{number:03}.raw"
         made_at = BEGAN + number * EVERY
         fields = {"created_at": made_at, "created_at_": made_at, "updated_at_": made_at}
         self.store.raw_files.register(record(name, **fields), reason="test")
-        self.result(name, number, version=version, **figures)
+        self.result(name, number, version=version, **metrics)
         return name
 
-    def result(self, name: str, number: int, *, version: int = 1, **figures) -> None:
+    def result(self, name: str, number: int, *, version: int = 1, **metrics) -> None:
         good = good_metrics(self.chance)
         found = {
             "proteins": good["proteins"],
             "ms1_signal": good["ms1_signal"],
             "precursor:charge_mean": self.chance.normal(2.5, 0.05),
             "gradient_length": 21.0,
-            **figures,
+            **metrics,
         }
         done = job(f"{name}-{version}", raw_file=name, settings_version=version)
         now = BEGAN + number * EVERY + timedelta(hours=1)

@@ -63,8 +63,8 @@ def test_a_result_that_is_in_mongodb_counts_although_its_folder_was_cleaned_up(s
     retry(services, "x.raw", asked_by="a person")
     tick_until_idle(services)
     assert stored(services).status is Status.DONE
-    figures = [item.get("ms1_scans") for item in services.store.metrics.of("x.raw")]
-    assert sorted(figures, key=str) == [7, None]
+    metrics = [item.get("ms1_scans") for item in services.store.metrics.of("x.raw")]
+    assert sorted(metrics, key=str) == [7, None]
 
 
 def test_a_retry_that_died_half_way_loses_no_result(services):

@@ -352,7 +352,7 @@ def test_a_file_that_was_computing_msqc_goes_on(services):
     assert services.store.raw_files.get("y.raw").status is Status.DONE
 
 
-def test_figures_that_can_be_had_are_kept_beside_the_problem(services):
+def test_metrics_that_can_be_had_are_kept_beside_the_problem(services):
     script = """
 printf 'run\\tproteins\\tprecursors\\nr\\t7000\\t80000\\n' > "$OUTPUT_PATH/stat.tsv"
 printf 'run\\tduration_optimization\\nr\\t1.5\\n' > "$OUTPUT_PATH/internal.tsv"
@@ -367,7 +367,7 @@ printf 'run\\tduration_optimization\\nr\\t1.5\\n' > "$OUTPUT_PATH/internal.tsv"
     assert "precursors.parquet" in result["provenance"]["problem"]
 
 
-def test_a_result_says_over_which_rows_its_figures_were_made(services):
+def test_a_result_says_over_which_rows_its_metrics_were_made(services):
     script = """
 printf 'run\\tproteins\\tprecursors\\nr\\t3\\t2\\n' > "$OUTPUT_PATH/stat.tsv"
 printf 'charge\\tsequence\\tdecoy\\n2\\tAAK\\t0\\n9\\tAAK\\t1\\n' > "$OUTPUT_PATH/precursors.tsv"
@@ -405,13 +405,13 @@ def test_a_failed_rerun_hides_no_complete_result():
 
 
 def test_a_result_that_is_read_again_is_another_one_only_if_it_says_something_else(store):
-    for figures, problem in (
+    for metrics, problem in (
         ({"a": 1.0}, "cut"),
         ({"a": 1.0}, "cut"),
         ({"a": 1.0, "b": 2.0}, None),
     ):
         for _ in range(2):
-            store.metrics.add(job(), figures, provenance={"problem": problem}, now=NOW)
+            store.metrics.add(job(), metrics, provenance={"problem": problem}, now=NOW)
     found = store.metrics.of("x.raw")
     assert sorted(len(item.keys() & {"a", "b"}) for item in found) == [1, 2]
 
@@ -419,11 +419,11 @@ def test_a_result_that_is_read_again_is_another_one_only_if_it_says_something_el
 def test_a_sites_own_function_reads_the_results_of_a_job(
     make_services, config, monkeypatch, tmp_path
 ):
-    (tmp_path / "our_figures.py").write_text(
+    (tmp_path / "our_metrics.py").write_text(
         "def read(folder):\n    return {'lines': len((folder / 'result.txt').read_text())}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    services = make_services(config.model_copy(update={"metrics": {"ours": "our_figures:read"}}))
+    services = make_services(config.model_copy(update={"metrics": {"ours": "our_metrics:read"}}))
     custom_settings(services, "s", WRITES, metrics_type="ours")
     backed_up(services, "thermo1", "x.raw")
     tick_until_idle(services)

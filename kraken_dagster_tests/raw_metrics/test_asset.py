@@ -40,7 +40,7 @@ def index_check(bench: Bench, name: str) -> list[Any]:
     return bench.checks("thermo1", "backup", INDEX_COMPLETE)[name]
 
 
-def test_figures_and_chromatogram_stand_there_before_the_job_has_ended(bench: Bench) -> None:
+def test_metrics_and_chromatogram_stand_there_before_the_job_has_ended(bench: Bench) -> None:
     install_search(bench.config, bench.store)
     assert ingested(bench, "a.raw", WHOLE).success
     assert bench.status("a.raw") is Status.QUANTING

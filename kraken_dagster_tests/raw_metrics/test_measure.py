@@ -42,7 +42,7 @@ def measured(services: Services, name: str = NAME) -> RawOutcome:
     return outcome
 
 
-def test_a_real_backup_has_figures_traces_and_provenance(services: Services) -> None:
+def test_a_real_backup_has_metrics_traces_and_provenance(services: Services) -> None:
     real(services)
     outcome = measured(services)
     assert outcome.state is not None
@@ -64,7 +64,7 @@ def test_reading_it_again_adds_nothing(services: Services) -> None:
     real(services)
     first = measured(services)
     second = measured(services)
-    assert first.figures == second.figures
+    assert first.metrics == second.metrics
     assert len(services.store.metrics.of_raw_file(NAME)) == 1
     folder = services.config.locations.output.path / "raw_metrics"
     assert [path.name for path in folder.rglob("*.npz")] == [f"{NAME}.npz"]
@@ -81,10 +81,10 @@ def test_other_vendors_files_are_read_as_far_as_can_be(
     assert outcome.state is not None
     assert outcome.state.status is RawMetricsStatus.DONE
     if instrument_id == "bruker1":
-        assert (outcome.state.complete, outcome.figures["tic_drops"]) == (True, 0)
+        assert (outcome.state.complete, outcome.metrics["tic_drops"]) == (True, 0)
         assert outcome.state.traces is not None
     else:
-        assert (outcome.state.complete, outcome.figures["complete"]) == (None, None)
+        assert (outcome.state.complete, outcome.metrics["complete"]) == (None, None)
         assert outcome.state.traces is None
 
 
@@ -154,7 +154,7 @@ def test_a_catch_up_takes_what_was_backed_up_before_if_it_is_told_to(services: S
     assert not any(wave.raw_metrics for wave in waves)
 
 
-def test_while_the_output_is_away_there_are_figures_without_traces(services: Services) -> None:
+def test_while_the_output_is_away_there_are_metrics_without_traces(services: Services) -> None:
     real(services)
     root = services.config.locations.output.path
     root.rename(root.with_name("away"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.metrics.rawqc import table_row
-from kraken_dagster.model.figures import Value
+from kraken_dagster.model.metric_values import Value
 from kraken_dagster.raw_readers.limited import reading_of
 from kraken_dagster.raw_readers.readers import read
 

@@ -19,7 +19,7 @@ import pytest
 from kraken_dagster.model.errors import MetricsError
 from kraken_dagster.raw_readers import bruker, thermo
 from kraken_dagster.raw_readers.contents import RawContents
-from kraken_dagster.raw_readers.figures import figures_of
+from kraken_dagster.raw_readers.metrics import metrics_of
 from kraken_dagster_tests.raw_readers.real_files import (
     DATA_AT,
     RUN_AT,
@@ -49,7 +49,7 @@ def outcome(read: Callable[[Path], RawContents], path: Path) -> RawContents | No
     for column in (scans.rt_min, scans.tic, scans.base_peak, scans.low_mz, scans.high_mz):
         assert len(column) in (0, len(scans))
         assert all(map(math.isfinite, column))
-    for value in figures_of(contents).values():
+    for value in metrics_of(contents).values():
         assert value is None or math.isfinite(value)
     return contents
 

@@ -16,7 +16,7 @@ from kraken_dagster.fs.tdf.index import open_tdf
 from kraken_dagster.metrics import rawqc
 from kraken_dagster.model.errors import FileFormatError
 from kraken_dagster_tests.raw_readers.real_files import table_of
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -77,7 +77,7 @@ def results(output: Path) -> str:
     return (output / "msqc_results.tsv").read_text()
 
 
-def test_figures_are_written_as_one_row(tmp_path, capsys):
+def test_metrics_are_written_as_one_row(tmp_path, capsys):
     raw = make_raw(tmp_path / "x.d")
     assert rawqc.main([str(raw), str(tmp_path / "deep" / "out")]) == 0
     assert results(tmp_path / "deep" / "out") == EXPECTED_TSV
@@ -85,7 +85,7 @@ def test_figures_are_written_as_one_row(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_log_shows_version_and_figures(tmp_path, capsys):
+def test_the_log_shows_version_and_metrics(tmp_path, capsys):
     rawqc.main([str(make_raw(tmp_path / "x.d")), str(tmp_path / "out")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("kraken-rawqc ")
@@ -96,7 +96,7 @@ def test_the_log_shows_version_and_figures(tmp_path, capsys):
 def test_a_real_diapasef_file_is_read(tmp_path):
     raw = shared("data", "diaPASEF.d")
     assert rawqc.main([str(raw), str(tmp_path)]) == 0
-    metrics = read_metrics("msqc", tmp_path)
+    metrics = whole_metrics("msqc", tmp_path)
     assert (metrics["ms1_scans"], metrics["ms2_scans"]) == (1, 4)
     assert metrics["ms1_median_tic"] == 17889880
     assert metrics["ms2_median_tic"] == (679707 + 719638) / 2
@@ -106,7 +106,7 @@ def test_a_real_diapasef_file_is_read(tmp_path):
 
 def test_what_it_writes_is_what_msqc_reads(tmp_path):
     rawqc.main([str(make_raw(tmp_path / "x.d")), str(tmp_path / "out")])
-    assert read_metrics("msqc", tmp_path / "out") == {
+    assert whole_metrics("msqc", tmp_path / "out") == {
         "ms1_scans": 2,
         "ms1_median_tic": 2000,
         "ms1_median_injection_time": 100.25,
@@ -121,7 +121,7 @@ def test_a_level_without_frames_has_empty_medians(tmp_path):
     raw = make_raw(tmp_path / "x.d", FRAMES[:1])
     assert rawqc.main([str(raw), str(tmp_path / "out")]) == 0
     assert results(tmp_path / "out").splitlines()[1] == "x.d\t1\t1000\t100\t0\t\t\t0"
-    metrics = read_metrics("msqc", tmp_path / "out")
+    metrics = whole_metrics("msqc", tmp_path / "out")
     assert metrics["ms2_scans"] == 0
     assert metrics["ms2_median_tic"] is None
 
@@ -142,7 +142,7 @@ def test_a_level_without_frames_has_empty_medians(tmp_path):
 def test_a_hostile_name_is_read_like_any_other(tmp_path, name):
     raw = make_raw(tmp_path / name)
     assert rawqc.main([str(raw), str(tmp_path / "out")]) == 0
-    assert read_metrics("msqc", tmp_path / "out")["ms1_scans"] == 2
+    assert whole_metrics("msqc", tmp_path / "out")["ms1_scans"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "out"])
 
 

@@ -15,12 +15,12 @@ from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics import rawqc
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
 from kraken_dagster.raw_readers import bruker, readers, sciex
-from kraken_dagster.raw_readers.figures import figures_of
 from kraken_dagster.raw_readers.limited import read_raw
+from kraken_dagster.raw_readers.metrics import metrics_of
 from kraken_dagster.simulation.instruments import Acquisition
 from kraken_dagster_tests.raw_readers.real_files import dia_pasef, small_raw, vendor
 from kraken_dagster_tests.raw_readers.test_simulated import acquired
-from kraken_dagster_tests.support.whole_results import read_metrics
+from kraken_dagster_tests.support.whole_results import whole_metrics
 
 LIMITS = ReadingLimits(memory_mb=256, cpu_s=20)
 
@@ -37,9 +37,9 @@ def wiff(tmp_path: Path) -> Path:
     return acquired(tmp_path, Acquisition("x.wiff", "sciex", 20, 300_000, seed=7))
 
 
-def test_a_child_reads_figures_facts_and_traces(thermo_raw: Path) -> None:
+def test_a_child_reads_metrics_facts_and_traces(thermo_raw: Path) -> None:
     reading = read_raw(thermo_raw, limits=LIMITS, wall_s=60)
-    assert reading.figures["ms1_median_tic"] == vendor()["summary"]["ms1_median_tic"]
+    assert reading.metrics["ms1_median_tic"] == vendor()["summary"]["ms1_median_tic"]
     assert reading.facts["instrument_serial"] == "SN06061F"
     assert (reading.reader, reading.format_version, reading.complete) == ("thermo", "57", True)
     assert reading.traces.startswith(b"PK")
@@ -63,8 +63,8 @@ def test_the_table_of_a_thermo_file_is_that_of_a_bruker(thermo_raw: Path, tmp_pa
         for name in ("one", "two")
     ]
     assert heads[0] == heads[1]
-    figures = read_metrics("msqc", tmp_path / "one")
-    assert (figures["ms1_scans"], figures["ms2_scans"]) == (14, 34)
+    metrics = whole_metrics("msqc", tmp_path / "one")
+    assert (metrics["ms1_scans"], metrics["ms2_scans"]) == (14, 34)
 
 
 def test_an_incomplete_file_has_no_table(thermo_raw: Path, tmp_path: Path, capsys) -> None:
@@ -85,7 +85,7 @@ def test_of_sciex_there_is_no_table(wiff: Path, tmp_path: Path, capsys) -> None:
 def test_a_wiff_tells_its_samples_and_nothing_of_scans(wiff: Path) -> None:
     contents = sciex.read(wiff)
     assert contents.facts == {"samples": 1, "file_made": "2024-01-17T21:20:00"}
-    assert figures_of(contents) == {"complete": None}
+    assert metrics_of(contents) == {"complete": None}
 
 
 def test_a_wiff_that_was_cut_off_is_not_complete(wiff: Path) -> None:
@@ -155,11 +155,11 @@ def test_the_pressure_of_a_pump_is_read_in_bar(tmp_path: Path) -> None:
     psi, evosep = contents.traces
     assert psi.values.tolist() == pytest.approx([6.894757, 68.94757, 62.05282], rel=1e-6)
     assert evosep.rt_min.tolist() == pytest.approx([0.5, 31 / 60])
-    figures = figures_of(contents)
-    assert figures["pump_pressure_max"] == figures["evosep_pump_hp_pressure_max"] == 250
+    metrics = metrics_of(contents)
+    assert metrics["pump_pressure_max"] == metrics["evosep_pump_hp_pressure_max"] == 250
 
 
-def test_a_damaged_file_of_traces_costs_no_figure_of_scans(tmp_path: Path) -> None:
+def test_a_damaged_file_of_traces_costs_no_metric_of_scans(tmp_path: Path) -> None:
     raw = dia_pasef(tmp_path)
     (raw / "chromatography-data.sqlite").write_bytes(b"no database")
     contents = bruker.read(raw)
@@ -212,7 +212,7 @@ def test_a_site_adds_a_reader_by_an_entry_point(tmp_path: Path) -> None:
     raw = tmp_path / "x.LAB"
     raw.write_text("1 20 300")
     reading = read_raw(raw, limits=LIMITS, wall_s=60)
-    assert (reading.reader, reading.figures["tic_jumps"]) == ("ours", 2)
+    assert (reading.reader, reading.metrics["tic_jumps"]) == ("ours", 2)
 
 
 @pytest.mark.usefixtures("site")

@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.operations.doctor.readers import compare_readers
 from kraken_dagster.raw_readers import bruker, thermo
-from kraken_dagster.raw_readers.figures import figures_of
+from kraken_dagster.raw_readers.metrics import metrics_of
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
 from kraken_dagster_tests.raw_readers.real_files import small_raw
@@ -45,11 +45,11 @@ def test_a_simulated_thermo_file_is_read_by_both_readers_to_the_same_numbers(
 def test_a_spray_that_died_is_a_drop(tmp_path: Path) -> None:
     for dies, drops in ((False, 0), (True, 1)):
         plan = Acquisition("x.raw", "thermo", 20, 2_000_000, seed=7, spray_dies=dies)
-        figures = figures_of(thermo.read(acquired(tmp_path / str(dies), plan)))
-        assert (figures["tic_drops"], figures["tic_jumps"]) == (drops, 0)
+        metrics = metrics_of(thermo.read(acquired(tmp_path / str(dies), plan)))
+        assert (metrics["tic_drops"], metrics["tic_jumps"]) == (drops, 0)
 
 
-def test_a_thermo_file_that_is_still_written_has_no_figures(tmp_path: Path) -> None:
+def test_a_thermo_file_that_is_still_written_has_no_metrics(tmp_path: Path) -> None:
     instrument = SimulatedInstrument(tmp_path, "thermo", LabClock(20_000))
     steps = instrument.steps(Acquisition("x.raw", "thermo", 20, 300_000, seed=7))
     for _ in range(10):
@@ -61,10 +61,10 @@ def test_a_thermo_file_that_is_still_written_has_no_figures(tmp_path: Path) -> N
 def test_a_simulated_bruker_folder_is_read(tmp_path: Path) -> None:
     raw = acquired(tmp_path, Acquisition("x.d", "bruker", 20, 300_000, seed=7))
     contents = bruker.read(raw)
-    figures = figures_of(contents)
+    metrics = metrics_of(contents)
     assert contents.complete is True
-    assert (figures["ms1_scans"], figures["ms2_scans"]) == (1265, 10120)
-    assert figures["tic_drops"] == 0
+    assert (metrics["ms1_scans"], metrics["ms2_scans"]) == (1265, 10120)
+    assert metrics["tic_drops"] == 0
 
 
 def test_the_doctor_compares_both_readers(tmp_path: Path) -> None:

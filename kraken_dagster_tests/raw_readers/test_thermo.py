@@ -9,7 +9,7 @@ import pytest
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
 from kraken_dagster.raw_readers import thermo
 from kraken_dagster.raw_readers.contents import RawContents
-from kraken_dagster.raw_readers.figures import figures_of
+from kraken_dagster.raw_readers.metrics import metrics_of
 from kraken_dagster_tests.raw_readers.real_files import (
     INDEX_AT,
     PARAMETERS_AT,
@@ -49,18 +49,18 @@ def test_all_scans_are_as_the_vendors_library_reads_them(tmp_path: Path, whole: 
         assert scans.injection_ms[at] == pytest.approx(one["injection_ms"], abs=0.0005001)
 
 
-def test_the_figures_are_the_vendors(tmp_path: Path, whole: bytes) -> None:
-    figures = figures_of(read(tmp_path, whole))
+def test_the_metrics_are_the_vendors(tmp_path: Path, whole: bytes) -> None:
+    metrics = metrics_of(read(tmp_path, whole))
     summary = vendor()["summary"]
     for name in ("ms1_scans", "ms2_scans", "ms1_median_tic", "ms2_median_tic", "max_tic"):
-        assert figures[name] == summary[name]
+        assert metrics[name] == summary[name]
     for level in ("ms1", "ms2"):
         time = summary[f"{level}_median_injection_time_ms"]
-        assert figures[f"{level}_median_injection_time"] == pytest.approx(time, abs=0.0005001)
-    assert figures["gradient_length"] == figures["rt_last"] == summary["rt_last_min"]
-    assert figures["rt_first"] == summary["rt_first_min"]
-    assert (figures["mz_low"], figures["mz_high"]) == (summary["low_mz"], summary["high_mz"])
-    assert figures["complete"] == 1
+        assert metrics[f"{level}_median_injection_time"] == pytest.approx(time, abs=0.0005001)
+    assert metrics["gradient_length"] == metrics["rt_last"] == summary["rt_last_min"]
+    assert metrics["rt_first"] == summary["rt_first_min"]
+    assert (metrics["mz_low"], metrics["mz_high"]) == (summary["low_mz"], summary["high_mz"])
+    assert metrics["complete"] == 1
 
 
 def test_the_precursors_are_those_of_the_filters(tmp_path: Path, whole: bytes) -> None:
@@ -90,7 +90,7 @@ def test_a_file_that_lacks_a_byte_is_incomplete(tmp_path: Path, whole: bytes) ->
     contents = read(tmp_path, whole[:-1])
     assert contents.complete is False
     assert contents.incomplete == "Expected 1504354 bytes, found 1504353."
-    assert figures_of(contents)["complete"] == 0
+    assert metrics_of(contents)["complete"] == 0
 
 
 def test_a_file_with_something_behind_its_end_is_not_complete(tmp_path: Path, whole: bytes) -> None:
@@ -122,7 +122,7 @@ BEHIND = 4
 
 
 @pytest.mark.parametrize("cut_at", [RUN_AT + 100, INDEX_AT, INDEX_AT + 100, PARAMETERS_AT - 1])
-def test_a_file_without_all_of_its_index_has_no_figures(
+def test_a_file_without_all_of_its_index_has_no_metrics(
     tmp_path: Path, whole: bytes, cut_at: int
 ) -> None:
     with pytest.raises(FileFormatError, match=r"ends before the end of its|not understood"):
@@ -147,7 +147,7 @@ def test_where_it_would_go_on_is_told(tmp_path: Path, whole: bytes) -> None:
         (EVENTS_ADDRESS + 4, "<I", PARAMETERS_AT - 8),  # the parameters'
     ],
 )
-def test_a_number_that_cant_be_costs_all_figures(
+def test_a_number_that_cant_be_costs_all_metrics(
     tmp_path: Path, whole: bytes, at: int, form: str, value: float
 ) -> None:
     with pytest.raises(FileFormatError, match="The format is not understood"):

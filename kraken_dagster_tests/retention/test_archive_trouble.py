@@ -19,7 +19,7 @@ from kraken_dagster_tests.retention.retention_cases import (
 )
 from kraken_dagster_tests.support.helpers import acquire, finish, lease
 
-BUSY = InstrumentBusy("The instrument doesn't allow it", found="Text file busy")
+BUSY = InstrumentBusy("The instrument's file system refuses it", found="Text file busy")
 
 
 def due(services) -> list[str]:

@@ -12,7 +12,7 @@ from kraken_dagster.backup.verify import Verdict, verify_backup
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.manifest import manifest_text
 from kraken_dagster.model.errors import NotRecorded, RecordRefused
-from kraken_dagster.model.figures import storable
+from kraken_dagster.model.metric_values import storable
 from kraken_dagster.model.raw_file import FileFact, InstrumentFileStatus, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.quant.provenance import provenance_of
@@ -198,7 +198,7 @@ def test_a_result_names_a_great_many_members_by_the_digest_of_their_manifest(ser
     assert reported["manifest_md5"] == hashlib.md5(manifest).hexdigest()
 
 
-def test_figures_are_kept_as_far_as_a_document_holds_them():
+def test_metrics_are_kept_as_far_as_a_document_holds_them():
     kept, faults = storable({f"n{number}": "x" * 1_000 for number in range(5_000)})
     assert len(kept) + len(faults) == 5_000
     assert sum(map(len, kept.values())) < 4_000_000

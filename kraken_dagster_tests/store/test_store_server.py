@@ -85,7 +85,7 @@ def test_a_query_of_every_tick_is_answered_by_an_index(store, mongodb_uri, name)
 )
 def test_a_mongodb_that_is_away_is_told_with_what_to_do(use):
     away = connect(f"mongodb://127.0.0.1:{free_port()}/krakendb", timeout_s=0.1)
-    with pytest.raises(StoreUnavailable, match=r"refused.*start it or mend the network"):
+    with pytest.raises(StoreUnavailable, match=r"refused.*start it or repair the network"):
         use(away)
     away.close()
 

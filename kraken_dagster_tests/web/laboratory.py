@@ -108,7 +108,7 @@ def served(
 
 
 def fill(services: Services, *, count: int = 40, now: datetime) -> None:
-    """Files of two instruments, an hour apart, with figures; and one for each hostile name."""
+    """Files of two instruments, an hour apart, with metrics; and one for each hostile name."""
     for number in range(count):
         instrument = ("thermo1", "bruker1")[number % 2]
         at = now - timedelta(hours=count - number)
@@ -136,7 +136,7 @@ def add(services: Services, name: str, at: datetime, **fields: Any) -> None:
 
 
 def done(services: Services, name: str, at: datetime, instrument: str, number: int) -> None:
-    """A file that has ended well, with a job and figures."""
+    """A file that has ended well, with a job and metrics."""
     add(
         services,
         name,
@@ -159,7 +159,7 @@ def done(services: Services, name: str, at: datetime, instrument: str, number: i
         created_at=at,
     )
     services.store.jobs.intend(ended)
-    figures = {
+    metrics = {
         "precursors": 90_000 + 100 * (number % 7),
         "proteins": 7_000 + number,
         "note": "a text" if number % 5 else 3.5,
@@ -167,4 +167,4 @@ def done(services: Services, name: str, at: datetime, instrument: str, number: i
         "irt_b_delta_rt": -0.1 * number,
         "huge": 1e308,
     }
-    services.store.metrics.add(ended, figures, provenance={"job": ended.id}, now=at)
+    services.store.metrics.add(ended, metrics, provenance={"job": ended.id}, now=at)

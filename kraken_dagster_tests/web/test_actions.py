@@ -123,8 +123,8 @@ def test_what_is_shown_or_picked_is_taken_away(page: OpenPage, form: str) -> Non
         assert picked.text.splitlines()[1].startswith("three.raw,")
 
 
-def test_a_file_without_figures_has_no_mzqc(page: OpenPage) -> None:
+def test_a_file_without_metrics_has_no_mzqc(page: OpenPage) -> None:
     add(page.feed.services, "bare.raw", page.feed.services.now())
     answer = page.get("/file/mzqc", id="bare.raw")
     assert answer.status == 404
-    assert "has no figure" in answer.text
+    assert "has no metric" in answer.text

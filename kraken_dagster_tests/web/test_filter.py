@@ -126,4 +126,4 @@ def test_no_match_goes_from_one_cell_into_the_next() -> None:
 def test_numbers_are_searched_only_where_one_could_be_written_so(
     pattern: str, may_be: bool
 ) -> None:
-    assert Term(pattern, pattern=pattern).may_be_figure is may_be
+    assert Term(pattern, pattern=pattern).may_be_metric is may_be

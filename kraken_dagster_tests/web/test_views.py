@@ -84,13 +84,13 @@ def test_a_disk_is_full_at_the_rate_of_the_last_week() -> None:
     assert none.full_in_days is None
 
 
-def test_the_last_figures_are_compared_with_those_before() -> None:
+def test_the_last_metrics_are_compared_with_those_before() -> None:
     table = _table(*(_file(f"f{n}", 40 - n, proteins=100 + n % 3) for n in range(30)))
     table.put(*_file("last", 1, proteins=50.0))
     [card] = fleet.cards(table, {"instruments": [_item("t1")]}, NOW)
-    [figure] = card.figures
-    assert (figure.name, figure.value, figure.median) == ("proteins", 50, 101)
-    assert figure.deviation == pytest.approx(-51 / 1.4826)
+    [metric] = card.metrics
+    assert (metric.name, metric.value, metric.median) == ("proteins", 50, 101)
+    assert metric.deviation == pytest.approx(-51 / 1.4826)
 
 
 def test_a_result_of_a_failed_rerun_hides_nothing_and_types_do_not_collide() -> None:
@@ -178,8 +178,8 @@ def test_any_other_file_is_refused_by_its_name(tmp_path: Path, text: str) -> Non
     ("value", "text"),
     [(0, "0"), (12345, "12,345"), (0.01234, "0.0123"), (1234.5, "1,234"), (1.2e8, "1.2e+08")],
 )
-def test_figures_are_written_as_people_compare_them(value: float, text: str) -> None:
-    assert words.figure(value) == text
+def test_metrics_are_written_as_people_compare_them(value: float, text: str) -> None:
+    assert words.number(value) == text
 
 
 def test_spans_and_sizes() -> None:

@@ -99,7 +99,7 @@ RULES = (
         severity=Severity.CRITICAL,
         audience=Audience.OPERATIONS,
         condition="the last look at an instrument or a store, or the last purge, found trouble",
-        next_step="`kraken doctor` says what is wrong, and how to mend it.",
+        next_step="`kraken doctor` says what is wrong, and how to correct it.",
         check=health_failed,
         source=ALPHAKRAKEN,
     ),

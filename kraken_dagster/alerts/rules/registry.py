@@ -41,7 +41,7 @@ RULE_FAILED = Rule(
     severity=Severity.CRITICAL,
     audience=Audience.OPERATIONS,
     condition="a rule of alerts failed, or what it looks at can't be read",
-    next_step="report it with the log; what the rule would tell of is not told meanwhile.",
+    next_step="report it with the log; what this rule checks is not reported meanwhile.",
     check=lambda _snapshot, _limits, _now: (),
 )
 

@@ -91,7 +91,7 @@ def call(function: str, *arguments: Any, limits: ReadingLimits, wall_s: float, w
     paths = [item for item in arguments if isinstance(item, Path)]
     _require_answer(paths, what, wall_s)
     raise ReadingEnded(
-        "Reading it takes longer than it may, though its folder answers",
+        "Reading takes longer than allowed, though its folder answers",
         file=what,
         expected=f"an end within {wall_s:.0f} s",
         next_step=f"{_FIND_OUT}. If it is as it should be, raise `copy_stall_s` in "
@@ -233,7 +233,7 @@ def _ended(death: _Died, limits: ReadingLimits, what: object) -> ReadingEnded:
         return too_much_memory(what)
     if why == "ended" and -code == signal.SIGXCPU:
         return ReadingEnded(
-            "Reading it takes more processor time than it may have",
+            "Reading takes more processor time than allowed",
             file=what,
             expected=f"an end within {limits.cpu_s} s of it",
             next_step=f"{_FIND_OUT}. If it is as it should be, raise `reading_limits.cpu_s` in "
@@ -241,15 +241,15 @@ def _ended(death: _Died, limits: ReadingLimits, what: object) -> ReadingEnded:
         )
     if why == "processes":
         return ReadingEnded(
-            "Reading it starts more processes than it may",
+            "Reading starts more processes than allowed",
             file=what,
             expected=f"at most {limits.processes}",
-            next_step="mend the function that reads it.",
+            next_step="correct the function that reads it.",
         )
     return ReadingEnded(
-        "The process that reads it comes to its end by it",
+        "The process that reads the file was ended by it",
         file=what,
-        expected="figures, or an error",
+        expected="metrics, or an error",
         found=death.reported.get("found") or _end_in_words(code, death.reported),
         next_step=f"{_FIND_OUT}, and compare it with the instrument's or the program's.",
     )

@@ -25,7 +25,7 @@ class ReadingLimits(Strict):
 
 def too_much_memory(path: object = None) -> ReadingEnded:
     return ReadingEnded(
-        "Reading it takes more memory than it may have",
+        "Reading takes more memory than allowed",
         file=path,
         next_step="find out what made this file. If it is as it should be, raise "
         "`reading_limits.memory_mb` in instruments.yaml.",

@@ -24,7 +24,7 @@ def require_store(root: Path, instrument_id: str) -> None:
             raise BackupUnwritable(
                 "The backup store is not there, or has nothing of this instrument",
                 file=folder,
-                next_step="mount it. If the instrument's backups are lost, that is the news.",
+                next_step="mount it. If the backups are lost, `kraken verify --all` names them.",
             )
 
 

@@ -131,7 +131,7 @@ def _on(file: Path, function: Callable[[int], object]) -> None:
 def _set_times(file: Path) -> None:
     _on(file, lambda handle: os.utime(handle, ns=(_NANOSECONDS, _NANOSECONDS)))
     if abs(file.stat().st_mtime_ns - _NANOSECONDS) > 2_000_000_000:  # FAT keeps every other second
-        raise OSError("it says yes, and keeps another time")
+        raise OSError("it reports success, and keeps another time")
 
 
 def _take_writing(file: Path) -> None:
@@ -141,7 +141,7 @@ def _take_writing(file: Path) -> None:
     kept = copy.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
     copy.chmod(0o644)
     if kept:
-        raise OSError("it says yes, and keeps the mode")
+        raise OSError("it reports success, and keeps the mode")
 
 
 def _keeps(folder: Path, file: Path) -> None:

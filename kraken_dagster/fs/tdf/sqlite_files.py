@@ -40,7 +40,7 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):  # SQLite follows links
         connection.close()
         raise damaged(path, "another file by now")
-    # an operator's name in another encoding must not cost the figures
+    # an operator's name in another encoding must not cost the metrics
     connection.text_factory = _decode
     limit(connection)
     connection.set_authorizer(_allow)

@@ -63,7 +63,7 @@ class Result:
     settings: str
     metrics_type: str
     software: tuple[str, str]
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     output: str
     verdict: str | None = None
 
@@ -82,22 +82,22 @@ class JudgedSet:
 
 
 def run_document(results: Sequence[Result], *, kraken: str, now: datetime) -> Document | None:
-    """A document with a `runQuality` for each result that has a figure with a term.
+    """A document with a `runQuality` for each result that has a metric with a term.
 
-    None where there is none: mzQC has no empty document. Figures without a term are left out, and
+    None where there is none: mzQC has no empty document. Metrics without a term are left out, and
     counted in the description.
     """
     qualities, left_out = [], 0
     for result in results:
         found = _metrics(result)
-        used = {name for metric in metrics_of(result.metrics_type) for name in metric.figures}
-        left_out += len(result.figures.keys() - used)
+        used = {name for metric in metrics_of(result.metrics_type) for name in metric.metrics}
+        left_out += len(result.metrics.keys() - used)
         if found:
             qualities.append({"metadata": _metadata(result), "qualityMetrics": found})
     if not qualities:
         return None
     reported = "Quality metrics of a raw file"
-    reported += f"; {left_out} figures have no term and are left out" if left_out else ""
+    reported += f"; {left_out} metrics have no term and are left out" if left_out else ""
     return _document(reported, now, {"runQualities": qualities}, kraken)
 
 
@@ -153,7 +153,7 @@ def _metrics(result: Result) -> list[Document]:
     """Each term once, as mzQC wants it."""
     found: dict[str, Document] = {}
     for metric in metrics_of(result.metrics_type):
-        value = metric.value_of(result.figures)
+        value = metric.value_of(result.metrics)
         if value is not None and metric.term.accession not in found:
             found[metric.term.accession] = metric.plain(value)
     return list(found.values())

@@ -1,7 +1,7 @@
 """Metrics type `mzqc`: the numbers in an mzQC file that another program wrote.
 
-A figure's name is its term's name, which a person can read; of an n-tuple each number has its place
-behind it. Tables and texts are no figures.
+A metric's name is its term's name, which a person can read; of an n-tuple each number has its place
+behind it. Tables and texts are no metrics.
 """
 
 import json
@@ -16,11 +16,11 @@ from kraken_dagster.metrics.tables import opened
 from kraken_dagster.model.errors import FileFormatError, MissingOutputError
 
 SUFFIX = ".mzqc"
-LARGEST = 64 * 1024**2  # bytes; figures of a run are some kilobytes, tables of spectra megabytes
+LARGEST = 64 * 1024**2  # bytes; metrics of a run are some kilobytes, tables of spectra megabytes
 
 
 def read(folder: Path) -> Reading:
-    """The figures of the one `*.mzQC` in a result folder, of all runs in it that are one run's.
+    """The metrics of the one `*.mzQC` in a result folder, of all runs in it that are one run's.
 
     Problems are none or several such files, one that is no mzQC, several runs in it, and one
     without a number.
@@ -33,11 +33,11 @@ def read(folder: Path) -> Reading:
         for name, value in metrics:
             numbers = list(_numbers(name, value))
             left_out += not numbers
-            for figure, number in numbers:
-                draft.figures.setdefault(figure, number)
+            for metric, number in numbers:
+                draft.metrics.setdefault(metric, number)
         if left_out:
             draft.notes.append(f"{left_out} metrics of {path.name} are tables or texts, left out")
-        if not draft.figures:
+        if not draft.metrics:
             raise FileFormatError(
                 "An mzQC file has no number", file=path, expected="a metric whose value is one"
             )
@@ -84,14 +84,14 @@ def _metrics(path: Path, content: Any) -> list[tuple[str, Any]]:
         ]
     except (KeyError, IndexError, TypeError) as error:
         raise FileFormatError(
-            "An mzQC file isn't built as mzQC is",
+            "An mzQC file has another structure than mzQC",
             file=path,
             expected="mzQC.runQualities with metadata and qualityMetrics",
             found=f"{type(error).__name__}: {error}",
         ) from error
     if len(inputs) != 1:
         raise FileFormatError(
-            "An mzQC file tells of several raw files, or of none",
+            "An mzQC file describes several raw files, or none",
             file=path,
             expected="one raw file's",
             found=f"{len(inputs)}: {', '.join(sorted(map(str, inputs))[:5])}",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kraken_dagster.metrics.mzqc.document import RawInput, Result
-from kraken_dagster.model.figures import RESERVED_NAMES
+from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.raw_file import RawFile
 
 
@@ -25,7 +25,7 @@ def result_of(
         settings=f"{document.get('settings_name')}:{document.get('settings_version') or 1}",
         metrics_type=str(document.get("type")),
         software=(str(name), str(software)),
-        figures={
+        metrics={
             key: value
             for key, value in document.items()
             if key not in RESERVED_NAMES and _is_number(value)

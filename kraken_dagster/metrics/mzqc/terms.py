@@ -1,4 +1,4 @@
-"""Which term of the controlled vocabulary says what a figure of Kraken's says, in which unit.
+"""Which term of the controlled vocabulary says what a metric of Kraken's says, in which unit.
 
 Where PSI-MS has no term that means the same there is one of our own, with the prefix KRAKEN; they
 are defined in own_terms.json and docs/mzqc.md. An accession is never given to anything else.
@@ -39,21 +39,21 @@ class Term:
 
 @dataclass(frozen=True)
 class Metric:
-    """A term and the figures that are its value: one number, or as many for an n-tuple.
+    """A term and the metrics that are its value: one number, or as many for an n-tuple.
 
-    `factor` leads from a figure's unit to the term's.
+    `factor` leads from a metric's unit to the term's.
     """
 
     term: Term
-    figures: tuple[str, ...]
+    metrics: tuple[str, ...]
     unit: str | None = None
     factor: float = 1.0
 
-    def value_of(self, figures: Mapping[str, float]) -> float | list[float] | None:
-        """None unless all of its figures are there."""
-        if any(name not in figures for name in self.figures):
+    def value_of(self, metrics: Mapping[str, float]) -> float | list[float] | None:
+        """None unless all of its metrics are there."""
+        if any(name not in metrics for name in self.metrics):
             return None
-        found = [self._scaled(figures[name]) for name in self.figures]
+        found = [self._scaled(metrics[name]) for name in self.metrics]
         return found[0] if len(found) == 1 else found
 
     def _scaled(self, value: float) -> float:
@@ -94,12 +94,12 @@ def own_term(number: int) -> Term:
 VERDICT, VERDICTS, CONTROL_LIMITS = 21, 22, 23
 
 
-def _cv(accession: str, *figures: str, unit: str | None = None, factor: float = 1.0) -> Metric:
-    return Metric(cv_terms()[accession], figures, unit, factor)
+def _cv(accession: str, *metrics: str, unit: str | None = None, factor: float = 1.0) -> Metric:
+    return Metric(cv_terms()[accession], metrics, unit, factor)
 
 
-def _own(number: int, figure: str, unit: str | None = None, factor: float = 1.0) -> Metric:
-    return Metric(own_term(number), (figure,), unit, factor)
+def _own(number: int, metric: str, unit: str | None = None, factor: float = 1.0) -> Metric:
+    return Metric(own_term(number), (metric,), unit, factor)
 
 
 def _of_raw_data() -> Iterator[Metric]:
@@ -143,6 +143,6 @@ def _of_searches() -> Iterator[Metric]:
 
 @cache
 def metrics_of(metrics_type: str) -> tuple[Metric, ...]:
-    """The terms of a type's figures; peak widths are minutes in DIA-NN's, seconds in others."""
+    """The terms of a type's metrics; peak widths are minutes in DIA-NN's, seconds in others."""
     factor = _MIN_TO_S if metrics_type == "diann" else 1.0
     return (*_of_raw_data(), *_of_searches(), _own(10, "fwhm_rt", "s", factor))

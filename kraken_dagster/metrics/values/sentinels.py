@@ -1,6 +1,6 @@
-"""What programs write where they measured nothing, by column, and what of a column is no figure.
+"""What programs write where they measured nothing, by column, and what of a column is no metric.
 
-In one place, so that no reader forgets it. Figures that are not here have no such number: a bias
+In one place, so that no reader forgets it. Metrics that are not here have no such number: a bias
 may be -1.
 """
 

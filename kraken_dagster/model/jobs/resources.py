@@ -164,5 +164,5 @@ def _refused(what: str, expected: str, found: object) -> SettingsRefused:
         what,
         expected=expected,
         found=repr(found),
-        next_step="make a new version of the settings, or mend `engines` in instruments.yaml.",
+        next_step="make a new version of the settings, or correct `engines` in instruments.yaml.",
     )

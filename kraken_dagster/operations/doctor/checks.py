@@ -237,7 +237,7 @@ def _cluster(config: KrakenConfig, name: str, engine: Slurm, *, now: float) -> I
     accounting = engine.run(["sacct", "--noheader", "--allocations", "--format=JobID"])
     if accounting.exit_code:
         words = accounting.stderr.strip()
-        yield Finding("warning", what, f"no accounting, so no memory figures either: {words!r}")
+        yield Finding("warning", what, f"no accounting, so no memory metrics either: {words!r}")
     for root, right in (("backup", "-r"), ("output", "-w"), ("settings", "-r"), ("software", "-r")):
         location = getattr(config.locations, root)
         if location is not None and engine.run(["test", right, location.cluster_path]).exit_code:

@@ -8,7 +8,7 @@ from kraken_dagster.fs.safe_copy import set_aside
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.stores.store_probe import has_room
 from kraken_dagster.model.jobs.job import QuantJob
-from kraken_dagster.quant.output_folder import figures_of
+from kraken_dagster.quant.output_folder import metrics_of
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened
 
@@ -64,7 +64,7 @@ def has_result(services: Services, job: QuantJob) -> bool:
         with output_errors(folder):
             names = {item.name for item in folder.iterdir()}
         ours = {BEGUN_FILE, JOB_ID_FILE, EXIT_CODE_FILE, job.log_name}
-        return names > ours & names and not figures_of(services, job, folder).problems
+        return names > ours & names and not metrics_of(services, job, folder).problems
 
 
 def output_is_full(services: Services) -> bool:

@@ -37,7 +37,7 @@ PROJECT_SETTINGS_INDEXES = (
 
 RAWQC_SETTINGS = Settings(
     name="rawqc",
-    description="Kraken's own quality figures from Bruker's analysis.tdf",
+    description="Kraken's own quality metrics from Bruker's analysis.tdf",
     software_type=MSQC.name,
     software="kraken-rawqc",
     metrics_type="msqc",

@@ -145,7 +145,7 @@
       item.append(mark, label);
       return item;
     }));
-    if (!shown.length) legend.textContent = "No file that is shown has this figure.";
+    if (!shown.length) legend.textContent = "No file that is shown has this metric.";
     drawn.push(chart);
   }
 

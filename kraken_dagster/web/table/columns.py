@@ -89,7 +89,7 @@ class Table:
         # What a term without a column is looked for in: the cells of a row, a line for each.
         self.texts: list[str] = []
         self.texts_lower: list[str] = []
-        self.figures: list[str] = []
+        self.metrics: list[str] = []
         self.masks: OrderedDict[object, tuple[int, Mask]] = OrderedDict()
         self._room = _FIRST_ROOM
         self._changed = np.zeros(self._room, dtype=np.int64)
@@ -161,20 +161,20 @@ class Table:
                 column.grow(self._room)
         self.ids.append(file_id)
         self._row_of[file_id] = row
-        for lines in (self.texts, self.texts_lower, self.figures):
+        for lines in (self.texts, self.texts_lower, self.metrics):
             lines.append("")
         return row
 
     def _note(self, row: int, cells: Cells) -> None:
-        texts, figures = [one_line(self.ids[row])], []
+        texts, metrics = [one_line(self.ids[row])], []
         for value in cells.values():
             if isinstance(value, str | bool):
                 if value != texts[0]:
                     texts.append(one_line(str(value)))
             elif isinstance(value, datetime):
-                figures.append(time_text(value.timestamp()))
+                metrics.append(time_text(value.timestamp()))
             elif value is not None and value == value:  # NaN is nothing  # noqa: PLR0124
-                figures.append(number_text(value))
+                metrics.append(number_text(value))
         self.texts[row] = "\n".join(texts)
         self.texts_lower[row] = self.texts[row].lower()
-        self.figures[row] = "\n".join(figures)
+        self.metrics[row] = "\n".join(metrics)

@@ -121,11 +121,11 @@ def _anywhere(table: Table, term: Term, rows: Rows) -> Mask:
         for word in words:
             found |= _has_word(table, Term(word, pattern=word), rows)
         return found
-    pattern, figures = compiled(term.pattern), term.may_be_figure
+    pattern, metrics = compiled(term.pattern), term.may_be_metric
     return np.array(
         [
             _matches(pattern, table.texts[row])
-            or (figures and _matches(pattern, table.figures[row]))
+            or (metrics and _matches(pattern, table.metrics[row]))
             for row in rows
         ],
         dtype=bool,
@@ -133,9 +133,9 @@ def _anywhere(table: Table, term: Term, rows: Rows) -> Mask:
 
 
 def _has_word(table: Table, term: Term, rows: Rows) -> Mask:
-    word, lower, figures = term.pattern, table.texts_lower, table.figures
-    if term.may_be_figure:
-        found = [word in lower[row] or word in figures[row] for row in rows]
+    word, lower, metrics = term.pattern, table.texts_lower, table.metrics
+    if term.may_be_metric:
+        found = [word in lower[row] or word in metrics[row] for row in rows]
     elif len(rows) == len(table):
         found = [word in line for line in lower]
     else:

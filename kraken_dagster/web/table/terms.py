@@ -43,7 +43,7 @@ class Term:
         return _SPECIAL.search(self.pattern) is None
 
     @property
-    def may_be_figure(self) -> bool:
+    def may_be_metric(self) -> bool:
         """Whether a number or a date could be written like that."""
         if self.is_plain:
             return set(self.pattern.lower()) <= _OF_NUMBERS

@@ -10,7 +10,7 @@ import numpy as np
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.intake import BACKED, BASIC, FOLDER, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
-from kraken_dagster.web.views.words import figure
+from kraken_dagster.web.views.words import number
 
 _SHOWN_FIRST = (
     "instrument_id",
@@ -152,7 +152,7 @@ def _shown(
         if choice.gradient(name) == "red_is_high":
             place = 1 - place
         css = f"g g{round(place * _STEPS)}"
-    return Shown(figure(value), repr(value), css)
+    return Shown(number(value), repr(value), css)
 
 
 def _ends(table: Table, name: str, rows: Rows) -> tuple[float, float] | None:

@@ -24,8 +24,8 @@ _HEADLINE = ("precursors", "proteins", "peptides", "ms1_median_accumulation", "t
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure of the newest file beside the median of those before it.
+class Metric:
+    """A metric of the newest file beside the median of those before it.
 
     `deviation` in robust standard deviations (1.4826 times the median absolute deviation); None
     where there are too few, or all are the same.
@@ -59,7 +59,7 @@ class Card:
     full_in_days: float | None = None
     quality: str | None = None  # of the last run that was judged
     judged: str | None = None
-    figures: tuple[Figure, ...] = ()
+    metrics: tuple[Metric, ...] = ()
     wrong: tuple[str, ...] = field(default=())
 
     @property
@@ -116,7 +116,7 @@ def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
         queued=int(np.count_nonzero(own & any_of(table, _QUEUED))),
         free_gb=item["free_space_gb"],
         full_in_days=_full_in_days(table, rows, item["free_space_gb"], now),
-        figures=_metrics(table, rows),
+        metrics=_metrics(table, rows),
         wrong=tuple(item["wrong"]),
         **_acquiring(table, rows),
         **_last(table, rows),
@@ -178,7 +178,7 @@ def _full_in_days(table: Table, rows: Rows, free_gb: float | None, now: datetime
     return free_gb / per_day if per_day * GB >= 1 else None
 
 
-def _metrics(table: Table, rows: Rows) -> tuple[Figure, ...]:
+def _metrics(table: Table, rows: Rows) -> tuple[Metric, ...]:
     found = []
     for name in _HEADLINE:
         values = table.numbers(name)[rows]
@@ -189,5 +189,5 @@ def _metrics(table: Table, rows: Rows) -> tuple[Figure, ...]:
         middle, last = median(before), float(values[-1])
         spread = robust_sd(before, middle)
         off = None if spread is None else last / spread - middle / spread
-        found.append(Figure(name, last, middle, off))
+        found.append(Metric(name, last, middle, off))
     return tuple(found[:3])

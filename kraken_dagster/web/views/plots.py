@@ -1,4 +1,4 @@
-"""Figures over time, or over one another: as many points as a plot has pixels.
+"""Metrics over time, or over one another: as many points as a plot has pixels.
 
 Of many files the lowest, the highest and the mean of each pixel's column are given, for each group
 by itself; few are given as they are. What is flagged is always given as it is.

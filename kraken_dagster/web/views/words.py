@@ -48,7 +48,7 @@ def size(value_bytes: float | None) -> str:
     return gigabytes(value_bytes)
 
 
-def figure(value: float) -> str:
+def number(value: float) -> str:
     """A number with as many digits as people compare: `12,345`, `0.0123`, `1.2e+08`."""
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN
         return str(value)

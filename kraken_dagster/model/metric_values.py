@@ -1,4 +1,4 @@
-"""What a figure may be and how it may be called, so that MongoDB holds it and a plot shows it."""
+"""What a metric may be and how it may be called, so that MongoDB holds it and a plot shows it."""
 
 import math
 import re
@@ -12,7 +12,7 @@ TYPE_CUSTOM = CUSTOM.name
 BUILT_IN_TYPES = frozenset(PROGRAMS) | {"mzqc"}
 TYPE_RAW = "raw"  # of the raw file itself, by no settings
 
-# Fields of the document in which the figures stand beside each other.
+# Fields of the document in which the metrics stand beside each other.
 RESERVED_NAMES = frozenset(
     {
         "_id",
@@ -56,7 +56,7 @@ def name_fault(name: object) -> str | None:
 
 
 def value_fault(value: object) -> str | None:
-    """Why this can't be stored as a figure, None if it can."""
+    """Why this can't be stored as a metric, None if it can."""
     if isinstance(value, str):
         if len(value) > LONGEST_TEXT:
             return f"a text must not have more than {LONGEST_TEXT} characters, found {len(value)}"
@@ -65,22 +65,22 @@ def value_fault(value: object) -> str | None:
         return None if value in _INTEGERS else "an integer must fit into 64 bits"
     if value is None or isinstance(value, float):
         return None
-    return f"a figure must be a number, a text or None, found {type(value).__name__}"
+    return f"a metric must be a number, a text or None, found {type(value).__name__}"
 
 
-def storable(figures: Mapping[object, object]) -> tuple[dict[str, Value], list[tuple[str, str]]]:
-    """What of `figures` can be stored, under the names of MongoDB, NaN and infinity as None; and
+def storable(metrics: Mapping[object, object]) -> tuple[dict[str, Value], list[tuple[str, str]]]:
+    """What of `metrics` can be stored, under the names of MongoDB, NaN and infinity as None; and
     pairs of a name and why it is left out.
     """
     kept: dict[str, Value] = {}
     faults: list[tuple[str, str]] = []
     size = 0
-    for name, value in figures.items():
+    for name, value in metrics.items():
         fault = name_fault(name) or value_fault(value)
         if fault is None and field_name(str(name)) in kept:
-            fault = "another figure has this name, with `:` for `.`"
+            fault = "another metric has this name, with `:` for `.`"
         if fault is None and len(kept) == MOST_METRICS:
-            fault = f"only {MOST_METRICS} figures are kept"
+            fault = f"only {MOST_METRICS} metrics are kept"
         if fault is None:
             size += sum(len(text.encode()) for text in (name, value) if isinstance(text, str))
             if size > MOST_BYTES:

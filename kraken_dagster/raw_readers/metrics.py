@@ -1,4 +1,4 @@
-"""The figures of one raw file, of what a reader took from it. docs/metrics.md defines each.
+"""The metrics of one raw file, of what a reader took from it. docs/metrics.md defines each.
 
 The names are AlphaKraken's as far as it has them.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from statistics import quantiles
 
-from kraken_dagster.model.figures import Value
+from kraken_dagster.model.metric_values import Value
 from kraken_dagster.raw_readers.contents import RawContents, Scans
 
 # As they stand in `kraken-rawqc`'s table, in this order, before all others.
@@ -29,8 +29,8 @@ _QUANTILES = (("q05", 0), ("q25", 4), ("q75", 14), ("q95", 18))
 _MEDIAN = 9
 
 
-def figures_of(contents: RawContents) -> dict[str, Value]:
-    """All figures; without scans only those that don't need any."""
+def metrics_of(contents: RawContents) -> dict[str, Value]:
+    """All metrics; without scans only those that don't need any."""
     found: dict[str, Value] = {}
     scans = contents.scans
     if len(scans):
