@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,9 +124,9 @@ def init(folder: Path) -> None:
 def up(path: Path, port: int, host: str, web_port: int | None, web_host: str) -> None:
     """Start MongoDB if none is configured, Dagit, the page and the daemon; end them with Ctrl-C."""
     config = own_config(path)
+    page = partial(page_of, config, path, web_host, web_port)
     with errors_of_the_system(config.home):
-        programs = page_of(config, path, web_host, web_port)
-        run_until_stopped(Supervisor(config, path, port=port, host=host, programs=programs))
+        run_until_stopped(Supervisor(config, path, port=port, host=host, find_programs=page))
 
 
 @main.command()

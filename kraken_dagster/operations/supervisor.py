@@ -93,7 +93,8 @@ class Supervisor:
     port: int | None = 3000
     host: str = LOOPBACK
     log_folder: Path | None = None
-    programs: Sequence[Program] = ()
+    # Asked for once nothing else is in the way, as they may have to say that their port is taken.
+    find_programs: Callable[[], Sequence[Program]] = tuple
     stopping: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
     _server: EmbeddedServer | None = None
@@ -101,6 +102,7 @@ class Supervisor:
     _lock: HomeLock | None = None
     _presence: Presence | None = None
     _beat_at: float = 0.0
+    _programs: Sequence[Program] = ()
     _loaded: list[Loaded] = field(default_factory=list)
     _on_disk: OnDisk | None = None
 
@@ -140,14 +142,15 @@ class Supervisor:
             Access(self.config.home).prepare(self.place.url)
             dagit = start.command(self.place, self.config_path, workspace[-1])
             self._children.append(Child("dagit", dagit))
-        self._children += [Child(item.name, item.command) for item in self.programs]
+        self._programs = self.find_programs()
+        self._children += [Child(item.name, item.command) for item in self._programs]
         for child in self._children:
             self._start_child(child)
         self.started.set()
 
     def watch(self) -> None:
         """Starts again what died, until `stopping` is set."""
-        silent = list(self.programs)
+        silent = list(self._programs)
         announced = self.place is None
         while not self.stopping.wait(0.5):
             self._look_after_server()

@@ -62,5 +62,5 @@ def test_a_damaged_file_of_traces_is_an_error(tmp_path: Path, damage: str) -> No
         np.savez(path, tic=np.arange(3), tic_rt_min=np.arange(3))
     else:
         path.write_bytes(b"x" if damage == "no zip" else to_npz([trace([1, 2])])[:-30])
-    with pytest.raises(FileFormatError, match="no traces"):
+    with pytest.raises(FileFormatError, match="not a trace file"):
         read_npz(path)

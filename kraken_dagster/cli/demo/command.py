@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Demo:
             self.config_path,
             port=port,
             log_folder=logs,
-            programs=page_of(config, self.config_path, LOOPBACK, None),
+            find_programs=partial(page_of, config, self.config_path, LOOPBACK, None),
         )
         threading.Thread(target=self._acquire_once_up, args=(supervisor,), daemon=True).start()
         with self._private_dagster_home():
