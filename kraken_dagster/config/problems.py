@@ -7,7 +7,7 @@ from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.quality_rules import unknown_instruments
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import SettingsRefused
-from kraken_dagster.model.figures import BUILT_IN_TYPES, TYPE_CUSTOM, TYPE_RAW
+from kraken_dagster.model.metric_values import BUILT_IN_TYPES, TYPE_CUSTOM, TYPE_RAW
 from kraken_dagster.store.uri import EXPECTED, is_understood
 
 Problem = tuple[tuple[str, ...], str]
