@@ -21,6 +21,7 @@ from kraken_dagster.orchestration.partitions import (
     catchup_job,
     collect_job,
     ingest_job,
+    name_here,
     quant_job,
 )
 from kraken_dagster.quality.defs import evaluate_op
@@ -70,7 +71,7 @@ def purging_job(config: KrakenConfig) -> dg.JobDefinition:
     """`purge`: every instrument in turn, or those that the run config names."""
     return _job_of(
         purge_op(config),
-        name=PURGE_JOB,
+        name=name_here(config, PURGE_JOB),
         description="Frees instruments' disks of what is proven to be in the backup.",
     )
 
@@ -78,7 +79,9 @@ def purging_job(config: KrakenConfig) -> dg.JobDefinition:
 def scrubbing_job(config: KrakenConfig) -> dg.JobDefinition:
     """`scrub`: the backups whose proof is the oldest."""
     return _job_of(
-        scrub_op(config), name=SCRUB_JOB, description="Reads backups again, the oldest proof first."
+        scrub_op(config),
+        name=name_here(config, SCRUB_JOB),
+        description="Reads backups again, the oldest proof first.",
     )
 
 
@@ -86,7 +89,7 @@ def rebuilding_job(config: KrakenConfig) -> dg.JobDefinition:
     """`rebuild_from_mongodb`: what `kraken rebuild` does, from Dagit."""
     return _job_of(
         rebuild_op(config),
-        name=REBUILD_JOB,
+        name=name_here(config, REBUILD_JOB),
         description="Adds to Dagster what MongoDB knows and Dagster has lost.",
     )
 
@@ -95,7 +98,7 @@ def retiring_job(config: KrakenConfig) -> dg.JobDefinition:
     """`retire_partitions`: files that are final and old leave Dagit."""
     return _job_of(
         retire_op(config),
-        name=RETIRE_JOB,
+        name=name_here(config, RETIRE_JOB),
         description="Keeps the number of files that Dagit shows in bounds.",
     )
 
@@ -104,7 +107,7 @@ def evaluating_job(config: KrakenConfig) -> dg.JobDefinition:
     """`evaluate_quality`: what `kraken quality evaluate` does, from Dagit."""
     return _job_of(
         evaluate_op(config),
-        name=EVALUATE_JOB,
+        name=name_here(config, EVALUATE_JOB),
         description="Judges all quality control runs anew, by the guide sets of now.",
     )
 

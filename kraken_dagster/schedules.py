@@ -4,7 +4,13 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.failures import skip
-from kraken_dagster.orchestration.partitions import PURGE_JOB, RETIRE_JOB, SCRUB_JOB, TAG_INSTRUMENT
+from kraken_dagster.orchestration.partitions import (
+    PURGE_JOB,
+    RETIRE_JOB,
+    SCRUB_JOB,
+    TAG_INSTRUMENT,
+    name_here,
+)
 from kraken_dagster.retention.purge_plan import PurgeOptions
 
 
@@ -16,8 +22,8 @@ def purge_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     on = [item for item in config.instruments if not PurgeOptions.of(config.instrument(item)).off]
 
     @dg.schedule(
-        name=PURGE_JOB,
-        job_name=PURGE_JOB,
+        name=name_here(config, PURGE_JOB),
+        job_name=name_here(config, PURGE_JOB),
         cron_schedule="0 */12 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -42,8 +48,8 @@ def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     """Off until somebody switches it on: it reads the whole backup store again and again."""
     days = config.defaults.scrub_every_days
     return dg.ScheduleDefinition(
-        name=SCRUB_JOB,
-        job_name=SCRUB_JOB,
+        name=name_here(config, SCRUB_JOB),
+        job_name=name_here(config, SCRUB_JOB),
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
@@ -56,8 +62,8 @@ def retire_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     windows = [config.instrument(item).partition_window_days for item in config.instruments]
     on = any(days > 0 for days in windows)
     return dg.ScheduleDefinition(
-        name=RETIRE_JOB,
-        job_name=RETIRE_JOB,
+        name=name_here(config, RETIRE_JOB),
+        job_name=name_here(config, RETIRE_JOB),
         cron_schedule="15 2 * * *",
         execution_timezone="UTC",
         should_execute=lambda _: on,

@@ -13,6 +13,8 @@ from kraken_dagster.orchestration.dagster_internals import (
     SensorInstigatorData,
 )
 from kraken_dagster.orchestration.partitions import (
+    ALERTS_SENSOR,
+    CLUSTER_JOBS_SENSOR,
     PURGE_JOB,
     REBUILD_JOB,
     RETIRE_JOB,
@@ -21,7 +23,6 @@ from kraken_dagster.orchestration.partitions import (
     catchup_job,
 )
 
-ALERTS_SENSOR = "alerts"
 # Those that must run for a sensor to tick and a run to start.
 _NEEDED = ("SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR")
 _RUNS_OF = timedelta(days=7)
@@ -30,12 +31,21 @@ _FAILED = dg.DagsterRunStatus.FAILURE
 
 
 def dagster_facts(
-    instance: dg.DagsterInstance, config: KrakenConfig, *, now: datetime
+    instance: dg.DagsterInstance,
+    config: KrakenConfig,
+    *,
+    now: datetime,
+    suffixes: Sequence[str] = ("",),
 ) -> DagsterFacts:
+    """What Dagster knows of these instruments.
+
+    Args:
+        suffixes: of the names that each code location has for itself.
+    """
     return DagsterFacts(
         daemon_seen=_daemon_seen(instance),
-        sensors=tuple(_sensors(instance, config)),
-        failed_jobs=tuple(_failed_jobs(instance, config, now)),
+        sensors=tuple(_sensors(instance, config, suffixes)),
+        failed_jobs=tuple(_failed_jobs(instance, config, now, suffixes)),
     )
 
 
@@ -45,9 +55,12 @@ def _daemon_seen(instance: dg.DagsterInstance) -> datetime | None:
     return datetime.fromtimestamp(min(seen), tz=UTC) if len(seen) == len(_NEEDED) else None
 
 
-def _sensors(instance: dg.DagsterInstance, config: KrakenConfig) -> Iterator[Sensor]:
+def _sensors(
+    instance: dg.DagsterInstance, config: KrakenConfig, suffixes: Sequence[str]
+) -> Iterator[Sensor]:
     """Those that were ever on or off: of one that nobody has touched Dagster keeps nothing."""
-    wanted: dict[str, str | None] = {"cluster_jobs": None, ALERTS_SENSOR: None}
+    shared = (CLUSTER_JOBS_SENSOR, ALERTS_SENSOR)
+    wanted: dict[str, str | None] = {f"{name}{end}": None for name in shared for end in suffixes}
     for item in config.instruments:
         wanted |= {f"{item}_watcher": item, f"{item}_archiver": item}
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
@@ -64,10 +77,11 @@ def _sensors(instance: dg.DagsterInstance, config: KrakenConfig) -> Iterator[Sen
 
 
 def _failed_jobs(
-    instance: dg.DagsterInstance, config: KrakenConfig, now: datetime
+    instance: dg.DagsterInstance, config: KrakenConfig, now: datetime, suffixes: Sequence[str]
 ) -> Iterator[FailedJob]:
     """The jobs that are no single file's, and whose last run failed; of a file its status tells."""
-    names = [PURGE_JOB, SCRUB_JOB, REBUILD_JOB, RETIRE_JOB]
+    shared = (PURGE_JOB, SCRUB_JOB, REBUILD_JOB, RETIRE_JOB)
+    names = [f"{name}{end}" for name in shared for end in suffixes]
     names += [job(item) for item in config.instruments for job in (archive_job, catchup_job)]
     for name in names:
         records = instance.get_run_records(

@@ -34,6 +34,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.quality import Outcome
+from kraken_dagster.monitoring.disk_usage import AT
 from kraken_dagster.runtime.services import Services
 
 _NEWEST = 3
@@ -43,6 +44,7 @@ _TREND_OF = timedelta(days=7)
 _SAMPLES_KEPT = timedelta(days=30)
 _BEFORE_THE_FIRST_LOOK = timedelta(days=1)
 _GB = 1024**3
+_LOCATION_COUNTS = timedelta(hours=1)
 _DISKS = (f"{FILE_SYSTEM}backup", f"{FILE_SYSTEM}output")
 _PRESSURES = ("evosep_pump_hp_pressure_max", "msqc_evosep_pump_hp_pressure_max")
 _GRADIENTS = ("gradient_length", "raw:gradient_length_m")
@@ -95,8 +97,8 @@ def _health(services: Services) -> Iterator[Health]:
         *_DISKS,
     }
     for item in services.store.alert_facts.statuses():
-        if item["_id"] in names:
-            seen = item.get("updated_at_")
+        seen = item.get("updated_at_")
+        if item["_id"] in names or _of_another_location(item, services.now()):
             yield Health(
                 name=str(item["_id"]),
                 entity=str(item.get("entity_type")),
@@ -107,6 +109,14 @@ def _health(services: Services) -> Iterator[Health]:
                 total_gb=_number(item.get("total_space_gb")),
                 clock_difference_s=_number(item.get("clock_difference_s")),
             )
+
+
+def _of_another_location(item: Mapping[str, Any], now: datetime) -> bool:
+    """Whether it is what a code location finds of a store that another one shows; not of one that
+    is gone for good."""
+    seen = item.get("updated_at_")
+    of_store = str(item["_id"]).startswith(tuple(f"{disk}{AT}" for disk in _DISKS))
+    return of_store and isinstance(seen, datetime) and now - seen < _LOCATION_COUNTS
 
 
 def keep_samples(services: Services, snapshot: Snapshot, now: datetime) -> None:

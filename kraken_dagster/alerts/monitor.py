@@ -54,6 +54,7 @@ def scan(
     *,
     dagster: Callable[[], DagsterFacts] | None,
     by: str,
+    stands_by: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> Looked:
     """Looks once, unless another monitor does or just did.
@@ -61,14 +62,17 @@ def scan(
     Args:
         dagster: what Dagster says, asked only if there is a look; None where it isn't reached.
         by: who looks, like `sensor` or `page`.
+        stands_by: looks only where nobody else has for some intervals.
 
     Raises:
         StoreUnavailable
     """
     try:
-        with at_work(services, WORK, run_id=f"{by} {os.getpid()}", lease_s=_LEASE_S):
+        run_id = f"{by} {os.getpid()} on {socket.gethostname()}"  # containers share numbers
+        with at_work(services, WORK, run_id=run_id, lease_s=_LEASE_S):
             last = services.store.alerts.last_look().get("looked_at")
-            pause = timedelta(seconds=services.config.alerts.look_every_s * _PART_OF_THE_INTERVAL)
+            part = _LOOKS_MISSED if stands_by else _PART_OF_THE_INTERVAL
+            pause = timedelta(seconds=services.config.alerts.look_every_s * part)
             if isinstance(last, datetime) and timedelta(0) <= services.now() - last < pause:
                 return Looked(why_not="another monitor has just looked")
             return _scan(services, dagster, f"{by} on {socket.gethostname()}", environment)

@@ -1,6 +1,7 @@
 """Reads instruments.yaml; what is wrong with it is told with file, line and key."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from kraken_dagster.config.code_locations import LOCATION_NAME
 from kraken_dagster.config.problems import problems
 from kraken_dagster.config.schema import KrakenConfig, expand_environment
 from kraken_dagster.model.errors import ConfigError
@@ -15,6 +17,8 @@ from kraken_dagster.model.printable import printable
 
 CONFIG_VARIABLE = "KRAKEN_CONFIG"
 INSTRUMENTS_VARIABLE = "KRAKEN_INSTRUMENTS"
+# The name of a code location, the same after every restart; several need one each.
+LOCATION_VARIABLE = "KRAKEN_LOCATION"
 CONFIG_FILE_NAME = "instruments.yaml"
 _NEXT = "mend it and reload the code location; docs/configuration.md has every key."
 
@@ -50,7 +54,22 @@ def load_config(
     config = _absolute(config, path.parent)
     if found := problems(config):
         raise _config_error(path, root, found)
-    return _only_these(config, path, environment.get(INSTRUMENTS_VARIABLE))
+    location = _location(path, environment.get(LOCATION_VARIABLE))
+    return _only_these(config, path, environment.get(INSTRUMENTS_VARIABLE), location)
+
+
+def _location(path: Path, name: str | None) -> str | None:
+    if not name:
+        return None
+    if re.fullmatch(LOCATION_NAME, name) is None:
+        raise ConfigError(
+            f"{LOCATION_VARIABLE} can't name a code location",
+            file=path,
+            expected="1 to 40 of a-z, 0-9 and _",
+            found=repr(name),
+            next_step=f"correct {LOCATION_VARIABLE}.",
+        )
+    return name
 
 
 def _compose(path: Path) -> yaml.MappingNode:
@@ -225,9 +244,11 @@ def _in_home(path: Path) -> Path:
         return path
 
 
-def _only_these(config: KrakenConfig, path: Path, wanted: str | None) -> KrakenConfig:
+def _only_these(
+    config: KrakenConfig, path: Path, wanted: str | None, location: str | None
+) -> KrakenConfig:
     if not wanted:
-        return config
+        return config if location is None else config.located(location)
     ids = {name.strip() for name in wanted.split(",") if name.strip()}
     if unknown := ids - set(config.instruments):
         raise ConfigError(
@@ -237,4 +258,12 @@ def _only_these(config: KrakenConfig, path: Path, wanted: str | None) -> KrakenC
             found=sorted(unknown),
             next_step=f"correct {INSTRUMENTS_VARIABLE}.",
         )
-    return config.only(ids)
+    if location is None:
+        raise ConfigError(
+            f"{INSTRUMENTS_VARIABLE} is set, and this code location has no name",
+            file=path,
+            expected=f"{LOCATION_VARIABLE}, another one for each code location",
+            next_step=f"set {LOCATION_VARIABLE}, for example to the host's name, and keep it: jobs "
+            "of this machine belong to the code location of that name.",
+        )
+    return config.only(ids, location=location)

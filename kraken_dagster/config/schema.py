@@ -4,6 +4,7 @@ Every key's description is shown in docs/configuration.md, and a test fails when
 """
 
 import re
+import socket
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
 from kraken_dagster.config.alerts import Alerts
+from kraken_dagster.config.code_locations import CodeLocation, LocationName
 from kraken_dagster.config.dagit import Dagit
 from kraken_dagster.config.engines import (
     ENGINE_LOCAL,
@@ -237,6 +239,11 @@ class KrakenConfig(Strict):
     instruments: dict[InstrumentId, InstrumentEntry] = Field(
         description="The mass spectrometers, by id ([a-z0-9_]+)."
     )
+    code_locations: dict[LocationName, CodeLocation] = Field(
+        default_factory=dict,
+        description="Which instruments are served together, and where, by name ([a-z0-9_]+), for "
+        "`kraken compose`; each other instrument by itself.",
+    )
     metrics: dict[MetricsType, FunctionName] = Field(
         default_factory=dict,
         description="Functions of the site's own that read results, by the metrics type "
@@ -263,12 +270,39 @@ class KrakenConfig(Strict):
         description="Kraken's own folder: the embedded server's data, local jobs, Dagster's home.",
     )
 
-    _elsewhere: frozenset[str] = PrivateAttr(default=frozenset())
+    _whole: "KrakenConfig | None" = PrivateAttr(default=None)
+    _location: str | None = PrivateAttr(default=None)
 
     @property
     def all_instruments(self) -> frozenset[str]:
         """Every instrument in the file, also those that are served by other processes."""
-        return self._elsewhere | self.instruments.keys()
+        return frozenset(self.whole.instruments)
+
+    @property
+    def whole(self) -> "KrakenConfig":
+        """The file's configuration, where this code location serves some of its instruments."""
+        return self if self._whole is None else self._whole
+
+    @property
+    def location(self) -> str:
+        """The code location: `KRAKEN_LOCATION`, or this host and home; the same after a restart."""
+        return self._location or f"{socket.gethostname()}:{self.home}"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether `KRAKEN_LOCATION` names the code location."""
+        return self._location is not None
+
+    @property
+    def suffix(self) -> str:
+        """What tells names of this code location from those of others; empty if it serves all."""
+        return "" if self._whole is None or self._location is None else f"_{self._location}"
+
+    @property
+    def owns_shared(self) -> bool:
+        """Whether what all code locations have in common is shown by this one: the disks of the
+        backup and the output. It is the one with the first instrument of the file."""
+        return next(iter(self.whole.instruments), None) in self.instruments
 
     @property
     def timing(self) -> Timing:
@@ -286,11 +320,17 @@ class KrakenConfig(Strict):
         own["path"] = entry.path or self.locations.instruments.path / instrument_id
         return InstrumentEntry(**{**inherited, **own})
 
-    def only(self, instrument_ids: set[str]) -> "KrakenConfig":
-        """The same, serving only these instruments."""
+    def located(self, location: str) -> "KrakenConfig":
+        """The same, in a code location of that name."""
+        located = self.model_copy()
+        located._location = location
+        return located
+
+    def only(self, instrument_ids: set[str], *, location: str | None = None) -> "KrakenConfig":
+        """The same, serving only these instruments, in a code location of that name."""
         kept = {key: value for key, value in self.instruments.items() if key in instrument_ids}
         served = self.model_copy(update={"instruments": kept})
-        served._elsewhere = self.all_instruments - kept.keys()
+        served._whole, served._location = self.whole, location
         return served
 
 

@@ -4,6 +4,7 @@ Each job has a folder named after it. What it holds is all that is known of the 
 process can ask, and any may die:
 
     spec.json    what was asked for
+    namespace    where its process numbers mean something: a boot, or a container's life
     id           who leads the job's session and when it started, written before the command runs
     log.txt      what the command wrote
     exit_code    its exit code, written last into a place that was taken first
@@ -11,6 +12,8 @@ process can ask, and any may die:
 A job is started at most once: making its folder is the claim. A claim without an id is a start
 that died in between; it is taken over, under a lock that dies with its holder. It has ended when
 there is its exit code, or when none of its processes lives any more, whichever of them was killed.
+Processes of another boot, or of a container that was replaced, are gone: such a job is run again.
+Whose job it is, is in MongoDB; only its own code location asks for it.
 """
 
 import fcntl
@@ -47,6 +50,7 @@ from kraken_dagster.fs.job_keeper import (
     living,
     send,
 )
+from kraken_dagster.fs.pid_namespace import pid_namespace
 from kraken_dagster.fs.private import PRIVATE_UMASK, make_folders, site_umask
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import CopyStalled, SubmitFailed
@@ -58,6 +62,7 @@ _KEEPER = Path(job_keeper.__file__)
 _KEPT_PATIENCE_S = 20.0
 _ASK_S = 0.05
 _ANSWER_S = 5.0
+_NAMESPACE = "namespace"
 
 
 class LocalJobs:
@@ -96,7 +101,7 @@ class LocalJobs:
         """SIGTERM, and SIGKILL to what is still there 5 s later; to every process of the job."""
         job_dir = self._job_dir(job_id)
         process = _read_id(job_dir)
-        if process is None or _read_exit_code(job_dir) is not None:
+        if process is None or _read_exit_code(job_dir) is not None or _was_elsewhere(job_dir):
             return
         if not living(job_dir, *process):
             return
@@ -131,6 +136,7 @@ class LocalJobs:
         if not spec.stores:  # whoever knows the output by its marker has made it through that
             make_folders(output)
         (job_dir / SPEC).write_text(json.dumps(asdict(spec), indent=1))
+        (job_dir / _NAMESPACE).write_text(pid_namespace())
         for name, size in ((EXIT_CODE, EXIT_CODE_BYTES), (ID_PART, ID_BYTES)):
             _take_room(job_dir / name, size)
         keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(job_dir), str(output), spec.name]
@@ -173,7 +179,8 @@ class LocalJobs:
             return JobReport(JobState.UNKNOWN, detail="no such job was started on this machine")
         started = _time_of(job_dir / ID)
         exit_code = _read_exit_code(job_dir)
-        if exit_code is None:
+        gone = _was_elsewhere(job_dir)
+        if exit_code is None and not gone:
             if is_alive(*process):
                 return JobReport(JobState.RUNNING, started_at=started)
             if left := living(job_dir, *process):
@@ -186,8 +193,11 @@ class LocalJobs:
             exit_code, ended = _left_in_output(job_dir)
         if (job_dir / "cancelled").exists():
             return JobReport(JobState.CANCELLED, started_at=started, ended_at=ended)
+        if exit_code is None and gone:
+            detail = "this machine, or the container that ran it, was started anew"
+            return JobReport(JobState.NODE_FAILURE, started_at=started, detail=detail)
         if exit_code is None:
-            detail = "its process is gone and left no exit code: killed, or the machine restarted"
+            detail = "its process is gone and left no exit code: it was killed"
             return JobReport(JobState.FAILED, started_at=started, ended_at=ended, detail=detail)
         if exit_code == 0 and not _ended_away(job_dir):
             return JobReport(JobState.SUCCEEDED, 0, started, ended)
@@ -223,6 +233,14 @@ def _read_id(job_dir: Path) -> tuple[int, int] | None:
         return int(pid), int(stat[19])
     except (FileNotFoundError, ValueError, IndexError):  # or cut short by a power failure
         return None
+
+
+def _was_elsewhere(job_dir: Path) -> bool:
+    """Whether its processes were of another boot or container; False for an older Kraken's job."""
+    try:
+        return (job_dir / _NAMESPACE).read_text() not in ("", pid_namespace())
+    except FileNotFoundError:
+        return False
 
 
 def _read_exit_code(job_dir: Path) -> int | None:

@@ -6,21 +6,22 @@ An asset that is only observed is shown as one that was never materialised.
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS, Disk, measure_file_systems, to_show
+from kraken_dagster.monitoring.disk_usage import Disk, measure_file_systems, shown, to_show
 from kraken_dagster.runtime.services import Services
 
 GROUP = "file_systems"
 
 
 def disk_assets(config: KrakenConfig) -> list[dg.AssetSpec]:
-    """One for the backup store, the output and each instrument; no run materialises them."""
+    """One for each instrument, and in one code location for the backup store and the output; no run
+    materialises them."""
     return [
         dg.AssetSpec(
             dg.AssetKey([GROUP, name]),
             group_name=GROUP,
             description=f"How full the disk of {name} is.",
         )
-        for name in (*FILE_SYSTEMS, *config.instruments)
+        for name in shown(config)
     ]
 
 

@@ -1,12 +1,14 @@
 """What `kraken status`, `files` and `show` tell, as plain data; printing it is the CLI's."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.acquisition.identity import served_ids
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
+from kraken_dagster.monitoring.code_locations import code_locations
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.operations.processes import daemon_stands, processes_of
@@ -25,7 +27,8 @@ _TOLD_AT_MOST = 3
 
 
 def status(services: Services) -> dict[str, Any]:
-    """How every instrument is, what its files are, and what is wrong."""
+    """How every instrument is, what its files are, and what is wrong; of all code locations."""
+    services = replace(services, config=services.config.whole)
     instruments = [_instrument(services, item) for item in services.config.instruments]
     engines = [_engine(services, name) for name in services.config.engines]
     file_systems = [_file_system(services, name) for name in FILE_SYSTEMS]
@@ -43,6 +46,8 @@ def status(services: Services) -> dict[str, Any]:
         if name not in services.config.engines
     ]
     wrong += [item["told"] for item in processes if item["told"] is not None]
+    locations = code_locations(services)
+    wrong += [item["told"] for item in locations if item["told"] is not None]
     left = left_behind(services)
     wrong += [item["told"] for item in left if item["told"] and _is_unfinished(item)]
     return {
@@ -51,6 +56,7 @@ def status(services: Services) -> dict[str, Any]:
         "engines": engines,
         "file_systems": file_systems,
         "processes": processes,
+        "locations": locations,
         "left": left,
         "wrong": wrong,
     }

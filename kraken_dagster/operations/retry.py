@@ -6,7 +6,7 @@ from typing import Any
 from kraken_dagster.config.schema import OutputExistsMode
 from kraken_dagster.model.errors import FileError, FolderError, StatusConflict
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.model.raw_file import (
     ENDED,
     FINAL,
@@ -18,6 +18,7 @@ from kraken_dagster.model.raw_file import (
 )
 from kraken_dagster.quant.decide import as_fields, as_it_had_ended, decision_on, settings_for
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER, decided, latest_jobs
+from kraken_dagster.quant.jobs.whose_turn import is_ours
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.mount_check import names_in_backup
 from kraken_dagster.runtime.services import Services
@@ -172,18 +173,29 @@ def _failed(services: Services, raw_file: RawFile) -> bool:
 
 
 def _give_up_lost_jobs(services: Services, raw_file: RawFile, asked_by: str) -> list[str]:
-    """Ends open jobs of engines that nobody can ask any more; their names."""
+    """Ends open jobs that nobody can be asked about any more; their names."""
     if raw_file.status not in (Status.QUANTING, Status.QUEUED_FOR_QUANTING):
         return []
     lost = [
         job
         for job in latest_jobs(services, raw_file)
-        if job.is_open and job.engine not in services.config.engines
+        if job.is_open and _why_lost(services, job) is not None
     ]
     for job in lost:
-        reason = f"given up by {asked_by}: the engine {job.engine!r} is not configured any more"
+        reason = f"given up by {asked_by}: {_why_lost(services, job)}"
         services.store.jobs.give_up(job, reason=reason, now=services.now())
     return [job.id for job in lost]
+
+
+def _why_lost(services: Services, job: QuantJob) -> str | None:
+    if job.engine not in services.config.engines:
+        return f"the engine {job.engine!r} is not configured any more"
+    if is_ours(services, job) or job.location is None:
+        return None
+    owner = services.store.instances.of_location(job.location)
+    if owner is None or owner.lives(services.now()):
+        return None
+    return f"the code location {job.location!r} is silent since {owner.seen_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _was_skipped(services: Services, raw_file: RawFile) -> bool:

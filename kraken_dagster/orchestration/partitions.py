@@ -68,6 +68,13 @@ def catchup_job(instrument_id: str) -> str:
 PURGE_JOB, SCRUB_JOB = "purge", "scrub"
 REBUILD_JOB, RETIRE_JOB = "rebuild_from_mongodb", "retire_partitions"
 EVALUATE_JOB = "evaluate_quality"
+CLUSTER_JOBS_SENSOR, ALERTS_SENSOR = "cluster_jobs", "alerts"
+
+
+def name_here(config: KrakenConfig, name: str) -> str:
+    """The name of a job, sensor or schedule that is no single instrument's: of several code
+    locations each has its own, so that none is taken for another's."""
+    return f"{name}{config.suffix}"
 
 
 def copy_pool(instrument_id: str) -> str:

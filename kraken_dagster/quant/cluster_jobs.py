@@ -8,9 +8,16 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.raw_file import RawFile, Step
+from kraken_dagster.monitoring.code_locations import sign_of_life
 from kraken_dagster.monitoring.defs import show_disks
 from kraken_dagster.orchestration.failures import skip
-from kraken_dagster.orchestration.partitions import collect_job, quant_job, slots_of_all_engines
+from kraken_dagster.orchestration.partitions import (
+    CLUSTER_JOBS_SENSOR,
+    collect_job,
+    name_here,
+    quant_job,
+    slots_of_all_engines,
+)
 from kraken_dagster.orchestration.run_requests import (
     ensure_partitions,
     live_files,
@@ -28,7 +35,7 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
     interval = min(config.instrument(item).watch_interval_s for item in instruments)
 
     @dg.sensor(
-        name="cluster_jobs",
+        name=name_here(config, CLUSTER_JOBS_SENSOR),
         jobs=jobs,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -40,6 +47,10 @@ def cluster_jobs_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorD
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             services = kraken.create_services(config)
+            twin = sign_of_life(services, interval_s=interval)
+            if twin is not None:
+                context.log.error(twin)
+                return skip(twin)
             found = poll(services, slots=slots_of_all_engines(context.instance, config))
             requests = _requests(context, services, found, set(job_names))
             problems = [*found.problems, *_show_disks(context.instance, services)]

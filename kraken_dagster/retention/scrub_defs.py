@@ -15,7 +15,7 @@ from kraken_dagster.orchestration.exclusive_ops import alone, fail
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import text
 from kraken_dagster.orchestration.partitions import BACKUP, DIGESTS_MATCH, asset_key
-from kraken_dagster.runtime.exclusive_runs import SCRUB
+from kraken_dagster.runtime.exclusive_runs import scrub_of
 from kraken_dagster.runtime.services import Services
 from resources.kraken import KrakenResource
 
@@ -44,7 +44,8 @@ def scrub_op(config: KrakenConfig) -> dg.OpDefinition:
         with dagster_errors():
             services = kraken.create_services(kraken_config)
         wrong: list[str] = []
-        with alone(context, services, SCRUB, kraken_config.defaults.lease_s) as ours:
+        scrub = scrub_of(kraken_config.suffix)
+        with alone(context, services, scrub, kraken_config.defaults.lease_s) as ours:
             if not ours:
                 return
             with dagster_errors():
@@ -78,7 +79,7 @@ def _due_until_tomorrow(services: Services, every_days: float | None) -> Verific
     now = services.now()
     due = scrub_due(services, now + timedelta(days=1), every_days)
     todo = tuple(item.raw_file_id for item in due)
-    return Verification(SCRUB, began_at=now, todo=todo, resumed=False)
+    return Verification(scrub_of(services.config.suffix), began_at=now, todo=todo, resumed=False)
 
 
 def verified(instrument_id: str, outcome: VerifyOutcome) -> Iterator[dg.AssetCheckEvaluation]:

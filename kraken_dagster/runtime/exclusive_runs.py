@@ -24,7 +24,9 @@ def catchup_of(instrument_id: str) -> str:
     return f"catchup {instrument_id}"
 
 
-SCRUB = "scrub"
+def scrub_of(suffix: str) -> str:
+    """Of the backups of a code location's instruments; without a suffix, of all."""
+    return f"scrub{suffix}"
 
 
 @contextmanager

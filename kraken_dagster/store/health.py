@@ -1,5 +1,6 @@
 """The collection `kraken_status`: how every instrument and file system is, right now."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -146,7 +147,42 @@ class HealthRecords:
     def engine(self, name: str) -> Document | None:
         return self.get(_engine_id(name))
 
-    def engine_well(self, name: str, *, details: str, blocked: bool, now: datetime) -> None:
+    def engine_refusal(self, name: str, location: str) -> Document | None:
+        """Why one code location can't ask the engine: `failures`, `ask_again_at`, and in words."""
+        return self.get(_refusal_id(name, location))
+
+    def engine_refused(
+        self,
+        name: str,
+        location: str,
+        *,
+        details: str,
+        failures: int,
+        ask_again_at: datetime,
+        now: datetime,
+    ) -> None:
+        self._set(
+            _refusal_id(name, location),
+            entity_type=JOB,
+            status=ERROR,
+            status_details=short_details(details),
+            location=location,
+            failures=failures,
+            ask_again_at=ask_again_at,
+            updated_at_=now,
+        )
+
+    def engine_reached(self, name: str, location: str) -> None:
+        self._collection.delete_one({"_id": _refusal_id(name, location)})
+
+    def engine_refusals(self, name: str, *, since: datetime) -> list[Document]:
+        """Of all code locations, those that are not older."""
+        of_engine = {"$regex": f"^{re.escape(_refusal_id(name, ''))}"}
+        return list(self._collection.find({"_id": of_engine, "updated_at_": {"$gte": since}}))
+
+    def engine_well(
+        self, name: str, *, details: str, blocked: bool, location: str, now: datetime
+    ) -> None:
         """Records an answer; `blocked`: jobs wait for what waiting doesn't cure."""
         self._set(
             _engine_id(name),
@@ -155,6 +191,7 @@ class HealthRecords:
             status_details=short_details(details),
             failures=0,
             ask_again_at=None,
+            asked_by=location,
             updated_at_=now,
         )
 
@@ -168,6 +205,7 @@ class HealthRecords:
             status_details=short_details(details),
             failures=failures,
             ask_again_at=ask_again_at,
+            asked_by=None,
             updated_at_=now,
             last_error_occurred_at=now,
         )
@@ -195,6 +233,10 @@ def _disk_id(instrument_id: str) -> str:
 
 def _engine_id(name: str) -> str:
     return f"engine {name}"  # with a space, which no instrument's id has
+
+
+def _refusal_id(name: str, location: str) -> str:
+    return f"{_engine_id(name)} from {location}"
 
 
 def _printable(name: str) -> str:

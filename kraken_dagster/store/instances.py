@@ -1,4 +1,5 @@
-"""The collection `instance` (ours): each `kraken up` on this MongoDB, by its host and home."""
+"""The collection `instance` (ours): each `kraken up` on this MongoDB, by its host and home, and
+each code location without one, by its name."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -42,7 +43,11 @@ class OnDisk(BaseModel):
 
 
 class Instance(BaseModel):
-    """One `kraken up`: what it serves, since when, and its last sign of life. Times are UTC."""
+    """One `kraken up` or code location: what it serves, since when, and its last sign of life.
+
+    Times are UTC. `location`: the name of a code location; `namespace`: where its processes are;
+    `lives_for_s`: it is silent for no longer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
     id: str = Field(alias="_id")
@@ -55,13 +60,20 @@ class Instance(BaseModel):
     ended_at: datetime | None = None
     loaded: list[Loaded] = Field(default_factory=list)
     on_disk: OnDisk | None = None
+    location: str | None = None
+    namespace: str | None = None
+    lives_for_s: float = LIVES_FOR.total_seconds()
+
+    @classmethod
+    def location_name(cls, location: str) -> str:
+        return f"location {location}"
 
     @classmethod
     def name(cls, host: str, home: str) -> str:
         return f"{host}:{home}"
 
     def lives(self, now: datetime) -> bool:
-        return self.ended_at is None and now - self.seen_at < LIVES_FOR
+        return self.ended_at is None and now - self.seen_at < timedelta(seconds=self.lives_for_s)
 
 
 @translated
@@ -78,12 +90,20 @@ class Instances:
         document = self._collection.find_one({"_id": instance_id})
         return None if document is None else Instance.model_validate(document)
 
+    def of_location(self, location: str) -> Instance | None:
+        """Who works under that name, or without a name by its host and home."""
+        return self.get(Instance.location_name(location)) or self.get(location)
+
     def living(self, *, serving: Collection[str], now: datetime) -> list[Instance]:
         """Those that live and serve one of these instruments."""
         return [item for item in self._serving(serving) if item.lives(now)]
 
     def all_living(self, *, now: datetime) -> list[Instance]:
         return [item for item in self.all() if item.lives(now)]
+
+    def locations(self) -> list[Instance]:
+        """The code locations that have a name, whether or not they live."""
+        return [item for item in self.all() if item.location is not None]
 
     def all(self) -> list[Instance]:
         return [Instance.model_validate(item) for item in self._collection.find({})]

@@ -69,15 +69,18 @@ class QuantJobs:
         )
         return None
 
-    def trying(self, job: QuantJob, *, now: datetime) -> None:
+    def trying(self, job: QuantJob, *, location: str, now: datetime) -> None:
         """Submitting is about to begin; what was missing before is looked for anew.
+
+        Args:
+            location: the code location that submits it.
 
         Raises:
             StatusConflict: somebody else began, or the job is not intended any more.
         """
         result = self._collection.update_one(
             {"_id": job.id, "state": JobState.INTENDED, "tried_at": job.tried_at},
-            {"$set": {"tried_at": now, "missing_since": None}},
+            {"$set": {"tried_at": now, "missing_since": None, "location": location}},
         )
         if result.matched_count == 0:
             raise StatusConflict(

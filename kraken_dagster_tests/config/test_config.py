@@ -149,8 +149,10 @@ def test_anchors_are_read(load):
 
 
 def test_a_code_location_may_serve_some_instruments_only(load):
-    config = load(INHERITED, KRAKEN_INSTRUMENTS=" own ,")
+    config = load(INHERITED, KRAKEN_INSTRUMENTS=" own ,", KRAKEN_LOCATION="host_2")
     assert list(config.instruments) == ["own"]
+    assert (config.location, config.suffix, config.owns_shared) == ("host_2", "_host_2", False)
+    assert list(config.whole.instruments) == ["plain", "own"]
     assert list(load(INHERITED, KRAKEN_INSTRUMENTS="").instruments) == ["plain", "own"]
 
 

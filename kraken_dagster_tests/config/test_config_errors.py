@@ -206,6 +206,13 @@ def test_instruments_that_the_environment_names_and_that_are_not_there_are_told(
     assert "correct KRAKEN_INSTRUMENTS" in found
 
 
+def test_a_code_location_for_some_instruments_needs_a_name_that_is_one(reported):
+    found = reported(GOOD, KRAKEN_INSTRUMENTS="thermo1")
+    assert "this code location has no name" in found
+    assert "set KRAKEN_LOCATION" in found
+    assert "Found 'host-2'" in reported(GOOD, KRAKEN_LOCATION="host-2")
+
+
 def test_the_good_configuration_of_these_tests_is_one(path):
     path.write_text(GOOD)
     assert list(load_config(path, environment={}).instruments) == ["thermo1", "bruker1"]

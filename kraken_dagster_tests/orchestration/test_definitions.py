@@ -145,6 +145,20 @@ def test_an_added_instrument_changes_no_name_of_the_others() -> None:
         assert len(after[kind]) == of_all + 2 * of_one
 
 
+def test_code_locations_that_share_the_instruments_share_no_name_and_no_asset() -> None:
+    whole = _config({name: {"type": "thermo"} for name in ("thermo1", "thermo2", "thermo3")})
+    first = _everything(whole.only({"thermo1"}, location="host_1"))
+    second = _everything(whole.only({"thermo2", "thermo3"}, location="host_2"))
+    for kind in ("assets", "jobs", "schedules", "sensors"):
+        assert first[kind]
+        assert not first[kind].keys() & second[kind].keys()
+    together = {*first["assets"], *second["assets"]}
+    assert together == set(_everything(whole)["assets"])
+    assert "file_systems/backup" in first["assets"]  # whose instrument is the first of the file
+    assert {"cluster_jobs_host_1", "alerts_host_1"} <= first["sensors"].keys()
+    assert {"purge_host_2", "scrub_host_2", "retire_partitions_host_2"} == set(second["schedules"])
+
+
 def test_a_stand_in_takes_the_place_of_a_resource() -> None:
     stand_in = object()
     defs = build_defs(

@@ -111,6 +111,9 @@ def _explains(cause: Found, item: Found) -> bool:
             instrument = cause.condition.instrument
             if instrument is not None and instrument == item.condition.instrument:
                 return True
-            if cause.condition.subject == _OF_NO_INSTRUMENT and item.condition.instrument is None:
+            if (
+                cause.condition.subject.startswith(_OF_NO_INSTRUMENT)
+                and item.condition.instrument is None
+            ):
                 return True
     return False

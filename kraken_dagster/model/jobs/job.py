@@ -176,6 +176,8 @@ class QuantJob(BaseModel):
     created_at: datetime
     # Submitting was begun, and its end is not known as long as there is no job id.
     tried_at: datetime | None = None
+    # The code location that submitted it; of this machine's jobs no other can say anything.
+    location: str | None = None
     # Since when the engine says that it has no job of that name.
     missing_since: datetime | None = None
     cluster_job_id: str | None = None

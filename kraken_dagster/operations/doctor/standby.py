@@ -17,6 +17,7 @@ from kraken_dagster.model.files.folder import sort_out
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.operations.doctor.checks import Finding
 from kraken_dagster.orchestration.dagster_internals import InstigatorStatus, InstigatorType
+from kraken_dagster.orchestration.partitions import CLUSTER_JOBS_SENSOR, name_here
 from kraken_dagster.projects import settings_file
 from kraken_dagster.runtime.exclusive_runs import archive_of, purge_of
 from kraken_dagster.runtime.homes import dagster_home
@@ -212,7 +213,10 @@ def _sensors(config: KrakenConfig) -> Iterator[Finding]:
     states = _switched(dagster_home(config))
     off = [
         name
-        for name in (*(f"{item}_watcher" for item in config.instruments), "cluster_jobs")
+        for name in (
+            *(f"{item}_watcher" for item in config.instruments),
+            name_here(config, CLUSTER_JOBS_SENSOR),
+        )
         if not states.get(name, _on_from_the_start(config, name))
     ]
     if off:
@@ -220,7 +224,7 @@ def _sensors(config: KrakenConfig) -> Iterator[Finding]:
         reported = f"{', '.join(off)} would not run; {advice}"
         yield Finding("warning", "sensors", reported)
     else:
-        yield Finding("ok", "sensors", "the watchers and cluster_jobs are on")
+        yield Finding("ok", "sensors", f"the watchers and {CLUSTER_JOBS_SENSOR} are on")
 
 
 def _on_from_the_start(config: KrakenConfig, name: str) -> bool:

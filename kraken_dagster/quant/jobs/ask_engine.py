@@ -18,9 +18,15 @@ from kraken_dagster.model.jobs.job import (
 )
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.jobs.attempts import latest_jobs
-from kraken_dagster.quant.jobs.engine_backoff import failure_of, note_refusal
+from kraken_dagster.quant.jobs.engine_backoff import (
+    failure_of,
+    failures_of,
+    note_answer,
+    note_refusal,
+)
 from kraken_dagster.quant.jobs.handover import withdraw
 from kraken_dagster.quant.jobs.settle import PATIENCE_S, ExitCodes, settled_report
+from kraken_dagster.quant.jobs.whose_turn import give_up_turn, is_ours, take_turn
 from kraken_dagster.runtime.refusals import in_own_words
 from kraken_dagster.runtime.services import Services
 
@@ -29,17 +35,26 @@ _ACCOUNTS_LAG = timedelta(minutes=2)
 
 
 def ask(services: Services, name: str, now: datetime) -> tuple[list[QuantJob], str | None]:
-    """The engine's uncollected jobs as it reports them now, and why it could not be asked."""
+    """The engine's uncollected jobs as it reports them now, and why it could not be asked.
+
+    Of a cluster that another code location asks, they are as that one has found them.
+    """
     refusal = failure_of(services, name, now)
     if refusal is None and _may_be_asked(services, name):
+        turn = take_turn(services, name, now) if services.on_cluster(name) else None
         try:
             with in_own_words(name):  # what it says may be anything, and stops no other engine
-                _ask_all(services, name, now)
+                if turn is not None or not services.on_cluster(name):
+                    _ask_all(services, name, now)
+                else:
+                    _withdraw_abandoned(services, name, now)
         except StoreError:
             raise
         except KrakenError as error:
             note_refusal(services, name, error)
             refusal = str(error)
+            if turn is not None:
+                give_up_turn(services, name, turn)
     return services.store.jobs.uncollected(name), refusal
 
 
@@ -59,9 +74,9 @@ def _ask_all(services: Services, name: str, now: datetime) -> None:
     asked = {
         str(job.cluster_job_id): job
         for job in services.store.jobs.uncollected(name)  # also those of an instrument that is gone
-        if job.is_open and job.cluster_job_id is not None
+        if job.is_open and job.cluster_job_id is not None and is_ours(services, job)
     }
-    if not asked and (services.store.health.engine(name) or {}).get("failures"):
+    if not asked and failures_of(services, name):
         engine.check()
     reports = _states(services, name, asked)
     left = ExitCodes(services)
@@ -78,8 +93,7 @@ def _ask_all(services: Services, name: str, now: datetime) -> None:
     if time.monotonic() - began < PATIENCE_S:
         _account(services, name, now)
         _withdraw_abandoned(services, name, now)
-    details = "; ".join(blocked) if blocked else f"{len(asked)} jobs are open"
-    services.store.health.engine_well(name, details=details, blocked=bool(blocked), now=now)
+    note_answer(services, name, jobs=len(asked), blocked=blocked)
 
 
 def _withdraw_abandoned(services: Services, name: str, now: datetime) -> None:

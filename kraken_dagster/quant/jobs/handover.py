@@ -19,6 +19,7 @@ from kraken_dagster.model.errors import ClusterError, JobError, StoreAway, Submi
 from kraken_dagster.model.jobs.job import JobState, QuantJob
 from kraken_dagster.quant.jobs.engine_backoff import note_refusal
 from kraken_dagster.quant.jobs.left_by_job import job_id_left_by
+from kraken_dagster.quant.jobs.whose_turn import counted, is_ours
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened
 
@@ -36,6 +37,8 @@ def hand_over(services: Services, job: QuantJob, *, may_start: Callable[[], None
     """
     try:
         if job.tried_at is not None:
+            if not is_ours(services, job):
+                return _of_another(job)
             if (known := _known_to_engine(services, job)) is not None:
                 services.store.jobs.submitted(job, known)
                 return None
@@ -51,7 +54,7 @@ def hand_over(services: Services, job: QuantJob, *, may_start: Callable[[], None
 def _submit(services: Services, job: QuantJob, may_start: Callable[[], None]) -> None:
     engine = services.engines[job.engine]
     spec = replace(job.spec(), stores=_stores_of(services, job))
-    services.store.jobs.trying(job, now=services.now())
+    services.store.jobs.trying(job, location=services.config.location, now=services.now())
     try:
         job_id = _bounded_here(services, job, lambda: engine.submit(spec, may_start=may_start))
     except ClusterError:
@@ -116,6 +119,8 @@ def withdraw(services: Services, job: QuantJob) -> bool:
     """
     job = services.store.jobs.get(job.id)
     if job.tried_at is not None:
+        if not is_ours(services, job):
+            return False
         if (found := _known_to_engine(services, job)) is not None:
             services.store.jobs.submitted(job, found)
             return False
@@ -125,9 +130,17 @@ def withdraw(services: Services, job: QuantJob) -> bool:
     return True
 
 
+def _of_another(job: QuantJob) -> str:
+    return (
+        f"the code location {job.location!r} may have started it, and is the only one that can "
+        "tell: start that one; where it will never come back, `kraken retry` gives the job up"
+    )
+
+
 def fits(services: Services, job: QuantJob, slots: int) -> bool:
     """Whether an intended job may be handed over."""
-    return has_slot(job, services.store.jobs.uncollected(job.engine), slots)
+    jobs = services.store.jobs.uncollected(job.engine)
+    return has_slot(job, counted(services, job.engine, jobs), slots)
 
 
 def has_slot(job: QuantJob, jobs: Iterable[QuantJob], slots: int) -> bool:

@@ -13,6 +13,7 @@ from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.jobs.ask_engine import ask
 from kraken_dagster.quant.jobs.handover import has_slot, waits_to_run_again
 from kraken_dagster.quant.jobs.slots import Whose, free, next_to_submit, room, whose
+from kraken_dagster.quant.jobs.whose_turn import counted
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
 
@@ -53,6 +54,7 @@ def poll(services: Services, *, slots: dict[str, int]) -> Poll:
             answers.closed.add(name)
         instruments = services.config.instruments
         _take_in(answers, name, jobs, slots=slots[name], instruments=instruments, now=now)
+        answers.open_jobs[name] = sum(job.is_open for job in counted(services, name, jobs))
     known, problems = answers.known, answers.problems
     problems += _left_alone(services, known)
     ended = _known(services, answers.ended, problems)
@@ -83,7 +85,6 @@ def _take_in(
     now: datetime,
 ) -> None:
     """Adds what the uncollected jobs of one engine say."""
-    answers.open_jobs[name] = sum(job.is_open for job in jobs)
     answers.known |= {job.raw_file for job in jobs}
     answers.begun |= {job.raw_file for job in jobs if _is_due(job, jobs, slots)}
     answers.submitted |= {whose(job) for job in jobs if job.state is not JobState.INTENDED}
