@@ -25,6 +25,7 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
+from kraken_dagster.cli.compose import compose, dagit
 from kraken_dagster.cli.demo import command as demo_module
 from kraken_dagster.cli.env import env
 from kraken_dagster.cli.instrument import instrument
@@ -73,6 +74,8 @@ def main(context: click.Context, path: Path | None) -> None:
 
 
 main.add_command(alerts)
+main.add_command(compose)
+main.add_command(dagit)
 main.add_command(instrument)
 main.add_command(project)
 main.add_command(quality)
@@ -143,21 +146,30 @@ def up(path: Path, port: int, host: str, web_port: int | None, web_host: str) ->
 )
 @click.option("--files", "count", default=4, show_default=True, help="Files per instrument.")
 @click.option("--speed", default=400.0, show_default=True, help="Laboratory s per real second.")
+@click.option(
+    "--beside",
+    is_flag=True,
+    help="Kraken runs already with the configuration of --config, as in containers: play the "
+    "laboratory that it watches in --home, and judge as --once does.",
+)
+@click.pass_obj
 @reported
-def demo(once: bool, port: int, home: Path, count: int, speed: float) -> None:
+def demo(
+    path: Path, *, once: bool, port: int, home: Path, count: int, speed: float, beside: bool
+) -> None:
     """Run Kraken on a SIMULATED laboratory: three instruments that write files of their vendors.
 
     With --once the exit code is 0 only if every file ended as it should.
     """
     laboratory = demo_module.Demo(home.absolute(), files=count, speed=speed)
-    if not once:
+    if not (once or beside):
         laboratory.serve(port)
         return
-    rows, problems = laboratory.run_once()
+    rows, problems = laboratory.run_beside(own_config(path)) if beside else laboratory.run_once()
     print_table(rows, ["instrument", "file", "status", "expected", "size_bytes", "reason"])
     for problem in problems:
         say(f"kraken: {problem}", err=True)
-    for line in laboratory.farewell():
+    for line in () if beside else laboratory.farewell():
         say(line)
     sys.exit(1 if problems else 0)
 
@@ -198,6 +210,7 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         columns = ["id", "path", "status", "looked_at", "free_space_gb", "total_space_gb"]
         print_table(found["file_systems"], columns)
         _print_processes(found["processes"])
+        _print_locations(found["locations"])
         _print_left(found["left"])
         for problem in found["wrong"]:
             say(f"WRONG: {as_text(problem)}")
@@ -208,6 +221,12 @@ def _print_processes(rows: list[dict[str, Any]]) -> None:
     if rows:
         columns = ["process", "host", "configuration", "file_time", "since", "state"]
         print_table(rows, columns)
+
+
+def _print_locations(rows: list[dict[str, Any]]) -> None:
+    if rows:
+        rows = [{**item, "instruments": ", ".join(item["instruments"])} for item in rows]
+        print_table(rows, ["location", "host", "instruments", "since", "seen_at", "lives"])
 
 
 def _print_left(left: list[dict[str, Any]]) -> None:

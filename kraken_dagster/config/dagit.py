@@ -73,7 +73,8 @@ class Place:
     @property
     def url(self) -> str:
         """Where people find it, as far as is known."""
-        if self.settings.hosts and self.settings.trusted_proxies and self.scheme == "http":
+        behind_proxy = self.settings.hosts and self.settings.trusted_proxies
+        if behind_proxy and self.scheme == "http" and not self._is_local:
             return f"https://{self.settings.hosts[0]}{self.root_path}"
         name, port = self.host, f":{self.port}"
         if self.settings.hosts and not is_loopback(self.host):
@@ -84,6 +85,12 @@ class Place:
         return (
             f"{self.scheme}://{f'[{name}]' if name.count(':') > 1 else name}{port}{self.root_path}"
         )
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether people reach it on this machine, as through a port that a container publishes:
+        what stands between speaks no TLS."""
+        return self.settings.hosts[0].partition(":")[0] in _LOCAL_NAMES
 
     @property
     def connects_to(self) -> tuple[int, str]:

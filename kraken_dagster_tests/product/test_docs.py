@@ -32,6 +32,7 @@ _MODELS = (
     config.BackupLocation,
     engines.LocalEngine,
     engines.SlurmEngine,
+    config.CodeLocation,
     config.InstrumentEntry,
     config.Simulation,
     config.ReadingLimits,

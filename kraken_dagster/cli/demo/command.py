@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dagster import DagsterInstance
 
 from kraken_dagster.cli.demo.watch import Watch, judge, to_practise, wait_for_scans
 from kraken_dagster.cli.web import page_of
@@ -96,15 +97,36 @@ class Demo:
                 services = self._seeded_services(config)
                 watching = threading.Thread(target=supervisor.watch, daemon=True)
                 watching.start()
-                wait_for_scans(services)
-                laboratory = self._start_laboratory(start, forever=False)
                 with open_dagster(supervisor.home) as instance:
-                    stuck = Watch(services, instance, laboratory, expected).wait()
-                    rows, problems = judge(services, instance, expected)
-                self.practice = to_practise(services)
-                return rows, [*stuck, *problems]
+                    return self._follow(services, instance, start, expected)
             finally:
                 supervisor.stop()
+
+    def run_beside(self, config: KrakenConfig) -> tuple[list[dict[str, Any]], list[str]]:
+        """One batch of files for a Kraken that runs already, as in containers.
+
+        Returns:
+            As `run_once`.
+        """
+        self._make_folders()
+        services = self._seeded_services(config)
+        start = datetime.now(UTC).replace(microsecond=0)
+        with DagsterInstance.get() as instance:
+            return self._follow(services, instance, start, self._expected(start))
+
+    def _follow(
+        self,
+        services: Services,
+        instance: DagsterInstance,
+        start: datetime,
+        expected: dict[str, list[ExpectedFile]],
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        wait_for_scans(services)
+        laboratory = self._start_laboratory(start, forever=False)
+        stuck = Watch(services, instance, laboratory, expected).wait()
+        rows, problems = judge(services, instance, expected)
+        self.practice = to_practise(services)
+        return rows, [*stuck, *problems]
 
     def farewell(self) -> list[str]:
         """What one can do next, line by line."""
@@ -125,6 +147,13 @@ class Demo:
         return lines
 
     def _set_up(self) -> KrakenConfig:
+        self._make_folders()
+        self.config_path.write_text(
+            f"# SIMULATION: written by `kraken demo`.\n{yaml.safe_dump(self._settings())}"
+        )
+        return load_config(self.config_path)
+
+    def _make_folders(self) -> None:
         self._refuse_anything_else()
         self.made = [role for role in Role if not (self.home / role).exists()]
         for name in _ROOTS:
@@ -137,10 +166,6 @@ class Demo:
         state = shlex.quote(str(self.home / "software" / "searched"))
         program.write_text(f'#!/bin/sh\nexec {python} {standin} --state {state} "$@"\n')
         program.chmod(0o755)
-        self.config_path.write_text(
-            f"# SIMULATION: written by `kraken demo`.\n{yaml.safe_dump(self._settings())}"
-        )
-        return load_config(self.config_path)
 
     def _settings(self) -> dict[str, Any]:
         return {
