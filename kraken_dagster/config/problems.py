@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from kraken_dagster.config.code_locations import location_problems
 from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.quality_rules import unknown_instruments
 from kraken_dagster.config.schema import KrakenConfig
@@ -20,6 +21,7 @@ def problems(config: KrakenConfig) -> list[Problem]:
         *_of_engines(config),
         *_of_metrics(config),
         *unknown_instruments(config.qc, config.all_instruments),
+        *location_problems(config.code_locations, config.instruments),
         *_of_instruments(config),
     ]
 
