@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from kraken_dagster.model.errors import ConfigError
+from kraken_dagster.runtime.homes import DAGSTER_HOME
 
 _TEMPLATES = files("kraken_dagster") / "templates"
 NAMES = (
@@ -13,6 +14,7 @@ NAMES = (
     "dagster.yaml",
     "workspace.yaml",
     "kraken.service",
+    "kraken-worker.service",
     "kraken.env.example",
 )
 
@@ -49,6 +51,14 @@ def init(folder: Path) -> list[Path]:
         "@folder@": str(folder).replace("%", "%%"),
         "@config@": _argument(folder / "instruments.yaml"),
         "@program@": _argument(Path(sys.executable).with_name("kraken")),
+        "@dagster@": _argument(Path(sys.executable).with_name("dagster")),
+        "@environment@": " ".join(
+            _quoted(f"{name}={path}")
+            for name, path in (
+                ("KRAKEN_CONFIG", folder / "instruments.yaml"),
+                (DAGSTER_HOME, folder),  # where dagster.yaml is
+            )
+        ),
     }
     written = []
     try:
@@ -89,7 +99,11 @@ def _require_usable(folder: Path) -> None:
 
 def _argument(path: Path) -> str:
     """A word of a command in a unit of systemd, where `%` and `$` begin names."""
-    text = str(path)
-    for char, meant in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+    return _quoted(str(path)).replace("$", "$$")
+
+
+def _quoted(text: str) -> str:
+    """A word in a unit of systemd, where `%` begins a name."""
+    for char, meant in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
         text = text.replace(char, meant)
     return f'"{text}"'

@@ -37,6 +37,33 @@ def test_init_writes_a_configuration_that_loads(tmp_path: Path) -> None:
     assert "@" not in unit
 
 
+UNITS = [name for name in NAMES if name.endswith(".service")]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_takes_the_units(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "a site's own 100% $HOME"
+    assert CliRunner().invoke(main, ["init", str(folder)]).exit_code == 0
+    unit = tmp_path / name  # systemd's names of units have no spaces
+    unit.write_text((folder / name).read_text())
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_units_have_what_hardens_them_and_leave_what_jobs_need(name: str) -> None:
+    settings = dict(line.split("=", 1) for line in shipped(name).splitlines() if "=" in line)
+    assert settings["NoNewPrivileges"] == "yes"
+    assert settings["ProtectSystem"] == "full"
+    assert settings["KillMode"] == "process"  # jobs of this machine go on
+    assert not {"PrivateTmp", "MemoryDenyWriteExecute", "RestrictNamespaces"} & settings.keys()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_init_overwrites_nothing_and_then_writes_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
