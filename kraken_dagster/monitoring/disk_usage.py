@@ -75,7 +75,9 @@ def to_show(services: Services) -> list[Disk]:
     for name in shown(services.config):
         health = services.store.health
         known = health.file_system(name) if name in FILE_SYSTEMS else health.get(name)
-        disk = None if known is None else _disk(name, known)
+        if known is None:
+            continue
+        disk = _disk(name, known)
         if disk is not None and health.may_show(known, every=_SHOW_EVERY, now=now):
             found.append(disk)
     return found
