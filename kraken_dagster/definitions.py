@@ -19,9 +19,11 @@ from kraken_dagster.jobs import (
     rebuilding_job,
     retiring_job,
     scrubbing_job,
+    uploading_job,
 )
 from kraken_dagster.monitoring.defs import disk_assets
 from kraken_dagster.monitoring.loaded import load_and_report
+from kraken_dagster.offsite.defs import offsite_asset, uploads_sensor
 from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
@@ -55,16 +57,19 @@ def build_defs(
         resource_overrides: stand-ins for `store`, `cluster` or `storage`, for tests.
     """
     instruments = list(config.instruments)
+    uploads = [] if config.offsite is None else [uploading_job(item) for item in instruments]
     jobs = {item: instrument_jobs(item) for item in instruments}
     all_jobs = [job for some in jobs.values() for job in some]
     return dg.Definitions(
         assets=[
             *(factory(config, item) for item in instruments for factory in _ASSETS),
+            *(offsite_asset(config, item) for item in instruments if config.offsite is not None),
             *(disk_assets(config) if instruments else []),
         ],
         asset_checks=[check for item in instruments for check in in_control_checks(config, item)],
         jobs=[
             *all_jobs,
+            *uploads,
             *(catching_up_job(config, item) for item in instruments),
             *(archiving_job(config, item) for item in instruments),
             *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
@@ -77,6 +82,7 @@ def build_defs(
             *(watcher_sensor(config, item, jobs[item]) for item in instruments),
             *(archiver_sensor(config, item) for item in instruments),
             *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
+            *([uploads_sensor(config, uploads)] if uploads else []),
             *([alerts_sensor(config)] if instruments else []),
         ],
         resources=_resources(config, resource_overrides or {}),

@@ -8,6 +8,7 @@ from kraken_dagster.orchestration.partitions import (
     BACKUP,
     EVALUATE_JOB,
     METRICS,
+    OFFSITE,
     PURGE_JOB,
     QUANT_JOB,
     QUANT_RESULT,
@@ -22,6 +23,7 @@ from kraken_dagster.orchestration.partitions import (
     collect_job,
     ingest_job,
     name_here,
+    offsite_job,
     quant_job,
 )
 from kraken_dagster.quality.defs import evaluate_op
@@ -47,6 +49,14 @@ def instrument_jobs(instrument_id: str):
         )
         for name, assets in steps.items()
     ]
+
+
+def uploading_job(instrument_id: str):
+    """`<instrument>_offsite`: by itself, so that nothing else waits for an upload."""
+    return dg.define_asset_job(
+        offsite_job(instrument_id),
+        selection=dg.AssetSelection.assets(asset_key(instrument_id, OFFSITE)),
+    )
 
 
 def archiving_job(config: KrakenConfig, instrument_id: str) -> dg.JobDefinition:

@@ -20,6 +20,7 @@ from kraken_dagster.config.engines import (
     EngineName,
     LocalEngine,
 )
+from kraken_dagster.config.offsite import Offsite
 from kraken_dagster.config.patterns import why_not_pattern
 from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.fs.limited.limits import ReadingLimits
@@ -252,6 +253,9 @@ class KrakenConfig(Strict):
     qc: QualityControl = Field(
         default_factory=QualityControl,
         description="Which runs are quality control, and how they are judged.",
+    )
+    offsite: Offsite | None = Field(
+        None, description="A second copy of every backup on an S3 server. None: there is none."
     )
     reading_limits: ReadingLimits = Field(
         default_factory=ReadingLimits,

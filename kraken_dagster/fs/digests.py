@@ -219,12 +219,13 @@ def _read_back(handle: int, take: Callable[[memoryview], None]) -> None:
     size = os.fstat(handle).st_size
     length = min(CHUNK_BYTES, (size // mmap.PAGESIZE + 1) * mmap.PAGESIZE)
     with mmap.mmap(-1, length) as buffer:
-        while count := _read_into(handle, buffer):
+        while count := read_into(handle, buffer):
             with memoryview(buffer) as view, view[:count] as chunk:
                 take(chunk)
 
 
-def _read_into(handle: int, buffer: mmap.mmap) -> int:
+def read_into(handle: int, buffer: mmap.mmap | memoryview) -> int:
+    """Reads what comes next; 0 at the end. By O_DIRECT as long as the file system does it."""
     try:
         return os.readv(handle, [buffer])
     except OSError as error:

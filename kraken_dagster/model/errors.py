@@ -47,6 +47,11 @@ The tree:
           NowhereFound          it stands neither in its folder nor in `Backup`
         PurgeRefused            a file is not deleted: something is unknown or not proven
         RestoreRefused          a backup can't be copied out to where it is wanted
+        OffsiteError            the second copy, on an S3 server                  (transient)
+          OffsiteAway           the server gives no answer, or is in trouble
+          OffsiteRefused        the credentials are none, wrong, or have not the right
+          OffsiteUnfit          the bucket is missing, or keeps no versions
+          OffsiteDiffers        what is there is not what was recorded of it
       JobError
         SubmitFailed            the engine refused a job
         OutputExists            a result folder is there and the mode is `raise`
@@ -319,6 +324,26 @@ class PurgeRefused(FileError):
 
 
 class RestoreRefused(FileError):
+    pass
+
+
+class OffsiteError(FileError):
+    transient = True
+
+
+class OffsiteAway(OffsiteError):
+    pass
+
+
+class OffsiteRefused(OffsiteError):
+    pass
+
+
+class OffsiteUnfit(OffsiteError):
+    pass
+
+
+class OffsiteDiffers(OffsiteError):
     pass
 
 

@@ -18,6 +18,7 @@ from kraken_dagster.model.files.appearance import Appearance
 from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
 from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, VendorRules
+from kraken_dagster.model.offsite import OffsiteState
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_metrics import RawMetricsState
 from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
@@ -185,6 +186,7 @@ class Step(StrEnum):
     ARCHIVE = "archive"
     PURGE = "purge"
     VERIFY = "verify"
+    OFFSITE = "offsite"
 
 
 class FileFact(BaseModel):
@@ -293,6 +295,8 @@ class RawFile(BaseModel):
     purge: Refusal | None = None
     purge_intent: PurgeIntent | None = None
     raw_metrics: RawMetricsState | None = None  # what came of reading the raw file itself
+    offsite: OffsiteState | None = None  # the second copy, on an S3 server
+    s3_upload_path: str | None = None
     unreadable: str | None = None  # the field of a document that can't be read
 
     @property

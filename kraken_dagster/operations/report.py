@@ -284,6 +284,8 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
             name: {"size_bytes": fact.size, "md5": fact.md5}
             for name, fact in raw_file.file_info.items()
         },
+        "s3_upload_path": raw_file.s3_upload_path,
+        "offsite": None if raw_file.offsite is None else raw_file.offsite.model_dump(),
         "raw_metrics": None if raw_file.raw_metrics is None else raw_file.raw_metrics.model_dump(),
         "acquisition": raw_file.acquisition,
         "attempts": raw_file.attempts,

@@ -25,8 +25,14 @@ def file_asset(
     description: str,
     after: str | None = None,
     kinds: Collection[str] = (),
+    pool: str | None = None,
+    at_once: int | None = None,
 ) -> dg.AssetsDefinition:
-    """The asset `[instrument_id, name]`, a partition for each raw file, `after` another one."""
+    """The asset `[instrument_id, name]`, a partition for each raw file, `after` another one.
+
+    Args:
+        at_once: how many files a run over many works on at once, in place of `catchup_threads`.
+    """
     key = asset_key(instrument_id, name)
 
     @dg.asset(
@@ -37,6 +43,7 @@ def file_asset(
         output_required=False,
         description=description,
         kinds=set(kinds),
+        pool=pool,
     )
     def of_each_file(
         context: dg.AssetExecutionContext,
@@ -45,7 +52,7 @@ def file_asset(
         require_understood(context, config)
         with dagster_errors():
             services = kraken.create_services(config)
-        threads = config.instrument(instrument_id).catchup_threads
+        threads = at_once or config.instrument(instrument_id).catchup_threads
         work = work_of(context, services)
         yield from for_each_file(context, key, services, work, threads=threads)
 

@@ -17,6 +17,7 @@ RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
     "metrics",
 )
 RAW_METRICS = "raw_metrics"
+OFFSITE = "offsite"  # only where a second copy is configured
 DIGESTS_MATCH, INDEX_COMPLETE = "digests_match", "index_complete"  # the checks of `backup`
 IN_CONTROL = "in_control"  # the check of `metrics`, where there is quality control
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)  # each follows on the one before
@@ -57,6 +58,10 @@ def collect_job(instrument_id: str) -> str:
     return f"{instrument_id}_collect"
 
 
+def offsite_job(instrument_id: str) -> str:
+    return f"{instrument_id}_offsite"
+
+
 def archive_job(instrument_id: str) -> str:
     return f"{instrument_id}_archive"
 
@@ -82,6 +87,7 @@ def copy_pool(instrument_id: str) -> str:
 
 
 CLUSTER_POOL = "cluster_slots"
+OFFSITE_POOL = "offsite_uploads"
 
 
 def partitions_of(instance: dg.DagsterInstance, instrument_id: str) -> list[str]:

@@ -20,6 +20,7 @@ from kraken_dagster.orchestration.partitions import (
     op_name,
     partitions_of,
 )
+from kraken_dagster.runtime.exclusive_runs import offsite_of
 from kraken_dagster.runtime.heartbeats import is_alive
 from kraken_dagster.runtime.services import Services
 
@@ -96,6 +97,10 @@ def _why_dead(services: Services, record: RunRecord, raw_file_id: str) -> str | 
     held = raw_file.leased(now)
     if held is not None and held.run_id == run_id:
         return None
+    if record.dagster_run.tags.get(TAG_STEP) == Step.OFFSITE:  # it has a lease of its own
+        upload = services.store.exclusive_runs.get(offsite_of(raw_file_id)).held(now)
+        if upload is not None and upload.run_id == run_id:
+            return None
     seconds = services.instrument(raw_file.instrument_id).lease_s
     started = datetime.fromtimestamp(record.start_time, tz=UTC)
     idle = now - max(started, raw_file.updated_at_)

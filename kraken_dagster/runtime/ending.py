@@ -16,6 +16,7 @@ _NEXT: dict[Step, str] = {
     Step.COLLECT: "cluster_jobs has its results collected at its next tick",
     Step.ARCHIVE: "{instrument}_archiver goes on at its next tick",
     Step.PURGE: "the next purge proves again what is left, and goes on",
+    Step.OFFSITE: "the next upload goes on with the parts that the server has",
     Step.VERIFY: "nothing; its backup is as it was, and is read again the next time",
 }
 

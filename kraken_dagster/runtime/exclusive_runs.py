@@ -29,6 +29,11 @@ def scrub_of(suffix: str) -> str:
     return f"scrub{suffix}"
 
 
+def offsite_of(raw_file_id: str) -> str:
+    """The upload of one file: long, and no reason for any other step of the file to wait."""
+    return f"offsite {raw_file_id}"
+
+
 @contextmanager
 def at_work(services: Services, name: str, *, run_id: str, lease_s: float) -> Iterator[None]:
     """Keeps a second run from the same errand. What is done to each file has its own lease, so one

@@ -23,10 +23,11 @@ from kraken_dagster.store.jobs import Metrics, QuantJobs
 from kraken_dagster.store.markers import Markers
 from kraken_dagster.store.quality import Quality
 from kraken_dagster.store.raw_files import collection as raw_files
-from kraken_dagster.store.raw_files import retention
+from kraken_dagster.store.raw_files import offsite, retention
 from kraken_dagster.store.raw_files.bulk import Bulk
 from kraken_dagster.store.raw_files.collection import RawFiles
 from kraken_dagster.store.raw_files.members import MemberLists
+from kraken_dagster.store.raw_files.offsite import OffsiteCopies
 from kraken_dagster.store.raw_files.retention import Retention
 from kraken_dagster.store.raw_files.verifications import Verifications
 from kraken_dagster.store.raw_metrics import RawMetrics
@@ -36,11 +37,12 @@ DEFAULT_DATABASE = "krakendb"
 # MongoDB's codes: other options, another key of that name, two documents with one key.
 _INDEX_IN_THE_WAY = (85, 86, 11000)
 _INDEXES = {
-    "raw_file": (*raw_files.INDEXES, *retention.INDEXES),
+    "raw_file": (*raw_files.INDEXES, *retention.INDEXES, *offsite.INDEXES),
     "quant_job": jobs.INDEXES,
     "metrics": jobs.METRICS_INDEXES,
     "settings": settings_versions.INDEXES,
     "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
+    "offsite_object": offsite.OBJECT_INDEXES,
     **quality.INDEXES,
     **alerts.INDEXES,
 }
@@ -57,6 +59,7 @@ class Store:
         members = MemberLists(self._database["raw_file_members"])
         self.raw_files = RawFiles(self._database["raw_file"], members)
         self.retention = Retention(self._database["raw_file"], members)
+        self.offsite = OffsiteCopies(self._database, members)
         self.verifications = Verifications(self._database["verification"])
         self.bulk = Bulk(self._database, members)
         self.changes = Changes(self._database)

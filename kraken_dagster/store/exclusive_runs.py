@@ -74,6 +74,10 @@ class ExclusiveRuns:
             {"_id": name, "lease.token": lease.token}, {"$unset": {"lease": ""}}
         )
 
+    def forget(self, name: str) -> None:
+        """Drops an errand that is over for good, unless a run is at it."""
+        self._collection.delete_one({"_id": name, "lease": None})
+
     def forget_lapsed(self, step: str, *, before: datetime) -> None:
         """Drops the errands of this step whose lease lapsed before that."""
         self._collection.delete_many({"lease.step": step, "lease.until": {"$lt": before}})

@@ -22,6 +22,9 @@ _LEFT_ALONE_AT_MOST = 200
 Document = dict[str, Any]
 
 
+_OFFSITE = "offsite copies"  # with a space, which no instrument's id has
+
+
 @translated
 class HealthRecords:
     def __init__(self, collection: "MongoCollection[Document]") -> None:
@@ -142,6 +145,21 @@ class HealthRecords:
             status_details=short_details(details),
             free_space_gb=None if free_bytes is None else round(free_bytes / 1024**3, 3),
             updated_at_=now,
+        )
+
+    def offsite(self) -> Document | None:
+        """Whether the server of the second copies answers, and takes uploads."""
+        return self.get(_OFFSITE)
+
+    def offsite_seen(self, *, details: str, is_well: bool, now: datetime) -> None:
+        error = {} if is_well else {"last_error_occurred_at": now}
+        self._set(
+            _OFFSITE,
+            entity_type=JOB,
+            status=OK if is_well else ERROR,
+            status_details=short_details(details),
+            updated_at_=now,
+            **error,
         )
 
     def engine(self, name: str) -> Document | None:

@@ -8,7 +8,7 @@ import pytest
 
 from kraken_dagster.alerts.rules.registry import RULE_FAILED, RULES
 from kraken_dagster.cli.main import main
-from kraken_dagster.config import alerts, engines, quality_rules, thresholds
+from kraken_dagster.config import alerts, engines, offsite, quality_rules, thresholds
 from kraken_dagster.config import schema as config
 from kraken_dagster.model import errors, settings
 
@@ -35,6 +35,10 @@ _MODELS = (
     config.CodeLocation,
     config.InstrumentEntry,
     config.Simulation,
+    offsite.Offsite,
+    offsite.UploadHours,
+    offsite.ObjectLock,
+    offsite.OffsiteProject,
     config.ReadingLimits,
     quality_rules.QualityControl,
     quality_rules.QcClass,

@@ -1,0 +1,155 @@
+"""A connection to the S3 server, and its errors in the project's words. Only this imports boto3."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kraken_dagster.config.offsite import Offsite
+from kraken_dagster.model.errors import (
+    ConfigError,
+    OffsiteAway,
+    OffsiteError,
+    OffsiteRefused,
+    OffsiteUnfit,
+)
+
+_TRIES = 5  # of one request, within seconds; what takes longer is tried again by the next run
+_CONNECT_S = 10.0
+_IN_TROUBLE = frozenset({"SlowDown", "RequestTimeout", "Throttling", "RequestTimeTooSkewed"})
+_DAMAGED_ON_THE_WAY = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"})
+_NO_CREDENTIALS = frozenset(
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "SSOTokenLoadError",
+    }
+)
+
+# A client of boto3, which makes its methods when it runs and has no types.
+S3 = Any
+
+
+def connect(config: Offsite) -> S3:
+    """A client, safe to share between threads; nothing is sent before the first use.
+
+    Raises:
+        ConfigError: boto3 is not installed, or the profile is unknown.
+    """
+    try:
+        from boto3.session import Session  # noqa: PLC0415 - an extra
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            "`offsite` needs boto3, which is not installed",
+            next_step="pip install 'kraken-dagster[s3]'.",
+        ) from error
+    options = Config(
+        retries={"mode": "standard", "max_attempts": _TRIES},
+        connect_timeout=min(_CONNECT_S, config.timeout_s),
+        read_timeout=config.timeout_s,
+        max_pool_connections=max(10, config.upload_threads),
+        proxies={"http": config.proxy, "https": config.proxy} if config.proxy else None,
+        # Each part has its Content-MD5; a second checksum would cost as much again.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "auto" if config.endpoint is None else "path"},
+    )
+    verify: bool | str = config.verify_tls
+    if config.verify_tls and config.ca_bundle is not None:
+        verify = str(config.ca_bundle)
+    try:
+        session = Session(profile_name=config.profile, region_name=config.region)
+        return session.client("s3", endpoint_url=config.endpoint, verify=verify, config=options)
+    except BotoCoreError as error:
+        raise ConfigError(
+            "`offsite` in instruments.yaml can't be used",
+            found=error,
+            next_step="correct it.",
+        ) from error
+
+
+@contextmanager
+def s3_errors(what: str) -> Iterator[None]:
+    """What goes wrong with `what`, like `s3://bucket/key`, as the project's errors.
+
+    Raises:
+        OffsiteAway, OffsiteRefused, OffsiteUnfit, OffsiteError
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra
+
+    try:
+        yield
+    except ClientError as error:
+        raise _of_answer(error.response, what) from error
+    except BotoCoreError as error:
+        if type(error).__name__ in _NO_CREDENTIALS:
+            raise _refused(what, str(error)) from error
+        raise _away(what, str(error)) from error
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an error of boto3 says that the object, the version or the upload isn't there."""
+    answer: dict[str, Any] = getattr(error, "response", {})
+    return bool(answer) and _status(answer) == 404
+
+
+def _status(answer: dict[str, Any]) -> int:
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _of_answer(answer: dict[str, Any], what: str) -> OffsiteError:
+    status, error = _status(answer), answer.get("Error", {})
+    code = str(error.get("Code", status))
+    found = f"HTTP {status}, {code}: {error.get('Message', '')}".rstrip(": ")
+    if code == "RequestTimeTooSkewed":
+        return OffsiteRefused(
+            "This machine's clock differs from the S3 server's",
+            file=what,
+            found=found,
+            next_step="set both by NTP; tried again by itself.",
+        )
+    if status >= 500 or status == 429 or code in _IN_TROUBLE or code in _DAMAGED_ON_THE_WAY:
+        return _away(what, found)
+    if status in (401, 403):
+        return _refused(what, found)
+    if code == "NoSuchBucket":
+        return no_bucket(what)
+    return OffsiteError(
+        "The S3 server refuses",
+        file=what,
+        found=found,
+        next_step="see what the server says of it; tried again by itself.",
+    )
+
+
+def no_bucket(what: str) -> OffsiteUnfit:
+    return OffsiteUnfit(
+        "The bucket is not there",
+        file=what,
+        next_step="create it, with versioning, or correct `offsite` in instruments.yaml; tried "
+        "again by itself.",
+    )
+
+
+def _away(what: str, found: str) -> OffsiteAway:
+    return OffsiteAway(
+        "The S3 server is away or in trouble",
+        file=what,
+        found=found,
+        next_step="check the network and the server; tried again by itself, and goes on with the "
+        "parts that are there. Nothing else waits for it.",
+    )
+
+
+def _refused(what: str, found: str) -> OffsiteRefused:
+    return OffsiteRefused(
+        "The S3 server doesn't let Kraken in",
+        file=what,
+        found=found,
+        next_step="check the credentials in the environment or the profile, and their rights; "
+        "docs/offsite.md lists them. Tried again by itself.",
+    )

@@ -1,0 +1,167 @@
+"""What uploads ask of the collection `raw_file` and write there; and `offsite_object` (ours): one
+document for each member that was uploaded.
+
+`backup_status` tells of both copies, as AlphaKraken has it. A word of an upload is written only
+where the local backup counts as one, so that it never hides a backup that was lost or damaged.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING, IndexModel
+from pymongo.database import Database
+
+from kraken_dagster.model.offsite import OffsiteState, StoredObject
+from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP, BackupStatus, FileFact, RawFile
+from kraken_dagster.store.errors import translated
+from kraken_dagster.store.raw_files.documents import parse, readable
+from kraken_dagster.store.raw_files.history import appended, event_of
+from kraken_dagster.store.raw_files.members import MemberLists
+
+INDEXES = (
+    IndexModel(
+        [
+            ("instrument_id", ASCENDING),
+            ("backup_status", ASCENDING),
+            ("offsite.retry_at", ASCENDING),
+        ]
+    ),
+)
+OBJECT_INDEXES = (IndexModel([("raw_file", ASCENDING)]),)
+_TO_UPLOAD = (
+    BackupStatus.COPYING_DONE,
+    BackupStatus.UPLOAD_IN_PROGRESS,
+    BackupStatus.UPLOAD_FAILED,
+)
+_TRIES = 5  # to write what somebody else writes to at the same moment
+
+Document = dict[str, Any]
+
+
+@translated
+class OffsiteCopies:
+    def __init__(self, database: "Database[Document]", members: MemberLists) -> None:
+        self._collection = database["raw_file"]
+        self._objects = database["offsite_object"]
+        self._members = members
+
+    def due(self, instrument_id: str, now: datetime, *, limit: int) -> list[RawFile]:
+        """Files with a local backup and no copy off-site of it, without their history.
+
+        Those that AlphaKraken has uploaded are among them: which version it was it doesn't tell.
+        """
+        not_later = {"$or": [{"offsite.retry_at": None}, {"offsite.retry_at": {"$lte": now}}]}
+        wanted: list[Document] = [
+            {"backup_status": {"$in": list(_TO_UPLOAD)}, **not_later},
+            {"backup_status": BackupStatus.UPLOAD_DONE, "offsite": None},
+            {"backup_status": None, "status": {"$in": sorted(AFTER_BACKUP)}, **not_later},
+        ]
+        found: list[RawFile] = []
+        for query in wanted:
+            query["instrument_id"] = instrument_id
+            documents = self._collection.find(query, {"history": 0}).limit(limit)
+            found += [
+                item for item in readable(documents, self._members) if item.unreadable is None
+            ]
+        backed_up = [item for item in found if item.is_backed_up and item.file_info]
+        return sorted(backed_up, key=lambda item: item.dated_at)[:limit]
+
+    def tell(
+        self,
+        raw_file: RawFile,
+        state: OffsiteState,
+        *,
+        now: datetime,
+        note: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Records how an upload is. Where the local backup is none any more, `backup_status` goes
+        on saying so."""
+        changes: Document = {"$set": {"offsite": state.model_dump()}}
+        if note is not None:
+            event = event_of(now, raw_file.status, raw_file.status, note, run_id=run_id)
+            changes["$push"] = appended(event)
+        both = {
+            **changes,
+            "$set": {**changes["$set"], "backup_status": state.status, "updated_at_": now},
+        }
+        query: Document = {"_id": raw_file.id, "backup_status": {"$in": [None, *BACKED_UP]}}
+        if self._collection.update_one(query, both).matched_count == 0:
+            self._collection.update_one({"_id": raw_file.id}, changes)
+
+    def seen(self, raw_file_id: str, state: OffsiteState) -> None:
+        """Records a look at a copy that is done, unless another upload was quicker."""
+        self._collection.update_one(
+            {"_id": raw_file_id, "offsite.at": state.at, "offsite.status": state.status},
+            {"$set": {"offsite": state.model_dump()}},
+        )
+
+    def done(
+        self,
+        raw_file: RawFile,
+        state: OffsiteState,
+        objects: Sequence[StoredObject],
+        *,
+        now: datetime,
+        note: str,
+        run_id: str | None,
+    ) -> bool:
+        """Records a copy that is whole, with its ETags; False where the backup it was made of is
+        not the recorded one any more."""
+        facts = dict(raw_file.file_info)
+        for _ in range(_TRIES):
+            document = self._collection.find_one({"_id": raw_file.id}, {"history": 0})
+            current = None if document is None else parse(document, self._members)
+            if current is None or not current.is_backed_up or not _same(current.file_info, facts):
+                return False
+            event = event_of(now, current.status, current.status, note, run_id=run_id)
+            fields = {
+                "offsite": state.model_dump(),
+                "backup_status": state.status,
+                "s3_upload_path": state.path,
+                "file_info": _with_etags(current.file_info, objects),
+                "updated_at_": now,
+            }
+            changes = {
+                "$set": self._members.kept(raw_file.id, fields),
+                "$push": appended(event),
+            }
+            query = {"_id": raw_file.id, "updated_at_": current.updated_at_}
+            if self._collection.update_one(query, changes).matched_count == 1:
+                return True
+        return False
+
+    def keep_object(self, raw_file_id: str, stored: StoredObject) -> None:
+        """Records a member that was uploaded, in place of what was known of it before."""
+        # A raw file's id has no slash, so that this is one file's.
+        key = f"{raw_file_id}/{stored.path}"
+        document = {"raw_file": raw_file_id, **stored.model_dump()}
+        self._objects.replace_one({"_id": key}, document, upsert=True)
+
+    def objects(self, raw_file_id: str) -> dict[str, StoredObject]:
+        """The members that were uploaded, by their path."""
+        found = [StoredObject.model_validate(item) for item in self._objects_of(raw_file_id)]
+        return {item.path: item for item in found}
+
+    def _objects_of(self, raw_file_id: str) -> list[Document]:
+        return list(self._objects.find({"raw_file": raw_file_id}))
+
+
+def _same(one: Mapping[str, FileFact], other: Mapping[str, FileFact]) -> bool:
+    """Whether both are the same content, whatever ETags they have."""
+    return _content(one) == _content(other)
+
+
+def _content(facts: Mapping[str, FileFact]) -> dict[str, tuple[int | None, str | None]]:
+    return {path: (fact.size, fact.md5) for path, fact in facts.items()}
+
+
+def _with_etags(
+    facts: Mapping[str, FileFact], objects: Sequence[StoredObject]
+) -> dict[str, list[Any]]:
+    etags = {item.path: item.etag_for_record for item in objects}
+    return {
+        path: fact.model_copy(update={"etag": etags.get(path, fact.etag)}).to_record()
+        for path, fact in facts.items()
+    }

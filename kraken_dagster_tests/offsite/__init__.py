@@ -1,0 +1,1 @@
+"""The second copy, on a real S3 server."""
