@@ -13,11 +13,13 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 SLURM := kraken_dagster_tests/slurm
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
+DOCKER := kraken_dagster_tests/docker
+
 SEED ?= 1
 MINUTES ?= 20
 FILES ?= 150
 
-.PHONY: help setup demo up test check licences chaos slurm slurm-stop clean
+.PHONY: help setup demo up test check licences chaos docker-test slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
@@ -25,6 +27,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
 	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
+	@echo "make docker-test  the demo in containers, each of which is killed, as root"
 	@echo "make slurm   start a real Slurm cluster of one node on this machine, as the tests use it"
 	@echo "make licences  write the table of licences in docs/dependencies.md"
 	@echo "make setup   only make $(VENV)"
@@ -61,6 +64,11 @@ licences: setup
 
 chaos: setup
 	$(BIN)/python -m kraken_dagster_tests.chaos --seed $(SEED) --minutes $(MINUTES) --files $(FILES)
+
+docker-test: setup
+	@[ -n "$$DOCKER_HOST" ] || docker version >/dev/null 2>&1 || \
+		{ echo 'No engine of Docker: eval "$$($(DOCKER)/start.sh)" starts one, on Debian, as root'; exit 1; }
+	$(BIN)/python -m kraken_dagster_tests.docker
 
 slurm:
 	$(SLURM)/install.sh
