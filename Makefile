@@ -19,13 +19,16 @@ SEED ?= 1
 MINUTES ?= 20
 FILES ?= 150
 
-.PHONY: help setup demo up test check licences chaos docker-test slurm slurm-stop clean
+MEGABYTES ?= 1024
+
+.PHONY: help setup demo up test check licences bench chaos docker-test slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
 	@echo "make up      start Kraken with instruments.yaml: Dagit on http://127.0.0.1:3000"
 	@echo "make test    the whole test suite"
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
+	@echo "make bench   the verified copy against cp, md5sum and rsync: MEGABYTES=1024"
 	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
 	@echo "make docker-test  the demo in containers, each of which is killed, as root"
 	@echo "make slurm   start a real Slurm cluster of one node on this machine, as the tests use it"
@@ -61,6 +64,9 @@ check: setup
 
 licences: setup
 	$(BIN)/python -m kraken_dagster_tests.licences
+
+bench: setup
+	$(BIN)/python benchmarks/verified_copy.py $(MEGABYTES)
 
 chaos: setup
 	$(BIN)/python -m kraken_dagster_tests.chaos --seed $(SEED) --minutes $(MINUTES) --files $(FILES)

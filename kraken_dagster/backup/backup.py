@@ -6,7 +6,7 @@ from kraken_dagster.backup.making import BackupOptions, make_backup
 from kraken_dagster.backup.mended import prove_in_place
 from kraken_dagster.backup.not_copied import settle_acquisition
 from kraken_dagster.backup.outcome import BackupOutcome, verify
-from kraken_dagster.fs.safe_copy import Progress
+from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.model.errors import (
     BackupDamaged,
     KrakenError,

@@ -9,7 +9,7 @@ from dagster import PreviewWarning
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.outcome import BackupOutcome
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.fs.safe_copy import Progress
+from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.model.errors import DigestMismatch
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, BackupStatus, RawFile
 from kraken_dagster.monitoring.waiting import what_they_wait_for

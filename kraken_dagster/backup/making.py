@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kraken_dagster.backup.copier import CopyPlan, CopyResult, copy_members
+from kraken_dagster.backup.copier import copy_members
+from kraken_dagster.backup.copying.plan import CopyPlan, CopyResult
 from kraken_dagster.backup.mended import end_as_before
 from kraken_dagster.backup.not_copied import end_without_backup
 from kraken_dagster.backup.outcome import BackupOutcome, instrument_facts, to_record
 from kraken_dagster.backup.places import clear_away, others_kept, settle_place
 from kraken_dagster.backup.source import members_of, refuse_grown, source_of
-from kraken_dagster.fs.safe_copy import Progress
+from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.fs.stores.roots import OpenRoot, shown
 from kraken_dagster.fs.timeouts import bounded
@@ -90,7 +91,7 @@ def _make(
     refuse_grown(services, held, found, run_id)
     targets = _mapping(services, held.raw_file, found).values()
     settle_place(services, held, targets, root=root.path, run_id=run_id)
-    plan = _plan(services, held.raw_file, found, options, root=root.path)
+    plan = _plan(services, held.raw_file, found, options, root=root)
     result = _copied(services, held, plan, on_progress, root=root.path)
     _refuse_other_digests(held.raw_file, result.facts, options)
     manifest = bounded(
@@ -140,12 +141,12 @@ def _plan(
     members: list[str],
     options: BackupOptions,
     *,
-    root: Path,
+    root: OpenRoot,
 ) -> CopyPlan:
     instrument = services.instrument(raw_file.instrument_id)
     return CopyPlan(
         source_folder=source_of(services, raw_file)[0],
-        target_folder=services.backup_folder(raw_file, root),
+        target_folder=services.backup_folder(raw_file, root.path),
         members=_mapping(services, raw_file, members),
         target_top=raw_file.id,
         is_folder=services.rules(raw_file.instrument_id).is_folder,
@@ -158,6 +159,7 @@ def _plan(
         stall_s=instrument.copy_stall_s,
         read_only=True,
         group=services.backup_group,
+        attempt=f"{raw_file.id} of {raw_file.created_at_.isoformat()} on {root.store_id}",
     )
 
 

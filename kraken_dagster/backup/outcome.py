@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.backup import bruker_metadata as bruker
-from kraken_dagster.backup.copier import CopyResult
+from kraken_dagster.backup.copying.plan import CopyResult
 from kraken_dagster.fs.limited.child import call
 from kraken_dagster.fs.stores.backup_reader import read_all
 from kraken_dagster.fs.stores.read_only import protect_backup

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kraken_dagster.backup.copier import remove_dead_copy
+from kraken_dagster.backup.copying.staging import remove_dead_copy
 from kraken_dagster.fs.digests import exists, target_errors
 from kraken_dagster.fs.stores.manifest import manifest_name
 from kraken_dagster.fs.stores.roots import shown

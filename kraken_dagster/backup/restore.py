@@ -5,9 +5,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from kraken_dagster.backup.copier import CopyPlan, CopyResult, copy_members
+from kraken_dagster.backup.copier import copy_members
+from kraken_dagster.backup.copying.plan import CopyPlan, CopyResult
+from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.fs.dir_handles import one_name
-from kraken_dagster.fs.safe_copy import Progress
 from kraken_dagster.fs.stores.backup_reader import damaged, read_all
 from kraken_dagster.fs.timeouts import beating
 from kraken_dagster.model.errors import (

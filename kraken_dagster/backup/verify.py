@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from kraken_dagster.fs.copying.part_files import PART_PREFIX
 from kraken_dagster.fs.digests import exists, target_errors
 from kraken_dagster.fs.dir_handles import Folder, one_name, walk
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.fs.safe_copy import PART_PREFIX
 from kraken_dagster.fs.stores.backup_reader import damaged, read_all
 from kraken_dagster.fs.stores.backup_scan import appearance
 from kraken_dagster.fs.stores.manifest import manifest_path, manifest_text, write_manifest

@@ -36,8 +36,8 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
+from kraken_dagster.fs.copying.progress import Progress as Copied
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.fs.safe_copy import Progress as Copied
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.retention.purge import PurgeOutcome

@@ -4,17 +4,15 @@ Nothing here writes. Operating system errors become the project's own here, by w
 copy they happened on.
 """
 
-import errno
-import fcntl
 import hashlib
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kraken_dagster.fs.copying.uncached import open_uncached, pieces
 from kraken_dagster.model.error_kinds import Kind, kind_of_errno
 from kraken_dagster.model.errors import (
     BackupFull,
@@ -38,6 +36,7 @@ class Identity:
     size: int
     mtime_ns: int
     ctime_ns: int = field(default=0, compare=False)  # a change of mode or name is none of content
+    inode: int = field(default=0, compare=False)  # some shares give another at each mount
 
 
 def identity(path: Path) -> Identity:
@@ -187,64 +186,15 @@ def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> F
 def digest_of(handle: int, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
     """Like `digest`, of a file that `open_uncached` has opened."""
     md5, size = hashlib.md5(usedforsecurity=False), 0
-
-    def take(chunk: memoryview) -> None:
-        nonlocal size
-        md5.update(chunk)
-        size += len(chunk)
-        on_bytes(len(chunk))
-
-    _read_back(handle, take)
+    for piece in pieces(handle, CHUNK_BYTES):
+        md5.update(piece)
+        size += len(piece)
+        on_bytes(len(piece))
     return FileFact(size=size, md5=md5.hexdigest())
 
 
-def open_uncached(path: str | Path, *, dir_fd: int | None = None) -> int:
-    """Opens a file, and no link, for being read from its disk: by O_DIRECT where that can be."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(path, flags | getattr(os, "O_DIRECT", 0), dir_fd=dir_fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return os.open(path, flags, dir_fd=dir_fd)
-
-
-def _read_back(handle: int, take: Callable[[memoryview], None]) -> None:
-    """Hands over the file's bytes from its disk, a chunk at a time, valid during the call only.
-
-    By O_DIRECT where the file system can, else after its cached pages were dropped.
-    """
-    drop_cached(handle)
-    # Page-aligned, as O_DIRECT wants it; and no larger than it need be, because it pins all of it.
-    size = os.fstat(handle).st_size
-    length = min(CHUNK_BYTES, (size // mmap.PAGESIZE + 1) * mmap.PAGESIZE)
-    with mmap.mmap(-1, length) as buffer:
-        while count := read_into(handle, buffer):
-            with memoryview(buffer) as view, view[:count] as chunk:
-                take(chunk)
-
-
-def read_into(handle: int, buffer: mmap.mmap | memoryview) -> int:
-    """Reads what comes next; 0 at the end. By O_DIRECT as long as the file system does it."""
-    try:
-        return os.readv(handle, [buffer])
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        # This file system opens with O_DIRECT and then doesn't read with it.
-        flags = fcntl.fcntl(handle, fcntl.F_GETFL)
-        fcntl.fcntl(handle, fcntl.F_SETFL, flags & ~getattr(os, "O_DIRECT", 0))
-        return os.readv(handle, [buffer])
-
-
-def drop_cached(handle: int) -> None:
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):  # it is advice
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def identity_of(facts: os.stat_result) -> Identity:
-    return Identity(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return Identity(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
 
 
 def _reraise(error: OSError) -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from kraken_dagster.fs.digests import digest_of, open_uncached
+from kraken_dagster.fs.copying.uncached import open_uncached
+from kraken_dagster.fs.digests import digest_of
 from kraken_dagster.model.errors import UnsafePath
 from kraken_dagster.model.files.folder import Kind
 from kraken_dagster.model.raw_file import FileFact

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from kraken_dagster.fs.digests import open_uncached, read_into, target_errors
+from kraken_dagster.fs.copying.uncached import open_uncached, read_into
+from kraken_dagster.fs.digests import target_errors
 from kraken_dagster.fs.dir_handles import one_name
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.backup_reader import Backup

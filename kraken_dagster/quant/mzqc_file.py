@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.fs.attributes import Refusals, flush
+from kraken_dagster.fs.copying.part_files import open_part, part_path, remove_part, write_all
 from kraken_dagster.fs.digests import output_errors
-from kraken_dagster.fs.safe_copy import open_part, part_path, remove_part, write_all
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.metrics.mzqc.document import run_document

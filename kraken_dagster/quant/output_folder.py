@@ -7,9 +7,9 @@ from pathlib import Path
 from kraken_dagster.config.schema import Location, OutputExistsMode
 from kraken_dagster.engines.job_script import BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE
 from kraken_dagster.engines.slurm_output import is_job_id, job_id_in_log
+from kraken_dagster.fs.copying.part_files import set_aside
 from kraken_dagster.fs.digests import exists, is_empty, output_errors
 from kraken_dagster.fs.result_files import read_text
-from kraken_dagster.fs.safe_copy import set_aside
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.metrics.limited import read_metrics
 from kraken_dagster.metrics.partial import Reading

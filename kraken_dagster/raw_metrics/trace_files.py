@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from kraken_dagster.fs.attributes import Refusals, flush
+from kraken_dagster.fs.copying.part_files import open_part, part_path, remove_part, write_all
 from kraken_dagster.fs.digests import output_errors
 from kraken_dagster.fs.private import make_folders
 from kraken_dagster.fs.result_files import opened_below
-from kraken_dagster.fs.safe_copy import open_part, part_path, remove_part, write_all
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import FileFormatError

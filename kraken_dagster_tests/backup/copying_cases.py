@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.backup.copier import CopyPlan, CopyResult, copy_members
+from kraken_dagster.backup.copier import copy_members
+from kraken_dagster.backup.copying.plan import CopyPlan, CopyResult
+from kraken_dagster.fs.copying.part_files import PART_PREFIX
 from kraken_dagster.fs.digests import walk_members
-from kraken_dagster.fs.safe_copy import PART_PREFIX
 from kraken_dagster.model.files.vendors import RULES, Vendor, backup_mapping
 from kraken_dagster_tests.support.files import files_below
 
@@ -30,7 +31,8 @@ _MTIME_NS = 1_700_000_000_123_456_700
 _CHILD = """
 import os, signal, sys
 from pathlib import Path
-from kraken_dagster.fs.safe_copy import Progress, copy_file
+from kraken_dagster.fs.copying.copy_file import copy_file
+from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster_tests.backup.copying_cases import Copying
 case = Copying(Vendor(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

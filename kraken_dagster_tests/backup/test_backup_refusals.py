@@ -7,7 +7,8 @@ import pytest
 
 from kraken_dagster.acquisition.watch import due_for_backup
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.backup.copier import CopyPlan, copy_members
+from kraken_dagster.backup.copier import copy_members
+from kraken_dagster.backup.copying.plan import CopyPlan
 from kraken_dagster.backup.outcome import BackupOutcome
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.errors import BackupConflict, Lasting, StoreAway, Unexpected

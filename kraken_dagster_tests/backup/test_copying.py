@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.fs.safe_copy import open_part, part_path
+from kraken_dagster.fs.copying.part_files import open_part, part_path
 from kraken_dagster.fs.stores.manifest import manifest_name, write_manifest
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor

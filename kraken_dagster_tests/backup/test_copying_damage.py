@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.fs.safe_copy import Progress, Stopped, copy_file
+from kraken_dagster.fs.copying.copy_file import copy_file
+from kraken_dagster.fs.copying.progress import Progress, Stopped
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster_tests.backup.copying_cases import (
@@ -128,7 +129,7 @@ def test_a_member_that_comes_or_goes_meanwhile_is_a_change(tmp_path: Path, vendo
     with pytest.raises(errors.SourceChanged, match=r"x\.new"):
         case.run(plan=plan)
     one.with_name("x.new").unlink()
-    with pytest.raises(errors.SourceChanged, match="files while"):
+    with pytest.raises(errors.SourceChanged, match="Files were added"):
         case.run(plan=plan, list_members=lambda: case.members()[1:])
 
 

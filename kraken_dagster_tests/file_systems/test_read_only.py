@@ -13,8 +13,8 @@ import pytest
 
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import Verdict, verify_backup
+from kraken_dagster.fs.copying.part_files import PART_PREFIX
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.fs.safe_copy import PART_PREFIX
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS, Copying, content, make, write

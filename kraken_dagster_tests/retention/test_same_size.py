@@ -5,8 +5,8 @@ import os
 import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.backup.copier import _staging_folder
-from kraken_dagster.fs.safe_copy import PART_PREFIX, open_part, part_path
+from kraken_dagster.backup.copying.staging import staging_folder
+from kraken_dagster.fs.copying.part_files import PART_PREFIX, open_part, part_path
 from kraken_dagster.model.errors import ContentChanged, SourceMissing
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.retention.archive import archive
@@ -71,7 +71,7 @@ def test_what_a_dead_copy_left_goes_once_its_source_is_gone(services, instrument
     finish(services, instrument_id)
     raw_file = services.store.raw_files.get(name)
     folder = services.backup_folder(raw_file)
-    staging = _staging_folder(folder / name)
+    staging = staging_folder(folder / name)
     for place in (folder / name, staging / "4711.m" / "member"):
         place.parent.mkdir(parents=True, exist_ok=True)
         os.close(open_part(part_path(place)))

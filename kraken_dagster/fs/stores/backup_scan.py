@@ -4,9 +4,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from kraken_dagster.fs.copying.part_files import PART_PREFIX, REPLACED_ENDING
 from kraken_dagster.fs.digests import target_errors
 from kraken_dagster.fs.dir_handles import Folder, Seen, walk
-from kraken_dagster.fs.safe_copy import PART_PREFIX, REPLACED_ENDING
 from kraken_dagster.fs.stores.manifest import MANIFEST_ENDING
 from kraken_dagster.model.files.appearance import Appearance, FolderScan
 from kraken_dagster.model.files.debris import is_debris

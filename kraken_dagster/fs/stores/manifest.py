@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kraken_dagster.fs.attributes import Refusals, flush
-from kraken_dagster.fs.digests import exists, target_errors
-from kraken_dagster.fs.safe_copy import (
+from kraken_dagster.fs.copying.part_files import (
     open_part,
     part_path,
     remove_leftovers,
@@ -17,6 +16,7 @@ from kraken_dagster.fs.safe_copy import (
     set_aside,
     write_all,
 )
+from kraken_dagster.fs.digests import exists, target_errors
 from kraken_dagster.fs.stores.read_only import protect, take_writing
 from kraken_dagster.model.files.vendors import MAX_NAME_BYTES
 from kraken_dagster.model.raw_file import FileFact

@@ -2,9 +2,9 @@
 
 from kraken_dagster.engines.job_script import BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE
 from kraken_dagster.engines.slurm_output import is_job_id
+from kraken_dagster.fs.copying.part_files import set_aside
 from kraken_dagster.fs.digests import exists, is_empty, output_errors
 from kraken_dagster.fs.result_files import read_text
-from kraken_dagster.fs.safe_copy import set_aside
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.stores.store_probe import has_room
 from kraken_dagster.model.jobs.job import QuantJob

@@ -1,0 +1,1 @@
+"""The copy of a raw file with all of its members."""

@@ -1,0 +1,128 @@
+"""Copies a file so that a backup is a proof.
+
+What a finished copy promises: the source was read once and did not change meanwhile; what the
+disk of the target gives back, past the page cache, has the same digests; nothing that stood there
+was replaced; under the final name there was never anything but the whole file.
+
+What it does not promise: that the disk tells the truth about its own cache, and that the source
+was right in the first place. Ownership, ACLs and alternate data streams are not copied.
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from kraken_dagster.fs.copying.journal import origin
+from kraken_dagster.fs.copying.overlapped import SIZES, CopySizes, Overlapped, copy_straight
+from kraken_dagster.fs.copying.part_files import (
+    journal_path,
+    open_part,
+    part_path,
+    remove_leftovers,
+    remove_part,
+    rename_into_place,
+)
+from kraken_dagster.fs.copying.progress import Progress, Stopped, go_on_or_stop
+from kraken_dagster.fs.copying.proven_part import proven_part
+from kraken_dagster.fs.copying.resume import Begun, begin
+from kraken_dagster.fs.copying.source import SourceReader, opened_source, refuse_changed
+from kraken_dagster.fs.digests import exists, identity, target_errors
+from kraken_dagster.fs.private import make_folders
+from kraken_dagster.fs.stores.read_only import protect
+from kraken_dagster.model.errors import SourceUnreadable
+from kraken_dagster.model.raw_file import FileFact
+
+
+def copy_file(
+    source: Path,
+    target: Path,
+    *,
+    progress: Progress,
+    may_go_on: Callable[[], bool] = lambda: True,
+    read_only: bool = False,
+    group: int | None = None,
+    flush_name: bool = True,
+    attempt: str | None = None,
+    sizes: CopySizes = SIZES,
+) -> FileFact:
+    """Copies one file to a place where nothing stands, and proves it; only for who holds its lease.
+
+    Args:
+        read_only: nobody has the right to write to the copy once it has its name.
+        group: who may read it then, and nobody else.
+        may_go_on: asked before every chunk is read, from the source or back from the target, and
+            before the final rename, by several threads; False stops the copy.
+        flush_name: that it has its name is on the disk too; False where the caller sees to that
+            for many at once.
+        attempt: what tells this backup from any other, now and later. What is written of a large
+            file is then kept when the copy dies, is stopped or can't read its source for now; the
+            next copy of the same, on this host, goes on from there (`resume`).
+
+    Raises:
+        SourceMissing, SourceUnreadable, SourceChanged, BackupFull, BackupUnwritable,
+        BackupConflict (something came to stand at the target), DigestMismatch, Stopped
+    """
+    before = identity(source)
+    with target_errors(target):
+        make_folders(target.parent, group)
+    part = part_path(target)
+    on_bytes = go_on_or_stop(progress.touch, may_go_on)
+    kept = False
+    try:
+        with opened_source(source, before, progress, may_go_on) as reader:
+            md5 = _write(reader, _Place(target, part, progress, on_bytes), attempt, sizes)
+        if read_only:
+            protect([part], group)
+        refuse_changed(source, before, identity(source))
+        on_bytes(0)
+        with target_errors(target):
+            rename_into_place(part, target, flush_name=flush_name)
+    except (Stopped, SourceUnreadable):
+        with suppress(OSError):
+            kept = exists(journal_path(part))
+        raise
+    finally:
+        if not kept:
+            with suppress(OSError):  # its store is gone: the next copy removes it
+                remove_part(part)
+    return FileFact(size=before.size, md5=md5)
+
+
+class _Place(NamedTuple):
+    target: Path
+    part: Path
+    progress: Progress
+    on_bytes: Callable[[int], None]
+
+
+def _write(reader: SourceReader, place: _Place, attempt: str | None, sizes: CopySizes) -> str:
+    """Writes and proves the part; returns the MD5 of the source's bytes."""
+    straight = reader.before.size <= sizes.straight
+    if straight or attempt is None:
+        with target_errors(place.part):
+            remove_leftovers(place.target)
+            begun = Begun(open_part(place.part), hashlib.md5(usedforsecurity=False))
+    else:
+        wanted = origin(reader.path, reader.before, attempt, sizes.block)
+        begun = begin(reader, place.target, place.part, wanted, place.on_bytes)
+    piece_bytes = sizes.straight_chunk if straight else sizes.read_back
+    with (
+        begun.closing_journal(),
+        proven_part(
+            place.target,
+            place.part,
+            begun.writer,
+            refusals=place.progress.refusals,
+            on_bytes=place.on_bytes,
+            piece_bytes=piece_bytes,
+        ) as part,
+    ):
+        if straight:
+            md5 = copy_straight(reader, part, sizes)
+        else:
+            md5 = Overlapped(reader, part, begun, sizes).run()
+        reader.require_whole()
+        part.require_size(reader.before.size)
+    return md5
