@@ -21,6 +21,9 @@ BEGUN_FILE = "kraken.begun"
 MARKS = frozenset({BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE})
 _OWN_SCRIPT = "KRAKEN_OWN_SCRIPT"
 _RAW_FILE = "RAW_FILE_PATH"
+# Reads raw files without writing to them or beside them, and takes no link for one: of a working
+# folder it could read what is a copy there, and nothing else.
+_READS_ONLY = "kraken-rawqc"
 
 # A site's script may have a trap of its own; then its exit code is all that is known.
 _AT_EXIT = (
@@ -101,6 +104,8 @@ def checked_command(spec: JobSpec) -> list[str]:
 def full_command(spec: JobSpec) -> list[str]:
     """The job's command, behind what keeps it from altering its raw file."""
     files: Sequence[str] = spec.working_copy
+    if not files and spec.command[:1] == (_READS_ONLY,):
+        return list(spec.command)
     when = "always" if files else "needed"
     if not files:
         files = [spec.environment[_RAW_FILE]] if _RAW_FILE in spec.environment else []

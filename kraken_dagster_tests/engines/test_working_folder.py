@@ -206,6 +206,14 @@ def test_the_owner_gets_copies_of_databases_and_links_to_all_else(bench: Bench) 
     ]
 
 
+def test_kraken_rawqc_which_writes_nothing_and_follows_no_link_reads_the_backup(bench) -> None:
+    raw_file = bench.make(Vendor.BRUKER)
+    spec = bench.spec(raw_file, "kraken-rawqc", str(raw_file), "out")
+    assert full_command(spec) == ["kraken-rawqc", str(raw_file), "out"]
+    other = bench.spec(raw_file, "/site/kraken-rawqc", str(raw_file), "out")
+    assert full_command(other)[0] == "/bin/bash"
+
+
 def test_root_gets_copies_of_all_since_a_link_lets_root_write(bench: Bench) -> None:
     raw_file = bench.make(Vendor.BRUKER)
     found = bench.run(
