@@ -34,6 +34,7 @@ from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.doctor.finding import Finding
 from kraken_dagster.operations.doctor.jobs import jobs_here, jobs_there
+from kraken_dagster.operations.doctor.offsite import offsite_findings
 from kraken_dagster.operations.report import left_behind
 from kraken_dagster.quant.command import BUILT_IN_PROGRAMS
 from kraken_dagster.quant.input_files import located
@@ -55,6 +56,7 @@ def examine(config: KrakenConfig, make_services: Callable[[], Services]) -> list
         findings.extend(_mongodb(config, services))
         findings.extend(_settings(config, services))
         findings.extend(_engines(config, services))
+        findings.extend(offsite_findings(services))
     except KrakenError as error:
         left_out = f"clocks, settings, engines; {', '.join(config.instruments)}"
         skipped = Finding("skipped", "without MongoDB", f"not looked at: {left_out}")
