@@ -116,7 +116,10 @@ def _service(
         "logging": {"driver": "json-file", "options": {"max-size": "20m", "max-file": "5"}},
         "networks": ["kraken"],
         "command": [
-            *("dagster", "code-server", "start", "-m", "kraken_dagster.definitions"),
+            # Not `code-server start`: its own child ends when it was not heard of for a while, and
+            # nobody starts it again, or notices. With a wrong configuration it tells Dagit so.
+            *("dagster", "api", "grpc", "--lazy-load-user-code"),
+            *("-m", "kraken_dagster.definitions"),
             *("-h", "0.0.0.0", "-p", str(_PORT)),  # noqa: S104 - in the container; see `ports`
         ],
         "environment": {
