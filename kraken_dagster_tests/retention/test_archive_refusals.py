@@ -167,10 +167,10 @@ def test_a_name_of_what_waits_to_be_deleted_replaces_nothing(services):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (flip_a_bit, "In `Backup` stands something else"),
+        (flip_a_bit, "`Backup` has something else"),
         (lambda path: os.truncate(path, 10), "incomplete, or something else"),
         (be_a_link, "those are never moved"),
-        (lambda path: path.rename(path.with_name("X.RAW")), "differs in nothing but capital"),
+        (lambda path: path.rename(path.with_name("X.RAW")), "differs only in case"),
     ],
 )
 def test_a_file_of_which_something_else_stands_in_backup_is_refused(services, damage, words):
@@ -182,7 +182,7 @@ def test_a_file_of_which_something_else_stands_in_backup_is_refused(services, da
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: flip_a_bit(path / "analysis.tdf"), "In `Backup` stands something else"),
+        (lambda path: flip_a_bit(path / "analysis.tdf"), "`Backup` has something else"),
         (lambda path: (path / "analysis.tdf").unlink(), "incomplete, or something else"),
         (lambda path: (path / "more").write_text("?"), "incomplete, or something else"),
     ],
