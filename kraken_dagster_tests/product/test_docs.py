@@ -137,3 +137,9 @@ def test_guarantees_cite_tests_that_exist():
     }
     assert cited
     assert cited - there == set()
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    names = sorted(path.name for path in (_ROOT / "docs" / "decisions").glob("0*.md"))
+    numbers = [name.partition("-")[0] for name in names]
+    assert len(numbers) == len(set(numbers)), names
