@@ -182,7 +182,8 @@ def import_(path: Path, file: Any) -> None:
     try:
         imported = versions.imported(services, file.read())
     except CatalogError as error:
-        raise InputRefused(f"{file.name}: {error}") from error
+        name = getattr(file, "name", "<stdin>")  # what is given in place of it may have none
+        raise InputRefused(f"{name}: {error}") from error
     for item in imported:
         how = "added" if item.added else "there already"
         say(f"{item.settings.title}: {how}, {item.settings.digest}")

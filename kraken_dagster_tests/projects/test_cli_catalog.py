@@ -419,7 +419,7 @@ def changed(text: str, **changes) -> str:
     ("change", "reported"),
     [
         (lambda text: changed(text, slurm_mem="1G"), "keep the digest of the earlier ones"),
-        (lambda text: changed(text, digest=None, slurm_mem="1G"), "digest of what they were"),
+        (lambda text: changed(text, digest=None, slurm_mem="1G"), "digest of the earlier ones"),
         (lambda text: changed(text, colour="red"), "'colour': there is no such field"),
         (lambda text: changed(text, status="inactive"), "'status': there is no such field"),
         (
@@ -430,7 +430,7 @@ def changed(text: str, **changes) -> str:
         (lambda text: text + "- &a {}\n- *a\n", "aliases (*name) are not read"),
         (lambda text: "settings: " + "[" * 5000, "can't be read"),
         (lambda text: text.replace("slurm_mem: 64G", "slurm_time: 1:00:00"), "in quotes"),
-        (lambda text: changed(text, software="/x", digest="d"), "digest of what they were"),
+        (lambda text: changed(text, software="/x", digest="d"), "digest of the earlier ones"),
         (lambda text: text.replace("name: search", "name: search\n  name: x"), "name stands twice"),
         (lambda text: text + "more: 1\n", "also more"),
         (lambda text: "- a\n- b\n", "one key `settings`, a list of mappings"),

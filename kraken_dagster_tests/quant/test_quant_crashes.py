@@ -174,7 +174,7 @@ def test_a_run_may_die_after_any_call_while_it_collects_and_the_next_one_ends_th
 
 def test_a_poll_may_die_after_any_call_and_the_next_one_finds_what_has_ended(with_ended_job):
     services = with_ended_job
-    for calls in range(20):
+    for calls in range(50):
         try:
             found = poll(stumbling(services, calls), slots={"local": 2})
         except StoreUnavailable:
