@@ -9,7 +9,8 @@ from kraken_dagster.alerts.rules.disks import days_until_full
 from kraken_dagster.alerts.rules.rule import lasted
 from kraken_dagster.alerts.snapshot import InstrumentFacts, Snapshot
 from kraken_dagster.alerts.wording import links
-from kraken_dagster.config.alerts import Alerts, Weekday, time_of
+from kraken_dagster.config.alerts import Alerts, Weekday
+from kraken_dagster.config.times import time_of
 from kraken_dagster.model.alerts.alert import Alert, Audience, Severity
 from kraken_dagster.model.alerts.outbox import Message
 from kraken_dagster.model.printable import printable

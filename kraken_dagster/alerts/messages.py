@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.alerts.channels.channel import Way
 from kraken_dagster.alerts.wording import subject_of, text_of
-from kraken_dagster.config.alerts import Alerts, QuietHours, time_of
+from kraken_dagster.config.alerts import Alerts, QuietHours
+from kraken_dagster.config.times import time_of
 from kraken_dagster.model.alerts.alert import (
     Alert,
     Audience,

@@ -81,6 +81,16 @@ def raw_file_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinit
     )
 
 
+def _spec(instrument_id: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(instrument_id, BACKUP),
+        deps=[asset_key(instrument_id, RAW_FILE)],
+        group_name=instrument_id,
+        skippable=True,
+        description="The raw file's verified copy on the backup store.",
+    )
+
+
 def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinition:
     defaults = config.instrument(instrument_id)
     partitions = raw_files(instrument_id)
@@ -90,15 +100,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
 
     @dg.multi_asset(
         name=op_name(instrument_id, BACKUP),
-        specs=[
-            dg.AssetSpec(
-                key,
-                deps=[asset_key(instrument_id, RAW_FILE)],
-                group_name=instrument_id,
-                skippable=True,
-                description="The raw file's verified copy on the backup store.",
-            )
-        ],
+        specs=[_spec(instrument_id)],
         check_specs=_checks(key, partitions),
         partitions_def=partitions,
         can_subset=True,

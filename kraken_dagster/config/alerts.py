@@ -3,14 +3,14 @@
 Secrets are no part of it: a channel names the environment variable that holds its URL or password.
 """
 
-from datetime import time
 from enum import StrEnum
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kraken_dagster.config.thresholds import Thresholds
+from kraken_dagster.config.times import TimeOfDay, TimeZone
 from kraken_dagster.model.alerts.alert import Severity
 from kraken_dagster.model.strict import Strict
 
@@ -18,7 +18,6 @@ VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]
 Address = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$")]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")]
 Initials = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}$")]
-TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
 class Weekday(StrEnum):
@@ -135,7 +134,7 @@ class Alerts(Strict):
         description="Channels of operators, by the initials between `_` in their files' names.",
     )
     smtp: Smtp = Field(default_factory=Smtp, description="The server that takes mail.")
-    timezone: str = Field("UTC", description="Of quiet hours, digest and times in messages.")
+    timezone: TimeZone = Field("UTC", description="Of quiet hours, digest and times in messages.")
     quiet_hours: QuietHours | None = Field(
         None, description="When only what is severe is told at once. None: never."
     )
@@ -165,21 +164,6 @@ class Alerts(Strict):
         default_factory=Thresholds, description="From when on something is an alert."
     )
 
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("expected a time zone like Europe/Berlin") from None
-        return value
-
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
-
-
-def time_of(text: str) -> time:
-    """`07:30` as a time."""
-    hours, minutes = text.split(":")
-    return time(int(hours), int(minutes))

@@ -6,11 +6,12 @@ No credentials stand here: the client takes them from the environment, a profile
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from kraken_dagster.config.alerts import HttpUrl, TimeOfDay, time_of
+from kraken_dagster.config.alerts import HttpUrl
+from kraken_dagster.config.times import TimeOfDay, TimeZone, time_of
 from kraken_dagster.model.strict import Strict
 
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -88,7 +89,7 @@ class Offsite(Strict):
         None, gt=0, description="Megabytes per second that all uploads together may take."
     )
     hours: UploadHours | None = Field(None, description="When uploads run. None: always.")
-    timezone: str = Field("UTC", description="The time zone of the hours.")
+    timezone: TimeZone = Field("UTC", description="The time zone of the hours.")
     timeout_s: float = Field(
         60, gt=0, description="Seconds within which the server must go on with an answer."
     )
@@ -104,15 +105,6 @@ class Offsite(Strict):
         if (self.bucket is None) == (self.bucket_prefix is None):
             raise ValueError("expected either `bucket` or `bucket_prefix`")
         return self
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("expected a time zone like Europe/Berlin") from None
-        return value
 
     @property
     def zone(self) -> ZoneInfo:

@@ -1,6 +1,6 @@
 """The copy off-site of one raw file: made, or gone on with, from its local backup."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -113,17 +113,23 @@ def _upload(
         unexpected = unexpected_of(error, raw_file.id)
         _record_failure(services, raw_file, place, unexpected, run_id)
         raise unexpected from error
-    state = OffsiteState(
+    state = _state_of(services, raw_file, place, objects_made)
+    return _record(services, raw_file, state, objects_made, run_id, sent=sent[0])
+
+
+def _state_of(
+    services: Services, raw_file: RawFile, place: Place, made: Sequence[StoredObject]
+) -> OffsiteState:
+    return OffsiteState(
         status=OffsiteStatus.DONE,
         at=services.now(),
         bucket=place.bucket,
         prefix=place.prefix,
         content=content_of(raw_file),
-        files=len(objects_made),
-        bytes=sum(item.size for item in objects_made),
+        files=len(made),
+        bytes=sum(item.size for item in made),
         seen_at=services.now(),
     )
-    return _record(services, raw_file, state, objects_made, run_id, sent=sent[0])
 
 
 def _members(

@@ -6,6 +6,7 @@ there is never made up.
 """
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ _MONGODB = (
     "${KRAKEN_MONGODB_URI:-mongodb://kraken:${MONGODB_PASSWORD:?set it in .env}"
     "@mongodb/krakendb?authSource=admin}"
 )
+_LOGGING = {"driver": "json-file", "options": {"max-size": "20m", "max-file": "5"}}
+_COMMAND = (
+    # Not `code-server start`: its own child ends when it was not heard of for a while, and
+    # nobody starts it again, or notices. With a wrong configuration it tells Dagit so.
+    *("dagster", "api", "grpc", "--lazy-load-user-code"),
+    *("-m", "kraken_dagster.definitions"),
+    *("-h", "0.0.0.0", "-p", str(_PORT)),  # noqa: S104 - in the container; see `ports`
+)
+_HEALTH_CHECK = {
+    "test": list(_HEALTH),
+    "interval": "30s",
+    "timeout": "20s",
+    "retries": 3,
+    "start_period": "180s",
+}
 
 
 @dataclass(frozen=True)
@@ -113,15 +129,9 @@ def _service(
         "restart": "unless-stopped",
         "init": True,
         "stop_grace_period": "60s",
-        "logging": {"driver": "json-file", "options": {"max-size": "20m", "max-file": "5"}},
+        "logging": deepcopy(_LOGGING),  # YAML names what stands twice
         "networks": ["kraken"],
-        "command": [
-            # Not `code-server start`: its own child ends when it was not heard of for a while, and
-            # nobody starts it again, or notices. With a wrong configuration it tells Dagit so.
-            *("dagster", "api", "grpc", "--lazy-load-user-code"),
-            *("-m", "kraken_dagster.definitions"),
-            *("-h", "0.0.0.0", "-p", str(_PORT)),  # noqa: S104 - in the container; see `ports`
-        ],
+        "command": list(_COMMAND),
         "environment": {
             "KRAKEN_LOCATION": name,
             "KRAKEN_INSTRUMENTS": ",".join(location.instruments),
@@ -131,13 +141,7 @@ def _service(
         },
         # Passwords and other values that instruments.yaml takes from the environment.
         "env_file": [{"path": "${KRAKEN_SITE:-.}/kraken.env", "required": False}],
-        "healthcheck": {
-            "test": list(_HEALTH),
-            "interval": "30s",
-            "timeout": "20s",
-            "retries": 3,
-            "start_period": "180s",
-        },
+        "healthcheck": deepcopy(_HEALTH_CHECK),
         "volumes": [
             f"${{KRAKEN_SITE:-.}}:{_SITE}:ro",
             "logs:/var/lib/kraken/logs",
@@ -222,7 +226,7 @@ def _replace(path: Path, text: str) -> None:
             "The folder of instruments.yaml can't be written to",
             file=path,
             found=error.strerror,
-            next_step="call it as the user whose folder it is: `docker compose run --rm "
+            next_step="run it as the user who owns the folder: `docker compose run --rm "
             "--user $(id -u) kraken compose`.",
         ) from error
 

@@ -28,9 +28,9 @@ from kraken_dagster.store.raw_files.bulk import Bulk
 from kraken_dagster.store.raw_files.collection import RawFiles
 from kraken_dagster.store.raw_files.members import MemberLists
 from kraken_dagster.store.raw_files.offsite import OffsiteCopies
+from kraken_dagster.store.raw_files.raw_metrics import RawMetrics
 from kraken_dagster.store.raw_files.retention import Retention
 from kraken_dagster.store.raw_files.verifications import Verifications
-from kraken_dagster.store.raw_metrics import RawMetrics
 from kraken_dagster.store.uri import EXPECTED
 
 DEFAULT_DATABASE = "krakendb"
