@@ -28,8 +28,9 @@ from kraken_dagster.backup.source import members_of
 from kraken_dagster.catchup.catchup import CatchupOptions, register_all
 from kraken_dagster.catchup.defs import CATCHUP_TAGS
 from kraken_dagster.config.loader import CONFIG_VARIABLE, load_config
+from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.model.files.vendors import backup_mapping
-from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status, partition_key
+from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.orchestration.partitions import ASSETS, add_partitions, asset_key
 from kraken_dagster.quant.output_folder import planned_folder

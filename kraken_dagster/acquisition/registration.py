@@ -8,14 +8,8 @@ from kraken_dagster.config.schema import InstrumentEntry
 from kraken_dagster.model.eligibility import meets_age_criterion, project_id_of
 from kraken_dagster.model.files.acquisition import FolderEntry, Watch
 from kraken_dagster.model.files.dates import is_plausible, plausible
-from kraken_dagster.model.raw_file import (
-    FALLBACK_PROJECT,
-    InstrumentFileStatus,
-    RawFile,
-    Status,
-    collision_flag,
-    raw_file_id,
-)
+from kraken_dagster.model.files.file_ids import collision_flag, raw_file_id
+from kraken_dagster.model.raw_file import FALLBACK_PROJECT, InstrumentFileStatus, RawFile, Status
 from kraken_dagster.runtime.services import Services
 
 _AT_ONCE = 500

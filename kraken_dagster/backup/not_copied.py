@@ -6,11 +6,7 @@ from kraken_dagster.fs.digests import on_instrument
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.eligibility import main_file_is_missing, was_renamed
 from kraken_dagster.model.files.acquisition import Watch
-from kraken_dagster.model.raw_file import (
-    BackupStatus,
-    InstrumentFileStatus,
-    Status,
-)
+from kraken_dagster.model.raw_file import BackupStatus, InstrumentFileStatus, Status
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.mount_check import require_mounted_instrument
 from kraken_dagster.runtime.services import Services

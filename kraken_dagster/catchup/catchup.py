@@ -18,6 +18,7 @@ from kraken_dagster.fs.timeouts import beating
 from kraken_dagster.model.errors import FolderMissing, LeaseHeld
 from kraken_dagster.model.files import acquisition
 from kraken_dagster.model.files.acquisition import FolderEntry, Watch
+from kraken_dagster.model.files.file_ids import flag_of
 from kraken_dagster.model.files.folder import cant_know, oldest_first, sort_out
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME, elder_names
@@ -28,7 +29,6 @@ from kraken_dagster.model.raw_file import (
     RawFile,
     Status,
     Step,
-    flag_of,
 )
 from kraken_dagster.model.settings import AssignedSettings
 from kraken_dagster.quant.decide import decide, decision_on, in_scope

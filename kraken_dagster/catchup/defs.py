@@ -16,7 +16,8 @@ from kraken_dagster.catchup.catchup import (
 )
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.model.errors import KrakenError, StoreError
-from kraken_dagster.model.raw_file import RawFile, partition_key
+from kraken_dagster.model.files.file_ids import partition_key
+from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.orchestration.dagster_internals import (
     EXTERNALLY_MANAGED_ASSETS_TAG,
     PartitionBackfill,

@@ -21,8 +21,8 @@ from rich.text import Text
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
-from kraken_dagster.model.error_kinds import Kind, kind_of
 from kraken_dagster.model.errors import KrakenError
+from kraken_dagster.model.errors.kinds import Kind, kind_of
 from kraken_dagster.model.printable import printable, printable_lines
 from kraken_dagster.runtime.homes import require_own_homes
 from kraken_dagster.runtime.logs import print_uncaught_quoted, quote_log_records

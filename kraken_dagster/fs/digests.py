@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kraken_dagster.fs.copying.uncached import open_uncached, pieces
-from kraken_dagster.model.error_kinds import Kind, kind_of_errno
 from kraken_dagster.model.errors import (
     BackupFull,
     BackupUnwritable,
@@ -23,6 +22,7 @@ from kraken_dagster.model.errors import (
     SourceUnreadable,
     UnsafePath,
 )
+from kraken_dagster.model.errors.kinds import Kind, kind_of_errno
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.raw_file import FileFact
 

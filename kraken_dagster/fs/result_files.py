@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kraken_dagster.fs.dir_handles import Folder, one_name
-from kraken_dagster.model.error_kinds import Kind, kind_of_errno
 from kraken_dagster.model.errors import OutputUnreadable
+from kraken_dagster.model.errors.kinds import Kind, kind_of_errno
 
 _TROUBLE = (Kind.AWAY, Kind.BUSY, Kind.ACCESS, Kind.DEVICE, Kind.SHORT)
 

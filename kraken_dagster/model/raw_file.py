@@ -1,23 +1,19 @@
-"""A raw file: its identity, its record in MongoDB, its statuses and their legal transitions.
+"""A raw file: its record in MongoDB and its statuses.
 
 Source of the fields: the documents of AlphaKraken's collection `raw_file`; `acquisition`,
 `attempts`, `lease`, `retry_at`, `history` and what retention needs are our additions.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
-from urllib.parse import quote, unquote
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 
 from kraken_dagster.model.files.appearance import Appearance
 from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
-from kraken_dagster.model.files.vendors import MAX_NAME_BYTES, VendorRules
 from kraken_dagster.model.offsite import OffsiteState
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_metrics import RawMetricsState
@@ -25,10 +21,6 @@ from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
 
 FALLBACK_PROJECT = "_FALLBACK"
 MAX_STATUS_DETAILS = 512
-# Room for the longest companion ending, a manifest's ending, and a temporary name.
-_NAME_MARGIN_BYTES = 24
-_ENCODED_PREFIX = "%enc:"
-_FLAG = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-(?=.)")
 
 
 class Status(StrEnum):
@@ -75,77 +67,6 @@ AFTER_BACKUP = frozenset(
         Status.QUANTING_FAILED,
     }
 )
-
-# What a step may do by itself. Any status but IGNORED may also become ERROR, and a final one is
-# otherwise left only when a step is asked for again (`ASKED_AGAIN`).
-_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
-    Status.QUEUED_FOR_MONITORING: frozenset(
-        {Status.MONITORING_ACQUISITION, Status.MONITORING_DONE, Status.IGNORED}
-    ),
-    Status.MONITORING_ACQUISITION: frozenset({Status.MONITORING_DONE, Status.IGNORED}),
-    Status.MONITORING_DONE: frozenset(
-        {
-            Status.CHECKSUMMING,
-            Status.COPYING,
-            Status.ACQUISITION_FAILED,
-            Status.QUEUED_FOR_MONITORING,  # its main file turned up after all
-        }
-    ),
-    Status.CHECKSUMMING: frozenset({Status.CHECKSUMMING_DONE, Status.COPYING}),
-    Status.CHECKSUMMING_DONE: frozenset({Status.COPYING}),
-    Status.COPYING: frozenset({Status.COPYING, Status.COPYING_DONE, Status.ACQUISITION_FAILED}),
-    Status.COPYING_DONE: frozenset(
-        {
-            Status.QUEUED_FOR_QUANTING,
-            Status.DONE_NOT_QUANTED,
-            Status.ACQUISITION_FAILED,
-            # a backup that was found damaged is whole again, and the file had ended before
-            Status.DONE,
-            Status.QUANTING_FAILED,
-        }
-    ),
-    Status.COMPUTING_MSQC: frozenset(
-        {Status.QUEUED_FOR_QUANTING, Status.DONE_NOT_QUANTED, Status.ACQUISITION_FAILED}
-    ),
-    Status.QUEUED_FOR_QUANTING: frozenset(
-        {
-            Status.QUANTING,
-            Status.QUANTING_FAILED,
-            Status.DONE_NOT_QUANTED,
-            # it had ended, was asked for again, and nothing of that was begun
-            Status.DONE,
-            Status.ACQUISITION_FAILED,
-        }
-    ),
-    Status.QUANTING: frozenset(
-        {Status.DONE, Status.QUANTING_FAILED, Status.QUEUED_FOR_QUANTING}  # a job is run again
-    ),
-}
-ASKED_AGAIN: Mapping[Status, frozenset[Status]] = {
-    Status.DONE: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
-    Status.DONE_NOT_QUANTED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
-    Status.QUANTING_FAILED: frozenset({Status.QUEUED_FOR_QUANTING, Status.COPYING}),
-    Status.ACQUISITION_FAILED: frozenset(
-        {Status.QUEUED_FOR_QUANTING, Status.COPYING, Status.QUEUED_FOR_MONITORING}
-    ),
-    Status.ERROR: frozenset(
-        {
-            Status.QUEUED_FOR_MONITORING,
-            Status.COPYING,
-            Status.QUEUED_FOR_QUANTING,
-            Status.DONE_NOT_QUANTED,
-            Status.ACQUISITION_FAILED,
-        }
-    ),
-    Status.IGNORED: frozenset({Status.QUEUED_FOR_MONITORING}),
-}
-
-
-def may_become(old: Status, new: Status) -> bool:
-    """Whether the table of transitions allows it."""
-    if new is Status.ERROR:  # also from a final status: a backup can be found damaged years later
-        return old is not Status.IGNORED
-    return new in _TRANSITIONS.get(old, frozenset()) | ASKED_AGAIN.get(old, frozenset())
 
 
 class BackupStatus(StrEnum):
@@ -329,124 +250,9 @@ class RawFile(BaseModel):
         return self.lease if self.lease is not None and self.lease.is_live(now) else None
 
 
-class KnownFile(NamedTuple):
-    """What of a raw file's record tells it apart from another of its name.
-
-    As light as can be: a watcher makes one of every file in its folder at every tick.
-    """
-
-    id: str
-    status: Status
-    created_at_: datetime
-    instrument_file_status: InstrumentFileStatus | None
-    is_gone: bool
-    size: int | None
-    sizes: Mapping[str, int | None]  # of the members, by path
-    is_watched: bool  # the monitor's state, or how the acquisition ended, is recorded
-    ended_size: int | None
-    source_mtime: float | None = None  # of the main file when it was backed up
-    is_to_compare: bool = False
-
-    @classmethod
-    def of(cls, raw_file: RawFile) -> Self:
-        return cls(
-            raw_file.id,
-            raw_file.status,
-            raw_file.created_at_,
-            raw_file.instrument_file_status,
-            raw_file.gone_at is not None,
-            raw_file.size,
-            {path: fact.size for path, fact in raw_file.file_info.items()},
-            bool(raw_file.acquisition),
-            raw_file.acquisition.get("ended_size"),
-            None if raw_file.source_look is None else raw_file.source_look.mtime,
-            raw_file.source_differs_at is not None,
-        )
-
-    def main_file_size(self, rules: VendorRules) -> int | None:
-        """Recorded size of the main file in bytes; -1 where there is none (any more).
-
-        None while the file is being handled and nothing is known of its size yet.
-        """
-        if self.instrument_file_status in _NO_LONGER_THERE or self.is_gone:
-            return -1
-        main = rules.main_file(self.id)
-        if main in self.sizes:
-            return self.sizes[main]
-        below = {_from(self.id, path): path for path in self.sizes}
-        if (found := rules.main_file_among(self.id, below)) is not None:
-            return self.sizes[below[found]]
-        if not self.is_watched:  # recorded by another program, which kept less
-            return None if rules.is_folder else self.size
-        if self.status in FINAL and self.status is not Status.ERROR:
-            return -1 if self.ended_size is None else self.ended_size
-        return None
-
-
-def _from(raw_file_id: str, path: str) -> str:
-    """A member's path without the folders that other programs put in front of the raw file."""
-    cut = path.find(f"/{raw_file_id}")
-    return path if cut < 0 or path.startswith(raw_file_id) else path[cut + 1 :]
-
-
-_NO_LONGER_THERE = frozenset(
-    {InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED, InstrumentFileStatus.RENAMED}
-)
-
-
 def year_month(created_at: datetime) -> str:
     """`YYYY_MM` in UTC, the folder of a backup or a fallback result."""
     return created_at.astimezone(UTC).strftime("%Y_%m")
-
-
-def collision_flag(now: datetime) -> str:
-    """`YYYYMMDD-HHMMSS-ffffff-` in UTC."""
-    return now.astimezone(UTC).strftime("%Y%m%d-%H%M%S-%f-")
-
-
-def flag_of(file_id: str) -> str | None:
-    """The collision flag at the beginning of an id; None if there is none."""
-    found = _FLAG.match(file_id)
-    return None if found is None else found[0]
-
-
-def raw_file_id(vendor_rules: VendorRules, original_name: str, flag: str | None) -> str:
-    """The id under which a raw file is known for ever: its name, behind the flag on a collision.
-
-    A flagged name that no file system would take (over 255 bytes, of its companions too) is cut
-    and marked with a digest of the whole.
-    """
-    if flag is None:
-        return original_name
-    name = flag + original_name
-    # Companions' names are longer than the id.
-    longest = MAX_NAME_BYTES - (_NAME_MARGIN_BYTES if vendor_rules.has_companions else 0)
-    if len(name.encode()) <= longest:
-        return name
-    stem = vendor_rules.stem(original_name)
-    extension = original_name[len(stem) :]
-    mark = "~" + hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]
-    room = MAX_NAME_BYTES - _NAME_MARGIN_BYTES - len((flag + mark + extension).encode())
-    return flag + stem.encode()[:room].decode(errors="ignore") + mark + extension
-
-
-def partition_key(file_id: str) -> str:
-    """The Dagster partition key of a raw file.
-
-    It is the id, but for ids that Dagster can't take (`...`, control characters): those are
-    percent-encoded behind a prefix, and `raw_file_id_of` leads back.
-    """
-    hostile = "..." in file_id or any(not char.isprintable() for char in file_id)
-    if hostile or file_id.startswith(_ENCODED_PREFIX):
-        return _ENCODED_PREFIX + quote(file_id, safe=" ").replace("...", "%2E%2E%2E")
-    return file_id
-
-
-def raw_file_id_of(key: str) -> str:
-    """The raw file id that a partition key stands for."""
-    if key.startswith(_ENCODED_PREFIX):
-        return unquote(key[len(_ENCODED_PREFIX) :])
-    return key
 
 
 def short_details(text: str) -> str:

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 import dagster as dg
 
 from kraken_dagster.model.errors import OnAnotherStore, StoreAway, StoreUnavailable
-from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
+from kraken_dagster.model.files.file_ids import partition_key, raw_file_id_of
 from kraken_dagster.orchestration.dagster_internals import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
     assets_are_externally_managed,

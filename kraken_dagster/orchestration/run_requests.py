@@ -8,7 +8,8 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from kraken_dagster.model.errors import UnknownRawFile
-from kraken_dagster.model.raw_file import RawFile, Step, partition_key, raw_file_id_of
+from kraken_dagster.model.files.file_ids import partition_key, raw_file_id_of
+from kraken_dagster.model.raw_file import RawFile, Step
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import (
     QUANT_JOB,

@@ -13,8 +13,8 @@ from pathlib import Path
 from kraken_dagster.fs.digests import digest
 from kraken_dagster.fs.result_files import is_below
 from kraken_dagster.fs.timeouts import beating, bounded
-from kraken_dagster.model.error_kinds import Kind, kind_of_errno
 from kraken_dagster.model.errors import InputMissing, UnsafePath
+from kraken_dagster.model.errors.kinds import Kind, kind_of_errno
 from kraken_dagster.model.files.vendors import safe_relative
 from kraken_dagster.model.jobs.job import InputFile, QuantJob
 from kraken_dagster.model.settings import Settings

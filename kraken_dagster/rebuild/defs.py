@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import Field
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.raw_file import RawFile, partition_key
+from kraken_dagster.model.files.file_ids import partition_key
+from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.orchestration.event_log import Event, Reported, report, reported
 from kraken_dagster.orchestration.failures import dagster_errors

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.raw_file import partition_key, raw_file_id_of
+from kraken_dagster.model.files.file_ids import partition_key, raw_file_id_of
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.partitions import partitions_of, raw_files
 from kraken_dagster.rebuild.partition_window import to_retire

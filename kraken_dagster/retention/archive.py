@@ -26,7 +26,8 @@ from kraken_dagster.model.errors import (
 )
 from kraken_dagster.model.files.marks import RESTLESS, SourceLook
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
-from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, KnownFile, RawFile, Step
+from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
 from kraken_dagster.model.retention.rules import require_record, why_not_move
 from kraken_dagster.retention.rename import MoveResult
 from kraken_dagster.retention.rename import archive_members as rename_members

@@ -14,7 +14,8 @@ from pydantic import Field
 from kraken_dagster.backup.verify import Verdict, VerifyOutcome
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError
-from kraken_dagster.model.raw_file import InstrumentFileStatus, partition_key
+from kraken_dagster.model.files.file_ids import partition_key
+from kraken_dagster.model.raw_file import InstrumentFileStatus
 from kraken_dagster.orchestration.exclusive_ops import alone, fail
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import text

@@ -13,11 +13,7 @@ from kraken_dagster.model.errors import (
     StatusConflict,
     UnsafePath,
 )
-from kraken_dagster.model.raw_file import (
-    InstrumentFileStatus,
-    RawFile,
-    Step,
-)
+from kraken_dagster.model.raw_file import InstrumentFileStatus, RawFile, Step
 from kraken_dagster.model.retention.refusal import PurgeIntent
 from kraken_dagster.retention.proof import Proof, delete, prove
 from kraken_dagster.retention.purge_plan import (

@@ -10,7 +10,7 @@ from kraken_dagster.backup.scrub import Verification, scrub_due, verify_all
 from kraken_dagster.backup.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.model.raw_file import partition_key
+from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.orchestration.exclusive_ops import alone, fail
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.metadata import text

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from kraken_dagster.model.error_kinds import kind_of
 from kraken_dagster.model.errors import (
     KrakenError,
     Lasting,
@@ -14,6 +13,7 @@ from kraken_dagster.model.errors import (
     Unexpected,
     Unsorted,
 )
+from kraken_dagster.model.errors.kinds import kind_of
 from kraken_dagster.model.raw_file import ENDED, BackupStatus, Lease, RawFile, Status
 from kraken_dagster.runtime.services import Services
 

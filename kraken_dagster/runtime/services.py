@@ -11,10 +11,11 @@ from kraken_dagster.config.schema import InstrumentEntry, KrakenConfig
 from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.fs.private import group_id
 from kraken_dagster.model.errors import ConfigError, UnsafePath
+from kraken_dagster.model.files.file_ids import collision_flag, raw_file_id
 from kraken_dagster.model.files.vendors import RULES, VendorRules, safe_relative
 from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.ports import Engine, FolderLister
-from kraken_dagster.model.raw_file import RawFile, collision_flag, raw_file_id
+from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.store.connection import Store
 

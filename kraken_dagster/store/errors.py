@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from bson.errors import BSONError
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from kraken_dagster.model.error_kinds import Kind, kind_of
 from kraken_dagster.model.errors import RecordRefused, StoreError, StoreRefused, StoreUnavailable
+from kraken_dagster.model.errors.kinds import Kind, kind_of
 
 C = TypeVar("C", bound=type)
 # What bson raises of a value that no document can hold, beside errors of its own.

@@ -7,6 +7,12 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from kraken_dagster.model.errors import UnsafePath
+from kraken_dagster.model.files.file_ids import (
+    collision_flag,
+    partition_key,
+    raw_file_id,
+    raw_file_id_of,
+)
 from kraken_dagster.model.files.vendors import (
     MAX_NAME_BYTES,
     RULES,
@@ -14,12 +20,6 @@ from kraken_dagster.model.files.vendors import (
     backup_mapping,
     members,
     safe_relative,
-)
-from kraken_dagster.model.raw_file import (
-    collision_flag,
-    partition_key,
-    raw_file_id,
-    raw_file_id_of,
 )
 from kraken_dagster_tests.support.helpers import NOW
 

@@ -18,18 +18,17 @@ from kraken_dagster.model.errors import SettingsRefused, UnsafePath
 from kraken_dagster.model.files.acquisition import Timing, Verdict, Watch, observe
 from kraken_dagster.model.files.vendors import RULES, Vendor
 from kraken_dagster.model.jobs.job import job_name
+from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_file import (
-    ASKED_AGAIN,
     FINAL,
     FileFact,
     InstrumentFileStatus,
-    KnownFile,
     Status,
-    may_become,
     short_details,
 )
 from kraken_dagster.model.settings import Settings
+from kraken_dagster.model.transitions import ASKED_AGAIN, may_become
 from kraken_dagster.quant.command import JobPaths, job_command
 from kraken_dagster_tests import conformance
 from kraken_dagster_tests.conftest import SHARED

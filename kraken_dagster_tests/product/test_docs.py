@@ -102,13 +102,14 @@ def test_every_field_of_settings_is_documented():
         assert f"| `{name}` | {field.description} |" in text
 
 
-def test_the_tree_of_errors_in_the_docstring_is_complete():
-    classes = [
-        name
-        for name, item in vars(errors).items()
-        if isinstance(item, type) and issubclass(item, errors.KrakenError)
-    ]
-    assert [name for name in classes if name not in (errors.__doc__ or "")] == []
+def _below(error: type) -> set[type]:
+    return {error}.union(*(_below(sub) for sub in error.__subclasses__()))
+
+
+def test_every_error_says_what_it_means_and_is_exported_by_its_package():
+    ours = {e for e in _below(errors.KrakenError) if e.__module__.startswith(errors.__name__)}
+    assert {e.__name__ for e in ours} == set(errors.__all__)
+    assert [e.__name__ for e in ours if not vars(e).get("__doc__")] == []
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in (_ROOT / "docs").glob("*.md")))

@@ -18,7 +18,7 @@ import yaml
 
 from kraken_dagster.fs.digests import output_errors, source_errors, target_errors
 from kraken_dagster.model import errors
-from kraken_dagster.model.error_kinds import Kind, is_sorted, kind_of, kind_of_errno
+from kraken_dagster.model.errors.kinds import Kind, is_sorted, kind_of, kind_of_errno
 from kraken_dagster.runtime.failures import unexpected_of
 from kraken_dagster.store.errors import translated
 

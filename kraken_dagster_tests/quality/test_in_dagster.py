@@ -12,7 +12,7 @@ import pytest
 from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.stores.marker import Role
-from kraken_dagster.model.raw_file import partition_key
+from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.quant.mzqc_file import leave_mzqc
 from kraken_dagster.runtime.stores import opened
 from kraken_dagster.simulation.clock import LabClock

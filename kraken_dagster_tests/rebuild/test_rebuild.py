@@ -11,7 +11,8 @@ import yaml
 
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.raw_file import InstrumentFileStatus, Status, partition_key
+from kraken_dagster.model.files.file_ids import partition_key
+from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.orchestration.partitions import ASSETS
 from kraken_dagster.store.connection import Store
 from kraken_dagster.store.raw_files.bulk import PAGE

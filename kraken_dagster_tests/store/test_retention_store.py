@@ -14,7 +14,8 @@ from kraken_dagster.model.errors import (
     StatusConflict,
     StoreUnavailable,
 )
-from kraken_dagster.model.raw_file import InstrumentFileStatus, KnownFile, Status, Step
+from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.raw_file import InstrumentFileStatus, Status, Step
 from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.retention.archive import ArchiveOptions, due_for_move
 from kraken_dagster.retention.purge_plan import plan

@@ -18,7 +18,8 @@ from dagster._core.event_api import PartitionKeyFilter
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.engines.factory import make_engines
-from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status, Step, partition_key
+from kraken_dagster.model.files.file_ids import partition_key
+from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile, Status, Step
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.services import Services, utc_now

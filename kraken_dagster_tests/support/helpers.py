@@ -23,12 +23,7 @@ from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.stores.roots import read_marker
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.jobs.job import JobState, QuantJob
-from kraken_dagster.model.raw_file import (
-    InstrumentFileStatus,
-    Lease,
-    RawFile,
-    Status,
-)
+from kraken_dagster.model.raw_file import InstrumentFileStatus, Lease, RawFile, Status
 from kraken_dagster.operations.init_store import mark
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll

@@ -15,7 +15,8 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from kraken_dagster.model.raw_file import FINAL, RawFile, Status, raw_file_id_of
+from kraken_dagster.model.files.file_ids import raw_file_id_of
+from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.supervisor import say
 from kraken_dagster.orchestration.partitions import collect_job

@@ -11,7 +11,8 @@ from kraken_dagster.model.files.dates import plausible
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.files.marks import is_written_later
 from kraken_dagster.model.files.vendors import RULES, Vendor, VendorRules
-from kraken_dagster.model.raw_file import InstrumentFileStatus, KnownFile
+from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.raw_file import InstrumentFileStatus
 
 _MOST_BYTES = 2**63 - 1  # that MongoDB can hold as a number; sparse files have any size
 

@@ -10,13 +10,7 @@ from datetime import datetime, timedelta
 from kraken_dagster.model.errors import NotRecorded
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.vendors import Vendor, recorded_members, safe_relative
-from kraken_dagster.model.raw_file import (
-    FINAL,
-    FileFact,
-    InstrumentFileStatus,
-    RawFile,
-    Status,
-)
+from kraken_dagster.model.raw_file import FINAL, FileFact, InstrumentFileStatus, RawFile, Status
 from kraken_dagster.model.retention.refusal import Refusal
 
 GB = 1024**3

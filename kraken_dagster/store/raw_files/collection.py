@@ -13,7 +13,8 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from kraken_dagster.model.errors import LeaseHeld, LeaseLost, StatusConflict
 from kraken_dagster.model.files.acquisition import Watch
-from kraken_dagster.model.raw_file import Lease, RawFile, Status, may_become, short_details
+from kraken_dagster.model.raw_file import Lease, RawFile, Status, short_details
+from kraken_dagster.model.transitions import may_become
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.history import appended, event_of
 from kraken_dagster.store.raw_files.queries import RawFileQueries

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from kraken_dagster.model.files.dates import dated
+from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import (
     FileFact,
     InstrumentFileStatus,
-    KnownFile,
     RawFile,
     Status,
     short_details,
