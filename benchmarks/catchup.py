@@ -25,8 +25,9 @@ from dagster._core.origin import JobPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 
 from kraken_dagster.backup.source import members_of
-from kraken_dagster.catchup.catchup import CatchupOptions, register_all
+from kraken_dagster.catchup.catchup import CatchupOptions
 from kraken_dagster.catchup.defs import CATCHUP_TAGS
+from kraken_dagster.catchup.register import register_all
 from kraken_dagster.config.loader import CONFIG_VARIABLE, load_config
 from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.model.files.vendors import backup_mapping

@@ -8,7 +8,8 @@ from typing import Any
 from pymongo import MongoClient
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import (
     BackupStatus,
     DecidedSettings,

@@ -17,7 +17,8 @@ from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.slurm import Slurm
 from kraken_dagster.engines.ssh import HeadNode, Login, Ssh
-from kraken_dagster.model.jobs.job import JobSpec, JobState, QuantJob
+from kraken_dagster.model.jobs.job import JobSpec, QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.jobs.resources import Resources
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.runtime.services import Services, utc_now

@@ -7,13 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import dagster as dg
 from pydantic import Field
 
-from kraken_dagster.catchup.catchup import (
-    CatchupOptions,
-    Wave,
-    decide_on,
-    due,
-    register_all,
-)
+from kraken_dagster.catchup.catchup import CatchupOptions, Wave, decide_on, due
+from kraken_dagster.catchup.register import register_all
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.files.file_ids import partition_key

@@ -5,22 +5,11 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from kraken_dagster.backup.restore import restore as restore_step
 from kraken_dagster.backup.scrub import Selection, begin, verify_all
@@ -36,6 +25,7 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
+from kraken_dagster.cli.screens.progressprogress_bar import progress_bar
 from kraken_dagster.fs.copying.progress import Progress as Copied
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import KrakenError
@@ -114,7 +104,7 @@ def verify(
         since = f"{chosen.began_at:%Y-%m-%d %H:%M:%S} UTC"
         say(f"going on with what was begun at {since}", err=True)
     outcomes: list[VerifyOutcome] = []
-    with _bar("verifying", total=len(chosen.todo), unit_is_files=True) as (advance, count):
+    with progress_bar("verifying", total=len(chosen.todo), unit_is_files=True) as (advance, count):
         rate_limit = RateLimit(mb_per_s)
         for outcome in verify_all(
             services, chosen, run_id=_run_id(), rate_limit=rate_limit, on_bytes=count
@@ -167,7 +157,7 @@ def restore(path: Path, raw_file_id: str, folder: Path) -> None:
     """Copy the backup of a raw file into the folder DIR, and prove the copy."""
     services = open_services(path)
     size = services.store.raw_files.get(raw_file_id).size or 0
-    with _bar("restoring", total=size, unit_is_files=False) as (_, count):
+    with progress_bar("restoring", total=size, unit_is_files=False) as (_, count):
         before = [0]
 
         def moved(progress: Copied) -> None:
@@ -288,36 +278,3 @@ def _print_purge(found: dict[str, Any]) -> None:
     ]
     if rows:
         print_table(rows, ["what", "raw_file_id", "size_bytes", "reason"])
-
-
-@contextmanager
-def _bar(what: str, *, total: int, unit_is_files: bool) -> Iterator[tuple[Any, Any]]:
-    """A progress bar on stderr, where that is a terminal: what advances it by one, and by bytes."""
-    columns = (
-        (MofNCompleteColumn(), TextColumn("files, {task.fields[read]} MB read"))
-        if unit_is_files
-        else (DownloadColumn(), TransferSpeedColumn())
-    )
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task(what, total=total, read=0)
-        read = [0]
-
-        def advance() -> None:
-            progress.advance(task, 1)
-
-        def count(size: int) -> None:
-            read[0] += size
-            if unit_is_files:
-                progress.update(task, read=read[0] // 1_000_000)
-            else:
-                progress.advance(task, size)
-
-        yield advance, count

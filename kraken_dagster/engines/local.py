@@ -55,7 +55,8 @@ from kraken_dagster.fs.private import PRIVATE_UMASK, make_folders, site_umask
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import CopyStalled, SubmitFailed
 from kraken_dagster.model.files.vendors import safe_relative
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport, JobState
 
 _EXIT_CODE_OF_SIGNAL = 128
 _KEEPER = Path(job_keeper.__file__)

@@ -34,7 +34,8 @@ from kraken_dagster.engines.ssh import shared as shared_connection
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.stores.roots import away
 from kraken_dagster.model.errors import SchedulerAway, SubmitFailed
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport, JobState
 
 _KILLED_AFTER_S = 5
 _BEGUN_WITHIN_S = 10

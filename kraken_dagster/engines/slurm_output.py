@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from kraken_dagster.model.errors import ClusterReplyUnreadable
-from kraken_dagster.model.jobs.job import JobReport, JobState
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.jobs.resources import amount_bytes
 
 _STATES: Mapping[str, JobState] = {

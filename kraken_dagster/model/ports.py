@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from kraken_dagster.model.files.folder import Listing
-from kraken_dagster.model.jobs.job import JobReport, JobSpec
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport
 
 
 class Engine(Protocol):

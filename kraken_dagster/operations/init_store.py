@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from kraken_dagster.fs.dir_handles import Folder
 from kraken_dagster.fs.stores.marker import MARKER_NAME, Role, StoreRecord, marker_line
-from kraken_dagster.fs.stores.roots import read_marker, write_marker
+from kraken_dagster.fs.stores.marker_file import read_marker, write_marker
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import InitRefused
 from kraken_dagster.model.files.folder import Kind

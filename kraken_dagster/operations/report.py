@@ -1,23 +1,20 @@
 """What `kraken status`, `files` and `show` tell, as plain data; printing it is the CLI's."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.acquisition.identity import served_ids
 from kraken_dagster.model.files.identity import Identity
-from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, RawFile, Status
+from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, Status
 from kraken_dagster.monitoring.code_locations import code_locations
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
-from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.operations.processes import daemon_stands, processes_of
-from kraken_dagster.quality.reported import verdict_row
-from kraken_dagster.retention.in_the_way import in_the_way, of_file
+from kraken_dagster.retention.in_the_way import in_the_way
 from kraken_dagster.retention.in_the_way import lines as lines_of
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import Instance
-from kraken_dagster.store.jobs import current_results
 
 _STALE_AFTER_SCANS = 10
 _STANDS_STILL = timedelta(hours=24)
@@ -236,76 +233,3 @@ def _file_system(services: Services, name: str) -> dict[str, Any]:
         "unseen": wrong[0] if condition == "not looked at" else None,
         "wrong": wrong,
     }
-
-
-def files(
-    services: Services, *, instrument_ids: list[str], statuses: Collection[Status], limit: int
-) -> list[dict[str, Any]]:
-    """The newest files, newest first."""
-    found = services.store.raw_files.latest(instrument_ids, statuses=statuses, limit=limit)
-    waiting = what_they_wait_for(services, found)
-    return [_row(item, waiting[item.id]) for item in found]
-
-
-def _row(raw_file: RawFile, waits_for: str | None) -> dict[str, Any]:
-    return {
-        "id": raw_file.id,
-        "instrument": raw_file.instrument_id,
-        "project": raw_file.project_id,
-        "status": raw_file.status,
-        "details": raw_file.status_details,
-        "size_bytes": raw_file.size,
-        "backup": raw_file.backup_status,
-        "created_at": raw_file.created_at,
-        "retry_at": raw_file.retry_at if raw_file.status is Status.ERROR else None,
-        "waits_for": waits_for,
-    }
-
-
-def show(services: Services, raw_file_id: str) -> dict[str, Any]:
-    """Everything that is known of one file.
-
-    Raises:
-        UnknownRawFile
-    """
-    raw_file = services.store.raw_files.get(raw_file_id)
-    hindered = of_file(services, raw_file)
-    move, purge = (hindered.move, hindered.purge) if hindered is not None else (None, None)
-    return {
-        **_row(raw_file, what_they_wait_for(services, [raw_file])[raw_file_id]),
-        "original_name": raw_file.original_name,
-        "collision_flag": raw_file.collision_flag,
-        "instrument_file": raw_file.instrument_file_status,
-        "verified_at": raw_file.verified_at,
-        "cannot_be_moved": None if move is None else move.in_words(),
-        "cannot_be_purged": None if purge is None else purge.in_words(),
-        "backup_base_path": raw_file.backup_base_path,
-        "file_info": {
-            name: {"size_bytes": fact.size, "md5": fact.md5}
-            for name, fact in raw_file.file_info.items()
-        },
-        "s3_upload_path": raw_file.s3_upload_path,
-        "offsite": None if raw_file.offsite is None else raw_file.offsite.model_dump(),
-        "raw_metrics": None if raw_file.raw_metrics is None else raw_file.raw_metrics.model_dump(),
-        "acquisition": raw_file.acquisition,
-        "attempts": raw_file.attempts,
-        "lease": None if raw_file.lease is None else raw_file.lease.model_dump(),
-        "jobs": [
-            job.model_dump(by_alias=True, exclude={"environment"})
-            for job in services.store.jobs.of(raw_file_id)
-        ],
-        "metrics": _results(services, raw_file_id),
-        "quality": [
-            verdict_row(item) for item in services.store.quality.latest([raw_file_id]).values()
-        ],
-        "history": raw_file.history,
-    }
-
-
-def _results(services: Services, raw_file_id: str) -> list[dict[str, Any]]:
-    """Every result, newest first, those of the raw file itself last; `current` is the one of its
-    settings that counts."""
-    metrics = services.store.metrics
-    found = [*metrics.of(raw_file_id), *metrics.of_raw_file(raw_file_id)]
-    current = [item["_id"] for item in current_results(found)]
-    return [{**item, "current": item["_id"] in current} for item in found]

@@ -6,7 +6,8 @@ from typing import Any
 from kraken_dagster.config.schema import OutputExistsMode
 from kraken_dagster.model.errors import FileError, FolderError, StatusConflict
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import (
     ENDED,
     FINAL,

@@ -12,10 +12,7 @@ from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import BackupDamaged
-from kraken_dagster.model.jobs.job import (
-    QuantJob,
-    failed_details,
-)
+from kraken_dagster.model.jobs.job import QuantJob, failed_details
 from kraken_dagster.model.raw_file import RawFile, Status, Step, short_details
 from kraken_dagster.quant.jobs.attempts import latest_jobs, latest_of
 from kraken_dagster.quant.jobs.run_again import queued_anew, submitted_again

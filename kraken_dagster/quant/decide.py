@@ -10,7 +10,8 @@ from kraken_dagster.model.eligibility import (
     settings_in_scope,
 )
 from kraken_dagster.model.errors import ClusterError
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import ENDED, AskedAgain, DecidedSettings, RawFile, Status
 from kraken_dagster.model.settings import AssignedSettings, Settings
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER, decided

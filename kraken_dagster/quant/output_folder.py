@@ -17,7 +17,8 @@ from kraken_dagster.model.eligibility import output_path
 from kraken_dagster.model.errors import OutputExists
 from kraken_dagster.model.files.names import folded
 from kraken_dagster.model.files.vendors import RULES, Vendor, safe_relative
-from kraken_dagster.model.jobs.job import JobState, QuantJob, next_run_folder
+from kraken_dagster.model.jobs.job import QuantJob, next_run_folder
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.quant.command import JobPaths

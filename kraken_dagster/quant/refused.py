@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from kraken_dagster.model.errors import StoreError
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.decide import as_fields, withdraw_if_possible
 from kraken_dagster.quant.jobs.attempts import JOBS_COUNTER

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from kraken_dagster.config.schema import OutputExistsMode
 from kraken_dagster.model.errors import JobError, KrakenError, NameError_
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import (
     ENDED,
     DecidedSettings,

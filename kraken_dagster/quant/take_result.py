@@ -6,10 +6,8 @@ from typing import Any
 
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.metrics.limited import error_codes
-from kraken_dagster.model.jobs.job import (
-    JobState,
-    QuantJob,
-)
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.programs import PROGRAMS
 from kraken_dagster.model.raw_file import RawFile

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster.fs.stores.manifest import manifest_path
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.metric_values import RESERVED_NAMES, TYPE_RAW
 from kraken_dagster.model.raw_file import (
     OPEN_ACQUISITION,

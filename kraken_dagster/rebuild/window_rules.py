@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 
 

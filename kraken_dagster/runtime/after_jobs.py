@@ -15,7 +15,8 @@ from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.files.appearance import Appearance
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.refusals import watched

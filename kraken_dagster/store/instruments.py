@@ -11,7 +11,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 
 from kraken_dagster.model.files.identity import Elsewhere, Identity
-from kraken_dagster.model.jobs.job import OPEN_STATES
+from kraken_dagster.model.jobs.report import OPEN_STATES
 from kraken_dagster.model.raw_file import BACKED_UP, FINAL, RawFile, Status
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.documents import IDENTITY, known_file, parse

@@ -14,7 +14,8 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.model.errors import StatusConflict
-from kraken_dagster.model.jobs.job import JobReport, JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.metric_values import TYPE_RAW
 from kraken_dagster.store.errors import translated
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kraken_dagster.model.metric_values import RESERVED_NAMES
-from kraken_dagster.operations.report import show
+from kraken_dagster.operations.file_report import show
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.views.robust import median

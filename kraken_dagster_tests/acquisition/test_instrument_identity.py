@@ -12,11 +12,12 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import Verdict, verify_backup
-from kraken_dagster.catchup.catchup import CatchupOptions, register_all
+from kraken_dagster.catchup.catchup import CatchupOptions
+from kraken_dagster.catchup.register import register_all
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import InstrumentInDoubt, RenameRefused
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.doctor.checks import examine
 from kraken_dagster.operations.instrument_rename import plan_rename, rename

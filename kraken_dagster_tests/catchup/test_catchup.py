@@ -10,11 +10,12 @@ import pytest
 
 from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.catchup.catchup import CatchupOptions, decide_on, due, register_all
+from kraken_dagster.catchup.catchup import CatchupOptions, decide_on, due
+from kraken_dagster.catchup.register import register_all
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.engines.job_script import EXIT_CODE_FILE
 from kraken_dagster.model.errors import FolderMissing, OutputExists
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, InstrumentFileStatus, Status
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.quant.collect import collect

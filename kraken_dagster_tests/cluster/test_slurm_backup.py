@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.operations.doctor.jobs import jobs_there
 from kraken_dagster.quant.collect import collect

@@ -23,7 +23,8 @@ from kraken_dagster.model.errors import (
     SettingsRefused,
     SubmitFailed,
 )
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.jobs.resources import Resources, amount_bytes
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.quant.command import JobPaths, job_command, job_environment, log_name

@@ -11,7 +11,7 @@ import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, Status
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.doctor.checks import examine

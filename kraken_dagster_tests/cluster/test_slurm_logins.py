@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster_tests.backup.copying_cases import unavailable
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
 from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, PROFILES, forget_logins

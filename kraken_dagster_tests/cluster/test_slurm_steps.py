@@ -10,7 +10,8 @@ import pytest
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import JobError
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.quant.jobs.poll import poll

@@ -12,7 +12,8 @@ import pytest
 
 from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.model.errors import SubmitFailed, UnsafePath
-from kraken_dagster.model.jobs.job import ENDED_STATES, JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import ENDED_STATES, JobReport, JobState
 from kraken_dagster_tests.support.helpers import wait_until
 
 HOSTILE = [

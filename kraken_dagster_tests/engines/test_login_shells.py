@@ -16,7 +16,8 @@ from kraken_dagster.engines.head_node import LOGIN_LINE, request
 from kraken_dagster.engines.slurm import Slurm
 from kraken_dagster.engines.ssh import Answer
 from kraken_dagster.model.errors import ClusterReplyUnreadable, LoginUnusable, SubmitFailed
-from kraken_dagster.model.jobs.job import JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster_tests.backup.copying_cases import unavailable
 
 SHELLS = ["bash", "dash", "rbash", "tcsh", "csh", "fish", "zsh"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.engines.local import LocalJobs
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster_tests.cluster.slurm_cluster import look_at, processes
 from kraken_dagster_tests.support.helpers import wait_until
 

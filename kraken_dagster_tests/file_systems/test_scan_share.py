@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.acquisition.watch import look_at
-from kraken_dagster.catchup.catchup import CatchupOptions, register_all
+from kraken_dagster.catchup.catchup import CatchupOptions
+from kraken_dagster.catchup.register import register_all
 from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.model.errors import FolderMissing
 from kraken_dagster.model.files.folder import Listing

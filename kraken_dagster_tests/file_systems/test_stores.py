@@ -15,7 +15,8 @@ import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.fs.stores.marker import MARKER_NAME, Role, marker_line, parse_marker
-from kraken_dagster.fs.stores.roots import RootPath, close_root, open_root, read_marker
+from kraken_dagster.fs.stores.marker_file import read_marker
+from kraken_dagster.fs.stores.roots import RootPath, close_root, open_root
 from kraken_dagster.model.errors import InitRefused, StoreAway
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.init_store import InitOptions, init_store, mark

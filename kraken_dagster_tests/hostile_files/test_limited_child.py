@@ -14,7 +14,8 @@ from kraken_dagster.fs.limited import child as limited_child
 from kraken_dagster.fs.limited.child import call, end_idle
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.fs.stores.marker import Role, marker_line
-from kraken_dagster.fs.stores.roots import close_root, open_root, write_marker
+from kraken_dagster.fs.stores.marker_file import write_marker
+from kraken_dagster.fs.stores.roots import close_root, open_root
 from kraken_dagster.model.errors import (
     CopyStalled,
     FileFormatError,

@@ -7,7 +7,8 @@ import pytest
 
 from kraken_dagster.acquisition.watch import due_for_backup, look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.catchup.catchup import CatchupOptions, register_all
+from kraken_dagster.catchup.catchup import CatchupOptions
+from kraken_dagster.catchup.register import register_all
 from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.model.errors import SourceChanged
 from kraken_dagster.model.files.folder import Listing

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from kraken_dagster.engines.job_script import full_command, rendered, with_exports
 from kraken_dagster.engines.slurm_output import parse_sacct, parse_squeue, report_of, submitted_id
 from kraken_dagster.model.errors import ClusterReplyUnreadable, SettingsRefused
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState, resources_for_another_try
+from kraken_dagster.model.jobs.job import JobSpec, resources_for_another_try
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.jobs.resources import (
     Resources,
     amount_bytes,

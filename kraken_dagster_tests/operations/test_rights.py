@@ -22,7 +22,8 @@ from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster.model.jobs.job import JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.runtime.homes import close_home
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.backup.copying_cases import make

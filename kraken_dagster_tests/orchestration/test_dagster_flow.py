@@ -14,7 +14,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.stores.manifest import manifest_name
 from kraken_dagster.fs.stores.marker import MARKER_NAME
 from kraken_dagster.model.files.file_ids import partition_key, raw_file_id_of
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument

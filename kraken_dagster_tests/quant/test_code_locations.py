@@ -12,7 +12,8 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.fs.pid_namespace import pid_namespace
 from kraken_dagster.model.errors import SchedulerAway
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.monitoring.code_locations import code_locations, sign_of_life
 from kraken_dagster.operations import report as reports

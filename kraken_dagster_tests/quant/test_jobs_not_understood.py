@@ -6,7 +6,8 @@ import pytest
 
 from kraken_dagster.engines.job_script import EXIT_CODE_FILE
 from kraken_dagster.engines.slurm_output import parse_squeue
-from kraken_dagster.model.jobs.job import JobReport, JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll

@@ -7,7 +7,7 @@ import pytest
 
 from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.model.errors import OutputExists, StoreUnavailable, SubmitFailed
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.quant.collect import collect

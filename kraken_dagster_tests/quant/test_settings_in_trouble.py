@@ -11,7 +11,7 @@ import pytest
 from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.config.engines import LocalEngine
 from kraken_dagster.model.errors import InputMissing, SettingsRefused, StatusConflict
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.projects import projects as catalog

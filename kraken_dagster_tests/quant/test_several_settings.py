@@ -6,7 +6,7 @@ import pytest
 
 from kraken_dagster.config.engines import LocalEngine
 from kraken_dagster.model.errors import InputMissing, OutputExists
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import BackupStatus, Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.quant.jobs.poll import poll

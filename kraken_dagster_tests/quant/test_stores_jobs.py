@@ -14,10 +14,9 @@ from kraken_dagster.model.jobs.job import (
     EXIT_ENDED_BADLY_AWAY,
     EXIT_ENDED_WELL_AWAY,
     EXIT_STORE_AWAY,
-    JobReport,
     JobSpec,
-    JobState,
 )
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs

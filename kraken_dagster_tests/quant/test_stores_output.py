@@ -15,7 +15,7 @@ import pytest
 
 from kraken_dagster.fs.stores.marker import MARKER_NAME, Role
 from kraken_dagster.model.errors import InputMissing, StoreAway
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.monitoring.disk_usage import measure_file_systems
 from kraken_dagster.operations.retry import retry

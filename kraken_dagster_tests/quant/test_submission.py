@@ -28,7 +28,8 @@ from kraken_dagster.model.errors import (
     StoreUnavailable,
     SubmitFailed,
 )
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState, QuantJob
+from kraken_dagster.model.jobs.job import JobSpec, QuantJob
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.retry import retry

@@ -12,7 +12,7 @@ import yaml
 
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.model.jobs.job import JobState
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
 from kraken_dagster.operations.retry import retry

@@ -10,7 +10,7 @@ import pytest
 
 from kraken_dagster.model.errors import UnknownSettings
 from kraken_dagster.model.files.folder import LeftAlone
-from kraken_dagster.model.jobs.job import JobReport, JobState
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.store.connection import connect

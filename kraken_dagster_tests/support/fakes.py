@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.model.errors import StoreUnavailable, SubmitFailed
-from kraken_dagster.model.jobs.job import JobReport, JobSpec, JobState
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.services import Services

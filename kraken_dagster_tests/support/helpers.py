@@ -20,9 +20,10 @@ from kraken_dagster.acquisition.watch import FolderScan, due_for_backup, look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.fs.stores.marker import Role
-from kraken_dagster.fs.stores.roots import read_marker
+from kraken_dagster.fs.stores.marker_file import read_marker
 from kraken_dagster.model.errors import StoreUnavailable
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Lease, RawFile, Status
 from kraken_dagster.operations.init_store import mark
 from kraken_dagster.quant.collect import collect

@@ -12,15 +12,14 @@ as any such thread lives.
 
 import os
 import re
-import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 
-from kraken_dagster.fs.private import share
-from kraken_dagster.fs.stores.marker import MARKER_BYTES, MARKER_NAME, Role, parse_marker
+from kraken_dagster.fs.stores.marker import MARKER_NAME, Role
+from kraken_dagster.fs.stores.marker_file import marker_of, read_marker
 from kraken_dagster.fs.timeouts import anybody_left, bounded
 from kraken_dagster.model.errors import CopyStalled, StoreAway
 
@@ -98,7 +97,7 @@ class OpenRoot:
         """
         nominal = shown(self.path)
         try:
-            marker = _marker_of(self.handle).get(self.role)
+            marker = marker_of(self.handle).get(self.role)
             now, held = os.stat(nominal), os.fstat(self.handle)
         except OSError as error:
             raise away(nominal, self.role, error.strerror or str(error)) from error
@@ -224,7 +223,7 @@ def open_root(path: Path, role: Role, known: Collection[str]) -> OpenRoot:
 
 def _known_id(handle: int, path: Path, role: Role, known: Collection[str]) -> str:
     try:
-        found = _marker_of(handle).get(role)
+        found = marker_of(handle).get(role)
     except OSError as error:
         raise away(path, role, error.strerror or str(error)) from error
     if found is None or found not in known:
@@ -247,66 +246,6 @@ def close_root(root: OpenRoot) -> None:
             _shown.pop(str(number), None)
             os.close(number)
         _taken.clear()
-
-
-def read_marker(path: Path) -> dict[Role, str]:
-    """The ids in the marker of the folder at `path`; none where there is none.
-
-    Raises:
-        OSError
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return _marker_of(handle)
-    finally:
-        os.close(handle)
-
-
-def write_marker(path: Path, text: str) -> None:
-    """Puts a marker into a folder, whole or not at all; one that is there is replaced.
-
-    Raises:
-        OSError
-    """
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    part = f"{MARKER_NAME}.part"
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(part, dir_fd=folder)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
-        try:
-            os.write(handle, text.encode())
-            share(handle, is_folder=False)  # jobs look for it, on the cluster too
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.rename(part, MARKER_NAME, src_dir_fd=folder, dst_dir_fd=folder)
-        with suppress(OSError):  # some network file systems can't, and have nothing to lose by it
-            os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _marker_of(folder: int) -> dict[Role, str]:
-    """What the marker says that is reached through the handle of a folder.
-
-    A link, a pipe or a long file is no marker.
-
-    Raises:
-        OSError
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        facts = os.stat(MARKER_NAME, dir_fd=folder, follow_symlinks=False)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MARKER_BYTES:
-            return {}
-        handle = os.open(MARKER_NAME, flags, dir_fd=folder)
-    except FileNotFoundError:
-        return {}
-    try:
-        return parse_marker(os.read(handle, MARKER_BYTES).decode("ascii", "replace"))
-    finally:
-        os.close(handle)
 
 
 def _whats_there(folder: int, found: str | None, *, known: bool) -> str:

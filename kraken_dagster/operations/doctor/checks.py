@@ -14,7 +14,8 @@ from kraken_dagster.config.engines import LocalEngine, SlurmEngine
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.slurm import Slurm
 from kraken_dagster.fs.stores.marker import MARKER_NAME, Role
-from kraken_dagster.fs.stores.roots import away, read_marker
+from kraken_dagster.fs.stores.marker_file import read_marker
+from kraken_dagster.fs.stores.roots import away
 from kraken_dagster.fs.stores.store_probe import Shortcoming, probe
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import (

@@ -11,11 +11,8 @@ from kraken_dagster.model.errors import (
     StoreAway,
     StoreError,
 )
-from kraken_dagster.model.jobs.job import (
-    JobReport,
-    JobState,
-    QuantJob,
-)
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.jobs.attempts import latest_jobs
 from kraken_dagster.quant.jobs.engine_backoff import (

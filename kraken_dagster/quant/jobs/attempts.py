@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import DecidedSettings, RawFile, Status
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.services import Services

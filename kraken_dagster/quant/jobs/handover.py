@@ -16,7 +16,8 @@ from kraken_dagster.fs.stores.marker import Role, marker_line
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import ClusterError, JobError, StoreAway, SubmitFailed
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.quant.jobs.engine_backoff import note_refusal
 from kraken_dagster.quant.jobs.left_by_job import job_id_left_by
 from kraken_dagster.quant.jobs.whose_turn import counted, is_ours

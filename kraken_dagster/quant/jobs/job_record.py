@@ -4,7 +4,8 @@ from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.schema import OutputExistsMode
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.timeouts import bounded
-from kraken_dagster.model.jobs.job import JobState, QuantJob, job_name
+from kraken_dagster.model.jobs.job import QuantJob, job_name
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.quant.command import job_command, job_environment, log_name

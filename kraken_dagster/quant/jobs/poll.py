@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from kraken_dagster.fs.stores.marker import Role
-from kraken_dagster.model.jobs.job import (
-    JobState,
-    QuantJob,
-)
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.jobs.ask_engine import ask
 from kraken_dagster.quant.jobs.handover import has_slot, waits_to_run_again

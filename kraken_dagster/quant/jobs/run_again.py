@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 
 from kraken_dagster.fs.timeouts import bounded
-from kraken_dagster.model.jobs.job import (
-    JobState,
-    QuantJob,
-    resources_for_another_try,
-)
+from kraken_dagster.model.jobs.job import QuantJob, resources_for_another_try
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.jobs.resources import Resources
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.quant.jobs.left_by_job import renew_folder

@@ -15,10 +15,9 @@ from kraken_dagster.model.jobs.job import (
     EXIT_ENDED_BADLY_AWAY,
     EXIT_ENDED_WELL_AWAY,
     EXIT_STORE_AWAY,
-    JobReport,
-    JobState,
     QuantJob,
 )
+from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.quant.jobs.left_by_job import (
     exit_code_left_by,
     has_begun,

@@ -11,7 +11,8 @@ from pymongo.database import Database
 
 from kraken_dagster.model.eligibility import output_path
 from kraken_dagster.model.files.vendors import safe_relative
-from kraken_dagster.model.jobs.job import JobState, QuantJob
+from kraken_dagster.model.jobs.job import QuantJob
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import (
     AFTER_BACKUP,
     BACKED_UP,
