@@ -19,7 +19,7 @@ from kraken_dagster.model.raw_file import (
 )
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import DEFAULT_DATABASE, connect
-from kraken_dagster.store.jobs import object_id
+from kraken_dagster.store.quant.jobs import object_id
 from kraken_dagster_tests.support.helpers import mark_stores
 
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)

@@ -29,7 +29,7 @@ from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
 from kraken_dagster.quant.metrics_defs import metrics_asset
 from kraken_dagster.raw_metrics.defs import raw_metrics_asset
-from kraken_dagster.retention.archiver import archiver_sensor
+from kraken_dagster.retention.archiving.archiver import archiver_sensor
 from kraken_dagster.runtime.logs import quote_log_records
 from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
 from resources.cluster import ClusterResource

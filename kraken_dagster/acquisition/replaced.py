@@ -17,7 +17,7 @@ _BUDGET_S = 60.0
 
 
 def register_replacement(
-    services: Services, held: Held, error: ContentChanged | NameTaken, *, run_id: str
+    services: Services, held: Held, error: ContentChanged | NameTaken
 ) -> str | None:
     """What became of it, in words; None where nothing stands there that can be registered.
 
@@ -49,7 +49,7 @@ def register_replacement(
         InstrumentFileStatus.NOT_APPLICABLE,
         now=now,
         reason=reason,
-        run_id=run_id,
+        run_id=held.run_id,
         lease=held.lease,
         fields={"gone_at": now},
     )

@@ -67,14 +67,13 @@ def back_up(
         if reason:
             return BackupOutcome(raw_file, False, reason)
         if raw_file.is_backed_up:
-            return _verify_again(services, held, run_id)
-        return _backed_up(services, held, run_id, options, on_progress, decides=decides)
+            return _verify_again(services, held)
+        return _backed_up(services, held, options, on_progress, decides=decides)
 
 
 def _backed_up(
     services: Services,
     held: Held,
-    run_id: str,
     options: BackupOptions,
     on_progress: Callable[[Progress], None],
     *,
@@ -82,19 +81,21 @@ def _backed_up(
 ) -> BackupOutcome:
     raw_file = held.raw_file
     failed = damage_fields(raw_file)
-    with failure_recorded(services, raw_file.id, run_id=run_id, lease=held.lease, fields=failed):
+    with failure_recorded(
+        services, raw_file.id, run_id=held.run_id, lease=held.lease, fields=failed
+    ):
         if raw_file.instrument_file_status is InstrumentFileStatus.PURGED:
-            return prove_in_place(services, held, run_id)
-        outcome = settle_acquisition(services, held, run_id) or make_backup(
-            services, held, run_id, options, on_progress
+            return prove_in_place(services, held)
+        outcome = settle_acquisition(services, held) or make_backup(
+            services, held, options, on_progress
         )
         if decides and outcome.raw_file.status is Status.COPYING_DONE:
             held.raw_file = outcome.raw_file
-            decide(services, held, run_id, by_hand=False)
+            decide(services, held, by_hand=False)
         return outcome
 
 
-def _verify_again(services: Services, held: Held, run_id: str) -> BackupOutcome:
+def _verify_again(services: Services, held: Held) -> BackupOutcome:
     """Only damage changes the file. A store that can't be read says nothing of what it holds.
 
     Raises:
@@ -106,14 +107,14 @@ def _verify_again(services: Services, held: Held, run_id: str) -> BackupOutcome:
     except (StoreError, StoreAway):
         raise
     except BackupDamaged as error:
-        record_damage(services, held.raw_file, error, run_id=run_id, lease=held.lease)
+        record_damage(services, held.raw_file, error, run_id=held.run_id, lease=held.lease)
         raise
     except KrakenError as error:
-        note_not_done(services, held.raw_file, error, run_id=run_id)
+        note_not_done(services, held.raw_file, error, run_id=held.run_id)
         raise
     except Exception as error:
         unexpected = unexpected_of(error, held.raw_file.id)
-        note_not_done(services, held.raw_file, unexpected, run_id=run_id)
+        note_not_done(services, held.raw_file, unexpected, run_id=held.run_id)
         raise unexpected from error
 
 

@@ -16,14 +16,7 @@ from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.orchestration.asked_by import asked_by_hand, is_catchup
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.file_batches import (
-    Check,
-    Done,
-    Events,
-    Work,
-    for_each_file,
-    for_many_at_once,
-)
+from kraken_dagster.orchestration.file_batches import Events, for_each_file, for_many_at_once
 from kraken_dagster.orchestration.metadata import (
     Metadata,
     acquisition_metadata,
@@ -32,6 +25,7 @@ from kraken_dagster.orchestration.metadata import (
     index_metadata,
     text,
 )
+from kraken_dagster.orchestration.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
@@ -115,30 +109,36 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
         options = BackupOptions(**backup_config(config).model_dump())
         with dagster_errors():
             services = kraken.create_services(kraken_config)
-        single = len(context.partition_keys) == 1
-        decides = is_catchup(context) and not has_next(context, key)
-
-        def backed_up(raw_file_id: str) -> Done:
-            with dagster_errors():
-                outcome = back_up(
-                    services,
-                    raw_file_id,
-                    run_id=context.run.run_id,
-                    options=options,
-                    by_hand=asked_by_hand(context),
-                    decides=decides,
-                    on_progress=_progress_to(context, key) if single else lambda _: None,
-                )
-            return _done(outcome, reads=has_raw_metrics(context, instrument_id))
-
+        work = _with_failed_check(_back_up_one(context, key, services, options))
         slots = pool_limit(context.instance, copy_pool(instrument_id), default=defaults.copy_slots)
         threads = min(defaults.catchup_threads, max(slots, 1))
-        yield from for_each_file(
-            context, key, services, _with_failed_check(backed_up), threads=threads
-        )
+        yield from for_each_file(context, key, services, work, threads=threads)
 
     kraken_config = config
     return for_many_at_once(backup)
+
+
+def _back_up_one(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, services: Services, options: BackupOptions
+) -> Work:
+    single = len(context.partition_keys) == 1
+    decides = is_catchup(context) and not has_next(context, key)
+    reads = has_raw_metrics(context, key.path[0])
+
+    def work(raw_file_id: str) -> Done:
+        with dagster_errors():
+            outcome = back_up(
+                services,
+                raw_file_id,
+                run_id=context.run.run_id,
+                options=options,
+                by_hand=asked_by_hand(context),
+                decides=decides,
+                on_progress=_progress_to(context, key) if single else lambda _: None,
+            )
+        return _done(outcome, reads=reads)
+
+    return work
 
 
 def _done(outcome: BackupOutcome, *, reads: bool) -> Done:

@@ -48,7 +48,6 @@ class BackupOptions:
 def make_backup(
     services: Services,
     held: Held,
-    run_id: str,
     options: BackupOptions,
     on_progress: Callable[[Progress], None],
 ) -> BackupOutcome:
@@ -58,13 +57,12 @@ def make_backup(
         StoreAway
     """
     with opened_backup(services, held.raw_file.model_copy(update={"backup_store": None})) as root:
-        return _make(services, held, run_id, options, on_progress, root=root)
+        return _make(services, held, options, on_progress, root=root)
 
 
 def _make(
     services: Services,
     held: Held,
-    run_id: str,
     options: BackupOptions,
     on_progress: Callable[[Progress], None],
     *,
@@ -78,19 +76,15 @@ def _make(
     if not found:
         clear_away(services, held.raw_file, root=root.path)
         problem = ";".join(held.raw_file.acquisition.get("errors", ())) or "No files found."
-        return end_without_backup(services, held, run_id, problem, InstrumentFileStatus.INITIAL)
-    held.raw_file = services.store.raw_files.transition(
-        held.raw_file,
+        return end_without_backup(held, problem, InstrumentFileStatus.INITIAL)
+    held.raw_file = held.transition(
         Status.COPYING,
-        now=services.now(),
-        run_id=run_id,
-        lease=held.lease,
         options=_asked(options),
         fields={"backup_status": BackupStatus.COPYING_IN_PROGRESS, "retry_at": None},
     )
-    refuse_grown(services, held, found, run_id)
+    refuse_grown(services, held, found)
     targets = _mapping(services, held.raw_file, found).values()
-    settle_place(services, held, targets, root=root.path, run_id=run_id)
+    settle_place(services, held, targets, root=root.path)
     plan = _plan(services, held.raw_file, found, options, root=root)
     result = _copied(services, held, plan, on_progress, root=root.path)
     _refuse_other_digests(held.raw_file, result.facts, options)
@@ -100,7 +94,7 @@ def _make(
         what=plan.target_folder,
     )
     require_unchanged(root)
-    return _record_done(services, held, run_id, result, manifest, root=root)
+    return _record_done(services, held, result, manifest, root=root)
 
 
 def _members(services: Services, held: Held) -> list[str]:
@@ -198,7 +192,6 @@ class _RecordedDigestDiffers(DigestMismatch):
 def _record_done(
     services: Services,
     held: Held,
-    run_id: str,
     result: CopyResult,
     manifest: Path,
     *,
@@ -208,13 +201,10 @@ def _record_done(
     facts = instrument_facts(services, raw_file, result, root.path)
     size = sum(fact.size or 0 for fact in result.facts.values())
     fields = _backup_fields(services, raw_file, result, root=root)
-    after = services.store.raw_files.transition(
-        raw_file,
+    after = held.transition(
         Status.COPYING_DONE,
-        now=services.now(),
+        of=raw_file,
         reason=f"{len(result.facts)} files, {size} bytes, {how}",
-        run_id=run_id,
-        lease=held.lease,
         fields={
             **fields,
             "size": size,
@@ -222,7 +212,7 @@ def _record_done(
         },
     )
     return BackupOutcome(
-        end_as_before(services, held, after, result.facts, run_id),
+        end_as_before(services, held, after, result.facts),
         True,
         how,
         facts=result.facts,

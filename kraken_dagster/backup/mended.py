@@ -9,36 +9,28 @@ from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services
 
 
-def prove_in_place(services: Services, held: Held, run_id: str) -> BackupOutcome:
+def prove_in_place(services: Services, held: Held) -> BackupOutcome:
     """For a file that was purged there is nothing to copy, only to read what is in the backup.
 
     Raises:
         NotRecorded, BackupDamaged
     """
     outcome = verify(services, held.raw_file)
-    held.raw_file = services.store.raw_files.transition(
-        held.raw_file,
+    held.raw_file = held.transition(
         Status.COPYING,
-        now=services.now(),
-        run_id=run_id,
-        lease=held.lease,
         fields={"retry_at": None},
     )
-    after = services.store.raw_files.transition(
-        held.raw_file,
+    after = held.transition(
         Status.COPYING_DONE,
-        now=services.now(),
         reason="the backup is what was recorded, after all",
-        run_id=run_id,
-        lease=held.lease,
         fields={"backup_status": BackupStatus.COPYING_DONE, "failures": 0},
     )
-    after = end_as_before(services, held, after, outcome.facts, run_id)
+    after = end_as_before(services, held, after, outcome.facts)
     return BackupOutcome(after, True, outcome.reason, outcome.facts, proven=outcome.proven)
 
 
 def end_as_before(
-    services: Services, held: Held, after: RawFile, facts: Mapping[str, FileFact], run_id: str
+    services: Services, held: Held, after: RawFile, facts: Mapping[str, FileFact]
 ) -> RawFile:
     """What was processed before from these very bytes is not processed once more.
 
@@ -49,13 +41,10 @@ def end_as_before(
         return after
     details = before.ended_details or _details_in_history(services, before)
     reason = "its backup is whole again; it had ended like this before"
-    return services.store.raw_files.transition(
-        after,
+    return held.transition(
         before.ended_as,
-        now=services.now(),
+        of=after,
         reason=reason if details is None else f"{reason}: {details}",
-        run_id=run_id,
-        lease=held.lease,
         fields={"ended_as": None, "ended_details": None, "status_details": details},
     )
 

@@ -12,7 +12,7 @@ from kraken_dagster.runtime.mount_check import require_mounted_instrument
 from kraken_dagster.runtime.services import Services
 
 
-def settle_acquisition(services: Services, held: Held, run_id: str) -> BackupOutcome | None:
+def settle_acquisition(services: Services, held: Held) -> BackupOutcome | None:
     """The outcome where there is nothing to copy (yet): renamed, vanished, or back again.
 
     Raises:
@@ -20,7 +20,7 @@ def settle_acquisition(services: Services, held: Held, run_id: str) -> BackupOut
     """
     raw_file, errors = held.raw_file, held.raw_file.acquisition.get("errors", ())
     if renamed := was_renamed(errors):
-        return end_without_backup(services, held, run_id, renamed, InstrumentFileStatus.RENAMED)
+        return end_without_backup(held, renamed, InstrumentFileStatus.RENAMED)
     folder, name = source_of(services, raw_file)
     if not main_file_is_missing(errors):
         return None
@@ -29,13 +29,10 @@ def settle_acquisition(services: Services, held: Held, run_id: str) -> BackupOut
     if bounded(lambda: main_file_stands(folder, name, rules), timeout_s=stall_s, what=path):
         now = services.now()
         reason = "the main file is there after all, so the acquisition is watched again"
-        after = services.store.raw_files.transition(
-            raw_file,
+        after = held.transition(
             Status.QUEUED_FOR_MONITORING,
-            now=now,
+            of=raw_file,
             reason=reason,
-            run_id=run_id,
-            lease=held.lease,
             fields={
                 "acquisition": Watch.begin(now, main_file_seen=True).to_record(),
                 "retry_at": None,
@@ -46,24 +43,18 @@ def settle_acquisition(services: Services, held: Held, run_id: str) -> BackupOut
         return None  # a Bruker folder without its main file: what there is is kept
     # Of a share that is away nothing is there.
     require_mounted_instrument(services, raw_file.instrument_id)
-    return end_without_backup(
-        services, held, run_id, ";".join(errors), InstrumentFileStatus.INITIAL
-    )
+    return end_without_backup(held, ";".join(errors), InstrumentFileStatus.INITIAL)
 
 
 def end_without_backup(
-    services: Services, held: Held, run_id: str, reason: str, instrument_file: InstrumentFileStatus
+    held: Held, reason: str, instrument_file: InstrumentFileStatus
 ) -> BackupOutcome:
     """Status `acquisition_failed`, and why."""
     if held.raw_file.status is Status.ACQUISITION_FAILED:  # as it was found to be before
         return BackupOutcome(held.raw_file, False, reason)
-    raw_file = services.store.raw_files.transition(
-        held.raw_file,
+    raw_file = held.transition(
         Status.ACQUISITION_FAILED,
-        now=services.now(),
         reason=reason,
-        run_id=run_id,
-        lease=held.lease,
         fields={
             "backup_status": BackupStatus.SKIPPED,
             "instrument_file_status": instrument_file,

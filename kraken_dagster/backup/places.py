@@ -10,6 +10,7 @@ another record's backup is never moved aside.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from kraken_dagster.backup.copying.staging import remove_dead_copy
@@ -24,9 +25,7 @@ from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services
 
 
-def settle_place(
-    services: Services, held: Held, targets: Iterable[str], *, root: Path, run_id: str
-) -> None:
+def settle_place(services: Services, held: Held, targets: Iterable[str], *, root: Path) -> None:
     """Records a folder of its own for a backup of which a name is taken by another record's.
 
     Args:
@@ -43,7 +42,7 @@ def settle_place(
         now=services.now(),
         note=f"on the backup store its name is that of {owner.id!a}, whose backup stays as it is; "
         "so its own has a folder of its own",
-        run_id=run_id,
+        run_id=held.run_id,
     )
 
 
@@ -92,7 +91,7 @@ def owner_of(
             )
 
     for other in _with_backup_in(services, raw_file, folder, root, _spelled(folder, taken, listed)):
-        if bounded(lambda other=other: is_theirs(other), timeout_s=stall_s, what=shown(folder)):
+        if bounded(partial(is_theirs, other), timeout_s=stall_s, what=shown(folder)):
             return other
     return None
 

@@ -33,7 +33,7 @@ def source_of(services: Services, raw_file: RawFile) -> tuple[Path, str]:
     return folder, raw_file.original_name
 
 
-def refuse_grown(services: Services, held: Held, members: list[str], run_id: str) -> None:
+def refuse_grown(services: Services, held: Held, members: list[str]) -> None:
     """What changed since its acquisition was judged over must stand still until the next try."""
     raw_file = held.raw_file
     folder, own_name = source_of(services, raw_file)
@@ -56,7 +56,7 @@ def refuse_grown(services: Services, held: Held, members: list[str], run_id: str
             {f"acquisition.{key}": size},
             now=services.now(),
             note=f"went from {expected} to {size} bytes after the acquisition had ended",
-            run_id=run_id,
+            run_id=held.run_id,
         )
         raise SourceChanged(
             "The file changed after its acquisition had ended",

@@ -92,7 +92,7 @@ def verify_backup(
         with holding(services, raw_file_id, step=Step.VERIFY, run_id=run_id) as held:
             if reason := _why_not(held.raw_file):
                 return VerifyOutcome(raw_file_id, Verdict.SKIPPED, reason)
-            return _verify(services, held, run_id, rate_limit, on_bytes)
+            return _verify(services, held, rate_limit, on_bytes)
     except (ConfigError, LeaseHeld, LeaseLost, OnAnotherStore, StatusConflict) as error:
         return VerifyOutcome(raw_file_id, Verdict.SKIPPED, str(error))
 
@@ -116,19 +116,49 @@ def _was_damaged(raw_file: RawFile) -> bool:
 def _verify(
     services: Services,
     held: Held,
-    run_id: str,
     rate_limit: RateLimit,
     on_bytes: Callable[[int], None],
 ) -> VerifyOutcome:
     require_backup_store(services, held.raw_file)
     with opened_backup(services, held.raw_file) as root:
-        return _verify_in(services, held, run_id, rate_limit, on_bytes, root=root)
+        return _verify_in(services, held, rate_limit, on_bytes, root=root)
 
 
 def _verify_in(
     services: Services,
     held: Held,
-    run_id: str,
+    rate_limit: RateLimit,
+    on_bytes: Callable[[int], None],
+    *,
+    root: OpenRoot,
+) -> VerifyOutcome:
+    raw_file = held.raw_file
+    try:
+        with in_own_words(raw_file.id):
+            outcome = _read_watched(services, held, rate_limit, on_bytes, root=root)
+    except BackupDamaged as error:
+        require_unchanged(root)
+        require_backup_store(services, raw_file)  # it may have gone this very moment
+        if raw_file.is_backed_up:
+            record_damage(services, raw_file, error, run_id=held.run_id, lease=held.lease)
+        return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
+    except StoreError:
+        raise
+    except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
+        require_unchanged(root)
+        require_backup_store(services, raw_file)
+        return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
+    held.require()
+    seen = outcome.seen if raw_file.is_backed_up else None
+    services.store.retention.proven(raw_file, now=services.now(), seen=seen)
+    if raw_file.is_backed_up:
+        return outcome
+    return _whole_again(services, raw_file, outcome, held.run_id)
+
+
+def _read_watched(
+    services: Services,
+    held: Held,
     rate_limit: RateLimit,
     on_bytes: Callable[[int], None],
     *,
@@ -145,26 +175,8 @@ def _verify_in(
         return _read(services, raw_file, took, may_go_on, root=root.path)
 
     stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
-    try:
-        with in_own_words(raw_file.id):
-            path = services.backup_folder(raw_file, root.path) / raw_file.id
-            outcome = watched(held, read, stall_s=stall_s, what=path)
-    except BackupDamaged as error:
-        require_unchanged(root)
-        require_backup_store(services, raw_file)  # it may have gone this very moment
-        if raw_file.is_backed_up:
-            record_damage(services, raw_file, error, run_id=run_id, lease=held.lease)
-        return VerifyOutcome(raw_file.id, Verdict.MISMATCH, str(error))
-    except StoreError:
-        raise
-    except KrakenError as error:  # this file's own trouble, unless the store has gone or hangs
-        require_unchanged(root)
-        require_backup_store(services, raw_file)
-        return VerifyOutcome(raw_file.id, Verdict.UNREADABLE, str(error))
-    held.require()
-    seen = outcome.seen if raw_file.is_backed_up else None
-    services.store.retention.proven(raw_file, now=services.now(), seen=seen)
-    return outcome if raw_file.is_backed_up else _whole_again(services, raw_file, outcome, run_id)
+    path = services.backup_folder(raw_file, root.path) / raw_file.id
+    return watched(held, read, stall_s=stall_s, what=path)
 
 
 def _whole_again(

@@ -116,7 +116,7 @@ def decide_on(services: Services, raw_file_id: str, *, run_id: str) -> str | Non
             failure_recorded(services, raw_file_id, run_id=run_id, lease=held.lease),
         ):
             if held.raw_file.status in _DUE | {Status.ERROR} and held.raw_file.is_backed_up:
-                decide(services, held, run_id, by_hand=False)
+                decide(services, held, by_hand=False)
     except LeaseHeld as error:
         return str(error)
     return None

@@ -25,7 +25,7 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
-from kraken_dagster.cli.screens.progressprogress_bar import progress_bar
+from kraken_dagster.cli.screens.progress_bar import progress_bar
 from kraken_dagster.fs.copying.progress import Progress as Copied
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import KrakenError

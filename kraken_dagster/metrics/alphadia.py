@@ -9,17 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kraken_dagster.metrics.columns import (
-    Series,
-    Summary,
-    column_names,
-    no_row_counts,
-    summarise,
-)
+from kraken_dagster.metrics.columns import Summary, column_names, no_row_counts, summarise
 from kraken_dagster.metrics.partial import Draft, Reading
 from kraken_dagster.metrics.tables import Table, read_table, require_columns, stands
 from kraken_dagster.metrics.values.rows import EVERY_RUN, Q_LIMIT, Qualifier, Rows, rows_that_count
 from kraken_dagster.metrics.values.sentinels import ALPHADIA, Least
+from kraken_dagster.metrics.values.series import Series
 from kraken_dagster.metrics.values.summaries import Spread, Total
 from kraken_dagster.model.errors import NoRowCounts
 

@@ -6,7 +6,6 @@ pyarrow is imported where it is used, because that takes longer than most comman
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -15,8 +14,8 @@ from kraken_dagster.fs.result_files import is_share_failure, unreadable
 from kraken_dagster.metrics.tables import no_rows, opened
 from kraken_dagster.metrics.values.cells import require_short_cells, require_short_chunks
 from kraken_dagster.metrics.values.numbers import INFINITE, MISSING, spellings
-from kraken_dagster.metrics.values.rows import Rows, as_numbers, double
-from kraken_dagster.metrics.values.sentinels import Least
+from kraken_dagster.metrics.values.rows import Rows
+from kraken_dagster.metrics.values.series import Series
 from kraken_dagster.metrics.values.text_files import require_whole
 from kraken_dagster.model.errors import FileFormatError, NoRowCounts
 
@@ -26,42 +25,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 32_768
 _BUFFER_BYTES = 1 << 20  # bytes of a compressed column that are held at a time
 _MOST_THREADS = 2
-
-
-@dataclass(frozen=True)
-class Series:
-    """Numbers of a table: a column, the sum of several row by row, or the lengths of texts."""
-
-    columns: tuple[str, ...]
-    are_lengths: bool = False
-    least: Least = Least.ANY
-
-    def __str__(self) -> str:
-        return ", ".join(self.columns)
-
-    def of(self, batch: "pa.RecordBatch") -> "pa.Array":
-        """As doubles; a row where one of the numbers is missing, or stands for a missing one, is
-        left out.
-        """
-        import pyarrow.compute as pc  # noqa: PLC0415
-
-        arrays = [batch.column(name) for name in self.columns]
-        if self.are_lengths:
-            arrays = [_lengths(array) for array in arrays]
-        # Integers of more than 53 bits are rounded, as everywhere.
-        numbers, *others = (as_numbers(array) for array in arrays)
-        there = pc.is_finite(numbers)
-        for array in others:
-            # A part may be 0 without the sum being so, but not less.
-            there = pc.and_(there, pc.and_(pc.is_finite(array), pc.greater_equal(array, double(0))))
-            there = pc.and_(there, pc.greater_equal(numbers, double(0)))
-            numbers = pc.add(numbers, array)
-        if self.least is Least.ABOVE_0:
-            there = pc.and_(there, pc.greater(numbers, double(0)))
-        elif self.least is Least.FROM_0:
-            there = pc.and_(there, pc.greater_equal(numbers, double(0)))
-        complete = not numbers.null_count and pc.all(there, min_count=0).as_py()
-        return numbers if complete else numbers.filter(there)
 
 
 class Summary(Protocol):
@@ -180,17 +143,6 @@ def _run_side_by_side(function: Callable[[], None], *, threads: int) -> None:
         worker.join()
     if errors:
         raise errors[0]
-
-
-def _lengths(texts: "pa.Array") -> "pa.Array":
-    """In characters; where each is a byte, as in sequences, in a fraction of the time."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    texts = texts.cast(pa.large_string())
-    if pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
-        return pc.binary_length(texts)
-    return pc.utf8_length(texts)
 
 
 def _read(path: Path, summaries: Mapping[Series, Summary], *, quotes: bool, as_texts: bool) -> None:

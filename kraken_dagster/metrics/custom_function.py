@@ -29,8 +29,8 @@ def read(metrics_type: str, name: str, folder: Path) -> Reading:
     """
     try:
         metrics = _called(load(metrics_type, name), metrics_type, name, folder)
-    except OwnFunctionError as problem:
-        return Reading({}, (problem,))
+    except OwnFunctionError as error:
+        return Reading({}, (error,))
     kept, faults = storable(metrics)
     if not faults:
         return Reading(kept)

@@ -6,11 +6,12 @@ From `report.stats.tsv`, which has a row for each run, and the retention times o
 
 from pathlib import Path
 
-from kraken_dagster.metrics.columns import Series, column_names, no_row_counts, summarise
+from kraken_dagster.metrics.columns import column_names, no_row_counts, summarise
 from kraken_dagster.metrics.partial import Draft, Reading
 from kraken_dagster.metrics.tables import Table, read_table, require_columns, stands
 from kraken_dagster.metrics.values.rows import EVERY_RUN, Q_LIMIT, Qualifier, rows_that_count
 from kraken_dagster.metrics.values.sentinels import DIANN
+from kraken_dagster.metrics.values.series import Series
 from kraken_dagster.metrics.values.summaries import Spread
 from kraken_dagster.model.errors import NoRowCounts
 

@@ -176,7 +176,7 @@ def read_table(
 
 
 def _delimiter(path: Path, text: str, delimiters: str) -> str:
-    first, *others = tuple(delimiters) or ("," if path.suffix.lower() == ".csv" else "\t")
+    first, *others = list(delimiters) or ["," if path.suffix.lower() == ".csv" else "\t"]
     names = text[: text.find("\n")]
     return next((one for one in others if one in names and first not in names), first)
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from kraken_dagster.model.programs import CUSTOM, PROGRAMS
 
@@ -68,7 +69,7 @@ def value_fault(value: object) -> str | None:
     return f"a metric must be a number, a text or None, found {type(value).__name__}"
 
 
-def storable(metrics: Mapping[object, object]) -> tuple[dict[str, Value], list[tuple[str, str]]]:
+def storable(metrics: Mapping[Any, object]) -> tuple[dict[str, Value], list[tuple[str, str]]]:
     """What of `metrics` can be stored, under the names of MongoDB, NaN and infinity as None; and
     pairs of a name and why it is left out.
     """

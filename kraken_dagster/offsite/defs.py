@@ -17,8 +17,8 @@ from kraken_dagster.offsite.upload import UploadOutcome, upload_file, why_not
 from kraken_dagster.orchestration.asked_by import asked_by_hand
 from kraken_dagster.orchestration.failures import dagster_errors, skip
 from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.file_batches import Done, Work
 from kraken_dagster.orchestration.metadata import text
+from kraken_dagster.orchestration.outcomes import Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     OFFSITE,

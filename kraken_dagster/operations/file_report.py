@@ -8,7 +8,7 @@ from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.quality.reported import verdict_row
 from kraken_dagster.retention.in_the_way import of_file
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.quant.metrics import current_results
 
 
 def files(

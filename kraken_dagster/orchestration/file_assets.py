@@ -6,7 +6,8 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.failures import dagster_errors
-from kraken_dagster.orchestration.file_batches import Events, Work, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.file_batches import Events, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.outcomes import Work
 from kraken_dagster.orchestration.partitions import asset_key, raw_files
 from kraken_dagster.orchestration.run_config import require_understood
 from kraken_dagster.runtime.services import Services
@@ -30,8 +31,7 @@ def file_asset(
 ) -> dg.AssetsDefinition:
     """The asset `[instrument_id, name]`, a partition for each raw file, `after` another one.
 
-    Args:
-        at_once: how many files a run over many works on at once, in place of `catchup_threads`.
+    A run over many files works on `at_once` of them, or on `catchup_threads`, at a time.
     """
     key = asset_key(instrument_id, name)
 

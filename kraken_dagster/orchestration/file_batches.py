@@ -6,7 +6,7 @@ steps after this one go on with the others; the run fails at its end, with every
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from kraken_dagster.orchestration.event_log import Event, Origin, Planned, repor
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.interruption import reporting_what_is_left
 from kraken_dagster.orchestration.metadata import text
+from kraken_dagster.orchestration.outcomes import Check, Done, Work, had_ended
 from kraken_dagster.orchestration.planned import (
     FAILED_BEFORE,
     from_here_on,
@@ -35,7 +36,6 @@ from kraken_dagster.runtime.ending import Ending
 from kraken_dagster.runtime.heartbeats import giving_life_signs
 from kraken_dagster.runtime.services import Services
 
-Metadata = Mapping[str, dg.MetadataValue]
 Events = Iterator[dg.MaterializeResult]
 
 _AT_ONCE = 500  # events that are written together
@@ -49,50 +49,6 @@ _NOT_BEGUN = (
 # The one way to let the next step begin without an event for every partition of the run: Dagster
 # writes none for an output that carries this mark.
 _NO_EVENT = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a check of a file came to."""
-
-    name: str
-    passed: bool
-    metadata: Metadata
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of one file: materialised with `metadata`, or not; `reason` in words.
-
-    `checks` are of this step's own asset, or of that which `checks_of` names.
-    """
-
-    reason: str
-    metadata: Metadata | None = None
-    checks: tuple[Check, ...] = ()
-    checks_of: dg.AssetKey | None = None
-    failure: dg.Failure | None = None
-    unusual: bool = False
-    begun: bool = True
-
-    @property
-    def word(self) -> str:
-        """What became of the file, as `failures.counted` counts it."""
-        if self.failure is not None:
-            return "failed" if self.begun else "not_begun"
-        return "idle" if self.metadata is None else "done"
-
-    @property
-    def stays(self) -> bool:
-        """Whether the file had ended, and is as it was."""
-        return _stays(self.failure)
-
-
-def _stays(failure: dg.Failure | None) -> bool:
-    return failure is not None and getattr(failure.__cause__, "stays", None) is not None
-
-
-Work = Callable[[str], Done]
 
 
 @dataclass
@@ -326,4 +282,4 @@ def _done(work: Work, raw_file_id: str) -> Done:
     except NothingToDo as reason:
         return Done(str(reason), unusual=True)
     except dg.Failure as failure:
-        return Done(str(failure.description), failure=failure, begun=not _stays(failure))
+        return Done(str(failure.description), failure=failure, begun=not had_ended(failure))

@@ -13,7 +13,7 @@ from kraken_dagster.metrics.mzqc.results import raw_input, result_of
 from kraken_dagster.model.errors import InputRefused
 from kraken_dagster.model.quality import Series, Verdict
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.quant.metrics import current_results
 
 Document = dict[str, Any]
 

@@ -9,7 +9,7 @@ from kraken_dagster.config.quality_rules import QualityControl
 from kraken_dagster.model.quality import QcRun, Series
 from kraken_dagster.quality.facts import MOST_CHARTED
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.quant.metrics import current_results
 from kraken_dagster.store.raw_files.documents import dated_id
 
 FILES_LOOKED_BACK = 5_000  # all files of an instrument, among which quality control is looked for

@@ -22,7 +22,7 @@ from kraken_dagster.runtime.failures import failure_recorded, record_damage
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import gone_meanwhile, opened, require_unchanged
-from kraken_dagster.store.jobs import open_jobs
+from kraken_dagster.store.quant.jobs import open_jobs
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,18 @@ def collect(services: Services, raw_file_id: str, *, run_id: str) -> CollectOutc
     ):
         every = services.store.jobs.of(raw_file_id)
         jobs = latest_of(held.raw_file, every)
-        after = look_after(services, held, _news(every), run_id=run_id)
+        after = look_after(services, held, _news(every))
         if held.raw_file.status is Status.QUANTING and after.damage is None:
-            held.raw_file = submitted_again(services, held, run_id, jobs)
+            held.raw_file = submitted_again(services, held, jobs)
         if not jobs and held.raw_file.status is Status.QUANTING and after.damage is None:
-            held.raw_file = queued_anew(services, held, run_id)
+            held.raw_file = queued_anew(held)
         if held.raw_file.status is Status.QUEUED_FOR_QUANTING:
             jobs = latest_jobs(services, held.raw_file)
             return CollectOutcome(held.raw_file, "its jobs are still being submitted", jobs=jobs)
         taken = [take_result(services, held.raw_file, job, root) for job in jobs if not job.is_open]
         outcome = _outcome_of(held.raw_file, taken, open_jobs(jobs), after)
         require_unchanged(root)  # what was read is believed, what was not found isn't there
-        outcome = _recorded(services, held, run_id, outcome)
+        outcome = _recorded(services, held, outcome)
         # Last, so that whoever dies before leaves something that is asked for again.
         left = _left_by_earlier(every, jobs)
         taken += [take_result(services, held.raw_file, job, root) for job in left]
@@ -131,16 +131,14 @@ def _outcome_of(
     )
 
 
-def _recorded(
-    services: Services, held: Held, run_id: str, outcome: CollectOutcome
-) -> CollectOutcome:
+def _recorded(services: Services, held: Held, outcome: CollectOutcome) -> CollectOutcome:
     """What follows for the file: it has ended, waits for further jobs, or its backup is damaged."""
     if outcome.damage is not None:
-        return _end_damaged(services, held, run_id, outcome)
+        return _end_damaged(services, held, outcome)
     if open_jobs(outcome.jobs):
-        return _tell_progress(services, held, run_id, outcome)
+        return _tell_progress(services, held, outcome)
     if outcome.jobs:
-        return _end(services, held, run_id, outcome)
+        return _end(held, outcome)
     return outcome
 
 
@@ -166,9 +164,7 @@ def _result(services: Services, job: QuantJob, root: OpenRoot) -> JobResult:
     return JobResult(job, len(found), sum(facts.st_size for facts in found), job.failure)
 
 
-def _tell_progress(
-    services: Services, held: Held, run_id: str, outcome: CollectOutcome
-) -> CollectOutcome:
+def _tell_progress(services: Services, held: Held, outcome: CollectOutcome) -> CollectOutcome:
     """What became of each job so far, in the status of a file that waits for the others."""
     raw_file, failures = held.raw_file, dict(outcome.failures)
     if raw_file.status is not Status.QUANTING:
@@ -184,32 +180,27 @@ def _tell_progress(
         {"status_details": short_details(each)},
         now=services.now(),
         note=each,
-        run_id=run_id,
+        run_id=held.run_id,
     )
     return replace(outcome, raw_file=after)
 
 
-def _end(services: Services, held: Held, run_id: str, outcome: CollectOutcome) -> CollectOutcome:
+def _end(held: Held, outcome: CollectOutcome) -> CollectOutcome:
     """Sets the final status, unless the file has one and its results were only read again."""
     raw_file, failures = held.raw_file, outcome.failures
     if raw_file.status is not Status.QUANTING:
         return replace(outcome, reason=f"the file is {raw_file.status}")
     reported = failed_details(failures) if failures else None
-    after = services.store.raw_files.transition(
-        raw_file,
+    after = held.transition(
         Status.QUANTING_FAILED if failures else Status.DONE,
-        now=services.now(),
+        of=raw_file,
         reason="; ".join(part for part in (reported, outcome.note) if part) or None,
-        run_id=run_id,
-        lease=held.lease,
         fields={"failures": 0, "retry_at": None},
     )
     return replace(outcome, raw_file=after, reason="all jobs have ended")
 
 
-def _end_damaged(
-    services: Services, held: Held, run_id: str, outcome: CollectOutcome
-) -> CollectOutcome:
+def _end_damaged(services: Services, held: Held, outcome: CollectOutcome) -> CollectOutcome:
     """Status `error`. The results were taken all the same: once the backup is whole again, the file
     ends as it would have ended."""
     raw_file, damage = held.raw_file, outcome.damage
@@ -220,6 +211,6 @@ def _end_damaged(
         if ends and not outcome.failures
         else {}
     )
-    record_damage(services, raw_file, damage, run_id=run_id, lease=held.lease, fields=done)
+    record_damage(services, raw_file, damage, run_id=held.run_id, lease=held.lease, fields=done)
     after = services.store.raw_files.current(raw_file.id)
     return replace(outcome, raw_file=after, reason=str(damage))

@@ -36,7 +36,6 @@ class QuantOutcome:
 def decide(
     services: Services,
     held: Held,
-    run_id: str,
     *,
     by_hand: bool,
     fields: Mapping[str, Any] | None = None,
@@ -51,17 +50,14 @@ def decide(
     decision = decision_on(services, raw_file, has_settings=bool(settings))
     jobs = _without_dropped(services, raw_file, settings if decision.process else [])
     if not decision.process:
-        return _not_processed(services, held, run_id, decision)
+        return _not_processed(held, decision)
     attempt = _attempt(services, raw_file, jobs)
     raw_file = services.store.raw_files.current(raw_file.id)
     again = f"; asked for again, attempt {attempt}" if by_hand and (attempt or 0) > 1 else ""
-    held.raw_file = services.store.raw_files.transition(
-        raw_file,
+    held.raw_file = held.transition(
         Status.QUEUED_FOR_QUANTING,
-        now=services.now(),
+        of=raw_file,
         reason=_applies(settings) + again,
-        run_id=run_id,
-        lease=held.lease,
         fields={
             "retry_at": None,
             "quant_settings": as_fields(decided(services, raw_file, settings, attempt, jobs)),
@@ -87,12 +83,12 @@ def decide_late(services: Services, raw_file: RawFile, run_id: str) -> RawFile:
     )
 
 
-def _not_processed(services: Services, held: Held, run_id: str, decision: Decision) -> QuantOutcome:
+def _not_processed(held: Held, decision: Decision) -> QuantOutcome:
     assert decision.status is not None
     raw_file, details = held.raw_file, decision.details or ""
     if raw_file.status in (decision.status, *ENDED):
         return QuantOutcome(raw_file, details)
-    return QuantOutcome(end(services, held, run_id, decision.status, decision.details), details)
+    return QuantOutcome(end(held, decision.status, decision.details), details)
 
 
 def decision_on(services: Services, raw_file: RawFile, *, has_settings: bool) -> Decision:
@@ -131,16 +127,10 @@ def in_scope(
     return [item.settings for item in assigned if any(item.scope is entry for entry in chosen)]
 
 
-def end(
-    services: Services, held: Held, run_id: str, status: Status, details: str | None
-) -> RawFile:
-    return services.store.raw_files.transition(
-        held.raw_file,
+def end(held: Held, status: Status, details: str | None) -> RawFile:
+    return held.transition(
         status,
-        now=services.now(),
         reason=details,
-        run_id=run_id,
-        lease=held.lease,
         fields={"retry_at": None, "failures": 0, "output_exists_mode": None},
     )
 

@@ -19,7 +19,7 @@ from kraken_dagster.model.files.vendors import safe_relative
 from kraken_dagster.model.jobs.job import InputFile, QuantJob
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.input_digests import KnownInput
+from kraken_dagster.store.quant.input_digests import KnownInput
 
 _PARAMETER = "parameter"
 _CANT_KNOW = (Kind.AWAY, Kind.BUSY, Kind.ACCESS, Kind.DEVICE, Kind.SHORT)

@@ -14,7 +14,7 @@ from kraken_dagster.runtime.services import Services
 
 
 @contextmanager
-def put_back_if_refused(services: Services, held: Held, run_id: str) -> Iterator[None]:
+def put_back_if_refused(services: Services, held: Held) -> Iterator[None]:
     """Whatever keeps the block from submitting a job, the file has the status it had ended with.
 
     What was begun stays begun, and is told as any other failure.
@@ -25,11 +25,11 @@ def put_back_if_refused(services: Services, held: Held, run_id: str) -> Iterator
         raise
     except Exception:
         with suppress(StoreError):
-            put_back(services, held, run_id)
+            put_back(services, held)
         raise
 
 
-def put_back(services: Services, held: Held, run_id: str) -> RawFile:
+def put_back(services: Services, held: Held) -> RawFile:
     """The file as it had ended, unless a job of the new attempt was submitted, or may have been."""
     raw_file = services.store.raw_files.current(held.raw_file.id)
     asked = raw_file.asked_again
@@ -39,18 +39,15 @@ def put_back(services: Services, held: Held, run_id: str) -> RawFile:
         note = "a part of what was asked for again is begun"
         fields = {"asked_again": None}
         return services.store.raw_files.update(
-            raw_file, fields, now=services.now(), note=note, run_id=run_id
+            raw_file, fields, now=services.now(), note=note, run_id=held.run_id
         )
     # The new attempt's number is given once more only if no job has it, also no skipped one.
     unused = asked.attempt is not None and not _jobs_of_attempt(services, raw_file)
     counter = {f"attempts.{JOBS_COUNTER}": asked.attempt} if unused else {}
-    return services.store.raw_files.transition(
-        raw_file,
+    return held.transition(
         asked.status,
-        now=services.now(),
+        of=raw_file,
         reason="nothing was begun of what was asked for again",
-        run_id=run_id,
-        lease=held.lease,
         fields={
             "asked_again": None,
             "output_exists_mode": None,

@@ -79,23 +79,21 @@ def submit_jobs(
         choice = _Choice(slots, mode, no_cluster, by_hand)
         with (
             failure_recorded(services, raw_file_id, run_id=run_id, lease=held.lease),
-            put_back_if_refused(services, held, run_id),
+            put_back_if_refused(services, held),
         ):
-            return _decide_and_submit(services, held, run_id, choice)
+            return _decide_and_submit(services, held, choice)
 
 
-def _decide_and_submit(
-    services: Services, held: Held, run_id: str, choice: _Choice
-) -> QuantOutcome:
+def _decide_and_submit(services: Services, held: Held, choice: _Choice) -> QuantOutcome:
     if choice.no_cluster and (reason := _would_be_skipped(services, held.raw_file)):
         return QuantOutcome(held.raw_file, reason)
     if held.raw_file.status is not Status.QUEUED_FOR_QUANTING:
         mode = _to_keep(services, held.raw_file, choice.output_exists_mode)
         fields = {"output_exists_mode": mode}
-        ended = decide(services, held, run_id, by_hand=choice.by_hand, fields=fields)
+        ended = decide(services, held, by_hand=choice.by_hand, fields=fields)
         if ended is not None:
             return ended
-    return _submit(services, held, run_id, choice)
+    return _submit(services, held, choice)
 
 
 def _would_be_skipped(services: Services, raw_file: RawFile) -> str | None:
@@ -128,12 +126,12 @@ def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:
     return None
 
 
-def _submit(services: Services, held: Held, run_id: str, choice: _Choice) -> QuantOutcome:
+def _submit(services: Services, held: Held, choice: _Choice) -> QuantOutcome:
     if not held.raw_file.quant_settings:
-        held.raw_file = decide_late(services, held.raw_file, run_id)
+        held.raw_file = decide_late(services, held.raw_file, held.run_id)
     if not held.raw_file.quant_settings:
         details = "No settings configured."
-        return QuantOutcome(end(services, held, run_id, Status.DONE_NOT_QUANTED, details), details)
+        return QuantOutcome(end(held, Status.DONE_NOT_QUANTED, details), details)
     remember(services, held)
     progress = _hand_over_all(services, held, choice)
     raw_file, submitted = held.raw_file, progress.submitted
@@ -142,21 +140,18 @@ def _submit(services: Services, held: Held, run_id: str, choice: _Choice) -> Qua
     if progress.waiting:
         why = "; ".join(dict.fromkeys(progress.waiting))
         mode = _to_keep(services, raw_file, choice.output_exists_mode)
-        waits = _wait(services, raw_file, run_id, why, mode=mode)
+        waits = _wait(services, raw_file, held.run_id, why, mode=mode)
         return QuantOutcome(waits, why, tuple(submitted))
     if not submitted and raw_file.asked_again is not None:
         why = _skipped_details(progress.skipped)
-        return QuantOutcome(put_back(services, held, run_id), f"nothing was begun: {why}")
+        return QuantOutcome(put_back(services, held), f"nothing was begun: {why}")
     if not submitted:
         details = _skipped_details(progress.skipped)
-        return QuantOutcome(end(services, held, run_id, Status.DONE_NOT_QUANTED, details), details)
-    after = services.store.raw_files.transition(
-        raw_file,
+        return QuantOutcome(end(held, Status.DONE_NOT_QUANTED, details), details)
+    after = held.transition(
         Status.QUANTING,
-        now=services.now(),
+        of=raw_file,
         reason=_submitted_details(submitted),
-        run_id=run_id,
-        lease=held.lease,
         options={"output_exists_mode": choice.output_exists_mode},
         fields={"failures": 0, "asked_again": None, "output_exists_mode": None},
     )

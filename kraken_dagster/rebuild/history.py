@@ -21,7 +21,7 @@ from kraken_dagster.model.raw_file import (
 from kraken_dagster.quant.jobs.attempts import latest_of
 from kraken_dagster.rebuild.partition_window import is_retired
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.quant.metrics import current_results
 
 _PUT_ASIDE = (InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED)
 

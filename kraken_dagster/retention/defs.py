@@ -24,8 +24,8 @@ from kraken_dagster.orchestration.partitions import (
     asset_key,
     op_name,
 )
-from kraken_dagster.retention.archive import ArchiveOptions, MoveOutcome, archive
-from kraken_dagster.retention.compare import compare_changed
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, MoveOutcome, archive
+from kraken_dagster.retention.archiving.compare import compare_changed
 from kraken_dagster.retention.purge import PurgeOutcome, purge
 from kraken_dagster.retention.purge_file import Purged
 from kraken_dagster.retention.purge_plan import PurgeOptions, PurgePlan, plan

@@ -11,7 +11,7 @@ from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.model.retention.rules import why_not_move
 from kraken_dagster.monitoring.waiting_rules import unhindered
-from kraken_dagster.retention.archive import ArchiveOptions
+from kraken_dagster.retention.archiving.archive import ArchiveOptions
 from kraken_dagster.retention.purge_plan import PurgeOptions
 from kraken_dagster.runtime.services import Services
 

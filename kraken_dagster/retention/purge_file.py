@@ -73,11 +73,11 @@ def purge_file(
         options = options or PurgeOptions.of(services.instrument(held.raw_file.instrument_id))
         _refuse_changed(services, held.raw_file, options)
         with opened_backup(services, held.raw_file) as root:
-            return _purge_in(services, held, run_id, still_short, root=root)
+            return _purge_in(services, held, still_short, root=root)
 
 
 def _purge_in(
-    services: Services, held: Held, run_id: str, still_short: Callable[[], bool], *, root: OpenRoot
+    services: Services, held: Held, still_short: Callable[[], bool], *, root: OpenRoot
 ) -> Purged:
     raw_file = held.raw_file
     target = target_of(services, raw_file, root.path)
@@ -87,16 +87,14 @@ def _purge_in(
         what=raw_file.id,
     )
     if found.is_empty:
-        return _nothing_left(services, held, run_id)
-    proof = _prove(services, held, target, found, run_id, root=root)
+        return _nothing_left(services, held)
+    proof = _prove(services, held, target, found, root=root)
     proven_at = services.now()
     held.require()
     _look_again(held, still_short, root)
-    intent = _intend(services, held, proof, run_id)
+    intent = _intend(services, held, proof)
     freed = _delete(services, held, target, proof, root=root)
-    return _record(
-        services, held, proof, intent=intent, freed=freed, proven_at=proven_at, run_id=run_id
-    )
+    return _record(services, held, proof, intent=intent, freed=freed, proven_at=proven_at)
 
 
 def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> None:
@@ -130,7 +128,7 @@ def _refuse_changed(services: Services, raw_file: RawFile, options: PurgeOptions
 
 
 def _prove(
-    services: Services, held: Held, target: Target, found: Survey, run_id: str, *, root: OpenRoot
+    services: Services, held: Held, target: Target, found: Survey, *, root: OpenRoot
 ) -> Proof:
     raw_file = held.raw_file
     try:
@@ -143,18 +141,18 @@ def _prove(
     except BackupDamaged as error:
         require_unchanged(root)
         require_backup_store(services, raw_file)  # it may have gone this very moment
-        record_damage(services, raw_file, error, run_id=run_id, lease=held.lease)
+        record_damage(services, raw_file, error, run_id=held.run_id, lease=held.lease)
         raise
     services.store.retention.proven(raw_file, now=services.now())
     return proof
 
 
-def _intend(services: Services, held: Held, proof: Proof, run_id: str) -> PurgeIntent:
+def _intend(services: Services, held: Held, proof: Proof) -> PurgeIntent:
     """The intention of a run that died in the middle stays: it says how much there was."""
     if held.raw_file.purge_intent is not None:
         return held.raw_file.purge_intent
     intent = PurgeIntent(
-        began_at=services.now(), run_id=run_id, files=len(proof.files), bytes=proof.size_bytes
+        began_at=services.now(), run_id=held.run_id, files=len(proof.files), bytes=proof.size_bytes
     )
     services.store.retention.intend_purge(held.raw_file, intent.model_dump(), lease=held.lease)
     return intent
@@ -204,14 +202,13 @@ def _record(
     intent: PurgeIntent,
     freed: int,
     proven_at: datetime,
-    run_id: str,
 ) -> Purged:
     if intent.files == 0:
-        return _gone_by_hand(services, held, run_id, gone=len(proof.gone))
-    reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=run_id)
+        return _gone_by_hand(services, held, gone=len(proof.gone))
+    reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=held.run_id)
     purged = {
         "at": services.now(),
-        "run_id": run_id,
+        "run_id": held.run_id,
         "files": intent.files,
         "bytes": intent.bytes,
         "gone": list(proof.gone[:_GONE_KEPT]),
@@ -225,7 +222,7 @@ def _record(
         InstrumentFileStatus.PURGED,
         now=services.now(),
         reason=reason,
-        run_id=run_id,
+        run_id=held.run_id,
         lease=held.lease,
         fields={"purged": purged},
     )
@@ -255,13 +252,13 @@ def _in_words(
     )
 
 
-def _nothing_left(services: Services, held: Held, run_id: str) -> Purged:
+def _nothing_left(services: Services, held: Held) -> Purged:
     """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
     raw_file, intent = held.raw_file, held.raw_file.purge_intent
     ours = intent is not None and intent.files > 0
     require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=ours)
     if intent is None or not ours:
-        return _gone_by_hand(services, held, run_id, gone=len(raw_file.file_info))
+        return _gone_by_hand(services, held, gone=len(raw_file.file_info))
     new = InstrumentFileStatus.PURGED
     reason = (
         f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
@@ -272,7 +269,7 @@ def _nothing_left(services: Services, held: Held, run_id: str) -> Purged:
         new,
         now=services.now(),
         reason=reason,
-        run_id=run_id,
+        run_id=held.run_id,
         lease=held.lease,
         fields={"gone_at": services.now()},
     )
@@ -280,7 +277,7 @@ def _nothing_left(services: Services, held: Held, run_id: str) -> Purged:
     return Purged(raw_file.id, new, intent.files, 0, gone, intent.began_at, reason)
 
 
-def _gone_by_hand(services: Services, held: Held, run_id: str, *, gone: int) -> Purged:
+def _gone_by_hand(services: Services, held: Held, *, gone: int) -> Purged:
     reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
     new = InstrumentFileStatus.NOT_APPLICABLE
     services.store.retention.set_instrument_file(
@@ -288,7 +285,7 @@ def _gone_by_hand(services: Services, held: Held, run_id: str, *, gone: int) -> 
         new,
         now=services.now(),
         reason=reason,
-        run_id=run_id,
+        run_id=held.run_id,
         lease=held.lease,
         fields={"gone_at": services.now()},
     )

@@ -32,9 +32,7 @@ class LookedAfter:
     note: str | None = None
 
 
-def look_after(
-    services: Services, held: Held, jobs: Sequence[QuantJob], *, run_id: str
-) -> LookedAfter:
+def look_after(services: Services, held: Held, jobs: Sequence[QuantJob]) -> LookedAfter:
     """Whether a backup is as it was, after jobs that may have ended badly.
 
     Args:
@@ -65,7 +63,7 @@ def look_after(
     assert kept is not None
     if now.extra_names != (before.extra_names if before is not None else (0, [])):
         scan = kept.model_copy(update={"extra": now.extra, "extra_files": now.extra_files})
-        _tell_extra(services, held, scan, whose=whose, run_id=run_id)
+        _tell_extra(services, held, scan, whose=whose)
     return LookedAfter(note=_reported(now))
 
 
@@ -111,9 +109,7 @@ def seen(services: Services, raw_file: RawFile, root: Path) -> Appearance:
     )
 
 
-def _tell_extra(
-    services: Services, held: Held, scan: Appearance, *, whose: str, run_id: str
-) -> None:
+def _tell_extra(services: Services, held: Held, scan: Appearance, *, whose: str) -> None:
     """Into the file's history, with the jobs that ran; the files themselves are left alone."""
     reported = (
         _reported(scan) or "nothing lies in the backup any more that is no part of the raw file"
@@ -123,7 +119,7 @@ def _tell_extra(
         {"backup_seen": scan.model_dump()},
         now=services.now(),
         note=f"after {whose}: {reported}",
-        run_id=run_id,
+        run_id=held.run_id,
     )
 
 

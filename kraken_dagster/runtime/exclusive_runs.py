@@ -1,14 +1,11 @@
-"""Holding an errand, work on a whole instrument, while a run is at it."""
+"""Work that one run at a time does: a whole instrument's, or one file's upload."""
 
-import secrets
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from kraken_dagster.model.errors import StoreError
-from kraken_dagster.model.raw_file import Lease
+from kraken_dagster.runtime.renewal import new_lease, renewed
 from kraken_dagster.runtime.services import Services
 
 
@@ -36,34 +33,22 @@ def offsite_of(raw_file_id: str) -> str:
 
 @contextmanager
 def at_work(services: Services, name: str, *, run_id: str, lease_s: float) -> Iterator[None]:
-    """Keeps a second run from the same errand. What is done to each file has its own lease, so one
+    """Keeps a second run from the same work. What is done to each file has its own lease, so a run
     that was held up and goes on beside another does no harm.
 
     Raises:
         LeaseHeld: another run is at it.
     """
-    now = services.now()
-    lease = Lease(
-        token=secrets.token_hex(8),
-        run_id=run_id,
-        host=socket.gethostname(),
-        step=name,
-        until=now + timedelta(seconds=lease_s),
-    )
-    services.store.exclusive_runs.take(name, lease, now=now)
-    ended = threading.Event()
+    store, now = services.store.exclusive_runs, services.now()
+    lease = new_lease(name, run_id=run_id, now=now, lease_s=lease_s)
+    store.take(name, lease, now=now)
 
-    def renew() -> None:
-        while not ended.wait(lease_s / 4):
-            with suppress(StoreError):  # it lapses unless a later try succeeds
-                until = services.now() + timedelta(seconds=lease_s)
-                if not services.store.exclusive_runs.renew(name, lease, until):
-                    return
+    def renew() -> bool:
+        return store.renew(name, lease, services.now() + timedelta(seconds=lease_s))
 
-    threading.Thread(target=renew, daemon=True).start()
     try:
-        yield
+        with renewed(renew, lease_s=lease_s):
+            yield
     finally:
-        ended.set()
         with suppress(StoreError):  # it lapses by itself then
-            services.store.exclusive_runs.release(name, lease)
+            store.release(name, lease)

@@ -1,14 +1,11 @@
-"""The life sign of a run that works on many files: it holds leases on a few of them at a time."""
+"""The sign of life of a run over many files: it holds leases on a few of them at a time."""
 
-import secrets
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from kraken_dagster.model.errors import StoreError
-from kraken_dagster.model.raw_file import Lease
+from kraken_dagster.runtime.renewal import new_lease, renewed
 from kraken_dagster.runtime.services import Services
 
 _STEP = "batch"
@@ -26,33 +23,20 @@ def giving_life_signs(services: Services, *, run_id: str, lease_s: float) -> Ite
     Raises:
         StoreUnavailable
     """
-    now = services.now()
-    lease = Lease(
-        token=secrets.token_hex(8),
-        run_id=run_id,
-        host=socket.gethostname(),
-        step=_STEP,
-        until=now + timedelta(seconds=lease_s),
-    )
-    services.store.exclusive_runs.forget_lapsed(_STEP, before=now - _FORGOTTEN_AFTER)
-    services.store.exclusive_runs.take(batch_of(run_id), lease, now=now)
-    ended = threading.Event()
+    store, name, now = services.store.exclusive_runs, batch_of(run_id), services.now()
+    lease = new_lease(_STEP, run_id=run_id, now=now, lease_s=lease_s)
+    store.forget_lapsed(_STEP, before=now - _FORGOTTEN_AFTER)
+    store.take(name, lease, now=now)
 
-    def renew() -> None:
-        with suppress(StoreError):  # it lapses unless a later try succeeds
-            until = services.now() + timedelta(seconds=lease_s)
-            services.store.exclusive_runs.renew(batch_of(run_id), lease, until)
+    def renew() -> bool:
+        return store.renew(name, lease, services.now() + timedelta(seconds=lease_s))
 
-    def renew_until_ended() -> None:
-        while not ended.wait(lease_s / 4):
-            renew()
-
-    threading.Thread(target=renew_until_ended, daemon=True).start()
     try:
-        yield
+        with renewed(renew, lease_s=lease_s):
+            yield
     finally:
-        ended.set()
-        renew()
+        with suppress(StoreError):
+            renew()
 
 
 def is_alive(services: Services, run_id: str, now: datetime) -> bool:

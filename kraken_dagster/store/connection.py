@@ -7,7 +7,7 @@ from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.store import alerts, jobs, quality
+from kraken_dagster.store import alerts, quality
 from kraken_dagster.store.alert_facts import AlertFacts
 from kraken_dagster.store.alerts import Alerts, Outbox
 from kraken_dagster.store.catalog import catalog, settings_versions
@@ -16,12 +16,14 @@ from kraken_dagster.store.changes import Changes
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.exclusive_runs import ExclusiveRuns
 from kraken_dagster.store.health import HealthRecords
-from kraken_dagster.store.input_digests import Inputs
 from kraken_dagster.store.instances import Instances
 from kraken_dagster.store.instruments import Instruments
-from kraken_dagster.store.jobs import Metrics, QuantJobs
 from kraken_dagster.store.markers import Markers
 from kraken_dagster.store.quality import Quality
+from kraken_dagster.store.quant import jobs, metrics
+from kraken_dagster.store.quant.input_digests import Inputs
+from kraken_dagster.store.quant.jobs import QuantJobs
+from kraken_dagster.store.quant.metrics import Metrics
 from kraken_dagster.store.raw_files import collection as raw_files
 from kraken_dagster.store.raw_files import offsite, retention
 from kraken_dagster.store.raw_files.bulk import Bulk
@@ -39,7 +41,7 @@ _INDEX_IN_THE_WAY = (85, 86, 11000)
 _INDEXES = {
     "raw_file": (*raw_files.INDEXES, *retention.INDEXES, *offsite.INDEXES),
     "quant_job": jobs.INDEXES,
-    "metrics": jobs.METRICS_INDEXES,
+    "metrics": metrics.INDEXES,
     "settings": settings_versions.INDEXES,
     "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
     "offsite_object": offsite.OBJECT_INDEXES,

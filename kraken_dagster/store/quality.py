@@ -16,7 +16,7 @@ from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.model.quality import Annotation, Exclusion, GuideSet, Verdict
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.jobs import object_id
+from kraken_dagster.store.quant.jobs import object_id
 from kraken_dagster.store.raw_files.documents import DATES
 
 INDEXES = {

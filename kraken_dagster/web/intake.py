@@ -8,7 +8,7 @@ from typing import Any
 from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.quality import Outcome
 from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP
-from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.quant.metrics import current_results
 from kraken_dagster.web.table.cells import Cell, Cells
 
 GB = 1024**3

@@ -23,7 +23,7 @@ from kraken_dagster.operations.doctor.checks import examine
 from kraken_dagster.operations.instrument_rename import plan_rename, rename
 from kraken_dagster.operations.instrument_retire import accept, plan_retirement, retire
 from kraken_dagster.operations.report import status
-from kraken_dagster.retention.archive import ArchiveOptions, archive
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.retention.killable import run as run_killable
 from kraken_dagster_tests.support.helpers import (

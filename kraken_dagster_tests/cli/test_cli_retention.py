@@ -17,7 +17,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.model.raw_file import InstrumentFileStatus, RawFile, Status
 from kraken_dagster.model.retention.rules import GB
-from kraken_dagster.retention.archive import archive
+from kraken_dagster.retention.archiving.archive import archive
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.retention.retention_cases import disk_is_full, hangs_at_the_second_file

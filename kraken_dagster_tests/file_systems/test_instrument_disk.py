@@ -222,7 +222,7 @@ def test_a_share_that_is_not_mounted_is_away_and_not_empty(tmp_path):
 _MOVE = """
 import sys
 from pathlib import Path
-from kraken_dagster.retention.rename import MovePlan, archive_members
+from kraken_dagster.retention.archiving.rename import MovePlan, archive_members
 from kraken_dagster.model.files.vendors import Vendor
 plan = MovePlan(Path(sys.argv[1]), Vendor.THERMO, "x.raw", "x.raw", {"x.raw": 1}, 1)
 print(archive_members(plan, may_go_on=lambda: True))

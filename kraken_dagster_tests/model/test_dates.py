@@ -12,7 +12,7 @@ from kraken_dagster.model.files.dates import clock_difference, dated, in_words, 
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.doctor.checks import examine
 from kraken_dagster.quant.jobs.slots import free
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import purge_all
 from kraken_dagster_tests.support.helpers import NOW, Bench, finish, record
 

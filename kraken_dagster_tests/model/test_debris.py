@@ -7,7 +7,7 @@ from kraken_dagster.backup.verify import verify_backup
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import (
     INSTRUMENTS,
     aside,

@@ -16,7 +16,7 @@ from kraken_dagster.model.files.vendors import RULES, Vendor
 from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.retry import retry
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import aside, created, files_in, purge_all
 from kraken_dagster_tests.support.helpers import Bench, finish, record
 

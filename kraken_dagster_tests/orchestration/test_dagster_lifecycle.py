@@ -217,7 +217,7 @@ def test_what_is_put_off_is_shown_only_once_it_is_moved(bench, monkeypatch):
 
     (request,) = bench.tick(ARCHIVER).run_requests
     with monkeypatch.context() as patched:
-        patched.setattr("kraken_dagster.retention.archive.rename_members", busy)
+        patched.setattr("kraken_dagster.retention.archiving.archive.rename_members", busy)
         assert run(bench, request).success
     assert observations(bench, "a.raw") == []
     bench.store.retention.clear(bench.file("a.raw"), now=utc_now(), note="retry")

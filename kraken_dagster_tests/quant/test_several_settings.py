@@ -11,7 +11,7 @@ from kraken_dagster.model.raw_file import BackupStatus, Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
-from kraken_dagster.store.jobs import current_results
+from kraken_dagster.store.quant.metrics import current_results
 from kraken_dagster_tests.support.fakes import MemoryEngine, custom_settings
 from kraken_dagster_tests.support.helpers import (
     NOW,

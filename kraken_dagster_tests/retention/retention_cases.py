@@ -13,7 +13,12 @@ import pytest
 from kraken_dagster.fs import dir_handles as handles
 from kraken_dagster.model.errors import FolderHangs
 from kraken_dagster.model.raw_file import RawFile, Status
-from kraken_dagster.retention.archive import ArchiveOptions, MoveOutcome, archive, archive_members
+from kraken_dagster.retention.archiving.archive import (
+    ArchiveOptions,
+    MoveOutcome,
+    archive,
+    archive_members,
+)
 from kraken_dagster.retention.purge import PurgeOutcome, purge
 from kraken_dagster.retention.purge_file import Purged, purge_file
 from kraken_dagster.retention.purge_plan import PurgeOptions

@@ -6,7 +6,7 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.fs.dir_handles import Folder
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members, due_for_move
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members, due_for_move
 from kraken_dagster_tests.retention.retention_cases import (
     INSTRUMENTS,
     aside,

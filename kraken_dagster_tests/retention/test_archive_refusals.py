@@ -11,7 +11,7 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.model.errors import FolderUnreadable, SourceChanged
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.retry import retry
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members, due_for_move
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members, due_for_move
 from kraken_dagster_tests.retention.retention_cases import (
     INSTRUMENTS,
     content,

@@ -7,7 +7,7 @@ from datetime import timedelta
 from kraken_dagster.model.errors import CopyStalled, FolderMissing, InstrumentBusy, MoveRefused
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.retry import retry
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members, due_for_move
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members, due_for_move
 from kraken_dagster.runtime.refusals import ARCHIVE, note_refusal
 from kraken_dagster_tests.retention.retention_cases import (
     aside,

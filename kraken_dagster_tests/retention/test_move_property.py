@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.files.vendors import RULES, Vendor
-from kraken_dagster.retention.rename import MovePlan, archive_members
+from kraken_dagster.retention.archiving.rename import MovePlan, archive_members
 from kraken_dagster_tests.retention.test_purge_property import (
     IDS,
     MEMBERS,

@@ -10,7 +10,7 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.operations import report as reports
-from kraken_dagster.retention.compare import compare_changed
+from kraken_dagster.retention.archiving.compare import compare_changed
 from kraken_dagster.retention.in_the_way import in_the_way
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.retention.retention_cases import (

@@ -9,7 +9,7 @@ from kraken_dagster.backup.copying.staging import staging_folder
 from kraken_dagster.fs.copying.part_files import PART_PREFIX, open_part, part_path
 from kraken_dagster.model.errors import ContentChanged, SourceMissing
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.retention.archive import archive
+from kraken_dagster.retention.archiving.archive import archive
 from kraken_dagster_tests.support.helpers import acquire, backed_up, finish, md5sum
 
 MAINS = {"thermo1": ("x.raw", ""), "bruker1": ("x.d", "analysis.tdf_bin")}

@@ -10,9 +10,10 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.model.errors import ContentChanged, LeaseLost
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.retention import rename_checks as move_checks
-from kraken_dagster.retention.archive import archive, plan_of
-from kraken_dagster.retention.compare import compare_changed, due_for_comparison
-from kraken_dagster.retention.rename import archive_members
+from kraken_dagster.retention.archiving.archive import archive
+from kraken_dagster.retention.archiving.compare import compare_changed, due_for_comparison
+from kraken_dagster.retention.archiving.rename import archive_members
+from kraken_dagster.retention.archiving.within_rate import plan_of
 from kraken_dagster_tests.file_systems.foreign import foreign
 from kraken_dagster_tests.support.helpers import acquire, backed_up, finish, md5sum
 

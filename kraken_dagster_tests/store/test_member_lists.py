@@ -16,7 +16,7 @@ from kraken_dagster.model.metric_values import storable
 from kraken_dagster.model.raw_file import FileFact, InstrumentFileStatus, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.quant.provenance import provenance_of
-from kraken_dagster.retention.archive import ArchiveOptions, archive_members
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import created, purge_all
 from kraken_dagster_tests.support.helpers import NOW, finish, job, manifest_holds, record
 

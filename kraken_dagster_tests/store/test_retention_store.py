@@ -17,7 +17,7 @@ from kraken_dagster.model.errors import (
 from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status, Step
 from kraken_dagster.model.retention.refusal import Refusal
-from kraken_dagster.retention.archive import ArchiveOptions, due_for_move
+from kraken_dagster.retention.archiving.archive import ArchiveOptions, due_for_move
 from kraken_dagster.retention.purge_plan import plan
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.refusals import watched

@@ -12,16 +12,16 @@ from pymongo.monitoring import CommandListener
 from kraken_dagster.fs.child_processes import free_port
 from kraken_dagster.model.errors import ConfigError, StoreUnavailable
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster.store import jobs
 from kraken_dagster.store.catalog import catalog, settings_versions
 from kraken_dagster.store.connection import Store, connect
+from kraken_dagster.store.quant import jobs, metrics
 from kraken_dagster.store.raw_files import collection as raw_files
 from kraken_dagster_tests.support.helpers import NOW, record
 
 DECLARED = {
     "raw_file": raw_files.INDEXES,
     "quant_job": jobs.INDEXES,
-    "metrics": jobs.METRICS_INDEXES,
+    "metrics": metrics.INDEXES,
     "settings": settings_versions.INDEXES,
     "project_settings": catalog.PROJECT_SETTINGS_INDEXES,
 }

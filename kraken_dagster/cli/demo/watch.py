@@ -20,8 +20,8 @@ from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.supervisor import say
 from kraken_dagster.orchestration.partitions import collect_job
-from kraken_dagster.retention.archive import due_for_move
-from kraken_dagster.retention.compare import due_for_comparison
+from kraken_dagster.retention.archiving.archive import due_for_move
+from kraken_dagster.retention.archiving.compare import due_for_comparison
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.simulation.plans import ExpectedFile
 

@@ -9,8 +9,8 @@ was right in the first place. Ownership, ACLs and alternate data streams are not
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,15 +50,11 @@ def copy_file(
     """Copies one file to a place where nothing stands, and proves it; only for who holds its lease.
 
     Args:
-        read_only: nobody has the right to write to the copy once it has its name.
-        group: who may read it then, and nobody else.
-        may_go_on: asked before every chunk is read, from the source or back from the target, and
-            before the final rename, by several threads; False stops the copy.
-        flush_name: that it has its name is on the disk too; False where the caller sees to that
-            for many at once.
-        attempt: what tells this backup from any other, now and later. What is written of a large
-            file is then kept when the copy dies, is stopped or can't read its source for now; the
-            next copy of the same, on this host, goes on from there (`resume`).
+        may_go_on: asked before each chunk and the final rename; False stops the copy.
+        read_only, group: nobody may write to the copy once it has its name; only `group` reads it.
+        flush_name: False where the caller flushes the folder.
+        attempt: tells this backup from any other; what a copy of a large file has written is then
+            kept, and the next one on this host goes on from there (`resume`).
 
     Raises:
         SourceMissing, SourceUnreadable, SourceChanged, BackupFull, BackupUnwritable,
@@ -69,8 +65,7 @@ def copy_file(
         make_folders(target.parent, group)
     part = part_path(target)
     on_bytes = go_on_or_stop(progress.touch, may_go_on)
-    kept = False
-    try:
+    with _removed_unless_resumable(part):
         with opened_source(source, before, progress, may_go_on) as reader:
             md5 = _write(reader, _Place(target, part, progress, on_bytes), attempt, sizes)
         if read_only:
@@ -79,6 +74,15 @@ def copy_file(
         on_bytes(0)
         with target_errors(target):
             rename_into_place(part, target, flush_name=flush_name)
+    return FileFact(size=before.size, md5=md5)
+
+
+@contextmanager
+def _removed_unless_resumable(part: Path) -> Iterator[None]:
+    """A part with a journal is kept where the copy was stopped, or could not read its source."""
+    kept = False
+    try:
+        yield
     except (Stopped, SourceUnreadable):
         with suppress(OSError):
             kept = exists(journal_path(part))
@@ -87,7 +91,6 @@ def copy_file(
         if not kept:
             with suppress(OSError):  # its store is gone: the next copy removes it
                 remove_part(part)
-    return FileFact(size=before.size, md5=md5)
 
 
 class _Place(NamedTuple):

@@ -6,9 +6,9 @@ or may not be on the cluster: it is looked for by its name, and submitted again 
 missing at two looks that lie further apart than anything could take to turn up.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from kraken_dagster.fs.private import make_folders
@@ -171,7 +171,7 @@ def waits_to_run_again(job: QuantJob) -> bool:
     return job.resubmission > 0 and job.state is JobState.INTENDED and job.tried_at is None
 
 
-def _age(job: QuantJob) -> Sequence[object]:
+def _age(job: QuantJob) -> tuple[datetime, str]:
     return (job.created_at, job.id)
 
 

@@ -129,7 +129,8 @@ def _pauses(job: QuantJob, now: datetime) -> bool:
     """Whether a job that found no store has its time to be tried again; longer each time."""
     if not job.met_no_store or job.ended_at is None:
         return False
-    return now - job.ended_at < min(_FIRST_PAUSE * 2 ** min(job.resubmission, 10), _LONGEST_PAUSE)
+    pause: timedelta = _FIRST_PAUSE * 2 ** min(job.resubmission, 10)
+    return now - job.ended_at < min(pause, _LONGEST_PAUSE)
 
 
 def _is_due(job: QuantJob, jobs: list[QuantJob], slots: int) -> bool:

@@ -12,9 +12,7 @@ from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services
 
 
-def submitted_again(
-    services: Services, held: Held, run_id: str, jobs: Sequence[QuantJob]
-) -> RawFile:
+def submitted_again(services: Services, held: Held, jobs: Sequence[QuantJob]) -> RawFile:
     """Has jobs that a node's failure, preemption, or too little memory or time ended run again.
 
     The file is queued once more, and its next run submits them.
@@ -32,28 +30,21 @@ def submitted_again(
             again.append(job)
     if not again:
         return raw_file
-    after = services.store.raw_files.transition(
-        raw_file,
+    after = held.transition(
         Status.QUEUED_FOR_QUANTING,
-        now=services.now(),
+        of=raw_file,
         reason="submitted again: " + "; ".join(f"{job.id} ({job.detail})" for job in again),
-        run_id=run_id,
-        lease=held.lease,
     )
     for job in superseded:
         services.store.jobs.collected(job, now=services.now(), result_error=None)
     return after
 
 
-def queued_anew(services: Services, held: Held, run_id: str) -> RawFile:
+def queued_anew(held: Held) -> RawFile:
     """A file that is being processed by jobs which nobody here knows: AlphaKraken's own."""
-    return services.store.raw_files.transition(
-        held.raw_file,
+    return held.transition(
         Status.QUEUED_FOR_QUANTING,
-        now=services.now(),
         reason="no job of it is known here: another program had submitted it",
-        run_id=run_id,
-        lease=held.lease,
     )
 
 

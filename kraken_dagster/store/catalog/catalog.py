@@ -28,7 +28,7 @@ from kraken_dagster.store.catalog.documents import (
 )
 from kraken_dagster.store.catalog.settings_versions import SettingsVersions
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.jobs import object_id
+from kraken_dagster.store.quant.jobs import object_id
 
 PROJECT_SETTINGS_INDEXES = (
     IndexModel([("project", ASCENDING)]),

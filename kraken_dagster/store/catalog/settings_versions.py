@@ -21,7 +21,7 @@ from kraken_dagster.store.catalog.documents import (
     version_of,
 )
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.jobs import object_id
+from kraken_dagster.store.quant.jobs import object_id
 
 # Sparse: AlphaKraken's first settings have neither field.
 INDEXES = (IndexModel([("name", ASCENDING), ("version", ASCENDING)], unique=True, sparse=True),)

@@ -97,7 +97,7 @@ class RawFiles(RawFileQueries):
             raise StatusConflict(
                 f"A file can't go from {raw_file.status} to {new}",
                 file=raw_file.id,
-                next_step="this is a fault in Kraken; the transitions stand in model/raw_file.py.",
+                next_step="this is a fault in Kraken; see model/transitions.py.",
             )
         details = None if reason is None else short_details(reason)
         event = event_of(now, raw_file.status, new, details, run_id=run_id, options=options)

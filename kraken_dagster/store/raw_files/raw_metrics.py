@@ -10,7 +10,7 @@ from kraken_dagster.model.metric_values import TYPE_RAW
 from kraken_dagster.model.quality import RAW_FILES
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.store.errors import translated
-from kraken_dagster.store.jobs import Metrics
+from kraken_dagster.store.quant.metrics import Metrics
 
 Document = dict[str, Any]
 

@@ -1,16 +1,13 @@
 """Moving raw files aside on their instrument once they are backed up."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
 
 from kraken_dagster.acquisition.identity import require_settled
 from kraken_dagster.acquisition.replaced import register_replacement
 from kraken_dagster.acquisition.scene import list_entries
 from kraken_dagster.config.schema import InstrumentEntry
-from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import (
     ContentChanged,
     CopyStalled,
@@ -24,21 +21,18 @@ from kraken_dagster.model.errors import (
     StatusConflict,
     StoreError,
 )
-from kraken_dagster.model.files.marks import RESTLESS, SourceLook
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
-from kraken_dagster.model.retention.rules import require_record, why_not_move
-from kraken_dagster.retention.rename import MoveResult
-from kraken_dagster.retention.rename import archive_members as rename_members
-from kraken_dagster.retention.rename_checks import MovePlan, OnLook, another
+from kraken_dagster.model.retention.rules import why_not_move
+from kraken_dagster.retention.archiving.rename import MoveResult
+from kraken_dagster.retention.archiving.rename import archive_members as rename_members
+from kraken_dagster.retention.archiving.rename_checks import another
+from kraken_dagster.retention.archiving.within_rate import within_its_rate
 from kraken_dagster.runtime.leases import Held, holding
 from kraken_dagster.runtime.mount_check import require_answer, require_right_disk
-from kraken_dagster.runtime.refusals import ARCHIVE, in_own_words, is_news, note_refusal, watched
+from kraken_dagster.runtime.refusals import ARCHIVE, in_own_words, is_news, note_refusal
 from kraken_dagster.runtime.services import Services
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -122,15 +116,15 @@ def archive(
     return outcomes
 
 
-def refused(services: Services, held: Held, error: KrakenError, run_id: str) -> MoveOutcome:
+def refused(services: Services, held: Held, error: KrakenError) -> MoveOutcome:
     raw_file = held.raw_file
     if isinstance(error, NameTaken):  # ordinary life, once the other one is known
         with suppress(FolderError):
-            if (reported := register_replacement(services, held, error, run_id=run_id)) is not None:
+            if (reported := register_replacement(services, held, error)) is not None:
                 return MoveOutcome(services.store.raw_files.get(raw_file.id), False, reported)
-    note_refusal(services, raw_file, ARCHIVE, error, run_id=run_id)
+    note_refusal(services, raw_file, ARCHIVE, error, run_id=held.run_id)
     if isinstance(error, ContentChanged):
-        register_replacement(services, held, error, run_id=run_id)
+        register_replacement(services, held, error)
     is_new = is_news(raw_file.archive, error)
     return MoveOutcome(
         services.store.raw_files.get(raw_file.id), False, str(error), error, is_new=is_new
@@ -174,8 +168,8 @@ def archive_members(
         except StoreError:
             raise
         except KrakenError as error:
-            return refused(services, held, error, run_id)
-        return _record(services, held, result, run_id)
+            return refused(services, held, error)
+        return _record(services, held, result)
 
 
 def _why_not(raw_file: RawFile, now: datetime, options: ArchiveOptions) -> str | None:
@@ -195,67 +189,6 @@ def _rename(services: Services, held: Held) -> MoveResult:
     if result == MoveResult():  # of a failed acquisition nothing is left
         require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=True)
     return result
-
-
-class _Act(Protocol[T_co]):
-    def __call__(
-        self,
-        plan: MovePlan,
-        *,
-        may_go_on: Callable[[], bool],
-        on_bytes: Callable[[int], None],
-        on_scan: OnLook,
-    ) -> T_co: ...
-
-
-def within_its_rate(services: Services, held: Held, act: _Act[T]) -> T:
-    """Calls what moves or compares; what it reads meanwhile keeps to the rate of a scrub."""
-    plan = plan_of(services, held.raw_file)
-    rate_limit = RateLimit(services.instrument(held.raw_file.instrument_id).scrub_mb_per_s)
-
-    def call(beat: Callable[[int], None], may_go_on: Callable[[], bool]) -> T:
-        def on_bytes(count: int) -> None:
-            beat(count)
-            rate_limit.took(count, beat)
-
-        def on_scan(scan: SourceLook | None, held_times: bool | None) -> None:
-            _keep_scan(services, held, scan, held_times)
-
-        return act(plan, may_go_on=may_go_on, on_bytes=on_bytes, on_scan=on_scan)
-
-    what = plan.instrument_folder / plan.original_name
-    stall_s = services.instrument(held.raw_file.instrument_id).copy_stall_s
-    return watched(held, call, stall_s=stall_s, what=what)
-
-
-def plan_of(services: Services, raw_file: RawFile) -> MovePlan:
-    instrument = services.instrument(raw_file.instrument_id)
-    if raw_file.file_info:
-        require_record(instrument.type, raw_file.id, raw_file.file_info)
-    health = services.store.health.get(raw_file.instrument_id) or {}
-    return MovePlan(
-        instrument_folder=services.instrument_folder(raw_file.instrument_id),
-        vendor=instrument.type,
-        raw_file_id=raw_file.id,
-        original_name=raw_file.original_name,
-        sizes={name: fact.size or 0 for name, fact in raw_file.file_info.items()},
-        main_size=raw_file.acquisition.get("ended_size"),
-        scan=raw_file.source_look,
-        digests={name: fact.md5 for name, fact in raw_file.file_info.items() if fact.md5},
-        ctimes_count=health.get("ctimes_restless", 0) < RESTLESS,
-    )
-
-
-def _keep_scan(
-    services: Services, held: Held, scan: SourceLook | None, held_times: bool | None
-) -> None:
-    """What was read is recorded at once: a move that fails then, and is tried again, reads no
-    more. Change times that often differ alone mean nothing here, until they hold once."""
-    raw_file = held.raw_file
-    services.store.retention.source_seen(raw_file, scan, lease=held.lease)
-    restless = (services.store.health.get(raw_file.instrument_id) or {}).get("ctimes_restless", 0)
-    if (held_times and restless) or (held_times is False and scan is not None):
-        services.store.health.change_times(raw_file.instrument_id, held=held_times)
 
 
 def _refuse_taken_name(services: Services, raw_file: RawFile) -> None:
@@ -283,14 +216,15 @@ def _refuse_overwritten(services: Services, raw_file: RawFile) -> None:
     _, standing, _ = list_entries(
         services, services.instrument(raw_file.instrument_id), raw_file.instrument_id
     )
-    found = standing.get(raw_file.original_name)
-    size = None if found is None else found.main_size_bytes
+    if (found := standing.get(raw_file.original_name)) is None:
+        return
+    size = found.main_size_bytes
     known = KnownFile.of(raw_file).main_file_size(services.rules(raw_file.instrument_id))
     if size is not None and known is not None and size != known:
         raise another(services.instrument_folder(raw_file.instrument_id) / found.name, known, size)
 
 
-def _record(services: Services, held: Held, result: MoveResult, run_id: str) -> MoveOutcome:
+def _record(services: Services, held: Held, result: MoveResult) -> MoveOutcome:
     there = bool(result.moved or result.already or result.set_aside)
     new = InstrumentFileStatus.MOVED if there else InstrumentFileStatus.NOT_APPLICABLE
     reason = _in_words(result)
@@ -299,7 +233,7 @@ def _record(services: Services, held: Held, result: MoveResult, run_id: str) -> 
         new,
         now=services.now(),
         reason=reason,
-        run_id=run_id,
+        run_id=held.run_id,
         lease=held.lease,
         fields={} if there else {"gone_at": services.now()},
     )

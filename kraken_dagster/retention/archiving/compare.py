@@ -13,9 +13,10 @@ from kraken_dagster.model.errors import (
 )
 from kraken_dagster.model.raw_file import RawFile, Step
 from kraken_dagster.model.retention.rules import why_not_move
-from kraken_dagster.retention.archive import MoveOutcome, refused, whats_away, within_its_rate
-from kraken_dagster.retention.rename import compare
-from kraken_dagster.retention.rename_checks import MovePlan, OnLook
+from kraken_dagster.retention.archiving.archive import MoveOutcome, refused, whats_away
+from kraken_dagster.retention.archiving.rename import compare
+from kraken_dagster.retention.archiving.rename_checks import MovePlan, OnLook
+from kraken_dagster.retention.archiving.within_rate import within_its_rate
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.refusals import ARCHIVE, in_own_words
 from kraken_dagster.runtime.services import Services
@@ -70,7 +71,7 @@ def _compare_one(services: Services, raw_file_id: str, run_id: str) -> MoveOutco
             services.store.retention.source_seen(held.raw_file, None, lease=held.lease)
             return MoveOutcome(held.raw_file, False, str(error))
         except KrakenError as error:
-            return refused(services, held, error, run_id)
+            return refused(services, held, error)
         reason = "was written to after its backup; its bytes are the same"
         if held.raw_file.archive is not None:
             services.store.retention.clear(

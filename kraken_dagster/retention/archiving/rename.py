@@ -25,8 +25,7 @@ from kraken_dagster.model.files.vendors import (
     move_mapping,
     target_name,
 )
-from kraken_dagster.retention.instrument_disk import make_folder, rename_to_delete
-from kraken_dagster.retention.rename_checks import (
+from kraken_dagster.retention.archiving.rename_checks import (
     AGAIN,
     COMPARE,
     Action,
@@ -39,6 +38,7 @@ from kraken_dagster.retention.rename_checks import (
     refuse_other_content,
     stands,
 )
+from kraken_dagster.retention.instrument_disk import make_folder, rename_to_delete
 
 _Judged = list[tuple[Pair, Action]]
 
