@@ -25,7 +25,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from many_files import INSTRUMENT, fill, make_services, name_of
 
 from kraken_dagster.definitions import build_defs
-from kraken_dagster.operations.supervisor import prepare_dagster
+from kraken_dagster.operations.dagster_home import prepare_dagster
 from kraken_dagster.orchestration.event_log import add_partitions, report
 from kraken_dagster.orchestration.partitions import METRICS, asset_key
 from kraken_dagster.rebuild.retire_defs import retire

@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 from many_files import INSTRUMENT, fill, make_services
 
-from kraken_dagster.operations.supervisor import prepare_dagster
+from kraken_dagster.operations.dagster_home import prepare_dagster
 from kraken_dagster.orchestration.event_log import Reported
 from kraken_dagster.orchestration.partitions import ASSETS
 from kraken_dagster.rebuild.defs import missing_events, rebuild_instrument

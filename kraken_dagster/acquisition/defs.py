@@ -16,6 +16,7 @@ from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     RAW_METRICS,
+    TAG_INSTRUMENT,
     asset_key,
     copy_pool,
     ingest_job,
@@ -49,6 +50,7 @@ def watcher_sensor(
         minimum_interval_seconds=instrument.watch_interval_s,
         default_status=dg.DefaultSensorStatus(instrument.sensors.upper()),
         description=f"Looks at the folder of {instrument_id} and requests backups.",
+        tags={TAG_INSTRUMENT: instrument_id},
     )
     def watcher(
         context: dg.SensorEvaluationContext,

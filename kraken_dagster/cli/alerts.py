@@ -27,7 +27,7 @@ from kraken_dagster.cli.common import (
 )
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import InputRefused
-from kraken_dagster.operations.supervisor import open_dagster
+from kraken_dagster.operations.dagster_home import open_dagster
 from kraken_dagster.runtime.homes import dagster_home
 from kraken_dagster.runtime.services import Services
 

@@ -39,7 +39,15 @@ _OF_THE_SYSTEM = {
     Kind.TAKEN: ("Something else stands under that name", "see what it is, or name another."),
     Kind.FULL: ("No space, or no quota, is left", "free some, and run the command again."),
 }
-_COLORS = {"ok": "green", "warning": "yellow", "error": "red", "done": "green"}
+_COLORS = {
+    **dict.fromkeys(("ok", "done", "in_control", "on", "active"), "green"),
+    **dict.fromkeys(("error", "quanting_failed", "acquisition_failed", "out_of_control"), "red"),
+    **dict.fromkeys(("warning", "look", "off"), "yellow"),
+    **dict.fromkeys(("queued_for_monitoring", "monitoring_acquisition", "monitoring_done"), "cyan"),
+    **dict.fromkeys(("checksumming", "checksumming_done", "copying", "copying_done"), "cyan"),
+    **dict.fromkeys(("queued_for_quanting", "quanting"), "cyan"),
+    **dict.fromkeys(("done_not_quanted", "ignored", "inactive"), "dim"),
+}
 
 
 def reported(function: Callable[..., None]) -> Callable[..., None]:
@@ -199,7 +207,12 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
 
 def _cell(value: Any) -> Text:
     text = as_text(value)
-    return Text(text, style=_COLORS.get(text, ""))
+    return Text(text, style=style_of(text))
+
+
+def style_of(text: str) -> str:
+    """The colour of a status: green has ended well, cyan is on its way, red needs somebody."""
+    return _COLORS.get(text, "")
 
 
 def user_name() -> str:

@@ -10,7 +10,7 @@ import click
 
 from kraken_dagster.cli.common import reported
 from kraken_dagster.config.loader import CONFIG_VARIABLE, load_config
-from kraken_dagster.operations.supervisor import prepare_dagster
+from kraken_dagster.operations.dagster_home import prepare_dagster
 from kraken_dagster.runtime.homes import DAGSTER_HOME, dagster_home, other_kraken, require_own_homes
 
 

@@ -14,7 +14,6 @@ from kraken_dagster.cli.common import (
     PORT,
     Commands,
     as_text,
-    chosen_instruments,
     errors_of_the_system,
     json_option,
     open_services,
@@ -25,9 +24,12 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
+from kraken_dagster.cli.completion import completion
 from kraken_dagster.cli.compose import compose, dagit
 from kraken_dagster.cli.demo import command as demo_module
 from kraken_dagster.cli.env import env
+from kraken_dagster.cli.files.command import files, metrics
+from kraken_dagster.cli.files.show import show
 from kraken_dagster.cli.instrument import instrument
 from kraken_dagster.cli.login import login
 from kraken_dagster.cli.project import project
@@ -35,7 +37,7 @@ from kraken_dagster.cli.quality import quality
 from kraken_dagster.cli.rebuild import rebuild
 from kraken_dagster.cli.retention import purge, restore, verify
 from kraken_dagster.cli.screens import status_watch as watching
-from kraken_dagster.cli.screens.tic import show_tic
+from kraken_dagster.cli.sensors import sensors
 from kraken_dagster.cli.settings import settings
 from kraken_dagster.cli.store import init_store
 from kraken_dagster.cli.web import page_of, web
@@ -44,7 +46,6 @@ from kraken_dagster.config.loader import config_path, load_config
 from kraken_dagster.config.schema import OutputExistsMode
 from kraken_dagster.fs.private import be_private, site_umask
 from kraken_dagster.model.errors import ConfigError, KrakenError
-from kraken_dagster.model.raw_file import Status
 from kraken_dagster.monitoring.loaded import told_without_configuration
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations import site_files
@@ -55,7 +56,6 @@ from kraken_dagster.operations.doctor.readers import compare_readers
 from kraken_dagster.operations.doctor.rights import examine_rights
 from kraken_dagster.operations.retry import retry as retry_step
 from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped
-from kraken_dagster.quality.mzqc_export import mzqc_of_run
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,6 +88,11 @@ main.add_command(init_store)
 main.add_command(env)
 main.add_command(login)
 main.add_command(web)
+main.add_command(files)
+main.add_command(metrics)
+main.add_command(show)
+main.add_command(completion)
+main.add_command(sensors)
 
 
 @main.command()
@@ -122,14 +127,20 @@ def init(folder: Path) -> None:
 @click.option(
     "--web-host", default=LOOPBACK, show_default=True, help="The same as --host, for the page."
 )
+@click.option("--verbose", is_flag=True, help="Also what the daemon does at every tick.")
 @click.pass_obj
 @reported
-def up(path: Path, port: int, host: str, web_port: int | None, web_host: str) -> None:
+def up(
+    path: Path, *, port: int, host: str, web_port: int | None, web_host: str, verbose: bool
+) -> None:
     """Start MongoDB if none is configured, Dagit, the page and the daemon; end them with Ctrl-C."""
     config = own_config(path)
     page = partial(page_of, config, path, web_host, web_port)
     with errors_of_the_system(config.home):
-        run_until_stopped(Supervisor(config, path, port=port, host=host, find_programs=page))
+        supervisor = Supervisor(
+            config, path, port=port, host=host, find_programs=page, is_verbose=verbose
+        )
+        run_until_stopped(supervisor)
 
 
 @main.command()
@@ -235,113 +246,6 @@ def _print_left(left: list[dict[str, Any]]) -> None:
         say("NOT IN instruments.yaml:")
         columns = ["id", "state", "files", "unfinished", "errors", "backups", "open_jobs", "path"]
         print_table(left, columns)
-
-
-@main.command()
-@click.option("--instrument", "instruments", multiple=True, help="Only this one; repeatable.")
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    type=click.Choice([item.value for item in Status]),
-    help="Only these; repeatable.",
-)
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
-@json_option
-@click.pass_obj
-@reported
-def files(
-    path: Path,
-    instruments: tuple[str, ...],
-    statuses: tuple[str, ...],
-    limit: int,
-    as_json: bool,
-) -> None:
-    """List the newest raw files, newest first."""
-    services = open_services(path)
-    rows = reports.files(
-        services,
-        instrument_ids=chosen_instruments(services, instruments),
-        statuses=[Status(item) for item in statuses] or list(Status),
-        limit=limit,
-    )
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        rows,
-        [
-            *("id", "instrument", "status", "backup", "size_bytes", "created_at"),
-            "waits_for",
-            "details",
-        ],
-    )
-
-
-@main.command()
-@click.argument("raw_file_id")
-@click.option("--tic", is_flag=True, help="Draw its total ion current instead.")
-@json_option
-@click.option("--mzqc", is_flag=True, help="Its metrics as mzQC on stdout, and nothing else.")
-@click.pass_obj
-@reported
-def show(path: Path, raw_file_id: str, tic: bool, as_json: bool, mzqc: bool) -> None:
-    """Everything that is known of one raw file: members and digests, jobs, metrics, history."""
-    if mzqc:
-        print_json(mzqc_of_run(open_services(path), raw_file_id))
-        return
-    if tic:
-        show_tic(open_services(path), raw_file_id, as_json=as_json)
-        return
-    found = reports.show(open_services(path), raw_file_id)
-    if as_json:
-        print_json(found)
-        return
-    for name, value in found.items():
-        if isinstance(value, dict) and name != "file_info":
-            for part, detail in value.items():
-                say(f"{name + '.' + part:28} {as_text(detail)}")
-        elif name not in ("file_info", "jobs", "metrics", "quality", "history"):
-            say(f"{name:28} {as_text(value)}")
-    for name, fact in found["file_info"].items():
-        say(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {as_text(name)}")
-    for job in found["jobs"]:
-        where = f"{job['_id']}: {job['state']} ({job['cluster_job_id']} on {job['engine']})"
-        where += f" in {job['output_path']}"
-        where += f": {job['detail']}" if job["detail"] else ""
-        say(f"{'job':28} {as_text(where)}")
-    for result in found["metrics"]:
-        _print_result(result)
-    for row in found["quality"]:
-        judged = f"{row['class']}, {row['settings']}: {row['verdict']}: {row['reason']}"
-        say(f"{'quality':28} {as_text(judged)}")
-    columns = ["at", "from", "to", "reason", "run_id"]
-    print_table(found["history"], columns)
-
-
-def _print_result(result: dict[str, Any]) -> None:
-    """Metrics, and where they come from; documents of other programs lack some of it."""
-    name, version = result.get("settings_name", "n/a"), result.get("settings_version", 1)
-    mark = "" if result["current"] else " (an older or incomplete one)"
-    say(f"{'metrics':28} {as_text(f'{name} v{version}{mark}')}")
-    for key, value in result.items():
-        if isinstance(value, int | float) and key not in ("settings_version", "current"):
-            say(f"  {as_text(key):36} {value}")
-    for key, value in (result.get("provenance") or {}).items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            for item in value:
-                words = " ".join(str(part) for part in item.values() if part is not False)
-                say(f"  {'from ' + key:36} {as_text(words)}")
-        elif isinstance(value, dict):
-            words = ", ".join(f"{part} {detail}" for part, detail in value.items())
-            say(f"  {'from ' + key:36} {as_text(words)}")
-        elif key == "notes":
-            for note in value:
-                say(f"  {'from ' + key:36} {as_text(note)}")
-        elif isinstance(value, list) and value:
-            say(f"  {'from ' + key:36} {as_text(shlex.join(map(str, value)))}")
-        elif value not in (None, []):
-            say(f"  {'from ' + key:36} {as_text(value)}")
 
 
 @main.command()

@@ -19,7 +19,7 @@ from kraken_dagster.cli.common import (
     user_name,
 )
 from kraken_dagster.model.errors import StatusConflict, UnknownRawFile
-from kraken_dagster.operations.supervisor import open_dagster, prepare_dagster
+from kraken_dagster.operations.dagster_home import open_dagster, prepare_dagster
 from kraken_dagster.rebuild.defs import rebuild_file, rebuild_instrument
 from kraken_dagster.rebuild.partition_window import ask_for_again
 from kraken_dagster.runtime.homes import dagster_home

@@ -5,6 +5,7 @@ right to change something.
 """
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def guarded(context: WorkspaceProcessContext, place: Place, access: Access) -> G
 @click.option("--port", type=int, required=True)
 def main(config: Path, workspace: Sequence[str], host: str, port: int) -> None:
     """Serve Dagit until SIGTERM."""
-    configure_loggers(formatter="colored", log_level="INFO")
+    if sys.stdout.isatty():
+        configure_loggers(formatter="colored", log_level="INFO")
     logging.getLogger("kraken").setLevel(logging.INFO)
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
     settings = load_config(config)

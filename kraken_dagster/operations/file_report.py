@@ -1,6 +1,6 @@
 """Raw files, as `kraken files` and `kraken show` have them."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 from kraken_dagster.model.raw_file import RawFile, Status
@@ -11,11 +11,8 @@ from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.quant.metrics import current_results
 
 
-def files(
-    services: Services, *, instrument_ids: list[str], statuses: Collection[Status], limit: int
-) -> list[dict[str, Any]]:
-    """The newest files, newest first."""
-    found = services.store.raw_files.latest(instrument_ids, statuses=statuses, limit=limit)
+def files(services: Services, found: Sequence[RawFile]) -> list[dict[str, Any]]:
+    """What `kraken files` tells of these, in their order."""
     waiting = what_they_wait_for(services, found)
     return [_row(item, waiting[item.id]) for item in found]
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,11 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from dagster import DagsterInstance
-from sqlalchemy.exc import SQLAlchemyError
 
 from kraken_dagster.config.dagit import LOOPBACK, Place
 from kraken_dagster.config.loader import CONFIG_VARIABLE
@@ -33,12 +27,11 @@ from kraken_dagster.monitoring.loaded import (
     on_disk,
     remember,
 )
+from kraken_dagster.operations.dagster_home import prepare_dagster
 from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, refuse_second
-from kraken_dagster.operations.site_files import beside, shipped
-from kraken_dagster.orchestration.dagster_internals import get_alembic_config, sqlite_run_storage
+from kraken_dagster.operations.site_files import beside
 from kraken_dagster.runtime.homes import (
     DAGSTER_HOME,
-    claim_homes,
     close_home,
     dagster_home,
     require_same_environment,
@@ -52,11 +45,9 @@ from resources.store import HOME_VARIABLE, SUPERVISED_PORT_VARIABLE
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
 _BEAT_EVERY_S = 10.0
-_TRIES = 10
-_BETWEEN_TRIES_S = 0.5
-_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
-_DELETE_OLDER = """DELETE FROM alembic_version WHERE version_num <> :newest
-  AND EXISTS (SELECT 1 FROM alembic_version WHERE version_num = :newest)"""
+# Dagit and the page are told together, last of all; whichever takes longer is told when it comes.
+_TOGETHER_S = 60.0
+_DAEMON_LOG_LEVEL = "DAGSTER_DAEMON_LOG_LEVEL"
 
 
 @dataclass
@@ -93,6 +84,7 @@ class Supervisor:
     port: int | None = 3000
     host: str = LOOPBACK
     log_folder: Path | None = None
+    is_verbose: bool = False
     # Asked for once nothing else is in the way, as they may have to say that their port is taken.
     find_programs: Callable[[], Sequence[Program]] = tuple
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -135,9 +127,7 @@ class Supervisor:
         self._presence = presence
         prepare_dagster(self.home, self.config, self.config_path)
         workspace = ["-w", str(beside(self.config_path, "workspace.yaml", spare_folder=self.home))]
-        programs = Path(sys.executable).parent
-        daemon = [str(programs / "dagster-daemon"), "run", *workspace]
-        self._children = [Child("daemon", daemon)]
+        self._children = [Child("daemon", [*_plain("dagster-daemon"), "run", *workspace])]
         if self.place is not None:
             Access(self.config.home).prepare(self.place.url)
             dagit = start.command(self.place, self.config_path, workspace[-1])
@@ -150,19 +140,21 @@ class Supervisor:
 
     def watch(self) -> None:
         """Starts again what died, until `stopping` is set."""
-        silent = list(self._programs)
-        announced = self.place is None
+        silent = [(item.connects_to, item.announcement) for item in self._programs]
+        if self.place is not None:
+            dagit = partial(self._dagit_announcement, self.place)
+            silent.insert(0, (self.place.connects_to, dagit))
+        together_until = time.monotonic() + _TOGETHER_S
         while not self.stopping.wait(0.5):
             self._look_after_server()
             self._give_a_sign_of_life()
             for child in self._children:
                 self._look_after(child)
-            if not announced and self.place is not None and accepts(*self.place.connects_to):
-                announced = True
-                self._announce(partial(self._dagit_announcement, self.place))
-            for program in [item for item in silent if accepts(*item.connects_to)]:
-                silent.remove(program)
-                self._announce(program.announcement)
+            ready = [item for item in silent if accepts(*item[0])]
+            if len(ready) == len(silent) or time.monotonic() > together_until:
+                silent = [item for item in silent if item not in ready]
+                for _, announcement in ready:
+                    self._announce(announcement)
 
     def stop(self) -> None:
         """Ends everything, the embedded server last."""
@@ -215,6 +207,7 @@ class Supervisor:
 
     def environment(self) -> Mapping[str, str]:
         return {
+            **({} if self.is_verbose else {_DAEMON_LOG_LEVEL: "warning"}),
             **os.environ,
             DAGSTER_HOME: str(self.home),
             CONFIG_VARIABLE: str(self.config_path),
@@ -276,50 +269,12 @@ class Supervisor:
             )
 
 
-def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None:
-    """Makes Dagster's home and its databases, or leaves those that are there.
-
-    Below Kraken's own folder dagster.yaml is ours; in a home of the site's own it is the site's.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    if home.is_relative_to(config.home) or not (home / "dagster.yaml").exists():
-        own = config_path.parent / "dagster.yaml"
-        text = own.read_text(encoding="utf-8") if own.exists() else shipped("dagster.yaml")
-        (home / "dagster.yaml").write_text(text, encoding="utf-8")
-    claim_homes(config, config_path)
-    # Dagster's databases are made here, before several programs do so at the same time.
-    with open_dagster(home):
-        pass
-
-
-def open_dagster(home: Path) -> DagsterInstance:
-    """Dagster's storage, made if it is not there.
-
-    Deleted under programs that run, it is made by all of them at once: who comes second fails, or
-    leaves a database with two versions, which nobody can open any more. So the older version goes,
-    and there is another try.
-    """
-    for _ in range(_TRIES):
-        try:
-            return DagsterInstance.from_config(str(home))
-        except (CommandError, SQLAlchemyError):
-            _leave_one_version(home)
-            time.sleep(_BETWEEN_TRIES_S)
-    return DagsterInstance.from_config(str(home))
-
-
-def _leave_one_version(home: Path) -> None:
-    """Whichever program made a database, all of it is as the newest version has it."""
-    script = ScriptDirectory.from_config(get_alembic_config(sqlite_run_storage.__file__))
-    newest = script.get_current_head()
-    for path in (home / name for name in _DATABASES):
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        with (
-            contextlib.suppress(sqlite3.Error),
-            contextlib.closing(sqlite3.connect(uri, uri=True)) as database,
-            database,
-        ):
-            database.execute(_DELETE_OLDER, {"newest": newest})
+def _plain(program: str) -> list[str]:
+    """One of Dagster's programs, whose colours no file and no journal wants."""
+    path = str(Path(sys.executable).parent / program)
+    if sys.stdout.isatty():
+        return [path]
+    return [sys.executable, "-P", "-m", "kraken_dagster.operations.without_colours", path]
 
 
 def run_until_stopped(supervisor: Supervisor) -> None:

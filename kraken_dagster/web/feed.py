@@ -9,11 +9,9 @@ from itertools import islice
 from typing import Any
 
 from kraken_dagster.model.errors import KrakenError, StoreError
-from kraken_dagster.model.quality import Outcome
 from kraken_dagster.operations.report import status
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.web.intake import cells_of
-from kraken_dagster.web.table.cells import Cells
+from kraken_dagster.web.intake import rows_of
 from kraken_dagster.web.table.columns import Table
 
 _LOOK_EVERY_S = 1.0
@@ -112,26 +110,18 @@ class Feed:
             self._take_up_some(some)
 
     def _take_up_some(self, ids: Collection[str]) -> None:
-        changes = self.services.store.changes
-        results = changes.results(ids)
-        outcomes: dict[str, list[Outcome]] = {}
-        for (file_id, _, _), verdict in self.services.store.quality.latest(list(ids)).items():
-            outcomes.setdefault(file_id, []).append(verdict.outcome)
-        rows: list[tuple[str, Cells]] = []
-        for document in changes.files(ids):
-            file_id, updated_at = str(document["_id"]), document.get("updated_at_")
-            of_file = results.get(file_id, ()), self.names, outcomes.get(file_id, ())
-            rows.append((file_id, cells_of(document, *of_file)))
-            self._stamps[file_id] = updated_at if isinstance(updated_at, datetime) else None
-            if isinstance(updated_at, datetime):
+        rows = list(rows_of(self.services.store, ids, self.names))
+        for row in rows:
+            self._stamps[row.id] = row.updated_at
+            if row.updated_at is not None:
                 # One of a clock that runs ahead must not hide what comes until then.
-                self._newest = max(self._newest, min(updated_at, self.services.now()))
+                self._newest = max(self._newest, min(row.updated_at, self.services.now()))
         with self.table.lock:
-            for file_id, cells in rows:
-                mark = hash(tuple(cells.items()))
-                if self._marks.get(file_id) != mark:
-                    self.table.put(file_id, cells)
-                    self._marks[file_id] = mark
+            for row in rows:
+                mark = hash(tuple(row.cells.items()))
+                if self._marks.get(row.id) != mark:
+                    self.table.put(row.id, row.cells)
+                    self._marks[row.id] = mark
                     self.stamp += 1
 
 

@@ -1,13 +1,15 @@
 """Documents of MongoDB into the cells of a row; whatever stands in a document, it has cells."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.quality import Outcome
 from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP
+from kraken_dagster.store.connection import Store
 from kraken_dagster.store.quant.metrics import current_results
 from kraken_dagster.web.table.cells import Cell, Cells
 
@@ -44,6 +46,51 @@ _TEXTS = (
     FOLDER,
 )
 _LONGEST_TEXT = 1_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table has of a file; `updated_at` as its document says."""
+
+    id: str
+    cells: Cells
+    updated_at: datetime | None
+    has_results: bool
+
+
+def rows_of(
+    store: Store,
+    ids: Collection[str],
+    names: Mapping[str, str],
+    *,
+    settings: tuple[str, int | None] | None = None,
+) -> Iterator[Row]:
+    """The rows of these raw files, in no order.
+
+    Args:
+        settings: name and version (None: any) of those whose results are looked at; None: all.
+
+    Raises:
+        StoreError
+    """
+    results = store.changes.results(ids)
+    outcomes: dict[str, list[Outcome]] = {}
+    for (file_id, _, _), verdict in store.quality.latest(list(ids)).items():
+        outcomes.setdefault(file_id, []).append(verdict.outcome)
+    for document in store.changes.files(ids):
+        file_id, updated_at = str(document["_id"]), document.get("updated_at_")
+        own = [item for item in results.get(file_id, ()) if _is_of(item, settings)]
+        cells = cells_of(document, own, names, outcomes.get(file_id, ()))
+        at = updated_at if isinstance(updated_at, datetime) else None
+        yield Row(file_id, cells, at, bool(own))
+
+
+def _is_of(result: Mapping[str, Any], settings: tuple[str, int | None] | None) -> bool:
+    if settings is None:
+        return True
+    name, version = settings
+    same_version = version in (None, result.get("settings_version", 1))
+    return result.get("settings_name") == name and same_version
 
 
 def cells_of(

@@ -13,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from kraken_dagster.config.dagit import Role
+from kraken_dagster.metrics.catalogue import title_of
 from kraken_dagster.model.printable import printable, printable_lines
 from kraken_dagster.web.feed import Feed
+from kraken_dagster.web.views import files as file_view
 from kraken_dagster.web.views import words
 
 STATIC = Path(__file__).parent / "static"
 PART = "part"  # the query's key for a page without its frame, which a page that is open asks for
-_LONGEST = 60
 
 
 def make_environment() -> Environment:
@@ -32,7 +33,7 @@ def make_environment() -> Environment:
     )
     environment.filters |= {
         "shown": printable,
-        "short": short,
+        "short": words.short,
         "number": words.number,
         "size": words.size,
         "gb": words.gigabytes,
@@ -41,6 +42,8 @@ def make_environment() -> Environment:
         "human": human,
         "lines": printable_lines,
         "document": document,
+        "titled": title_of,
+        "about": file_view.about,
     }
     return environment
 
@@ -66,14 +69,6 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         **values,
     )
     return HTMLResponse(text, status)
-
-
-def short(text: str, longest: int = _LONGEST) -> str:
-    """A long name without its middle: its beginning and its end tell files apart."""
-    if len(text) <= longest:
-        return text
-    half = (longest - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
 
 
 def human(value: object) -> str:

@@ -138,7 +138,7 @@ def test_show_tells_everything_that_is_known_of_a_file(kraken, services):
     assert found["file_info"] == {"x.raw": {"size_bytes": 5, "md5": "a" * 32}}
     assert (found["jobs"][0]["_id"], found["metrics"][0]["proteins"]) == ("job-1", 4711.5)
     assert [event["reason"] for event in found["history"]] == ["discovered", "measured"]
-    text = kraken("show", "x.raw").stdout
+    text = kraken("show", "x.raw", "--all").stdout
     for expected in ("a" * 32, "job-1", "4711.5", "measured"):
         assert expected in text
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.operations.supervisor import prepare_dagster
+from kraken_dagster.operations.dagster_home import prepare_dagster
 from kraken_dagster.runtime.homes import require_same_environment
 from kraken_dagster_tests.support.helpers import write_config
 

@@ -15,7 +15,7 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.operations.supervisor import open_dagster, prepare_dagster
+from kraken_dagster.operations.dagster_home import open_dagster, prepare_dagster
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.helpers import write_config
 

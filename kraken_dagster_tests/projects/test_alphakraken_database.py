@@ -187,7 +187,7 @@ def test_the_commands_work_on_its_documents(filled, database, kraken):
         assert kraken("show", name).exit_code == 0
         shown = json.loads(kraken("show", name, "--json").stdout)
         assert shown["file_info"][name]["md5"] == "5d41402abc4b2a76b9719d911017c592"
-    text = kraken("show", "latest.raw").stdout
+    text = kraken("show", "latest.raw", "--all").stdout
     assert "n/a v1" in text
     assert "old v2" in text
     assert "proteins                             6000.0" in text

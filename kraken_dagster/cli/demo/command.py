@@ -29,8 +29,9 @@ from kraken_dagster.fs.stores.read_only import lift
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.settings import Settings
+from kraken_dagster.operations.dagster_home import open_dagster
 from kraken_dagster.operations.init_store import mark
-from kraken_dagster.operations.supervisor import Supervisor, open_dagster, run_until_stopped, say
+from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped, say
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes

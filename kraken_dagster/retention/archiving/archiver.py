@@ -27,6 +27,7 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
         minimum_interval_seconds=instrument.watch_interval_s,
         default_status=dg.DefaultSensorStatus(instrument.sensors.upper()),
         description=f"Has backed up files of {instrument_id} moved into its Backup folder.",
+        tags={TAG_INSTRUMENT: instrument_id},
     )
     def archiver(
         context: dg.SensorEvaluationContext,

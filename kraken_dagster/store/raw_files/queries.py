@@ -104,18 +104,38 @@ class RawFileQueries:
         instrument_ids: Sequence[str],
         *,
         statuses: Collection[Status] = tuple(Status),
+        project_id: str | None = None,
+        since: datetime | None = None,
         limit: int = 50,
     ) -> list[RawFile]:
-        """The newest files of some instruments, newest first; without their history."""
+        """The newest files of some instruments, newest first; without their history.
+
+        Args:
+            since: only those that were made then or later.
+        """
         found: list[RawFile] = []
-        for instrument_id in instrument_ids:
-            query: Document = {"instrument_id": instrument_id}
-            if set(statuses) != set(Status):
-                query["status"] = {"$in": sorted(statuses)}
+        for query in _chosen(instrument_ids, statuses, project_id, since):
             documents = self._collection.find(query, {"history": 0})
             documents = documents.sort("created_at", DESCENDING).limit(limit)
             found.extend(parse(document, self._members) for document in documents)
         return sorted(found, key=lambda item: item.created_at, reverse=True)[:limit]
+
+    def ids(
+        self,
+        instrument_ids: Sequence[str],
+        *,
+        statuses: Collection[Status] = tuple(Status),
+        project_id: str | None = None,
+        since: datetime | None = None,
+    ) -> list[str]:
+        """The ids of all that `latest` would give without a limit, newest first."""
+        found = [
+            (document["created_at"], str(document["_id"]))
+            for query in _chosen(instrument_ids, statuses, project_id, since)
+            for document in self._collection.find(query, {"created_at": 1})
+            if isinstance(document.get("created_at"), datetime)
+        ]
+        return [file_id for _, file_id in sorted(found, reverse=True)]
 
     def count_by_status(self, instrument_id: str) -> dict[Status, int]:
         counts = {
@@ -125,6 +145,24 @@ class RawFileQueries:
             for status in Status
         }
         return {status: count for status, count in counts.items() if count}
+
+
+def _chosen(
+    instrument_ids: Sequence[str],
+    statuses: Collection[Status],
+    project_id: str | None,
+    since: datetime | None,
+) -> Iterator[Document]:
+    """A query for each instrument, which an index serves."""
+    for instrument_id in instrument_ids:
+        query: Document = {"instrument_id": instrument_id}
+        if set(statuses) != set(Status):
+            query["status"] = {"$in": sorted(statuses)}
+        if project_id is not None:
+            query["project_id"] = project_id
+        if since is not None:
+            query["created_at"] = {"$gte": since}
+        yield query
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:

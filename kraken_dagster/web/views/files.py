@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from kraken_dagster.metrics.catalogue import described, title_of
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.intake import BACKED, BASIC, FOLDER, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
@@ -39,7 +40,11 @@ class Shown:
 
 @dataclass(frozen=True)
 class Heading:
+    """`about` is what the column says, and in which unit."""
+
     name: str
+    title: str
+    about: str
     is_number: bool
     gradient: str | None = None
 
@@ -94,11 +99,19 @@ def headings(table: Table, names: Sequence[str], choice: ColumnChoice) -> list[H
     return [
         Heading(
             name,
+            title_of(name),
+            about(name),
             table.columns[name].codes is None and not table.columns[name].is_time,
             choice.gradient(name),
         )
         for name in names
     ]
+
+
+def about(name: str) -> str:
+    """What a metric is, with its name in MongoDB, by which filters find it."""
+    known = described(name)
+    return name if known is None else f"{name}: {known.in_words}"
 
 
 def lines(

@@ -1,4 +1,4 @@
-"""Dates, spans and sizes as people read them. Times are UTC, and said to be."""
+"""Dates, spans, sizes and long names as people read them. Times are UTC, and said to be."""
 
 from datetime import UTC, datetime
 
@@ -63,3 +63,11 @@ def number(value: float) -> str:
             else (f"{value:.3g}")
         )
     return f"{value:.3g}"
+
+
+def short(text: str, longest: int = 60) -> str:
+    """A long name without its middle: its beginning and its end tell files apart."""
+    if len(text) <= longest:
+        return text
+    half = (longest - 1) // 2
+    return f"{text[: longest - 1 - half]}…{text[len(text) - half :]}"

@@ -1,0 +1,1 @@
+"""`kraken files`, `metrics` and `show`: raw files, and what is known of them."""

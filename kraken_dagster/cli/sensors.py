@@ -1,0 +1,84 @@
+"""`kraken sensors`: which of Dagster's sensors are on; switches them without Dagit."""
+
+from pathlib import Path
+
+import click
+
+from kraken_dagster.cli.common import (
+    json_option,
+    own_config,
+    print_json,
+    print_table,
+    reported,
+    say,
+)
+from kraken_dagster.cli.completion import complete_instruments
+
+_named = click.argument(
+    "named", metavar="[INSTRUMENT|SENSOR]", required=False, shell_complete=complete_instruments
+)
+
+
+@click.group()
+def sensors() -> None:
+    """Dagster's sensors: what looks at the instruments and at the jobs."""
+
+
+@sensors.command("list")
+@_named
+@json_option
+@click.pass_obj
+@reported
+def list_(path: Path, named: str | None, as_json: bool) -> None:
+    """List the sensors, of one instrument or all: on or off, and when each last ticked."""
+    from kraken_dagster.operations.sensors import switchboard  # noqa: PLC0415 - Dagster's
+
+    with switchboard(own_config(path), path) as board:
+        rows = [
+            {
+                "sensor": item.name,
+                "instrument": item.instrument,
+                "state": "on" if item.is_on else "off",
+                "last_tick": item.last_tick,
+                "what": item.description,
+            }
+            for item in board.sensors(named)
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, ["sensor", "instrument", "state", "last_tick", "what"])
+
+
+@sensors.command()
+@_named
+@click.pass_obj
+@reported
+def on(path: Path, named: str | None) -> None:
+    """Switch the sensors of an instrument on, or one, or all."""
+    _switch(path, named, on=True)
+
+
+@sensors.command()
+@_named
+@click.option("--yes", is_flag=True, help="Don't ask, where all are meant.")
+@click.pass_obj
+@reported
+def off(path: Path, named: str | None, yes: bool) -> None:
+    """Switch the sensors of an instrument off, or one, or all: nothing new is begun then."""
+    if named is None and not yes:
+        click.confirm("Switch all sensors off, so that no file is looked at?", abort=True)
+    _switch(path, named, on=False)
+
+
+def _switch(path: Path, named: str | None, *, on: bool) -> None:
+    from kraken_dagster.operations.sensors import switchboard  # noqa: PLC0415 - Dagster's
+
+    word = "on" if on else "off"
+    with switchboard(own_config(path), path) as board:
+        for item in board.sensors(named):
+            if item.is_on is on:
+                say(f"{item.name} was {word} already")
+            else:
+                board.switch(item, on=on)
+                say(f"{item.name} is {word}")
