@@ -1,13 +1,17 @@
 """The laboratory's page with 100,000 files of 30 metrics each, in Chromium.
 
 Prints when the page is painted and drawn, how long a keystroke in the filter takes, bytes to the
-browser, the server's CPU and memory, and the CPU of a term of the filter beside that of a regular
+browser, the server's CPU and memory, what 50 open pages cost while something changes every
+second, and the CPU of a term of the filter beside that of a regular
 expression over every cell, which is AlphaKraken's way. The files are put into the page's table
 straight away: MongoDB is not measured.
 
     python benchmarks/page.py [FILES]
 """
 
+import http.client
+import json
+import multiprocessing
 import re
 import resource
 import sys
@@ -35,6 +39,8 @@ from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
 
 METRICS = 30
+BROWSERS = 50
+WATCHED_S = 20.0
 PLOTTED = ("metric_00", "metric_01", "metric_02")
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 BYTES = "performance.getEntries().reduce((sum, item) => sum + (item.transferSize || 0), 0)"
@@ -108,6 +114,51 @@ def keystrokes(page: Any) -> None:
         print(f"         keystroke {letter!r} shown after {took:.0f} ms")
 
 
+def watch(port: int, until: float) -> None:
+    """What an open page does: it hears events, and asks for its part anew after each change."""
+    events = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    events.request("GET", "/events")
+    answer, stamp = events.getresponse(), None
+    pages = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    while time.time() < until:
+        line = answer.readline()
+        if not line.startswith(b"data:"):
+            continue
+        heard = json.loads(line[5:])["stamp"]
+        if heard != stamp:
+            stamp = heard
+            pages.request("GET", "/?part=1", headers={"Accept-Encoding": "gzip"})
+            pages.getresponse().read()
+
+
+def watch_many(port: int, count: int, until: float) -> None:
+    threads = [threading.Thread(target=watch, args=(port, until)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def many_browsers(feed: Feed, port: int) -> None:
+    """50 pages on the fleet for 20 s, in a process of their own; a file changes every second."""
+    until = time.time() + WATCHED_S
+    watchers = multiprocessing.get_context("spawn").Process(
+        target=watch_many, args=(port, BROWSERS, until)
+    )
+    watchers.start()
+    time.sleep(WATCHED_S / 4)  # until all are there
+    before, begun = cpu(), time.time()
+    while time.time() < until:
+        cells = {"instrument_id": "astral1", "status": "copying", "created_at": utc_now()}
+        with feed.table.lock:
+            feed.table.put("now.raw", cells)
+            feed.stamp += 1
+        time.sleep(1)
+    used = (cpu() - before) / (time.time() - begun)
+    watchers.join()
+    print(f"{BROWSERS} browsers, a change every second: {used:.2f} of a core")
+
+
 def terms(table: Table) -> None:
     begun = time.process_time()
     found = int(select(table, "hela_0999").mask.sum())
@@ -161,6 +212,7 @@ def main(count: int) -> None:
             time.sleep(0.05)
         print(f"{count:,} files, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
         scan(f"http://127.0.0.1:{place.port}")
+        many_browsers(feed, place.port)
         terms(feed.table)
         server.should_exit = True
         thread.join()

@@ -214,6 +214,10 @@ class Page(Strict):
         None,
         description="A file that says how columns are shown, with AlphaKraken's keys; see page.md.",
     )
+    restore_folders: list[Path] = Field(
+        [],
+        description="Folders into which operators may have backups copied from the page.",
+    )
 
 
 class Simulation(Strict):

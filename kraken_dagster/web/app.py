@@ -13,12 +13,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kraken_dagster.config.dagit import Place
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.web import actions, downloads, pages, probes
+from kraken_dagster.web import downloads, pages, probes
+from kraken_dagster.web.catalog import actions as catalog_actions
+from kraken_dagster.web.catalog import pages as catalog
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.events import events
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.guard import PageGuard
+from kraken_dagster.web.once import Once
+from kraken_dagster.web.operate import actions
+from kraken_dagster.web.operate.errands import Errands
 from kraken_dagster.web.rendering import STATIC, make_environment, render
+from kraken_dagster.web.views.traces import Traces
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -34,9 +40,17 @@ _ROUTES = [
     Route("/file/mzqc", downloads.mzqc),
     Route("/file/retry", actions.retry_file, methods=["POST"]),
     Route("/file/verify", actions.verify_file, methods=["POST"]),
+    Route("/file/restore", actions.restore_file, methods=["POST"]),
+    Route("/file/traces", pages.traces),
     Route("/file", pages.file),
     Route("/plots", pages.plots),
     Route("/plots/data", pages.plot_data),
+    Route("/projects", catalog.projects),
+    Route("/project", catalog.project),
+    Route("/project/change", catalog_actions.change_project, methods=["POST"]),
+    Route("/settings", catalog.settings),
+    Route("/settings/version", catalog.version),
+    Route("/settings/change", catalog_actions.change_settings, methods=["POST"]),
     Route("/status", pages.status),
     Route("/wall", pages.wall),
     Route("/help", pages.help_page),
@@ -56,8 +70,10 @@ def make_app(feed: Feed, choice: ColumnChoice, *, root_path: str = "") -> Starle
         exception_handlers={HTTPException: _reported},
     )
     app.state.feed = feed
-    app.state.verifications = actions.Verifications(feed)
+    app.state.errands = Errands(feed)
+    app.state.traces = Traces(feed.services)
     app.state.choice = choice
+    app.state.once = Once()
     app.state.root_path = root_path
     app.state.templates = make_environment()
     return app

@@ -1,5 +1,6 @@
 """Everything that is known of one file, in an order for people."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from kraken_dagster.metrics.catalogue import Described, described
 from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.operations.file_report import show
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.views.robust import median
 
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COMPARED = 100
 _FEWEST = 5
 # What a change to a status means, in words.
@@ -42,6 +45,11 @@ class Event:
     reason: str | None
     run_id: str | None
 
+    @property
+    def is_run(self) -> bool:
+        """Whether Dagster has a page of it; people and commands stand there too."""
+        return self.run_id is not None and _RUN.fullmatch(self.run_id) is not None
+
 
 @dataclass(frozen=True)
 class PlacedMetric:
@@ -52,6 +60,7 @@ class PlacedMetric:
 
     name: str
     value: Any
+    described: Described | None = None
     median: float | None = None
     place: float | None = None
     compared: int = 0
@@ -97,20 +106,26 @@ def _metrics(
     rows = _comparable(table, file_id)
     found = []
     names = {
-        name: value
+        name: (value, str(result.get("type", "")))
         for result in reversed([item for item in results if item["current"]])
         for name, value in result.items()
         if name not in (*RESERVED_NAMES, "current") and isinstance(value, int | float | str)
     }
-    for name, value in names.items():
+    for name, (value, of_type) in names.items():
+        known = described(name, of_type)
         values = table.numbers(name)[rows]
         values = values[np.isfinite(values)]
         if isinstance(value, bool | str) or len(values) < _FEWEST:
-            found.append(PlacedMetric(name, value))
+            found.append(PlacedMetric(name, value, known))
         else:
             place = 100 * float(np.mean(values <= value))
-            found.append(PlacedMetric(name, value, median(values), place, len(values)))
+            found.append(PlacedMetric(name, value, known, median(values), place, len(values)))
     return found
+
+
+def comparable_ids(table: Table, file_id: str) -> list[str]:
+    """The files of the same kind before this one, the newest first."""
+    return [table.ids[row] for row in reversed(_comparable(table, file_id))]
 
 
 def _comparable(table: Table, file_id: str) -> Any:

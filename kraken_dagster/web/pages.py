@@ -1,20 +1,22 @@
 """What is answered to a browser: a question to a view, put into a template."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from kraken_dagster.model.errors import StoreError, UnknownRawFile
+from kraken_dagster.model.errors import KrakenError, StoreError, UnknownRawFile
+from kraken_dagster.model.files.file_ids import partition_key
+from kraken_dagster.model.printable import printable
 from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.feed import Feed
-from kraken_dagster.web.file_page import file_page
+from kraken_dagster.web.file_page import comparable_ids, file_page
 from kraken_dagster.web.intake import BASIC
-from kraken_dagster.web.rendering import render
+from kraken_dagster.web.rendering import PART, render
 from kraken_dagster.web.table.selection import select
 from kraken_dagster.web.views import files as file_view
 from kraken_dagster.web.views import fleet as fleet_view
@@ -26,9 +28,29 @@ _FURTHEST = 10**9
 
 
 def fleet(request: Request) -> Response:
+    return _once(request, "fleet.html", _cards)
+
+
+def _cards(feed: Feed) -> dict[str, Any]:
+    now = feed.services.now()
+    days = {"yesterday": fleet_view.yesterday(now), "Friday": fleet_view.last_friday(now)}
+    return {
+        "cards": fleet_view.cards(feed.table, feed.report, now),
+        "wrong": fleet_view.of_all(feed.report),
+        "since": {name: f"{day:%Y-%m-%d}" for name, day in days.items()},
+    }
+
+
+def _once(request: Request, template: str, values: Callable[[Feed], dict[str, Any]]) -> Response:
+    """A page that is the same for all who ask within a second, while nothing changes."""
     feed: Feed = request.app.state.feed
-    found = fleet_view.cards(feed.table, feed.report, feed.services.now())
-    return render(request, "fleet.html", cards=found, wrong=fleet_view.of_all(feed.report))
+    caller, now = request.scope["caller"], feed.services.now()
+    who = caller.role if PART in request.query_params else caller
+    key = (template, PART in request.query_params, who, feed.stamp, int(now.timestamp()))
+    made = request.app.state.once.get(
+        key, lambda: bytes(render(request, template, **values(feed)).body)
+    )
+    return HTMLResponse(made)
 
 
 def files(request: Request) -> Response:
@@ -54,8 +76,30 @@ def file(request: Request) -> Response:
     except StoreError as error:
         title = "MongoDB can't be asked"
         return render(request, "message.html", status=503, title=title, text=str(error))
-    said = request.app.state.verifications.said.get(file_id)
-    return render(request, "file.html", said=said, **found)
+    said = request.app.state.errands.said.get(file_id)
+    config = feed.services.config
+    dagit = None if config.alerts.dagit_url is None else str(config.alerts.dagit_url).rstrip("/")
+    return render(
+        request,
+        "file.html",
+        said=said,
+        folders=config.page.restore_folders,
+        dagit=dagit,
+        partition=partition_key(file_id),
+        **found,
+    )
+
+
+def traces(request: Request) -> Response:
+    """The chromatograms of a file, and of the files of the same kind before it."""
+    feed: Feed = request.app.state.feed
+    file_id = request.query_params.get("id", "")
+    with feed.table.lock:
+        before = comparable_ids(feed.table, file_id)
+    try:
+        return JSONResponse(request.app.state.traces.drawn(file_id, before))
+    except KrakenError as error:
+        return JSONResponse({"problem": printable(str(error)), "traces": []})
 
 
 def plots(request: Request) -> Response:
@@ -120,24 +164,23 @@ def _usual_plots(choice: ColumnChoice, names: Sequence[str]) -> list[str]:
 
 
 def status(request: Request) -> Response:
-    feed: Feed = request.app.state.feed
+    return _once(request, "status.html", _status)
+
+
+def _status(feed: Feed) -> dict[str, Any]:
     report, now = feed.report, feed.services.now()
     instruments = [item["id"] for item in report.get("instruments", ())]
-    return render(
-        request,
-        "status.html",
-        instruments=instruments,
-        days=laboratory_view.throughput(feed.table, instruments, now),
-        oldest=laboratory_view.oldest(feed.table),
-        disks=laboratory_view.disks(report),
-        report=report,
-    )
+    return {
+        "instruments": instruments,
+        "days": laboratory_view.throughput(feed.table, instruments, now),
+        "oldest": laboratory_view.oldest(feed.table),
+        "disks": laboratory_view.disks(report),
+        "report": report,
+    }
 
 
 def wall(request: Request) -> Response:
-    feed: Feed = request.app.state.feed
-    found = fleet_view.cards(feed.table, feed.report, feed.services.now())
-    return render(request, "wall.html", cards=found, wrong=fleet_view.of_all(feed.report))
+    return _once(request, "wall.html", _cards)
 
 
 def help_page(request: Request) -> Response:

@@ -1,7 +1,9 @@
 """A page that listens on a port of this machine, over a database with files to show."""
 
 import http.client
+import math
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,10 @@ from kraken_dagster.config.dagit import Dagit, Place, Role
 from kraken_dagster.dagit.access import PAGE, Access
 from kraken_dagster.fs.child_processes import free_port
 from kraken_dagster.model.raw_file import BackupStatus, FileFact, Status
+from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
+from kraken_dagster.raw_metrics.trace_files import keep_traces
+from kraken_dagster.raw_readers.contents import Trace
+from kraken_dagster.raw_readers.traces import to_npz
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.web.app import guarded_page
 from kraken_dagster.web.column_config import ColumnChoice, ColumnEntry
@@ -133,6 +139,23 @@ def fill(services: Services, *, count: int = 40, now: datetime) -> None:
 def add(services: Services, name: str, at: datetime, **fields: Any) -> None:
     standard = {"created_at": at, "created_at_": at, "updated_at_": at, "size": 1_500_000_000}
     services.store.raw_files.register(record(name, **{**standard, **fields}), reason="seen")
+
+
+def with_traces(services: Services, name: str, *, highest: float) -> None:
+    """Has the file of a chromatogram in the output, with 3,000 points, and a pump's pressure."""
+    raw_file = services.store.raw_files.current(name)
+    rt = array("d", (0.01 * number for number in range(3000)))
+    tic = array("d", (highest * (1 + math.sin(at / 3)) / 2 for at in rt))
+    tic[1500] = highest
+    traces = [
+        Trace("tic", "", rt, tic),
+        Trace("pressure_1", "bar", rt, array("d", (300 + at for at in rt))),
+    ]
+    place = keep_traces(services, raw_file, to_npz(traces))
+    state = RawMetricsState(
+        status=RawMetricsStatus.DONE, at=services.now(), complete=True, traces=place
+    )
+    services.store.raw_metrics.keep(name, state)
 
 
 def done(services: Services, name: str, at: datetime, instrument: str, number: int) -> None:

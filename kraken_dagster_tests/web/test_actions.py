@@ -2,9 +2,12 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from urllib.parse import quote
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +19,7 @@ from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.exports import FORMS, as_csv, as_parquet, as_xlsx
 from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, backed_up, wait_until
-from kraken_dagster_tests.web.laboratory import OpenPage, add, served
+from kraken_dagster_tests.web.laboratory import OpenPage, add, served, with_traces
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -53,7 +56,7 @@ def test_what_can_not_be_done_is_told(page: OpenPage) -> None:
     assert page.send("POST", "/file/verify?id=nothing", origin, operator).status == 409
     odd = page.send("POST", "/file/retry?id=x", origin, operator, body="mode=delete")
     assert odd.status == 400
-    long = page.send("POST", "/file/retry?id=x", origin, operator, body="x" * 20_000)
+    long = page.send("POST", "/file/retry?id=x", origin, operator, body="x" * 200_000)
     assert long.status == 413
 
 
@@ -66,9 +69,48 @@ def test_a_backup_is_read_again_and_the_file_says_what_was_found(page: OpenPage)
     answer = page.send("POST", "/file/verify?id=good.raw", ("Origin", page.origin), operator)
     assert answer.status == 200
     wait_until(
-        lambda: "backup verified" in page.get("/file", id="good.raw").text, "it was verified"
+        lambda: "Backup verified" in page.get("/file", id="good.raw").text, "it was verified"
     )
     assert services.store.raw_files.get("good.raw").verified_at is not None
+
+
+def test_a_backup_is_copied_into_a_configured_folder_and_nowhere_else(
+    services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    allowed = services.config.page.model_copy(update={"restore_folders": [tmp_path / "scratch"]})
+    config = services.config.model_copy(update={"page": allowed})
+    backed_up(services, "thermo1", "good.raw")
+    with served(replace(services, config=config), lives=False) as page:
+        asked = "POST", "/file/restore?id=good.raw", ("Origin", page.origin)
+        body = urlencode({"folder": tmp_path / "scratch"})
+        assert page.send(*asked, page.login(Role.VIEWER), body=body).status == 403
+        elsewhere = page.send(*asked, page.login(), body=urlencode({"folder": tmp_path}))
+        assert elsewhere.status == 400
+        assert page.send(*asked, page.login(), body=body).status == 200
+        wait_until(lambda: "copied out to" in page.get("/file", id="good.raw").text, "it is copied")
+    source = services.backup_folder(services.store.raw_files.get("good.raw")) / "good.raw"
+    assert (tmp_path / "scratch" / "good.raw").read_bytes() == source.read_bytes()
+    (event,) = services.store.raw_files.get("good.raw").history[-1:]
+    assert "asked for by a login on the page" in event["reason"]
+
+
+def test_a_file_has_its_traces_with_those_of_the_files_before_it(page: OpenPage) -> None:
+    services = page.feed.services
+    for number in range(3):
+        at = services.now() - timedelta(hours=3 - number)
+        add(services, f"{number}.raw", at, status=Status.DONE)
+        with_traces(services, f"{number}.raw", highest=1e6 * (number + 1))
+    add(services, "later.raw", services.now(), status=Status.DONE)
+    page.feed.refresh()
+    found = json.loads(page.get("/file/traces", id="2.raw").text)
+    tic, pressure = found["traces"]
+    assert (tic["name"], max(tic["own"]["y"]), len(tic["own"]["x"])) == ("tic", 3e6, 600)
+    assert [item["id"] for item in tic["before"]] == ["1.raw", "0.raw"]
+    assert [max(item["y"]) for item in tic["before"]] == [2e6, 1e6]
+    assert pressure["name"] == "pressure_1"
+    assert json.loads(page.get("/file/traces", id="later.raw").text)["traces"] == []
+    assert "No such raw file" in json.loads(page.get("/file/traces", id="x").text)["problem"]
 
 
 def _table() -> tuple[Table, list[str]]:

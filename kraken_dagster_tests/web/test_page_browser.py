@@ -13,18 +13,25 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit.access import PAGE
+from kraken_dagster.model.projects import Project
 from kraken_dagster.model.raw_file import Status
+from kraken_dagster.projects import projects as steps
+from kraken_dagster.projects import settings as versions
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.backup.copying_cases import unavailable
-from kraken_dagster_tests.support.helpers import database_uri, wait_until
+from kraken_dagster_tests.support.helpers import database_uri, mark_stores, wait_until
 from kraken_dagster_tests.support.laboratory import PATIENCE_S
-from kraken_dagster_tests.web.laboratory import HTML_NAME, OpenPage, add, fill, served
+from kraken_dagster_tests.web.laboratory import HTML_NAME, OpenPage, add, fill, served, with_traces
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("page browser")]
 _AXE = Path(__file__).parent / "assets" / "axe.min.js"
 _FILE = "/file?id=thermo1_hela_0030.raw"
-_VIEWS = ("/", "/files", "/plots", "/status", "/wall", "/help", _FILE)
+_PROJECT, _VERSION = "/project?id=PAGE1", "/settings/version?name=dia"
+_VIEWS = (
+    *("/", "/files", "/plots", "/status", "/wall", "/help", _FILE),
+    *("/projects", _PROJECT, "/settings", _VERSION),
+)
 _DESK = {"viewport": {"width": 1400, "height": 900}, "color_scheme": "light"}
 _PHONE = {
     "viewport": {"width": 390, "height": 800},
@@ -38,6 +45,8 @@ _COUNT = 400
 @pytest.fixture(scope="module")
 def page_server(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[OpenPage]:
     home = tmp_path_factory.mktemp("page")
+    for name in ("instruments", "backup", "output"):
+        (home / name).mkdir()
     config = KrakenConfig.model_validate(
         {
             "home": home / "home",
@@ -49,6 +58,14 @@ def page_server(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> It
         store.prepare()
         services = Services(config=config, store=store, engines={}, now=utc_now)
         fill(services, count=_COUNT, now=utc_now())
+        mark_stores(services)
+        steps.add_project(services, Project(id="PAGE1", name="Plasma"))
+        dia = versions.add_settings(services, {"name": "dia", "software": "search"})
+        steps.assign(services, "PAGE1", dia)
+        versions.new_version(services, "dia", {"num_threads": 8})
+        for number in range(20, 31, 2):
+            name = f"thermo1_hela_{number:04d}.raw"
+            with_traces(services, name, highest=1e6 * number)
         with served(services) as page:
             yield page
 
@@ -194,6 +211,16 @@ _NEWEST = """async () => {
   const low = Math.min(...ys) - pad, high = Math.max(...ys) + pad;
   return [(x - range[0]) / (range[1] - range[0]) * over.clientWidth, over.clientHeight / 2];
 }"""
+
+
+def test_a_chromatogram_is_drawn_with_those_before_it(page_server: OpenPage, desk: Page) -> None:
+    desk.goto(page_server.origin + _FILE)
+    expect(desk.locator("body")).to_have_attribute("data-traces", "2")
+    expect(desk.locator("#traces canvas")).to_have_count(2)
+    before = desk.locator("#traces figure").first.get_by_role("link")
+    expect(before).to_have_count(5)
+    before.first.click()
+    expect(desk.locator("h1")).to_have_text("thermo1_hela_0028.raw")
 
 
 def test_an_operator_logs_in_and_has_a_file_tried_again(page_server: OpenPage, desk: Page) -> None:

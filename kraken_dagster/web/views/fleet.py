@@ -95,13 +95,19 @@ def last_friday(now: datetime) -> datetime:
     return day - timedelta(days=(day.weekday() - _FRIDAY - 1) % 7 + 1)
 
 
+def yesterday(now: datetime) -> datetime:
+    """The beginning (UTC) of the day before."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
+        days=1
+    )
+
+
 def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
     own = table.is_word("instrument_id", item["id"])
     rows = np.flatnonzero(own)
     created = table.numbers("created_at")
     rows = rows[np.argsort(created[rows], kind="stable")]
     rows = rows[~np.isnan(created[rows])]
-    yesterday = now.astimezone(UTC).replace(hour=0, minute=0, second=0) - timedelta(days=1)
     friday = own & (created >= last_friday(now).timestamp())
     waiting = own & ~any_of(table, _NEVER_BACKED_UP) & ~table.is_word(BACKED, "yes")
     return Card(
@@ -109,7 +115,7 @@ def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
         type=str(item["type"]),
         condition=item["status"],
         looked_at=item["looked_at"],
-        since_yesterday=int(np.count_nonzero(own & (created >= yesterday.timestamp()))),
+        since_yesterday=int(np.count_nonzero(own & (created >= yesterday(now).timestamp()))),
         since_friday=int(np.count_nonzero(friday)),
         failed=int(np.count_nonzero(friday & any_of(table, _FAILED))),
         not_backed_up=int(np.count_nonzero(waiting)),
