@@ -111,7 +111,7 @@ def _confirmed(
 ) -> list[tuple[FolderEntry, bool]]:
     """Doubtful ones only if they still stand there, after MongoDB was read.
 
-    One that was moved aside between the listing and that reading is no other acquisition, nor is
+    One that was archived between the listing and that reading is no other acquisition, nor is
     one that was completed and recorded between them, nor a `.wiff2` that has got its `.wiff`.
     """
     names = {item[0].name for item in new if _is_doubtful(instrument, item)}

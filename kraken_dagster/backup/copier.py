@@ -51,7 +51,7 @@ def copy_members(
     Args:
         list_members: looks at the source's members again when all is copied.
         still_ours: whether this process still holds the file's lease.
-        before_aside: called before anything is moved aside; raises where it is somebody else's.
+        before_aside: called before anything is set aside; raises where it is somebody else's.
 
     Raises:
         CopyStalled, LeaseLost, and whatever `files.copy_file` raises.

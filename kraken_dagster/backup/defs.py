@@ -212,7 +212,7 @@ def _backup_metadata(outcome: BackupOutcome) -> Metadata:
         "MB/s": dg.MetadataValue.float(round(rate, 3)),
     }
     if outcome.set_aside:
-        metadata["moved aside"] = dg.MetadataValue.json([str(path) for path in outcome.set_aside])
+        metadata["set aside"] = dg.MetadataValue.json([str(path) for path in outcome.set_aside])
     return metadata
 
 

@@ -4,7 +4,7 @@ Two raw file ids may be one name on the backup store: `A.raw` and `a.raw` where 
 apart, or two ways to write an accent. Ids are exact and never change, and the store may be another
 one tomorrow; so the second file keeps its id, and its backup gets a folder of its own beside the
 first one's: `<YYYY_MM>/<its collision id>/<its id>`, recorded in `backup_base_path`. What is
-another record's backup is never moved aside.
+another record's backup is never set aside.
 """
 
 import os
@@ -100,7 +100,7 @@ def owner_of(
 def others_kept(
     services: Services, raw_file: RawFile, targets: Iterable[str], *, root: Path
 ) -> Iterator[Callable[[], None]]:
-    """Yields what is to be asked before anything is moved aside, and names whose a conflict is."""
+    """Yields what is to be asked before anything is set aside, and names whose a conflict is."""
     names = list(targets)
 
     def ask() -> None:

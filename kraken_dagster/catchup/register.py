@@ -57,7 +57,7 @@ def register_all(services: Services, instrument_id: str, options: CatchupOptions
     if known.path != str(instrument.path):  # before anything in it is taken for this one's
         scene = look_around(services, instrument, instrument_id, patience=_PATIENCE)
         recognised(services, instrument_id, known, scene)
-    # What was moved aside came first: another file of that name in the folder is the later one.
+    # What was archived came first: another file of that name in the folder is the later one.
     moved = _register_moved(services, instrument, instrument_id)
     found = _register_folder(services, instrument, known)
     return replace(
@@ -109,7 +109,7 @@ def _register_folder(services: Services, instrument: InstrumentEntry, known: Ide
 
 
 def _register_moved(services: Services, instrument: InstrumentEntry, instrument_id: str) -> Found:
-    """What was moved aside, by Kraken or by AlphaKraken, under its raw file id."""
+    """What was archived, by Kraken or by AlphaKraken, under its raw file id."""
     now = services.now()
     standing, unknown = _moved_aside(services, instrument_id, instrument)
     elders = [name for item in standing for name in elder_names(instrument.type, item)]
@@ -153,7 +153,7 @@ def _odd(raw_file: RawFile, instrument_id: str) -> str | None:
     if raw_file.instrument_id != instrument_id:
         reported = f"that id is a file's of {raw_file.instrument_id!r}"
     elif raw_file.instrument_file_status is InstrumentFileStatus.INITIAL and not raw_file.lease:
-        reported = "MongoDB has it as not moved aside"
+        reported = "MongoDB has it as not archived"
     else:
         return None
     return f"{raw_file.id!r} in {BACKUP_FOLDER_NAME}/ is left alone: {reported}"

@@ -56,7 +56,7 @@ class Options(Strict):
     backup_overwrite_file_id: str | None = Field(
         None,
         description="A raw file id, or INSTRUMENT_<id>: a different file that stands in its place "
-        "in the backup is moved aside and replaced.",
+        "in the backup is set aside and replaced.",
     )
     checksum_overwrite_file_id: str | None = Field(
         None,
@@ -87,7 +87,7 @@ class Options(Strict):
         description="Move failed and ignored acquisitions aside too. They have no backup, and are "
         "never purged.",
     )
-    remove_files: bool = Field(True, description="Purge files that were moved aside.")
+    remove_files: bool = Field(True, description="Purge files that were archived.")
     purge_needs_complete_index: bool = Field(
         False,
         description="Purge only files whose backup could be read to the end of a complete index; "
@@ -110,7 +110,7 @@ class Defaults(Strict):
         "Empty: none is left out.",
     )
     file_move_delay_m: float = Field(
-        5, description="Minutes from the backup to the move aside. -1: never."
+        5, description="Minutes from the backup to the archiving. -1: never."
     )
     copy_slots: int = Field(
         2, ge=1, description="How many files are copied at once; a Dagster pool limit wins."

@@ -32,7 +32,7 @@ class Thresholds(Strict):
     )
     pile_up_quanting: int = Field(10, ge=0, description="The same for the status `quanting`.")
     not_moved_files: int = Field(
-        30, ge=0, description="More files that were not moved aside on the instrument."
+        30, ge=0, description="More files that were not archived on the instrument."
     )
     not_moved_hours: float = Field(
         6, ge=0, description="Only files older than this count for `not_moved_files`."

@@ -64,7 +64,7 @@ def open_instrument(path: Path) -> Folder:
 
 
 def open_archive_folder(instrument: Folder) -> Folder:
-    """Opens the folder with the files that were moved aside.
+    """Opens the folder with the files that were archived.
 
     Raises:
         FolderMissing: there is none. Files were put there, so it is the share that is away.
@@ -75,7 +75,7 @@ def open_archive_folder(instrument: Folder) -> Folder:
     with instrument_errors(path):
         seen = instrument.stat(BACKUP_FOLDER_NAME)
         if seen is None:
-            raise _away(path, "The folder of the files that were moved aside is not there")
+            raise _away(path, "The folder of the files that were archived is not there")
         if seen.kind is not Kind.FOLDER:
             raise FolderUnreadable(
                 "A link, or a file in place of a folder, and those are never followed",

@@ -171,7 +171,7 @@ def _is_full(around: Around, name: str) -> bool:
 
 
 def _on_instrument(case: _Case) -> str | None:
-    """Of a file that has ended: when it is moved aside on its instrument, or deleted there."""
+    """Of a file that has ended: when it is archived on its instrument, or deleted there."""
     place = case.raw_file.instrument_file_status
     if case.raw_file.status not in FINAL:
         return None
@@ -186,16 +186,16 @@ def _move(case: _Case) -> str | None:
     if due is None:
         return None
     if raw_file.archive is not None and not raw_file.archive.is_over(case.now):
-        return f"its move aside: {raw_file.archive.in_words()}"
+        return f"its archiving: {raw_file.archive.in_words()}"
     after = "its backup" if raw_file.is_backed_up else "its end"
     reported = f"{entry.file_move_delay_m:g} min after {after}"
-    return f"moved aside on the instrument {case.at(due)} ({reported})"
+    return f"archived on the instrument {case.at(due)} ({reported})"
 
 
 def move_due_at(
     raw_file: RawFile, *, instrument: InstrumentEntry, now: datetime
 ) -> datetime | None:
-    """From when on a file may be moved aside; None if it is not to be."""
+    """From when on a file may be archived; None if it is not to be."""
     if not instrument.move_files or instrument.file_move_delay_m < 0:
         return None
     in_the_end = now + span(days=36_500)

@@ -189,7 +189,7 @@ def _standing_still(services: Services, instrument_id: str) -> list[str]:
 
 
 def _in_the_way(services: Services, instrument_id: str) -> list[str]:
-    """Files that can't be moved aside or purged; the first ones with the reason."""
+    """Files that can't be archived or purged; the first ones with the reason."""
     found = in_the_way(services, instrument_id)
     reported = [line for item in found[:_TOLD_AT_MOST] for line in lines_of(item)]
     lines = [f"{instrument_id}: {line}" for line in reported]

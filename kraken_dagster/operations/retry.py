@@ -34,7 +34,7 @@ def retry(
     that failed in processing what failed is done once more, with the settings that apply now;
     results that are there stay, unless a `mode` says what is to become of them: then also a file
     that has ended well is processed once more. One that was gone from `Backup/` and stands there
-    again counts as moved aside again. Where moving aside or purging was refused, that refusal is
+    again counts as archived again. Where archiving or purging was refused, that refusal is
     forgotten, whatever the status.
 
     Raises:
@@ -149,7 +149,7 @@ def _moved_after_all(
             fields={"gone_at": None},
         )
     after = services.store.raw_files.get(raw_file.id)
-    return after, "it counts as moved aside again, and is purged when that is due"
+    return after, "it counts as archived again, and is purged when that is due"
 
 
 def _forget_refusal(services: Services, raw_file: RawFile, note: str) -> tuple[RawFile, str]:
@@ -165,7 +165,7 @@ def _forget_refusal(services: Services, raw_file: RawFile, note: str) -> tuple[R
             fields={"backup_status": BackupStatus.COPYING_FAILED, "retry_at": now},
         )
         return after, f"{raw_file.instrument_id}_watcher has it backed up again at its next tick"
-    return after, "it is moved aside, or purged, the next time if nothing is in the way any more"
+    return after, "it is archived, or purged, the next time if nothing is in the way any more"
 
 
 def _failed(services: Services, raw_file: RawFile) -> bool:

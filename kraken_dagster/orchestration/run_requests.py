@@ -175,7 +175,7 @@ def request_exclusive_run(
 
 
 def _why_idle(record: RunRecord, lease_s: float, now: datetime) -> str | None:
-    """Why a run that has no lease on its errand is taken for dead; None if it may yet take it."""
+    """Why a run that has no lease on its work is taken for dead; None if it may yet take it."""
     if record.dagster_run.status is not DagsterRunStatus.STARTED or record.start_time is None:
         return None
     started = datetime.fromtimestamp(record.start_time, tz=UTC)

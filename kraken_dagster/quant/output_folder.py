@@ -33,7 +33,7 @@ _ANOTHER_MODE = "`kraken retry ID --output-exists-mode add`, or `overwrite`."
 class OutputFolder:
     """A result's folder below the output root; `follow` is the cluster's id of a job that writes
     there already and is to be followed, instead of submitting one. `in_the_way`: what stands there
-    is to be moved aside first.
+    is to be set aside first.
 
     `done` says by what the result that stands there is known to be complete: nothing is computed;
     `made_by` is the job of ours that has made it, where that is known.
@@ -104,7 +104,7 @@ def _output_folder(
         file=folder,
         found=f"output_exists_mode {mode.value!r}",
         next_step="`kraken retry ID --output-exists-mode add` (a new folder beside it), "
-        "`overwrite` (the old one is moved aside) or `associate` (a complete one is taken as it "
+        "`overwrite` (the old one is set aside) or `associate` (a complete one is taken as it "
         "is, a job that still writes it is followed).",
     )
 
@@ -158,7 +158,7 @@ def _of_local_job(services: Services, engine: str, base: str, folder: Path) -> O
 
 
 def move_out_of_the_way(services: Services, folder: OutputFolder) -> None:
-    """Moves aside what stands in the folder."""
+    """Sets aside what stands in the folder."""
     with opened(services, Role.OUTPUT) as root:
         set_aside(root.path / folder.relative)
 

@@ -167,7 +167,7 @@ def missing_events(known: Known, there: Reported) -> Iterator[Event]:
     ):
         yield _index_check(known.raw_file, state, key)
     if key not in there.observed:
-        yield from _put_aside(known, key)
+        yield from _archived(known, key)
 
 
 def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
@@ -226,8 +226,8 @@ def _index_check(record: RawFile, state: RawMetricsState, key: str) -> dg.AssetC
     )
 
 
-def _put_aside(known: Known, key: str) -> Iterator[dg.AssetObservation]:
-    for item in known.put_aside:
+def _archived(known: Known, key: str) -> Iterator[dg.AssetObservation]:
+    for item in known.archived:
         yield dg.AssetObservation(
             asset_key=asset_key(known.raw_file.instrument_id, RAW_FILE),
             partition=key,

@@ -27,7 +27,7 @@ _PUT_ASIDE = (InstrumentFileStatus.MOVED, InstrumentFileStatus.PURGED)
 
 
 @dataclass(frozen=True)
-class PutAside:
+class ArchivedFile:
     """What became of the file on the instrument, when, and in words."""
 
     status: InstrumentFileStatus
@@ -60,7 +60,7 @@ class Known:
     measured_at: datetime | None = None
     raw_metrics: Mapping[str, Any] = field(default_factory=dict)
     raw_provenance: Mapping[str, Any] = field(default_factory=dict)
-    put_aside: tuple[PutAside, ...] = ()
+    archived: tuple[ArchivedFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def known_of(
         measured_at=_latest(item.get("created_at_") or raw_file.updated_at_ for item in current),
         raw_metrics=_metrics(raw),
         raw_provenance=raw.get("provenance") or {},
-        put_aside=tuple(_put_aside(raw_file)),
+        archived=tuple(_archived(raw_file)),
     )
 
 
@@ -189,14 +189,14 @@ def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _put_aside(raw_file: RawFile) -> Iterator[PutAside]:
+def _archived(raw_file: RawFile) -> Iterator[ArchivedFile]:
     reported = [item for item in raw_file.history if item.get("instrument_file") in _PUT_ASIDE]
     for event in reported:
         status = InstrumentFileStatus(event["instrument_file"])
-        yield PutAside(status, event["at"], str(event.get("reason") or ""))
+        yield ArchivedFile(status, event["at"], str(event.get("reason") or ""))
     status = raw_file.instrument_file_status
     if not reported and status in _PUT_ASIDE and status is not None:
-        yield PutAside(status, raw_file.updated_at_, "as MongoDB has it")
+        yield ArchivedFile(status, raw_file.updated_at_, "as MongoDB has it")
 
 
 def _events(raw_file: RawFile, status: Status) -> Iterator[Mapping[str, Any]]:

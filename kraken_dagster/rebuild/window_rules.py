@@ -25,7 +25,7 @@ def why_kept(
     if (held := raw_file.leased(now)) is not None:
         return f"run {held.run_id} works on it"
     if raw_file.archive or raw_file.purge or raw_file.purge_intent:
-        return "it can't be moved aside or purged"
+        return "it can't be archived or purged"
     if any(job.is_open or _is_uncollected(job) for job in jobs):
         return "a job of it is open"
     if now - last_change(raw_file) < timedelta(days=window_days):

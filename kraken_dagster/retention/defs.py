@@ -1,4 +1,4 @@
-"""The ops of a raw file's life after its backup: moved aside, purged, its backup read again.
+"""The ops of a raw file's life after its backup: archived, purged, its backup read again.
 
 They work on many files in one run, so they are no assets; what became of each file is an
 observation of its `raw_file`, or a check of its `backup`.
@@ -84,7 +84,7 @@ def _moved(instrument_id: str, outcome: MoveOutcome) -> dg.AssetObservation:
     raw_file = outcome.raw_file
     metadata: dict[str, dg.MetadataValue] = {
         "on the instrument": text(str(raw_file.instrument_file_status)),
-        "moved aside": dg.MetadataValue.bool(outcome.moved),
+        "archived": dg.MetadataValue.bool(outcome.moved),
         "what was done": text(outcome.reason),
     }
     if outcome.renamed:
@@ -124,7 +124,7 @@ def purge_op(config: KrakenConfig) -> dg.OpDefinition:
     @dg.op(
         name="purge_instruments",
         out=dg.Out(dg.Nothing),
-        description="Deletes the oldest files that were moved aside, where space is short.",
+        description="Deletes the oldest files that were archived, where space is short.",
     )
     def purge_instruments(
         context: dg.OpExecutionContext,

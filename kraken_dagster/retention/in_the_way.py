@@ -1,4 +1,4 @@
-"""What keeps files from being moved aside or purged, as far as it still does.
+"""What keeps files from being archived or purged, as far as it still does.
 
 What is recorded may be of a day on which something else was configured, or of a file that isn't
 due any more; then nothing looks at it again, and nobody needs to be told.
@@ -57,6 +57,6 @@ def _is_to_be_purged(services: Services, raw_file: RawFile) -> bool:
 
 def lines(found: InTheWay) -> Iterator[str]:
     """One for each thing that it can't."""
-    for what, refusal in (("moved aside", found.move), ("purged", found.purge)):
+    for what, refusal in (("archived", found.move), ("purged", found.purge)):
         if refusal is not None:
             yield f"{found.raw_file.id!r} can't be {what}, {refusal.in_words()}"

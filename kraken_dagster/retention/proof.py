@@ -1,4 +1,4 @@
-"""Deletes a raw file that was moved aside on its instrument. The one place that destroys data.
+"""Deletes a raw file that was archived on its instrument. The one place that destroys data.
 
 Three steps, which are read in this order:
 

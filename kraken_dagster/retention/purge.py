@@ -1,4 +1,4 @@
-"""Purging an instrument's disk: the oldest files that were moved aside, with proof."""
+"""Purging an instrument's disk: the oldest files that were archived, with proof."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -223,5 +223,5 @@ def _in_words(
     return (
         f"{text}, which is {goal.missing / GB:.3f} GB less than the "
         f"{options.min_free_space_gb:g} GB that shall be, and no other file may be deleted. In the "
-        f"way: {in_the_way or 'nothing, there are no more files that were moved aside long enough'}"
+        f"way: {in_the_way or 'nothing, there are no more files that were archived long enough'}"
     )

@@ -1,4 +1,4 @@
-"""Lists what stands on an instrument of a raw file that was moved aside; reads no file."""
+"""Lists what stands on an instrument of a raw file that was archived; reads no file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _LOOK = "see what it is, and move it away if it isn't needed. It is scanned agai
 
 @dataclass(frozen=True)
 class Target:
-    """A raw file that was moved aside: `recorded` by path below `Backup/` and `backup_folder`."""
+    """A raw file that was archived: `recorded` by path below `Backup/` and `backup_folder`."""
 
     raw_file_id: str
     vendor: Vendor

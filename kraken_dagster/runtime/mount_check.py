@@ -64,11 +64,11 @@ def names_in_backup(services: Services, instrument_id: str) -> set[str]:
 def require_right_disk(
     services: Services, instrument_id: str, *, besides: str, unproven: bool
 ) -> None:
-    """What isn't there is missing only where others that were moved aside stand in `Backup/`.
+    """What isn't there is missing only where others that were archived stand in `Backup/`.
 
     Args:
         besides: the raw file that is missing.
-        unproven: what holds where no other file was moved aside, so that nothing can tell.
+        unproven: what holds where no other file was archived, so that nothing can tell.
 
     Raises:
         FolderMissing: another disk is mounted, or an empty one.
@@ -84,7 +84,7 @@ def require_right_disk(
     if first in there or any(item in there for item in others):
         return
     raise FolderMissing(
-        "No file that was moved aside stands in `Backup`, so this may be another disk",
+        "No file that was archived stands in `Backup`, so this may be another disk",
         file=services.instrument_folder(instrument_id),
         next_step="see whether the right share is mounted; tried again by itself.",
     )

@@ -75,15 +75,15 @@ class ExclusiveRuns:
         )
 
     def forget(self, name: str) -> None:
-        """Drops an errand that is over for good, unless a run is at it."""
+        """Drops an entry that is over for good, unless a run is at it."""
         self._collection.delete_one({"_id": name, "lease": None})
 
     def forget_lapsed(self, step: str, *, before: datetime) -> None:
-        """Drops the errands of this step whose lease lapsed before that."""
+        """Drops the entries of this step whose lease lapsed before that."""
         self._collection.delete_many({"lease.step": step, "lease.until": {"$lt": before}})
 
     def _made(self, name: str) -> ExclusiveRun:
-        """The errand's document, made where there is none, so that it can be compared and set."""
+        """The document, made where there is none, so that it can be compared and set."""
         try:
             self._collection.insert_one({"_id": name, "attempt": 0})
         except DuplicateKeyError:

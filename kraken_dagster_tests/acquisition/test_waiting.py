@@ -205,12 +205,12 @@ def test_a_queued_file_says_what_its_engine_is_at():
 def test_a_file_that_is_done_says_when_it_is_moved_aside_and_deleted():
     file = record(status=Status.DONE, **BACKED_UP)
     assert reported(file) == (
-        f"moved aside on the instrument at {clock(minutes=5)} (5 min after its backup)"
+        f"archived on the instrument at {clock(minutes=5)} (5 min after its backup)"
     )
     assert reported(file, move_files=False) == reported(file, file_move_delay_m=-1) == "nothing"
     busy = Refusal(problem="busy", at=NOW, retry_at=NOW + timedelta(minutes=2))
     hindered = reported(file.model_copy(update={"archive": busy}))
-    assert hindered.startswith("its move aside: tried again at ")
+    assert hindered.startswith("its archiving: tried again at ")
     aside = file.model_copy(
         update={
             "instrument_file_status": InstrumentFileStatus.MOVED,

@@ -153,7 +153,7 @@ class Instrument:
             wait_s += self._quiet_s
 
         def act() -> None:
-            with suppress(LaboratoryClosed, FileNotFoundError):  # it was moved aside meanwhile
+            with suppress(LaboratoryClosed, FileNotFoundError):  # it was archived meanwhile
                 self._clock.sleep_real_seconds(wait_s)
                 action(item, name)
 
@@ -188,7 +188,7 @@ class Instrument:
         self._note_where_it_stands(item, name)
 
     def _note_where_it_stands(self, item: PlannedAcquisition, name: str) -> None:
-        """Also where it was moved aside in that very moment."""
+        """Also where it was archived in that very moment."""
         where = self.folder if self._main(name).exists() else self.folder / "Backup"
         members = members_of(where, name)
         facts = {"acquisition": item.number, "instrument": self.folder.name, "name": name}

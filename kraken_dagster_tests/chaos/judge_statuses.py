@@ -157,7 +157,7 @@ def _about_places(facts: Facts, record: Record, acquired: list[Acquired]) -> Ite
     aside = _standing(facts, record["instrument_id"], stem, inside=True)
     folder = _standing(facts, record["instrument_id"], stem, inside=False)
     if place == "moved" and not mains <= aside:
-        yield f"{name} is moved aside by its record, and Backup/ lacks it"
+        yield f"{name} is archived by its record, and Backup/ lacks it"
     if place == "purged" and mains & aside:
         yield f"{name} is purged by its record, and stands in Backup/"
     if place == "initial" and not mains <= folder | aside:

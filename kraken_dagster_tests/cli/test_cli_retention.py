@@ -218,7 +218,7 @@ def test_what_can_not_be_restored_is_told_and_nothing_is_left(kraken, services, 
 
 @pytest.fixture
 def short_of_space(path, tmp_path, mongodb_uri, services):
-    """The same configuration, with more space wanted than any disk has; all files moved aside."""
+    """The same configuration, with more space wanted than any disk has; all files archived."""
     assert all(item.moved for item in archive(services, "thermo1", run_id="r"))
     write_config(
         tmp_path,
@@ -324,7 +324,7 @@ def test_status_tells_of_files_that_can_not_be_moved(kraken, services):
     (services.instrument_folder("thermo1") / "Backup" / "a.raw").write_text("something else")
     archive(services, "thermo1", run_id="r")
     (reported,) = [line for line in wrong(kraken) if "a.raw" in line]
-    assert "thermo1: 'a.raw' can't be moved aside, refused, looked at again at " in reported
+    assert "thermo1: 'a.raw' can't be archived, refused, looked at again at " in reported
     shown = json.loads(kraken("show", "a.raw", "--json"))
     assert "refused, looked at again at " in shown["cannot_be_moved"]
     kraken("retry", "a.raw")

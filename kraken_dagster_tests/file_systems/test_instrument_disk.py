@@ -215,7 +215,7 @@ def test_a_share_that_is_not_mounted_is_away_and_not_empty(tmp_path):
     with open_instrument(tmp_path / "mountpoint") as root:
         with pytest.raises(errors.FolderMissing, match="is empty"):
             require_mounted(root)
-        with pytest.raises(errors.FolderMissing, match="moved aside is not there"):
+        with pytest.raises(errors.FolderMissing, match="archived is not there"):
             open_archive_folder(root)
 
 

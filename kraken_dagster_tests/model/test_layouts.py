@@ -46,7 +46,7 @@ def back_up_due(services, instrument_id: str) -> None:
 
 
 def through_the_whole_life(services, instrument_id: str, name: str) -> set[str]:
-    """Backs up, moves aside and purges; the members as they were recorded."""
+    """Backs up, archives and purges; the members as they were recorded."""
     finish(services, instrument_id)
     raw_file = back_up(services, name, run_id="b", options=BackupOptions()).raw_file
     assert raw_file.is_backed_up
@@ -195,7 +195,7 @@ def test_what_is_left_of_a_sciex_acquisition_is_no_other(services):
 def test_a_purge_that_was_cut_short_leaves_no_acquisition_to_a_catch_up(services):
     raw_file = record("s.wiff", instrument_id="sciex1", status=Status.DONE)
     moved = raw_file.model_copy(update={"instrument_file_status": InstrumentFileStatus.MOVED})
-    services.store.raw_files.register(moved, reason="moved aside")
+    services.store.raw_files.register(moved, reason="archived")
     folder = aside(services, "sciex1")
     folder.mkdir()
     write(folder, "s.wiff2")

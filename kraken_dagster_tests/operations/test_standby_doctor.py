@@ -103,7 +103,7 @@ def test_the_database_of_an_instance_that_moves_files_is_not_taken(path, store, 
     assert store.raw_files.register(record("a.raw"), reason="test")
     code, found = examine(path)
     assert (code, wrong(found)) == (0, [])
-    assert ("ok", "MongoDB", "1 files, none moved aside: filled by a stand-in") in found
+    assert ("ok", "MongoDB", "1 files, none archived: filled by a stand-in") in found
     with pymongo.MongoClient(mongodb_uri) as client:
         raw_files = client.get_default_database()["raw_file"]
         moved = {"instrument_file_status": InstrumentFileStatus.MOVED.value}
@@ -111,7 +111,7 @@ def test_the_database_of_an_instance_that_moves_files_is_not_taken(path, store, 
     code, found = examine(path)
     ((what, words),) = wrong(found)
     assert (code, what) == (1, "MongoDB")
-    assert "1 files of thermo1 are recorded as moved aside" in words
+    assert "1 files of thermo1 are recorded as archived" in words
 
 
 def test_the_database_of_an_instance_whose_archiver_ran_is_not_taken(path, store):

@@ -68,7 +68,7 @@ def _wait_until_moved(lab: Lab, names: Sequence[str]) -> None:
         files = [lab.file(name) for name in names]
         return all(item and item.instrument_file_status is MOVED for item in files)
 
-    wait_until(moved, f"{list(names)} are moved aside", timeout_s=PATIENCE_S, every_s=0.5)
+    wait_until(moved, f"{list(names)} are archived", timeout_s=PATIENCE_S, every_s=0.5)
 
 
 def test_a_second_instance_stands_in_and_hands_back(labs: tuple[Lab, Lab]) -> None:

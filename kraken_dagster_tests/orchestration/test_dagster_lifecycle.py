@@ -1,4 +1,4 @@
-"""Moving aside, purging and scrubbing through Dagster: sensors, jobs, what Dagit shows."""
+"""Archiving, purging and scrubbing through Dagster: sensors, jobs, what Dagit shows."""
 
 import os
 import secrets
@@ -109,7 +109,7 @@ def test_all_files_that_are_due_are_moved_aside_by_one_run(bench):
     assert sorted(os.listdir(folder(bench) / "Backup")) == ["a.raw", "b.raw", "c.raw"]
     assert os.listdir(folder(bench)) == ["Backup"]
     (shown,) = observations(bench, "b.raw")
-    assert (shown["on the instrument"], shown["moved aside"]) == ("moved", True)
+    assert (shown["on the instrument"], shown["archived"]) == ("moved", True)
     assert "no file is due" in bench.tick(ARCHIVER).skip_message
 
 
@@ -199,7 +199,7 @@ def test_a_refusal_fails_the_run_once_and_is_told_by_the_sensor(bench):
     assert "'a.raw'" in failed
     assert on_instrument(bench, "b.raw") is InstrumentFileStatus.MOVED
     (shown,) = observations(bench, "a.raw")
-    assert shown["moved aside"] is False
+    assert shown["archived"] is False
     reported = bench.tick(ARCHIVER).skip_message
     assert "1 can't be moved, 'a.raw': refused, looked at again at " in reported
     refusal = bench.file("a.raw").archive.model_copy(update={"retry_at": utc_now()})
@@ -223,7 +223,7 @@ def test_what_is_put_off_is_shown_only_once_it_is_moved(bench, monkeypatch):
     bench.store.retention.clear(bench.file("a.raw"), now=utc_now(), note="retry")
     (request,) = bench.tick(ARCHIVER).run_requests
     assert run(bench, request).success
-    assert [item["moved aside"] for item in observations(bench, "a.raw")] == [True]
+    assert [item["archived"] for item in observations(bench, "a.raw")] == [True]
 
 
 def test_an_archiver_that_is_off_says_so(bench):

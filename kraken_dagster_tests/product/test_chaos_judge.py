@@ -22,7 +22,7 @@ OTHER = b"what nobody ever wrote    " * 400
 @dataclass
 class PlantedLaboratory:
     """Three acquisitions that went through all, each as its case then spoils it: `a.raw` still
-    stands on the instrument, `b.d` was moved aside, `c.raw` was purged."""
+    stands on the instrument, `b.d` was archived, `c.raw` was purged."""
 
     root: Path
     uri: str

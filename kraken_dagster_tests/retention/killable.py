@@ -1,4 +1,4 @@
-"""A process that moves aside, purges or renames, and kills itself at the n-th thing it does."""
+"""A process that archives, purges or renames, and kills itself at the n-th thing it does."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Files that were backed up and moved aside, for the tests of retention; no tests in here."""
+"""Files that were backed up and archived, for the tests of retention; no tests in here."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ def done(services: Services, instrument_id: str, name: str, **changes: Any) -> R
 
 
 def moved(services: Services, instrument_id: str, name: str, **changes: Any) -> RawFile:
-    """A file that is done and moved aside, and old enough to be purged."""
+    """A file that is done and archived, and old enough to be purged."""
     done(services, instrument_id, name, **changes)
     outcome = archive_members(services, name, run_id="move", options=ArchiveOptions())
     assert outcome.moved, outcome.reason

@@ -1,4 +1,4 @@
-"""Moving aside: what is due, and what becomes of it."""
+"""Archiving: what is due, and what becomes of it."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_backed_up_file_is_renamed_into_backup_under_its_id(services, instrume
     assert after.instrument_file_status is InstrumentFileStatus.MOVED
     assert after.status is Status.DONE_NOT_QUANTED
     assert after.lease is None
-    assert "moved aside to Backup/" in notes(after)[-1]
+    assert "archived to Backup/" in notes(after)[-1]
 
 
 def test_a_flagged_file_gets_its_id_in_backup_and_both_are_kept(services):

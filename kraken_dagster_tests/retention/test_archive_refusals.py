@@ -1,4 +1,4 @@
-"""Moving aside refuses what isn't as it should be: nothing is renamed, and it is told once."""
+"""Archiving refuses what isn't as it should be: nothing is renamed, and it is told once."""
 
 import os
 import shutil

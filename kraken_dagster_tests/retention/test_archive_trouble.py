@@ -158,7 +158,7 @@ def test_retry_of_a_file_that_is_put_off_leaves_its_status_alone(services):
     note_refusal(services, done(services, "thermo1", "x.raw"), ARCHIVE, BUSY, run_id="m")
     after, reported = retry(services, "x.raw", asked_by="ada")
     assert (after.status, after.archive) == (Status.DONE_NOT_QUANTED, None)
-    assert reported.startswith("it is moved aside, or purged")
+    assert reported.startswith("it is archived, or purged")
 
 
 def test_retry_of_a_file_that_failed_in_processing_does_both(services):

@@ -279,7 +279,7 @@ def test_more_files_than_a_page_are_purged_oldest_first(services):
 
 
 def gone_by_hand(services) -> None:
-    """Two files were moved aside; one is taken away, and that is recorded."""
+    """Two files were archived; one is taken away, and that is recorded."""
     for name, days_ago in (("x.raw", 20), ("young.raw", 1)):
         moved(services, "thermo1", name)
         created(services, name, days_ago=days_ago)
@@ -294,7 +294,7 @@ def test_what_comes_back_into_backup_counts_as_moved_again_once_it_is_asked_for(
     after, reported = retry(services, "x.raw", asked_by="ada")
     assert after.instrument_file_status is InstrumentFileStatus.MOVED
     assert (after.gone_at, after.lease) == (None, None)
-    assert "moved aside again" in reported
+    assert "archived again" in reported
     assert "asked for again by ada" in notes(after)[-1]
     assert [item.raw_file_id for item in purge_all(services, "thermo1").deleted] == ["x.raw"]
 

@@ -173,7 +173,7 @@ def test_a_comparison_that_finds_the_same_bytes_ends_what_one_before_refused(
     services.store.retention.source_differs("x.raw", raw_file.source_look.mtime, now=services.now())
     (outcome,) = compare_changed(services, "thermo1", run_id="c")
     assert outcome.is_refusal
-    assert len(in_status(services)) == 1  # though nothing is moved aside
+    assert len(in_status(services)) == 1  # though nothing is archived
     mend()
     os.utime(path, (1, 1))
     its_time_comes(services, "x.raw", "archive")

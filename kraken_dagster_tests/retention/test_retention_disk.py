@@ -50,7 +50,7 @@ def small_disk(services, tmp_path: Path):
 
 @pytest.fixture
 def full(services, small_disk):
-    """Files of 4 MB that were moved aside, oldest first."""
+    """Files of 4 MB that were archived, oldest first."""
     for number, name in enumerate(NAMES):
         moved(services, "thermo1", name, size_bytes=FILE_BYTES)
         created(services, name, days_ago=60 - number)

@@ -1,4 +1,4 @@
-"""What is written to after its backup is compared once, also where nothing is moved aside."""
+"""What is written to after its backup is compared once, also where nothing is archived."""
 
 import os
 from dataclasses import replace

@@ -398,7 +398,7 @@ def impatient_dagster() -> dict[str, Any]:
 
 
 def _contents(source: Path) -> dict[Path, str]:
-    """Digests of a raw file's members, wherever it stands: it may be moved aside at any moment."""
+    """Digests of a raw file's members, wherever it stands: it may be archived at any moment."""
     for _ in range(5):
         for place in (source, source.parent / "Backup" / source.name):
             with suppress(FileNotFoundError):

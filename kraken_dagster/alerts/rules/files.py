@@ -32,7 +32,7 @@ def not_moved(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> Iterato
     for item in snapshot.instruments:
         if item.not_moved > limits.not_moved_files:
             older = f"older than {limits.not_moved_hours:g} h"
-            yield _condition(item, f"{item.not_moved} files {older} were not moved aside")
+            yield _condition(item, f"{item.not_moved} files {older} were not archived")
 
 
 def raw_file_error(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> Iterator[Condition]:
@@ -126,7 +126,7 @@ RULES = (
         kind="not_moved",
         severity=Severity.WARNING,
         audience=Audience.OPERATIONS,
-        condition="more files of an instrument were not moved aside",
+        condition="more files of an instrument were not archived",
         next_step="`kraken status` says what is in the way; see whether its archiver is on.",
         check=not_moved,
         thresholds=("not_moved_files", "not_moved_hours"),

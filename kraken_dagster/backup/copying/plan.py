@@ -15,7 +15,7 @@ class CopyPlan:
     """What is copied: `members` maps paths below `source_folder` to paths below `target_folder`.
 
     `target_top` is the raw file's own name in the backup; for a folder all targets are below it.
-    `overwrite` moves aside what else stands there. `read_only`: nobody has the right to write to
+    `overwrite` sets aside what else stands there. `read_only`: nobody has the right to write to
     what is proven, nor to its folder where the raw file is one. `group`: who may then read it, and
     nobody else. `attempt`: what tells this backup from any other, so that a copy that died is gone
     on with; None: it is made anew.

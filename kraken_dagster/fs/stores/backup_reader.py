@@ -146,6 +146,6 @@ def damaged(path: Path, expected: str, found: str) -> BackupDamaged:
         expected=expected,
         found=found,
         next_step="find out what damaged it. If the instrument still has the file, "
-        "`kraken retry` copies it again; a damaged file that is in the way is moved aside "
+        "`kraken retry` copies it again; a damaged file that is in the way is set aside "
         "with backup_overwrite_file_id.",
     )

@@ -32,7 +32,7 @@ def write_manifest(
     `facts` are by path relative to `folder`. `group`: who may read it, and nobody else.
 
     Written whole or not at all. Something else that
-    stands under its name is moved aside, and a member of that name keeps it: the manifest then
+    stands under its name is set aside, and a member of that name keeps it: the manifest then
     is `<raw file id>.kraken.md5`.
     """
     path = manifest_path(folder, raw_file_id, facts)

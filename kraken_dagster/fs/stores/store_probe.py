@@ -1,4 +1,4 @@
-"""Tries on a store all that a copy, a move aside and a result need; leaves nothing behind.
+"""Tries on a store all that a copy, archiving and a result need; leaves nothing behind.
 
 What is tried is done in a folder of its own, which the next probe removes if this one was killed.
 """

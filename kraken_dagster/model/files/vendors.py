@@ -253,7 +253,7 @@ def backup_mapping(
 def move_mapping(
     vendor: Vendor, raw_file_id: str, original_name: str, paths: Iterable[str]
 ) -> dict[str, str]:
-    """What is renamed when a raw file is moved aside; both relative to the instrument's folder.
+    """What is renamed when a raw file is archived; both relative to the instrument's folder.
 
     A folder is renamed as a whole, the files of other vendors one by one.
     """

@@ -1,4 +1,4 @@
-"""Which files on an instrument may be moved aside, and which may be deleted. Nothing here does.
+"""Which files on an instrument may be archived, and which may be deleted. Nothing here does.
 
 A GB is 1024^3 bytes, as in `kraken_status`.
 """
@@ -135,7 +135,7 @@ def _in_trouble(refusal: Refusal | None, now: datetime) -> str | None:
 def why_not_move(
     raw_file: RawFile, *, now: datetime, delay_m: float, failed_too: bool = False
 ) -> str | None:
-    """Why a file is not (yet) moved aside; None if that is due."""
+    """Why a file is not (yet) archived; None if that is due."""
     if raw_file.instrument_file_status is not InstrumentFileStatus.INITIAL:
         return f"its file on the instrument is {raw_file.instrument_file_status or 'not recorded'}"
     if raw_file.is_backed_up and raw_file.file_info:

@@ -74,18 +74,18 @@ def _database(services: Services) -> Finding:
     files = 0
     for instrument_id in services.config.instruments:
         files += len(services.store.bulk.ids(instrument_id))
-        put_aside = services.store.bulk.count_put_aside(instrument_id)
+        archived = services.store.bulk.count_archived(instrument_id)
         exclusive_runs = [archive_of(instrument_id), purge_of(instrument_id)]
         moved = any(services.store.exclusive_runs.get(name).attempt for name in exclusive_runs)
-        if put_aside or moved:
+        if archived or moved:
             return Finding(
                 "error",
                 "MongoDB",
-                f"{put_aside} files of {instrument_id} are recorded as moved aside or purged, or "
+                f"{archived} files of {instrument_id} are recorded as archived or purged, or "
                 "were to be: this is the database of an instance that moves files. Set "
                 "mongodb.uri to another one, empty, or leave it out and use another `home`",
             )
-    reported = f"{files} files, none moved aside: filled by a stand-in" if files else "empty"
+    reported = f"{files} files, none archived: filled by a stand-in" if files else "empty"
     return Finding("ok", "MongoDB", reported)
 
 

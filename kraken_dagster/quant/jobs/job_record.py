@@ -61,7 +61,7 @@ def _begin_anew(services: Services, raw_file: RawFile) -> None:
     """From here on the file isn't any more what it was when it was asked for again."""
     current = services.store.raw_files.current(raw_file.id)
     if current.asked_again is not None:
-        note = "the result that was there is moved aside"
+        note = "the result that was there is set aside"
         services.store.raw_files.update(
             current, {"asked_again": None}, now=services.now(), note=note
         )

@@ -16,7 +16,7 @@ _NO_ROOM_BYTES = 64 * 1024
 
 
 def renew_folder(services: Services, job: QuantJob) -> None:
-    """Moves aside what a job that is submitted again has left."""
+    """Sets aside what a job that is submitted again has left."""
     with opened(services, Role.OUTPUT) as root:
         folder = services.result_folder(job, root.path)
         with output_errors(folder):

@@ -24,7 +24,7 @@ def submitted_again(services: Services, held: Held, jobs: Sequence[QuantJob]) ->
         resources = resources_for_another_try(job)
         if resources is not None:
             superseded.append(job)
-            held.require()  # the folder that is moved aside may be in use by then
+            held.require()  # the folder that is set aside may be in use by then
             again.append(_intend_again(services, job, resources))
         elif job.state is JobState.INTENDED:  # whoever intended it died before the next line
             again.append(job)

@@ -37,7 +37,7 @@ from kraken_dagster.runtime.services import Services
 
 @dataclass(frozen=True)
 class ArchiveOptions:
-    """The options that concern moving aside; see `config/schema.py`."""
+    """The options that concern archiving; see `config/schema.py`."""
 
     move_files: bool = True
     move_failed: bool = False
@@ -79,7 +79,7 @@ class MoveOutcome:
 def due_for_move(
     services: Services, instrument_id: str, now: datetime, *, options: ArchiveOptions | None = None
 ) -> list[RawFile]:
-    """Files that are to be moved aside now and that nobody holds, oldest acquisition first."""
+    """Files that are to be archived now and that nobody holds, oldest acquisition first."""
     options = options or ArchiveOptions.of(services.instrument(instrument_id))
     if options.off:
         return []
@@ -194,7 +194,7 @@ def _rename(services: Services, held: Held) -> MoveResult:
 def _refuse_taken_name(services: Services, raw_file: RawFile) -> None:
     """What stands there under the name may be another acquisition, which is written right now.
 
-    Without a record it is a later one's also where that is over, until that was moved aside.
+    Without a record it is a later one's also where that is over, until that was archived.
     """
     name = raw_file.original_name
     for other in services.store.raw_files.known(raw_file.instrument_id, [name]).get(name, ()):
@@ -207,7 +207,7 @@ def _refuse_taken_name(services: Services, raw_file: RawFile) -> None:
                 "Another acquisition of this name is under way, or stands there",
                 file=raw_file.id,
                 found=f"{other.id}, {other.status}",
-                next_step="nothing: tried again by itself once that one is over, or moved aside.",
+                next_step="nothing: tried again by itself once that one is over, or archived.",
             )
 
 
@@ -243,9 +243,9 @@ def _record(services: Services, held: Held, result: MoveResult) -> MoveOutcome:
 def _in_words(result: MoveResult) -> str:
     parts = []
     if result.moved:
-        parts.append(f"moved aside to {BACKUP_FOLDER_NAME}/: {len(result.moved)} renamed")
+        parts.append(f"archived to {BACKUP_FOLDER_NAME}/: {len(result.moved)} renamed")
     if result.already:
         parts.append(f"{len(result.already)} in {BACKUP_FOLDER_NAME}/ already")
     for name, new_name in result.set_aside.items():
         parts.append(f"{name!a} stood there twice, both equal; this one is now {new_name!a}")
-    return "; ".join(parts) or "nothing of it is on the instrument, so nothing was moved aside"
+    return "; ".join(parts) or "nothing of it is on the instrument, so nothing was archived"

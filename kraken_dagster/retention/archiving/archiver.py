@@ -1,4 +1,4 @@
-"""The archiver of one instrument: has its backed up files moved aside, all due ones in one run."""
+"""The archiver of one instrument: has its backed up files archived, all due ones in one run."""
 
 import dagster as dg
 
@@ -40,7 +40,7 @@ def archiver_sensor(config: KrakenConfig, instrument_id: str) -> dg.SensorDefini
             due = due_for_comparison(services, instrument_id, services.now())
             due += due_for_move(services, instrument_id, services.now())
             if not due and options.off is not None:
-                return skip(f"nothing is moved aside: {options.off}")
+                return skip(f"nothing is archived: {options.off}")
             if not due:
                 reported = _next(services, instrument_id) + _refusals(services, instrument_id)
                 return skip(f"no file is due{reported}")

@@ -38,7 +38,7 @@ def _why_not_compare(raw_file: RawFile, now: datetime) -> str | None:
 
 
 def compare_changed(services: Services, instrument_id: str, *, run_id: str) -> list[MoveOutcome]:
-    """Compares what was written to after its backup, also where nothing is moved aside.
+    """Compares what was written to after its backup, also where nothing is archived.
 
     Other content is registered as an acquisition of its own; what was only touched is recorded
     anew, and not read again.

@@ -273,7 +273,7 @@ def _refuse_changed(root: Folder, pair: Pair) -> None:
     )
     if not same_files or now.odd or now.folders.keys() != pair.here.folders.keys():
         raise MoveRefused(
-            "The file changed while it was being moved aside",
+            "The file changed while it was being archived",
             file=root.path / pair.source,
             next_step=f"see what writes to it. {AGAIN}",
         )

@@ -1,4 +1,4 @@
-"""What is compared before a member of a raw file is moved aside, and what is refused then."""
+"""What is compared before a member of a raw file is archived, and what is refused then."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ COMPARE = f"compare both by hand, and take the wrong one away. {AGAIN}"
 
 @dataclass(frozen=True)
 class MovePlan:
-    """What is moved aside. `sizes` in bytes by path below `Backup/`, as the record has them.
+    """What is archived. `sizes` in bytes by path below `Backup/`, as the record has them.
 
     Without a record (`sizes` is empty: a failed acquisition) what stands there is moved, if its
     main file has `main_size` bytes; nothing is where that isn't known.
@@ -197,7 +197,7 @@ def refuse_other_content(
 ) -> None:
     """What looks as it did when it was copied is taken for that; anything else is read, once.
 
-    What was moved aside already isn't looked at: our own rename has changed its times.
+    What was archived already isn't looked at: our own rename has changed its times.
 
     Raises:
         ContentChanged

@@ -52,8 +52,8 @@ class Bulk:
         found = self._raw_files.find({"instrument_id": instrument_id}, DATES)
         return [raw_file_id for _, raw_file_id in sorted(map(dated_id, found))]
 
-    def count_put_aside(self, instrument_id: str) -> int:
-        """How many files an instance of Kraken has moved aside, renamed or purged."""
+    def count_archived(self, instrument_id: str) -> int:
+        """How many files an instance of Kraken has archived, renamed or purged."""
         return sum(
             self._raw_files.count_documents(
                 {"instrument_id": instrument_id, "instrument_file_status": status}

@@ -1,4 +1,4 @@
-"""What moving aside, purging and verifying ask of the collection `raw_file`, and write there."""
+"""What archiving, purging and verifying ask of the collection `raw_file`, and write there."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class Retention:
     def moved(
         self, instrument_id: str, *, created_before: datetime | None = None
     ) -> Iterator[RawFile]:
-        """Files that were moved aside, oldest first; without their history.
+        """Files that were archived, oldest first; without their history.
 
         Args:
             created_before: only those made, and first seen, before this.
@@ -122,7 +122,7 @@ class Retention:
         return readable(self._collection.find(query, {"history": 0}), self._members)
 
     def troubled(self, instrument_id: str) -> list[RawFile]:
-        """Files that can't be moved aside or purged, the longest first; without their history."""
+        """Files that can't be archived or purged, the longest first; without their history."""
         found: dict[str, RawFile] = {}
         for field in REFUSALS:
             query = {"instrument_id": instrument_id, f"{field}.at": {"$gte": _EVER}}
