@@ -65,7 +65,7 @@ class Options(Strict):
     )
     output_exists_mode: OutputExistsMode = Field(
         OutputExistsMode.RAISE,
-        description="What to do where a result is: `raise`, `overwrite` (the old one is moved "
+        description="What to do where a result is: `raise`, `overwrite` (the old one is set "
         "aside), `associate` (a complete one is taken; else the job that still writes it is "
         "followed), `add` (a new `.runN`).",
     )
@@ -81,10 +81,10 @@ class Options(Strict):
         description="Make no connection to a cluster; jobs are recorded as skipped, and can be "
         "submitted later.",
     )
-    move_files: bool = Field(True, description="Move backed up files aside on the instrument.")
+    move_files: bool = Field(True, description="Archive backed up files on the instrument.")
     move_failed: bool = Field(
         False,
-        description="Move failed and ignored acquisitions aside too. They have no backup, and are "
+        description="Archive failed and ignored acquisitions too. They have no backup, and are "
         "never purged.",
     )
     remove_files: bool = Field(True, description="Purge files that were archived.")

@@ -13,7 +13,7 @@ from kraken_dagster.model.errors import FileFormatError
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.model.raw_metrics import RawMetricsStatus
 from kraken_dagster.model.retention.rules import why_not_purge
-from kraken_dagster.operations import report
+from kraken_dagster.operations import file_report
 from kraken_dagster.raw_metrics.measure import RawOutcome, measure
 from kraken_dagster.raw_metrics.trace_files import read_traces
 from kraken_dagster.runtime.services import Services
@@ -197,7 +197,7 @@ def test_the_command_shows_it_and_draws_its_tic(services: Services, capsys) -> N
     with pytest.raises(FileFormatError, match="There is no chromatogram"):
         show_tic(services, NAME, as_json=False)
     measured(services)
-    found = report.show(services, NAME)
+    found = file_report.show(services, NAME)
     assert found["raw_metrics"]["complete"] is True
     assert [item["type"] for item in found["metrics"]] == ["raw"]
     show_tic(services, NAME, as_json=False)

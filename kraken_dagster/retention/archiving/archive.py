@@ -1,4 +1,4 @@
-"""Moving raw files aside on their instrument once they are backed up."""
+"""Archiving: raw files are renamed into `Backup` on their instrument once they are backed up."""
 
 from contextlib import suppress
 from dataclasses import dataclass
