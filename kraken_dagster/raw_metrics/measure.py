@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from kraken_dagster.fs.result_files import is_share_failure
 from kraken_dagster.fs.stores.manifest import manifest_text
 from kraken_dagster.model.errors import (
+    BackupUnwritable,
     CopyStalled,
     FileError,
     KrakenError,
@@ -65,11 +67,23 @@ def measure(services: Services, raw_file_id: str) -> RawOutcome:
 
 def _read(services: Services, raw_file: RawFile) -> RawReading:
     with opened_backup(services, raw_file) as root:
-        return read_raw(
-            services.backup_folder(raw_file, root.path) / raw_file.id,
-            limits=services.config.reading_limits,
-            wall_s=services.instrument(raw_file.instrument_id).copy_stall_s,
-        )
+        path = services.backup_folder(raw_file, root.path) / raw_file.id
+        try:
+            return read_raw(
+                path,
+                limits=services.config.reading_limits,
+                wall_s=services.instrument(raw_file.instrument_id).copy_stall_s,
+            )
+        except OSError as error:
+            if not is_share_failure(error):
+                raise
+            raise BackupUnwritable(
+                "The backup store gives an error, so the raw file can't be read now",
+                file=path,
+                found=error.strerror or error,
+                next_step="check that it is mounted, its disk, and the rights of Kraken's user; "
+                "read again by itself.",
+            ) from error
 
 
 def _without_metrics(

@@ -10,7 +10,7 @@ from typing import Final
 
 from kraken_dagster.fs.attributes import Refusals, flush
 from kraken_dagster.fs.copying.part_files import open_part, part_path, remove_part, write_all
-from kraken_dagster.fs.digests import output_errors
+from kraken_dagster.fs.digests import exists, output_errors
 from kraken_dagster.fs.private import make_folders
 from kraken_dagster.fs.result_files import opened_below
 from kraken_dagster.fs.stores.marker import Role
@@ -29,10 +29,10 @@ _PATIENCE_S = 30.0
 _MOST_BYTES = 16 * 1024 * 1024
 
 
-def place_of(raw_file: RawFile) -> str:
-    """Relative to the output."""
+def place_of(raw_file: RawFile, *, marked: bool = False) -> str:
+    """Relative to the output. `marked`: a place that no other raw file has, on any store."""
     name = raw_file.id + ENDING
-    if len(name.encode()) > MAX_NAME_BYTES:
+    if marked or len(name.encode()) > MAX_NAME_BYTES:
         mark = "~" + hashlib.md5(raw_file.id.encode(), usedforsecurity=False).hexdigest()[:8]
         room = MAX_NAME_BYTES - len(mark + ENDING)
         name = raw_file.id.encode()[:room].decode(errors="ignore") + mark + ENDING
@@ -45,12 +45,18 @@ def keep_traces(services: Services, raw_file: RawFile, content: bytes) -> str:
     Raises:
         StoreAway, OutputUnreadable, FileSystemLimit, CopyStalled
     """
-    place = place_of(raw_file)
     stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
     with opened(services, Role.OUTPUT, timeout_s=stall_s) as root, gone_meanwhile(root):
-        path = root.path / safe_relative(place)
-        bounded(lambda: _write(path, content), timeout_s=stall_s, what=path)
-    return place
+        path = root.path
+
+        def write() -> str:
+            place = place_of(raw_file)
+            if _is_anothers(path / safe_relative(place)):
+                place = place_of(raw_file, marked=True)
+            _write(path / safe_relative(place), content)
+            return place
+
+        return bounded(write, timeout_s=stall_s, what=path / FOLDER)
 
 
 def read_traces(services: Services, place: str) -> Mapping[str, Trace]:
@@ -80,6 +86,13 @@ def read_traces(services: Services, place: str) -> Mapping[str, Trace]:
             next_step="materialise `raw_metrics` of the raw file in Dagit.",
         )
     return read_npz(io.BytesIO(found))
+
+
+def _is_anothers(path: Path) -> bool:
+    """Whether what stands there has a name that is spelt otherwise: on a store that takes `A.raw`
+    and `a.raw` for one it is the other file's."""
+    with output_errors(path):
+        return exists(path) and path.name not in os.listdir(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:

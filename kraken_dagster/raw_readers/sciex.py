@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kraken_dagster.fs.plain_files import open_plain, require_plain
+from kraken_dagster.fs.plain_files import NoPlainFile, open_plain, require_plain
+from kraken_dagster.fs.result_files import is_share_failure
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
 from kraken_dagster.raw_readers.byte_file import opened
 from kraken_dagster.raw_readers.contents import Fact, RawContents
@@ -67,6 +68,8 @@ def _container(path: Path) -> Iterator[Any]:
     except FileFormatError:
         raise
     except _DAMAGED as error:
+        if isinstance(error, OSError) and is_share_failure(error):
+            raise
         raise _damaged(path, error) from error
 
 
@@ -103,7 +106,7 @@ def _completeness(path: Path, problem: str) -> tuple[bool | None, str]:
     scans = path.with_name(path.name + _SCANS)
     try:
         size = require_plain(scans).st_size
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, NoPlainFile):
         return False, f"There is no {scans.name}."
     return (None, "The format does not tell.") if size else (False, f"{scans.name} is empty.")
 

@@ -1,5 +1,6 @@
 """What is read of a backup, what is kept of it, and what a bad file costs: nothing else."""
 
+import errno
 import os
 from datetime import timedelta
 
@@ -17,6 +18,8 @@ from kraken_dagster.operations import file_report
 from kraken_dagster.raw_metrics.measure import RawOutcome, measure
 from kraken_dagster.raw_metrics.trace_files import read_traces
 from kraken_dagster.runtime.services import Services
+from kraken_dagster_tests.file_systems.foreign import foreign
+from kraken_dagster_tests.file_systems.test_share_errors import erring
 from kraken_dagster_tests.raw_readers.real_files import small_raw, vendor
 from kraken_dagster_tests.support.helpers import backed_up, finish, long_name
 
@@ -142,6 +145,53 @@ def test_while_the_backup_store_is_away_it_stays_missing(services: Services) -> 
     assert services.store.raw_metrics.missing("thermo1") == [NAME]
     measured(services)
     assert services.store.raw_metrics.missing("thermo1") == []
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize(
+    ("instrument_id", "operation", "part"),
+    [
+        ("thermo1", "read", NAME),
+        ("bruker1", "read", "analysis.tdf"),
+        ("sciex1", "open", "x.wiff"),
+        ("sciex1", "getattr", ".wiff.scan"),
+    ],
+)
+def test_a_backup_that_gives_errors_stays_missing_and_is_read_later(
+    services: Services, instrument_id: str, operation: str, part: str
+) -> None:
+    name = {"thermo1": NAME, "bruker1": "x.d", "sciex1": "x.wiff"}[instrument_id]
+    if instrument_id == "thermo1":
+        real(services)
+    else:
+        backed_up(services, instrument_id, name, size_bytes=300_000)
+    with erring(services.config.locations.backup.path) as share:
+        share.answers(operation, part, errno.EIO)
+        outcome = measured(services, name)
+        assert outcome.state is None
+        assert "Input/output error" in outcome.reason
+        assert services.store.raw_metrics.missing(instrument_id) == [name]
+        share.is_well()
+        state = measured(services, name).state
+    assert state is not None
+    assert state.status is RawMetricsStatus.DONE
+    assert "There is no" not in str(state.incomplete)
+
+
+@pytest.mark.fuse
+def test_two_files_that_are_one_name_to_the_output_keep_their_traces(services: Services) -> None:
+    real(services, "SMALL.raw")
+    real(services, "small.raw")
+    with foreign(services.config.locations.output.path, "nocase") as files:
+        places = []
+        for name in ("SMALL.raw", "small.raw", "small.raw"):
+            state = measured(services, name).state
+            assert state is not None
+            places.append(str(state.traces))
+            assert "tic" in read_traces(services, places[-1])
+        assert places[1] == places[2]
+        assert len({place.casefold() for place in places}) == 2
+        assert len([*files.rglob("*.npz")]) == 2
 
 
 def test_a_catch_up_takes_what_was_backed_up_before_if_it_is_told_to(services: Services) -> None:

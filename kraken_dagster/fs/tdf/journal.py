@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kraken_dagster.fs.plain_files import open_plain
+from kraken_dagster.fs.result_files import is_away
 from kraken_dagster.fs.tdf.sqlite_files import columns_of, damaged, is_intact, limit, open_immutable
 from kraken_dagster.model.errors import FileFormatError
 
@@ -36,6 +37,7 @@ def journals_beside(path: Path) -> list[Path]:
 
     Raises:
         FileFormatError: there is one that can't be looked at.
+        OSError: their disk or share is in trouble.
     """
     found = []
     for suffix in (WAL, ROLLBACK):
@@ -45,6 +47,8 @@ def journals_beside(path: Path) -> list[Path]:
         except FileNotFoundError:
             continue
         except OSError as error:
+            if is_away(error):
+                raise
             raise _unreadable(journal, error) from error
         if not stat.S_ISREG(status.st_mode):
             raise _unreadable(journal, "no plain file")
@@ -98,6 +102,8 @@ def _private_copy(path: Path, journals: Sequence[Path]) -> Iterator[Path]:
                     shutil.copyfileobj(file, copy, _PIECE_BYTES)
             yield Path(folder) / path.name
     except OSError as error:
+        if is_away(error):
+            raise
         raise _unreadable(journals[0], error) from error
 
 

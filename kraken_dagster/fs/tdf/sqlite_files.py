@@ -6,10 +6,12 @@ tables with rows of their own are read, no function is called but ours, and leng
 query have their limits.
 """
 
+import errno
 import sqlite3
 from pathlib import Path
 
 from kraken_dagster.fs.plain_files import NoPlainFile, open_plain, require_plain
+from kraken_dagster.fs.result_files import is_share_failure
 from kraken_dagster.model.errors import FileFormatError
 
 MOST_ROWS = 5_000_000
@@ -132,7 +134,12 @@ def fetched(
     return found
 
 
-def damaged(path: Path, found: object) -> FileFormatError:
+def damaged(path: Path, found: object) -> FileFormatError | OSError:
+    """What is wrong with the database; of what its disk or share refuses to give, that error."""
+    if isinstance(found, OSError) and is_share_failure(found):
+        return found
+    if str(getattr(found, "sqlite_errorname", "")).startswith("SQLITE_IOERR"):
+        return OSError(errno.EIO, str(found), str(path))
     if isinstance(found, sqlite3.OperationalError) and str(found) == "interrupted":
         found = f"more than {_STEPS * _MOST_LOOKS} steps of SQLite in a query that takes few"
     is_plain = not isinstance(found, NoPlainFile)
