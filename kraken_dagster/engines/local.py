@@ -32,6 +32,8 @@ from typing import IO
 
 from kraken_dagster.engines.job_script import checked_command
 from kraken_dagster.fs import job_keeper
+from kraken_dagster.fs.attributes import Refusals, flush
+from kraken_dagster.fs.digests import exists
 from kraken_dagster.fs.job_keeper import (
     ENDED,
     ENDED_AWAY,
@@ -81,7 +83,7 @@ class LocalJobs:
         try:
             job_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(job_dir) as lock:
-                if not (job_dir / ID).exists():
+                if not exists(job_dir / ID):
                     self._start(spec, job_dir, lock)
         except OSError as error:
             raise SubmitFailed(
@@ -93,7 +95,7 @@ class LocalJobs:
         return spec.name
 
     def find(self, name: str) -> str | None:
-        return name if (self._job_dir(name) / ID).exists() else None
+        return name if exists(self._job_dir(name) / ID) else None
 
     def states(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         return {job_id: self._state(self._job_dir(job_id)) for job_id in ids}
@@ -123,7 +125,7 @@ class LocalJobs:
 
     def log_tail(self, spec: JobSpec, *, lines: int = 20) -> str:
         path = self._job_dir(spec.name) / LOG
-        if not path.exists():
+        if not exists(path):
             return ""
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 64 * 1024))
@@ -162,7 +164,7 @@ class LocalJobs:
         end = time.monotonic() + _KEPT_PATIENCE_S
         while time.monotonic() < end:
             ended = child.poll()
-            if (job_dir / ID).exists():
+            if exists(job_dir / ID):
                 return
             if ended:
                 raise OSError(ended, os.strerror(ended), str(job_dir / ID))
@@ -192,7 +194,7 @@ class LocalJobs:
         ended = None if exit_code is None else _time_of(job_dir / EXIT_CODE)
         if exit_code is None:
             exit_code, ended = _left_in_output(job_dir)
-        if (job_dir / "cancelled").exists():
+        if exists(job_dir / "cancelled"):
             return JobReport(JobState.CANCELLED, started_at=started, ended_at=ended)
         if exit_code is None and gone:
             detail = "this machine, or the container that ran it, was started anew"
@@ -224,7 +226,7 @@ def _take_room(path: Path, size: int) -> None:
     with path.open("wb") as file:
         file.write(b" " * size)
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno(), Refusals())
 
 
 def _read_id(job_dir: Path) -> tuple[int, int] | None:

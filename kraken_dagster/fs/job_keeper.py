@@ -14,6 +14,7 @@ folder, or waits until there is room.
 """
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -38,6 +39,8 @@ TERM_PATIENCE_S = 5.0  # for a program that tidies up before it ends
 _GONE = "ZX"
 _NO_FOLDER = 75  # as where the job's stores are away
 _PR_SET_CHILD_SUBREAPER = 36
+# What a file system says that has no such operation, as in `attributes`.
+_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _CHUNK = 64 * 1024
 
 
@@ -216,7 +219,7 @@ class _Keeper:
                 part.write_text(f"{code} local {self.name}\n")
                 part.rename(self.output / LEFT_IN_OUTPUT)
                 return
-            if not self.job_dir.exists() and not self.output.exists():
+            if _is_gone(self.job_dir) and _is_gone(self.output):
                 return  # somebody has removed the job
             time.sleep(1)
 
@@ -232,12 +235,27 @@ class _Keeper:
             return True
 
 
+def _is_gone(folder: Path) -> bool:
+    """What can't be looked at is there, and may be written to once it can."""
+    try:
+        os.lstat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _overwrite(path: Path, text: str, size: int) -> None:
     """In the room that the file has."""
     number = os.open(path, os.O_WRONLY)
     try:
         os.pwrite(number, f"{text:<{size - 1}}\n".encode(), 0)
-        os.fsync(number)
+        try:
+            os.fsync(number)
+        except OSError as error:
+            if error.errno not in _NO_FLUSH:
+                raise
     finally:
         os.close(number)
 

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
+from kraken_dagster.fs.attributes import Refusals, flush
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics.msqc import RESULTS_NAME
 from kraken_dagster.model.errors import FileFormatError, KrakenError, UnsupportedRawFile
@@ -61,7 +62,7 @@ def write_results(row: Mapping[str, Value], output: Path) -> Path:
             writer.writerow(row)
             writer.writerow(_cell(value) for value in row.values())
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno(), Refusals())
         partial.replace(result)
     finally:
         partial.unlink(missing_ok=True)

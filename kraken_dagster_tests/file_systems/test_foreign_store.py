@@ -2,17 +2,33 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
+from kraken_dagster.engines.local import LocalJobs
+from kraken_dagster.fs.stores.marker import Role
+from kraken_dagster.fs.stores.roots import read_marker
 from kraken_dagster.fs.stores.store_probe import PREFIX, has_room
+from kraken_dagster.metrics import rawqc
 from kraken_dagster.model.files.vendors import Vendor
+from kraken_dagster.model.jobs.job import JobSpec
+from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.doctor.checks import _writable
+from kraken_dagster.operations.init_store import mark
 from kraken_dagster_tests.backup.copying_cases import content, make, parts
 from kraken_dagster_tests.file_systems.foreign import foreign
-from kraken_dagster_tests.support.helpers import acquire, finish, manifest_holds, md5sum
+from kraken_dagster_tests.raw_readers.real_files import small_raw
+from kraken_dagster_tests.support.helpers import (
+    acquire,
+    finish,
+    manifest_holds,
+    md5sum,
+    wait_until,
+)
 
 pytestmark = pytest.mark.fuse
 REFUSED = {
@@ -52,6 +68,35 @@ def test_a_backup_is_made_where_times_can_not_be_set_and_that_is_recorded(servic
         assert (after.status, after.is_backed_up) == (Status.COPYING_DONE, True)
         assert "setting a file's times: Operation not permitted" in after.history[-1]["reason"]
         assert manifest_holds(services.backup_folder(after), f"{name}.md5")
+
+
+ALL_REFUSED = "noutime,nochmod,nolink,nofsync"
+
+
+def test_a_store_that_refuses_what_is_no_proof_can_be_initialised(services):
+    root = services.config.locations.backup.path
+    with foreign(root, ALL_REFUSED):
+        store_id = mark(services, Role.BACKUP, by="a test")
+        assert read_marker(root) == {Role.BACKUP: store_id}
+
+
+def test_results_are_written_where_nothing_can_be_flushed(tmp_path: Path):
+    raw, output = tmp_path / "small.raw", tmp_path / "output"
+    raw.write_bytes(small_raw())
+    output.mkdir()
+    with foreign(output, ALL_REFUSED):
+        assert rawqc.main([str(raw), str(output)]) == 0
+        assert [path.name for path in output.iterdir()] == ["msqc_results.tsv"]
+
+
+def test_a_job_runs_whose_folder_can_not_be_flushed(tmp_path: Path):
+    home, output = tmp_path / "home", tmp_path / "output"
+    home.mkdir()
+    with foreign(home, ALL_REFUSED):
+        jobs = LocalJobs(home / "jobs")
+        jobs.submit(JobSpec("j", (sys.executable, "-c", "pass"), {}, str(output)))
+        wait_until(lambda: jobs.states(["j"])["j"].ended, "the job has ended")
+        assert jobs.states(["j"])["j"].state is JobState.SUCCEEDED
 
 
 @pytest.mark.parametrize("way", ["nolink", "nolink,nocase"])

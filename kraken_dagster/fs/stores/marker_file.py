@@ -5,6 +5,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from kraken_dagster.fs.attributes import Refusals, flush
 from kraken_dagster.fs.private import share
 from kraken_dagster.fs.stores.marker import MARKER_BYTES, MARKER_NAME, Role, parse_marker
 
@@ -37,7 +38,7 @@ def write_marker(path: Path, text: str) -> None:
         try:
             os.write(handle, text.encode())
             share(handle, is_folder=False)  # jobs look for it, on the cluster too
-            os.fsync(handle)
+            flush(handle, Refusals())
         finally:
             os.close(handle)
         os.rename(part, MARKER_NAME, src_dir_fd=folder, dst_dir_fd=folder)
