@@ -14,13 +14,12 @@ from kraken_dagster.fs.digests import output_errors
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.metrics.mzqc.document import run_document
+from kraken_dagster.metrics.mzqc.reader import OWN_NAME
 from kraken_dagster.metrics.mzqc.results import result_of
 from kraken_dagster.model.errors import CopyStalled, FileError, OutputUnreadable
 from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.runtime.services import Services
-
-NAME = "kraken.mzQC"
 
 
 def leave_mzqc(
@@ -57,13 +56,13 @@ def leave_mzqc(
     try:
         bounded(lambda: _write(root.path, folder, content), timeout_s=stall_s, what=folder)
     except (FileError, OutputUnreadable, CopyStalled) as error:
-        return f"{NAME} was not written: {error}"
+        return f"{OWN_NAME} was not written: {error}"
     return None
 
 
 def _write(root: Path, folder: Path, content: bytes) -> None:
     """Whole or not at all, and only below the root, wherever a job's links lead."""
-    path = folder / NAME
+    path = folder / OWN_NAME
     part = part_path(path)
     with output_errors(path):
         if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):

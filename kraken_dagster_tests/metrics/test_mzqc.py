@@ -1,5 +1,6 @@
 """mzQC that is written is valid by its schema and its vocabulary; mzQC of others is read."""
 
+import errno
 import json
 import re
 from datetime import UTC, datetime
@@ -16,10 +17,13 @@ from kraken_dagster.metrics.mzqc.document import (
     run_document,
     set_document,
 )
+from kraken_dagster.metrics.mzqc.reader import OWN_NAME
 from kraken_dagster.metrics.mzqc.terms import cv_terms, metrics_of, own_terms
 from kraken_dagster.metrics.registry import read_metrics
+from kraken_dagster.model.errors import OutputUnreadable
 from kraken_dagster.raw_readers.limited import reading_of
 from kraken_dagster.raw_readers.readers import read
+from kraken_dagster_tests.file_systems.test_share_errors import erring
 from kraken_dagster_tests.raw_readers.real_files import dia_pasef, small_raw
 
 ROOT = Path(__file__).parents[2]
@@ -246,6 +250,26 @@ def test_none_or_two_files_are_a_problem(tmp_path):
     for name in ("a.mzQC", "b.mzQC"):
         (tmp_path / name).write_text(json.dumps(written()))
     assert "several mzQC files" in str(read_metrics("mzqc", tmp_path).problems[0])
+
+
+def test_what_kraken_has_left_and_debris_are_no_results(tmp_path):
+    for name in ("a.mzQC", OWN_NAME, "._a.mzQC", "~$a.mzQC"):
+        (tmp_path / name).write_text(json.dumps(written()))
+    reading = read_metrics("mzqc", tmp_path)
+    assert reading.metrics
+    assert reading.problems == ()
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("operation", ["readdir", "open", "read"])
+def test_a_share_that_gives_errors_says_nothing_of_an_mzqc_file(tmp_path, operation):
+    folder = tmp_path / "result"
+    folder.mkdir()
+    (folder / "a.mzQC").write_text(json.dumps(written()))
+    with erring(folder) as share:
+        share.answers(operation, "/", errno.ESTALE)
+        with pytest.raises(OutputUnreadable):
+            read_metrics("mzqc", folder)
 
 
 @pytest.mark.parametrize("vendor", ["thermo", "bruker"])

@@ -11,19 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kraken_dagster.fs.digests import exists, output_errors
 from kraken_dagster.metrics.partial import Draft, Reading
-from kraken_dagster.metrics.tables import opened
+from kraken_dagster.metrics.tables import cant_read, opened
 from kraken_dagster.model.errors import FileFormatError, MissingOutputError
+from kraken_dagster.model.files.debris import is_debris
 
 SUFFIX = ".mzqc"
+OWN_NAME = "kraken.mzQC"  # that Kraken leaves beside a result, and is none
 LARGEST = 64 * 1024**2  # bytes; metrics of a run are some kilobytes, tables of spectra megabytes
 
 
 def read(folder: Path) -> Reading:
     """The metrics of the one `*.mzQC` in a result folder, of all runs in it that are one run's.
 
-    Problems are none or several such files, one that is no mzQC, several runs in it, and one
-    without a number.
+    What Kraken itself has left there, and debris, are no results. Problems are none or several such
+    files, one that is no mzQC, several runs in it, and one without a number.
     """
     draft = Draft(folder)
     with draft.keeping():
@@ -45,8 +48,9 @@ def read(folder: Path) -> Reading:
 
 
 def _only_file(folder: Path) -> Path:
-    with os.scandir(folder) as entries:
-        found = sorted(item.name for item in entries if item.name.lower().endswith(SUFFIX))
+    with output_errors(folder):
+        names = os.listdir(folder) if exists(folder) else []
+    found = sorted(filter(_is_result, names))
     if len(found) == 1:
         return folder / found[0]
     raise MissingOutputError(
@@ -58,9 +62,16 @@ def _only_file(folder: Path) -> Path:
     )
 
 
+def _is_result(name: str) -> bool:
+    return name.lower().endswith(SUFFIX) and name != OWN_NAME and not is_debris(name)
+
+
 def _content(path: Path) -> Any:
     with opened(path) as file:
-        content = file.read(LARGEST + 1)
+        try:
+            content = file.read(LARGEST + 1)
+        except OSError as error:
+            raise cant_read("An mzQC file can't be read", path, error) from error
     if len(content) > LARGEST:
         raise FileFormatError(
             "An mzQC file is too large", file=path, expected=f"at most {LARGEST} bytes"
