@@ -3,13 +3,12 @@
 The steps themselves are done by whoever is given `Wave`s: thousands of files at a time.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from kraken_dagster.catchup.results import with_every_result
 from kraken_dagster.config.schema import OutputExistsMode
-from kraken_dagster.fs.digests import exists
-from kraken_dagster.fs.timeouts import beating
 from kraken_dagster.model.errors import LeaseHeld
 from kraken_dagster.model.raw_file import (
     BACKUP_UNDER_WAY,
@@ -17,9 +16,7 @@ from kraken_dagster.model.raw_file import (
     Status,
     Step,
 )
-from kraken_dagster.model.settings import AssignedSettings
-from kraken_dagster.quant.decide import decide, decision_on, in_scope
-from kraken_dagster.quant.output_folder import planned_folder
+from kraken_dagster.quant.decide import decide
 from kraken_dagster.runtime.failures import failure_recorded
 from kraken_dagster.runtime.leases import holding
 from kraken_dagster.runtime.services import Services
@@ -72,7 +69,9 @@ def due(
     free = [item for item in found if item.leased(now) is None and item.id not in live]
     free.sort(key=lambda item: (item.dated_at, item.id), reverse=options.newest_first)
     chosen = free[: options.limit] if options.limit > 0 else free
-    have_result = _with_result(services, instrument_id, chosen, options)
+    have_result: set[str] = set()
+    if options.output_exists_mode is OutputExistsMode.ASSOCIATE:
+        have_result = with_every_result(services, instrument_id, chosen)
     waves: dict[tuple[bool, bool], Wave] = {}
     to_decide: list[RawFile] = []
     for item in chosen:
@@ -120,33 +119,3 @@ def decide_on(services: Services, raw_file_id: str, *, run_id: str) -> str | Non
     except LeaseHeld as error:
         return str(error)
     return None
-
-
-def _with_result(
-    services: Services, instrument_id: str, files: Sequence[RawFile], options: CatchupOptions
-) -> set[str]:
-    """Those whose every result stands in the output folder, and may be associated."""
-    if options.output_exists_mode is not OutputExistsMode.ASSOCIATE:
-        return set()
-    root = services.config.locations.output.path
-    assigned: dict[str | None, Sequence[AssignedSettings]] = {}
-
-    def is_there(raw_file: RawFile) -> bool:
-        project = raw_file.project_id
-        if project not in assigned:
-            assigned[project] = services.store.catalog.assigned(project)
-        settings = in_scope(services, raw_file, assigned[project])
-        folders = [root / planned_folder(raw_file, item) for item in settings]
-        decision = decision_on(services, raw_file, has_settings=bool(folders))
-        return decision.process and all(map(exists, folders))
-
-    def scan(beat: Callable[[int], None]) -> set[str]:
-        found = set()
-        for item in files:
-            beat(1)
-            if is_there(item):
-                found.add(item.id)
-        return found
-
-    stall_s = services.instrument(instrument_id).copy_stall_s
-    return beating(scan, stall_s=stall_s, what=root)

@@ -14,7 +14,7 @@ from kraken_dagster.catchup.catchup import CatchupOptions, decide_on, due
 from kraken_dagster.catchup.register import register_all
 from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
 from kraken_dagster.engines.job_script import EXIT_CODE_FILE
-from kraken_dagster.model.errors import FolderMissing, OutputExists
+from kraken_dagster.model.errors import FolderMissing, OutputExists, StoreAway
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, InstrumentFileStatus, Status
 from kraken_dagster.model.settings import Settings
@@ -239,6 +239,23 @@ def test_a_result_that_is_there_is_associated_and_not_computed(services: Service
     assert collect(services, "a.raw", run_id="c").raw_file.status is Status.DONE
     [stored] = services.store.metrics.of("a.raw")
     assert stored["precursors"] > 0
+
+
+def test_results_are_not_said_to_be_missing_while_the_output_is_away(services: Services) -> None:
+    _assign(services)
+    for name in ("a.raw", "young.raw"):
+        _write(services, name, hours_ago=0 if name == "young.raw" else 10)
+    register_all(services, "thermo1", OPTIONS)
+    _result(services, "a.raw")
+    output = services.config.locations.output.path
+    output.rename(output.with_name("away"))
+    output.mkdir()  # a mount point, without its file system
+    with pytest.raises(StoreAway, match="it is not mounted"):
+        due(services, "thermo1", OPTIONS, now=services.now())
+    output.rmdir()
+    output.with_name("away").rename(output)
+    [wave], _ = due(services, "thermo1", OPTIONS, now=services.now())
+    assert (wave.backup, wave.result) == (True, True)
 
 
 def test_a_result_with_something_wrong_is_not_taken_for_complete(services: Services) -> None:
