@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.metric_values import RESERVED_NAMES
 from kraken_dagster.model.quality import Outcome
 from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP
@@ -109,6 +110,7 @@ def cells_of(
     """
     cells: dict[str, Cell] = {name: _text(document.get(name)) for name in _TEXTS}
     cells |= {name: _date(document.get(name)) for name in _DATES}
+    cells["created_at"] = _made(document)
     size = document.get("size")
     if isinstance(size, int | float) and not isinstance(size, bool):
         cells["size_gb"] = size / GB
@@ -166,6 +168,12 @@ def _cell(value: Any) -> Cell:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)[:_LONGEST_TEXT]
+
+
+def _made(document: Mapping[str, Any]) -> datetime | None:
+    """By a date that can be: other programs keep what an instrument's clock said, be it 2050."""
+    made, seen = _date(document.get("created_at")), _date(document.get("created_at_"))
+    return made if made is None or seen is None else dated(made, first_seen=seen)
 
 
 def _date(value: Any) -> datetime | None:

@@ -106,6 +106,13 @@ def test_a_result_of_a_failed_rerun_hides_nothing_and_types_do_not_collide() -> 
     assert not {"nan", "list", "old"} & cells.keys()
 
 
+@pytest.mark.parametrize("year", [1601, 1970, 2050])
+def test_a_file_is_dated_by_when_it_was_first_seen_where_its_date_can_not_be(year: int) -> None:
+    made = datetime(year, 1, 1, tzinfo=UTC)
+    document = {"_id": "x", "created_at": made, "created_at_": NOW}
+    assert cells_of(document, [], {})["created_at"] == NOW
+
+
 @pytest.mark.parametrize("document", [{"_id": "x"}, {"_id": "x", "size": "big", "created_at": 3}])
 def test_a_document_of_others_has_cells(document: dict[str, Any]) -> None:
     assert cells_of(document, [], {})["is_backed_up"] == "no"
