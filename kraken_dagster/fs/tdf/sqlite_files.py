@@ -7,6 +7,7 @@ query have their limits.
 """
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def damaged(path: Path, found: object) -> FileFormatError | OSError:
     if isinstance(found, OSError) and is_share_failure(found):
         return found
     if str(getattr(found, "sqlite_errorname", "")).startswith("SQLITE_IOERR"):
-        return OSError(errno.EIO, str(found), str(path))
+        return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
     if isinstance(found, sqlite3.OperationalError) and str(found) == "interrupted":
         found = f"more than {_STEPS * _MOST_LOOKS} steps of SQLite in a query that takes few"
     is_plain = not isinstance(found, NoPlainFile)
