@@ -1,15 +1,19 @@
 """Where a raw file's copy belongs, and whether the bucket is fit to take it."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kraken_dagster.config.offsite import Offsite
 from kraken_dagster.fs.stores.manifest import manifest_text
-from kraken_dagster.model.errors import ConfigError, OffsiteUnfit
+from kraken_dagster.model.errors import ConfigError, FileSystemLimit, OffsiteUnfit
 from kraken_dagster.model.offsite import bucket_name, key_prefix
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, RawFile
 from kraken_dagster.offsite.client import S3, is_missing, no_bucket, s3_errors
 from kraken_dagster.runtime.services import Services
+
+MOST_KEY_BYTES = 1024
+_SHOWN = 500  # characters
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,23 @@ def content_of(raw_file: RawFile) -> str:
     """The MD5 of the manifest: the same content has the same, wherever it is."""
     text = manifest_text(raw_file.file_info)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def require_keys(place: Place, members: Iterable[str]) -> None:
+    """
+    Raises:
+        FileSystemLimit: a member's key would be longer than S3 takes.
+    """
+    for member in members:
+        size = len(place.key(member).encode())
+        if size > MOST_KEY_BYTES:
+            raise FileSystemLimit(
+                "The key of a member would be longer than S3 takes",
+                file=f"s3://{place.bucket}/{place.key(member)}"[:_SHOWN],
+                expected=f"{MOST_KEY_BYTES} bytes at most",
+                found=f"{size} bytes",
+                next_step="keep a second copy of it by other means.",
+            )
 
 
 def require_fit(s3: S3, bucket: str) -> None:

@@ -26,6 +26,7 @@ from kraken_dagster.offsite.places import (
     content_of,
     place_of,
     require_fit,
+    require_keys,
 )
 from kraken_dagster.runtime.ending import ends
 from kraken_dagster.runtime.exclusive_runs import at_work, offsite_of
@@ -144,6 +145,7 @@ def _members(
     config = configured(services)
     vendor = services.instrument(raw_file.instrument_id).type
     require_record(vendor, raw_file.id, raw_file.file_info)
+    require_keys(place, raw_file.file_info)
     require_fit(s3, place.bucket)
     rate = None if config.mb_per_s is None else config.mb_per_s / config.slots
 
@@ -219,7 +221,9 @@ def _record_failure(
         prefix=place.prefix,
         problem=str(error)[:_LONGEST_PROBLEM],
         failures=failures,
-        retry_at=services.now() + wait(services, raw_file.instrument_id, failures=failures),
+        retry_at=services.now() + wait(services, raw_file.instrument_id, failures=failures)
+        if error.transient or isinstance(error, BackupDamaged)
+        else None,
     )
     note = short_details(f"not uploaded: {error}")
     with suppress(StoreError):

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
 
-from kraken_dagster.model.offsite import OffsiteState, StoredObject
+from kraken_dagster.model.offsite import OffsiteState, OffsiteStatus, StoredObject
 from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP, BackupStatus, FileFact, RawFile
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.documents import parse, readable
@@ -29,11 +29,7 @@ INDEXES = (
     ),
 )
 OBJECT_INDEXES = (IndexModel([("raw_file", ASCENDING)]),)
-_TO_UPLOAD = (
-    BackupStatus.COPYING_DONE,
-    BackupStatus.UPLOAD_IN_PROGRESS,
-    BackupStatus.UPLOAD_FAILED,
-)
+_UPLOAD_BEGUN = [BackupStatus.UPLOAD_IN_PROGRESS, BackupStatus.UPLOAD_FAILED]
 _TRIES = 5  # to write what somebody else writes to at the same moment
 
 Document = dict[str, Any]
@@ -50,10 +46,14 @@ class OffsiteCopies:
         """Files with a local backup and no copy off-site of it, without their history.
 
         Those that AlphaKraken has uploaded are among them: which version it was it doesn't tell.
+        One that failed for what time doesn't cure has no time for the next try, and is not.
         """
-        not_later = {"$or": [{"offsite.retry_at": None}, {"offsite.retry_at": {"$lte": now}}]}
+        is_later = {"offsite.retry_at": {"$lte": now}}
+        not_later = {"$or": [{"offsite.retry_at": None}, is_later]}
+        not_failed = {"offsite.retry_at": None, "offsite.status": {"$ne": OffsiteStatus.FAILED}}
         wanted: list[Document] = [
-            {"backup_status": {"$in": list(_TO_UPLOAD)}, **not_later},
+            {"backup_status": BackupStatus.COPYING_DONE, **not_later},
+            {"backup_status": {"$in": _UPLOAD_BEGUN}, "$or": [not_failed, is_later]},
             {"backup_status": BackupStatus.UPLOAD_DONE, "offsite": None},
             {"backup_status": None, "status": {"$in": sorted(AFTER_BACKUP)}, **not_later},
         ]
