@@ -20,5 +20,5 @@ class ClusterResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     home: str = Field(description="The folder for jobs on this machine.")
 
-    def create_engines(self, entries: Mapping[str, EngineEntry]) -> dict[str, Engine]:
+    def create_engines(self, entries: Mapping[str, EngineEntry]) -> Mapping[str, Engine]:
         return make_engines(entries, Path(self.home))

@@ -26,8 +26,8 @@ from kraken_dagster.model.errors.kinds import Kind, kind_of
 from kraken_dagster.model.printable import printable, printable_lines
 from kraken_dagster.runtime.homes import require_own_homes
 from kraken_dagster.runtime.logs import print_uncaught_quoted, quote_log_records
+from kraken_dagster.runtime.open_store import open_store
 from kraken_dagster.runtime.services import Services
-from resources.store import StoreResource
 
 _WIDTH_WITHOUT_TERMINAL = 10_000  # nobody reads there, and no name may be cut
 _OF_THE_SYSTEM = {
@@ -192,7 +192,7 @@ def open_services(path: Path) -> Services:
     with errors_of_the_system():
         config = own_config(path)
     with errors_of_the_system(config.home):
-        store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
+        store = open_store(config.home, config.mongodb.uri)
         engines = make_engines(config.engines, config.home)
     return Services(config=config, store=store, engines=engines)
 

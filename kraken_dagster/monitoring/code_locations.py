@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.fs.pid_namespace import pid_namespace
+from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import LIVES_FOR, Instance
-from resources.store import HOME_VARIABLE
 
 _TICKS = 3
 

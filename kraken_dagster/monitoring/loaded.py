@@ -20,8 +20,8 @@ from kraken_dagster.config.loader import CONFIG_VARIABLE, config_path, load_conf
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.raw_file import short_details
+from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.store.instances import Loaded, OnDisk
-from resources.store import HOME_VARIABLE
 
 # Which of the programs that `kraken up` keeps running a code server belongs to.
 PROCESS_VARIABLE = "KRAKEN_UP_PROCESS"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import ConfigError
+from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.store.connection import Store
 from kraken_dagster.store.instances import Instance, Loaded, OnDisk
-from resources.store import HOME_VARIABLE
 
 _LOCK_NAME = "up.lock"
 _TRIES = 5

@@ -36,11 +36,11 @@ from kraken_dagster.runtime.homes import (
     dagster_home,
     require_same_environment,
 )
+from kraken_dagster.runtime.open_store import HOME_VARIABLE, SUPERVISED_PORT_VARIABLE
 from kraken_dagster.runtime.services import utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import EmbeddedServer, ensure_running
 from kraken_dagster.store.instances import Loaded, OnDisk
-from resources.store import HOME_VARIABLE, SUPERVISED_PORT_VARIABLE
 
 _LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0

@@ -11,12 +11,12 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import PAGE, Access
 from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.runtime.logs import quote_log_records
+from kraken_dagster.runtime.open_store import open_store
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.app import guarded_page
 from kraken_dagster.web.column_config import ColumnChoice, columns_of
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.start import place_of
-from resources.store import StoreResource
 
 _GRACE_S = 3
 
@@ -60,7 +60,7 @@ def main(path: Path, host: str, port: int, root_path: str) -> None:
     """Serve the page until SIGTERM."""
     quote_log_records()
     config = load_config(path)
-    store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
+    store = open_store(config.home, config.mongodb.uri)
     engines = make_engines(config.engines, config.home)
     services = Services(config=config, store=store, engines=engines)
     place = place_of(config, host, port, root_path=root_path)

@@ -16,11 +16,11 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, runs_here
 from kraken_dagster.operations.report import status
+from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import LIVES_FOR, Instance
 from kraken_dagster_tests.support.helpers import wait_until, write_config
 from kraken_dagster_tests.support.laboratory import KRAKEN
-from resources.store import HOME_VARIABLE
 
 _HOLDER = """import sys, time
 from pathlib import Path

@@ -15,11 +15,11 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import CONFIG_VARIABLE
 from kraken_dagster.monitoring.loaded import loaded_now, remember
 from kraken_dagster.operations.report import status
+from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import Instance, Loaded, OnDisk
 from kraken_dagster_tests.conftest import Clock
 from kraken_dagster_tests.support.helpers import wait_until
-from resources.store import HOME_VARIABLE
 
 EARLIER = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 LATER = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)

@@ -52,7 +52,8 @@ def test_nothing_of_the_embedded_server_is_imported() -> None:
 
 def test_nor_is_it_loaded_by_the_command() -> None:
     script = (
-        "import sys, kraken_dagster.cli.main; print([m for m in sys.modules if 'secantus' in m])"
+        "import sys; from kraken_dagster.cli.main import main; dict(main.commands);"
+        "print([m for m in sys.modules if 'secantus' in m])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

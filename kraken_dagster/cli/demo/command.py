@@ -32,11 +32,11 @@ from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.dagster_home import open_dagster
 from kraken_dagster.operations.init_store import mark
 from kraken_dagster.operations.supervisor import Supervisor, run_until_stopped, say
+from kraken_dagster.runtime.open_store import open_store
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.simulation.laboratory import DEMO_PROJECT, INSTRUMENTS, SIGN_NAME, Laboratory
 from kraken_dagster.simulation.plans import ExpectedFile, expected_outcomes
 from kraken_dagster.store.catalog.catalog import RAWQC_SETTINGS
-from resources.store import StoreResource
 
 _PROGRAM = "simulated-search"
 _ROOTS = ("instruments", "backup", "output", "settings", "software")
@@ -184,7 +184,7 @@ class Demo:
         }
 
     def _seeded_services(self, config: KrakenConfig) -> Services:
-        store = StoreResource(home=str(config.home)).create_store(config.mongodb.uri)
+        store = open_store(config.home, config.mongodb.uri)
         now, catalog = utc_now(), store.catalog
         project = Project(
             id=DEMO_PROJECT, name="Simulation", description="the simulated laboratory"

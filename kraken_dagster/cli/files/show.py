@@ -8,7 +8,6 @@ import click
 from kraken_dagster.cli.common import json_option, open_services, print_json, reported
 from kraken_dagster.cli.files.show_all import print_all
 from kraken_dagster.cli.files.show_short import print_short
-from kraken_dagster.cli.screens.tic import show_tic
 from kraken_dagster.operations import file_report as reports
 
 
@@ -31,6 +30,8 @@ def show(
         print_json(mzqc_of_run(services, raw_file_id))
         return
     if tic:
+        from kraken_dagster.cli.screens.tic import show_tic  # noqa: PLC0415
+
         show_tic(services, raw_file_id, as_json=as_json)
         return
     found: dict[str, Any] = reports.show(services, raw_file_id)
