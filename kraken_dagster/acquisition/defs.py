@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from kraken_dagster.acquisition.watch import FolderScan, due_for_backup, look_at
+from kraken_dagster.acquisition.quiet import QuietLooks
+from kraken_dagster.acquisition.watch import FolderScan, due_for_backup
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.model.errors import FolderError, StoreUnavailable
@@ -42,7 +43,7 @@ _READ_WITHIN, _READ_TRIES, _READ_AT_ONCE = timedelta(days=1), 3, 5
 def watcher_sensor(
     config: KrakenConfig, instrument_id: str, jobs: Sequence[Any]
 ) -> dg.SensorDefinition:
-    instrument = config.instrument(instrument_id)
+    instrument, looks = config.instrument(instrument_id), QuietLooks()
 
     @dg.sensor(
         name=f"{instrument_id}_watcher",
@@ -58,7 +59,7 @@ def watcher_sensor(
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             services = kraken.create_services(config)
-            scan = _scan(services, instrument_id)
+            scan = _scan(looks, services, instrument_id)
             due = due_for_backup(services.store, instrument_id, services.now())
             if scan.blind:  # nothing can be copied, but what is in the backup goes on
                 due = [item for item in due if item.is_backed_up]
@@ -105,10 +106,10 @@ def _with_stores(services: Services, due: list[RawFile]) -> tuple[list[RawFile],
     return due, []
 
 
-def _scan(services: Services, instrument_id: str) -> FolderScan:
+def _scan(looks: QuietLooks, services: Services, instrument_id: str) -> FolderScan:
     """The look, or an empty one and why. What is known is gone on with either way."""
     try:
-        return look_at(services, instrument_id)
+        return looks.look_at(services, instrument_id)
     except FolderError as error:
         return FolderScan(0, (), (), (), (), problem=str(error), blind=True)
 

@@ -37,7 +37,8 @@ class FolderScan:
     """What a look found and did. `open` are the acquisitions that are still watched.
 
     `problem` is what is wrong with the share, in words; `blind`: so much so that nothing of it
-    can be gone by. `note` is what else stands in the folder.
+    can be gone by. `note` is what else stands in the folder; `stamp` that of the folder before it
+    was listed, if nothing in it was new.
     """
 
     standing: int
@@ -48,6 +49,7 @@ class FolderScan:
     problem: str | None = None
     blind: bool = False
     note: str | None = None
+    stamp: tuple[int, ...] | None = None
 
     def summary(self) -> str:
         reported = "" if self.note is None else f"; {self.note}"
@@ -94,6 +96,7 @@ def look_at(services: Services, instrument_id: str) -> FolderScan:
         blind or partly_unknown(scene) or wrong_type,
         blind is not None,
         None if mixed is None or mixed.is_wrong else mixed.reported,
+        None if scene.new else scene.listing.stamp,
     )
     return _tell(services, instrument_id, scene, scan, clock_differs(scene, watched))
 

@@ -1,64 +1,90 @@
-"""One look at an instrument's folder, by a process of its own.
+"""One look at an instrument's folder, by a process of its own (`scanners.py`).
 
-A network mount that hangs blocks whoever touches it, beyond any signal. So a child looks, and
-the caller waits for a bounded time. As long as a child hangs at a folder, no other is started
-for it: that bookkeeping is of this process only, and losing it costs one more child.
+As long as a child hangs at a folder, no other is sent there: that bookkeeping is of this process
+only, and losing it costs one more child.
 """
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
+from kraken_dagster.fs.scanners import Scanner, ScannerEnded, give_back, take
 from kraken_dagster.model.errors import FolderHangs, FolderMissing, FolderUnreadable
 from kraken_dagster.model.files.folder import Entry, Kind, Listing
 
-_SCRIPT = Path(__file__).with_name("scan_folder.py")
-_hanging: dict[str, tuple[float, "subprocess.Popen[bytes]"]] = {}
+_KINDS = {kind.value: kind for kind in Kind}
+_hanging: dict[str, tuple[float, Scanner]] = {}
 _lock = threading.Lock()
 
 
-def list_folder(folder: str, *, main_files: Sequence[str] = (), timeout_s: float) -> Listing:
+def list_folder(
+    folder: str, *, main_files: Sequence[str] = (), timeout_s: float, entries: bool = True
+) -> Listing:
     """The entries of `folder` and, for each folder in it, what is known of its main file.
 
     Args:
         main_files: what that may be called; without any no folder is looked into.
+        entries: without them only the stamp and the space are asked for.
 
     Raises:
         FolderMissing, FolderUnreadable: the folder can't be listed.
         FolderHangs: it gave no answer within `timeout_s`.
     """
     _refuse_while_hanging(folder)
-    command = [sys.executable, "-I", "-S", str(_SCRIPT), folder, *main_files]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    question = {"folder": folder, "main_files": list(main_files), "entries": entries}
     try:
-        output, errors = child.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        child.kill()  # in vain while the mount hangs; the child then dies when it answers
+        rows, last = _answer(folder, question, timeout_s)
+    except ScannerEnded:  # somebody has killed it, maybe long ago
+        rows, last = _answer_of_another(folder, question, timeout_s)
+    if "problem" in last:
+        raise _failed(folder, last)
+    rows.sort()
+    return Listing(tuple(rows), last["free_bytes"], last["total_bytes"], tuple(last["stamp"]))
+
+
+def _answer(
+    folder: str, question: dict[str, object], timeout_s: float
+) -> tuple[list[Entry], dict[str, Any]]:
+    scanner, rows = take(), []
+    last: dict[str, Any] = {}
+    try:
+        for said in scanner.ask(question, time.monotonic() + timeout_s):
+            if isinstance(said, dict):
+                last = said
+            else:
+                rows += [Entry(row[0], _KINDS[row[1]], *row[2:]) for row in said]
+    except TimeoutError:
+        scanner.kill()
         with _lock:
-            _hanging[folder] = (time.monotonic() - timeout_s, child)
+            _hanging[folder] = (time.monotonic() - timeout_s, scanner)
         raise _hangs(folder, timeout_s) from None
-    if child.returncode != 0:
-        raise _failed(folder, errors.decode(errors="replace"))
-    answer = json.loads(output)
-    entries = tuple(Entry(**{**item, "kind": Kind(item["kind"])}) for item in answer["entries"])
-    return Listing(entries, answer["free_bytes"], answer["total_bytes"])
+    except BaseException:  # whatever it still says would be taken for another answer
+        scanner.kill()
+        scanner.process.wait()
+        scanner.is_gone()
+        raise
+    give_back(scanner)
+    return rows, last
+
+
+def _answer_of_another(
+    folder: str, question: dict[str, object], timeout_s: float
+) -> tuple[list[Entry], dict[str, Any]]:
+    try:
+        return _answer(folder, question, timeout_s)
+    except ScannerEnded:
+        return [], {"missing": False, "problem": "the process that lists it was killed, twice"}
 
 
 def _refuse_while_hanging(folder: str) -> None:
     with _lock:
         if folder not in _hanging:
             return
-        since, child = _hanging[folder]
-        if child.poll() is None:
+        since, scanner = _hanging[folder]
+        if not scanner.is_gone():
             raise _hangs(folder, time.monotonic() - since)
         del _hanging[folder]
-        for pipe in (child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
 
 
 def _hangs(folder: str, seconds: float) -> FolderHangs:
@@ -72,9 +98,8 @@ def _hangs(folder: str, seconds: float) -> FolderHangs:
     )
 
 
-def _failed(folder: str, message: str) -> FolderMissing | FolderUnreadable:
-    last = message.strip().splitlines()[-1] if message.strip() else "no message"
-    if last.startswith("FileNotFoundError"):
+def _failed(folder: str, last: dict[str, Any]) -> FolderMissing | FolderUnreadable:
+    if last["missing"]:
         return FolderMissing(
             "The instrument's folder is not there",
             file=folder,
@@ -83,6 +108,6 @@ def _failed(folder: str, message: str) -> FolderMissing | FolderUnreadable:
     return FolderUnreadable(
         "The instrument's folder can't be read",
         file=folder,
-        found=last,
+        found=last["problem"].encode(errors="replace").decode(),
         next_step="check that it is a folder and that Kraken's user may list it.",
     )

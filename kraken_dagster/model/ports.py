@@ -72,8 +72,15 @@ class Engine(Protocol):
 class FolderLister(Protocol):
     """Looks at an instrument's folder within a bound of time."""
 
-    def __call__(self, folder: str, *, main_files: Sequence[str] = (), timeout_s: float) -> Listing:
-        """One look.
+    def __call__(
+        self,
+        folder: str,
+        *,
+        main_files: Sequence[str] = (),
+        timeout_s: float,
+        entries: bool = True,
+    ) -> Listing:
+        """One look; without `entries` one at the folder itself only.
 
         Raises:
             FolderMissing, FolderUnreadable, FolderHangs

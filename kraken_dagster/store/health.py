@@ -73,6 +73,17 @@ class HealthRecords:
         )
         return [item for item in left_alone if _printable(item.name) not in before]
 
+    def still_well(
+        self, instrument_id: str, *, free_bytes: int, total_bytes: int, now: datetime
+    ) -> bool:
+        """Records a look that found everything as `well` was told of it; False where it is said
+        not to be well, or nothing is known."""
+        found = self._collection.update_one(
+            {"_id": instrument_id, "status": OK},
+            {"$set": {**_space(free_bytes, total_bytes), "updated_at_": now}},
+        )
+        return found.matched_count == 1
+
     def unwell(self, instrument_id: str, *, details: str, now: datetime) -> None:
         self._set(
             instrument_id,

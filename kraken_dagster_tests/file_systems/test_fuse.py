@@ -111,13 +111,14 @@ def sizes(case: Copying) -> dict[str, int]:
     return {name: size for name, size in found.items() if size}
 
 
-def lookers(folder: Path) -> list[int]:
-    """The processes that look at `folder`, by number; a dead one has no command line any more."""
+def scanners() -> list[int]:
+    """Our processes that list folders, by number; a dead one has no command line any more."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
-            if any(w.endswith(b"scan_folder.py") for w in words) and os.fsencode(folder) in words:
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if any(word.endswith(b"scan_folder.py") for word in words) and parent == os.getpid():
                 found.append(int(process.name))
     return found
 
@@ -200,12 +201,12 @@ def test_a_folder_that_hangs_is_said_to_hang_and_looked_at_by_one_child_only(sha
     with pytest.raises(errors.FolderHangs):
         scan(share.mountpoint, timeout_s=1.0)
     share.wait_until_stopped()
-    hanging = lookers(share.mountpoint)
+    hanging = scanners()
     assert len(hanging) == 1
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(scan, share.mountpoint, timeout_s=10.0)
-        wait_until(lambda: second.done() or lookers(share.mountpoint) != hanging, "an answer")
-        assert lookers(share.mountpoint) == hanging
+        wait_until(lambda: second.done() or scanners() != hanging, "an answer")
+        assert scanners() == hanging
         with pytest.raises(errors.FolderHangs):
             second.result()
     share.go_on()

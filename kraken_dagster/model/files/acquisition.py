@@ -25,12 +25,16 @@ FILE_RENAMED = "File got renamed: "
 
 @dataclass(frozen=True)
 class Timing:
-    """How long the monitor waits. Source: the experience built into AlphaKraken."""
+    """How long the monitor waits. Source: the experience built into AlphaKraken.
+
+    `whole_look` is not its: within that a folder whose stamp stands still is not listed again.
+    """
 
     size_check: timedelta = timedelta(minutes=60)
     main_file_timeout: timedelta = timedelta(minutes=120)
     sciex_size_check: timedelta = timedelta(hours=24)
     old_file: timedelta = timedelta(hours=5)
+    whole_look: timedelta = timedelta(minutes=5)
 
     def hastened(self, speed: float) -> "Timing":
         """The same for a clock that runs `speed` times as fast; only simulations have one."""
@@ -39,6 +43,7 @@ class Timing:
             main_file_timeout=self.main_file_timeout / speed,
             sciex_size_check=self.sciex_size_check / speed,
             old_file=self.old_file / speed,
+            whole_look=self.whole_look / speed,
         )
 
 

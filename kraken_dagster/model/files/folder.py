@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     """One entry of a folder as a look at it shows it. Sizes in bytes, times as UTC epoch seconds.
 
     The `main_` values are those of the main file within a Bruker folder, None without one.
-    `trouble` is what the system said in place of a look at the entry, or at its main file: then
+    `problem` is what the system said in place of a look at the entry, or at its main file: then
     nothing is known of it but its name.
     """
 
@@ -52,11 +52,15 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """One look at an instrument's folder, and the space in bytes of its disk."""
+    """One look at an instrument's folder, and the space in bytes of its disk.
+
+    `stamp` changes when a name comes or goes: the folder's device, inode, mtime and ctime in ns.
+    """
 
     entries: tuple[Entry, ...]
     free_bytes: int
     total_bytes: int = 0
+    stamp: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
