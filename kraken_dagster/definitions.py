@@ -1,6 +1,6 @@
 """The composition root: configuration in, Dagster definitions out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -24,6 +24,7 @@ from kraken_dagster.jobs import (
 from kraken_dagster.monitoring.defs import disk_assets
 from kraken_dagster.monitoring.loaded import load_and_report
 from kraken_dagster.offsite.defs import offsite_asset, uploads_sensor
+from kraken_dagster.orchestration.this_run import instruments_of_this_run
 from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
@@ -49,14 +50,18 @@ _JOBS_OF_ALL = (purging_job, scrubbing_job, rebuilding_job, retiring_job)
 
 
 def build_defs(
-    config: KrakenConfig, *, resource_overrides: Mapping[str, Any] | None = None
+    config: KrakenConfig,
+    *,
+    only: Sequence[str] | None = None,
+    resource_overrides: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
     """Everything that Dagster shows of these instruments.
 
     Args:
+        only: the instruments that are needed; else all that are configured.
         resource_overrides: stand-ins for `store`, `cluster` or `storage`, for tests.
     """
-    instruments = list(config.instruments)
+    instruments = list(config.instruments if only is None else only)
     uploads = [] if config.offsite is None else [uploading_job(item) for item in instruments]
     jobs = {item: instrument_jobs(item) for item in instruments}
     all_jobs = [job for some in jobs.values() for job in some]
@@ -106,4 +111,5 @@ def defs() -> dg.Definitions:
     """What `workspace.yaml` loads: the instruments of instruments.yaml."""
     be_private()  # also where it is loaded by `dagster dev`
     quote_log_records()
-    return build_defs(load_and_report())
+    config = load_and_report()
+    return build_defs(config, only=instruments_of_this_run(config))

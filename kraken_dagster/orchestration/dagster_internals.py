@@ -89,6 +89,11 @@ INTERNALS: Mapping[str, Internal] = {
     "InstigatorStatus": Internal("dagster._core.scheduler.instigation", _SWITCHES, "GraphQL"),
     "InstigatorType": Internal("dagster._core.scheduler.instigation", _SWITCHES, "GraphQL"),
     "SensorInstigatorData": Internal("dagster._core.scheduler.instigation", _SWITCHES, "GraphQL"),
+    "ReconstructableJob": Internal(
+        "dagster._core.definitions.reconstruct",
+        "a run builds the definitions of its own instrument only",
+        "lazy definitions, or the run's job in the environment of its process",
+    ),
     "dagster_instance_config": Internal(
         "dagster._core.instance.config",
         "`kraken doctor --offline` reads dagster.yaml and opens no storage",
