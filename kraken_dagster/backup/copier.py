@@ -93,7 +93,9 @@ class _Copier:
                 member: identity(plan.source_folder / member) for member in sorted(plan.members)
             }
         )
-        self.progress = Progress(sum(item.size for item in self.before.values()))
+        self.progress = Progress(
+            sum(item.size for item in self.before.values()), rate_limit=plan.rate_limit
+        )
         self.places = self._bounded(lambda: Places(plan))
         self.twins = twins(plan.members.values())
         self.watch = Watch(
@@ -237,10 +239,17 @@ class _Copier:
                 return None, (f"{size} bytes", f"{facts.st_size} bytes")
             there = digest(place, on_bytes=go_on_or_stop(self.progress.touch, goes_on))
         with source_errors(source):
-            wanted = digest(source, on_bytes=go_on_or_stop(self.progress.add, goes_on))
+            wanted = digest(source, on_bytes=self._read(goes_on))
         if there == wanted:
             return wanted, ("", "")
         return None, (f"MD5 {wanted.md5}", f"MD5 {there.md5}")
+
+    def _read(self, goes_on: Callable[[], bool]) -> Callable[[int], None]:
+        def count(size: int) -> None:
+            self.progress.add(size)
+            self.progress.wait_after(size, goes_on)
+
+        return go_on_or_stop(count, goes_on)
 
     def _refuse_changed_members(self, list_members: Callable[[], list[str]]) -> None:
         """The members copied first may have changed while the last ones were copied."""

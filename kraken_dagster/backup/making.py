@@ -13,6 +13,7 @@ from kraken_dagster.backup.outcome import BackupOutcome, instrument_facts, to_re
 from kraken_dagster.backup.places import clear_away, others_kept, settle_place
 from kraken_dagster.backup.source import members_of, refuse_grown, source_of
 from kraken_dagster.fs.copying.progress import Progress
+from kraken_dagster.fs.rate_limit import shared_limit
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.fs.stores.roots import OpenRoot, shown
 from kraken_dagster.fs.timeouts import bounded
@@ -154,6 +155,7 @@ def _plan(
         read_only=True,
         group=services.backup_group,
         attempt=f"{raw_file.id} of {raw_file.created_at_.isoformat()} on {root.store_id}",
+        rate_limit=shared_limit(raw_file.instrument_id, instrument.copy_mb_per_s),
     )
 
 

@@ -118,6 +118,12 @@ class Defaults(Strict):
     copy_threads: int = Field(
         4, ge=1, le=16, description="How many members of one Bruker folder are copied at once."
     )
+    copy_mb_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Megabytes per second that one run may read from the instrument for copies; "
+        "`copy_slots` runs may read at once. Without it there is no limit.",
+    )
     catchup_threads: int = Field(
         4, ge=1, le=64, description="How many files a run over many of them works on at once."
     )

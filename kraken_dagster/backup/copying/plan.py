@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kraken_dagster.fs.copying.part_files import PART_PREFIX
+from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import UnsafePath
 from kraken_dagster.model.files.marks import FolderScan
 from kraken_dagster.model.raw_file import FileFact
@@ -18,7 +19,7 @@ class CopyPlan:
     `overwrite` sets aside what else stands there. `read_only`: nobody has the right to write to
     what is proven, nor to its folder where the raw file is one. `group`: who may then read it, and
     nobody else. `attempt`: what tells this backup from any other, so that a copy that died is gone
-    on with; None: it is made anew.
+    on with; None: it is made anew. `rate_limit`: of what is read from the source.
     """
 
     source_folder: Path
@@ -32,6 +33,7 @@ class CopyPlan:
     read_only: bool = False
     group: int | None = None
     attempt: str | None = None
+    rate_limit: RateLimit = field(default_factory=RateLimit)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kraken_dagster.fs.attributes import Refusals
+from kraken_dagster.fs.rate_limit import RateLimit
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Progress:
     started_at: float = field(default_factory=time.monotonic)
     moved_at: float = field(default_factory=time.monotonic)
     refusals: Refusals = field(default_factory=Refusals)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, count: int) -> None:
@@ -27,6 +29,14 @@ class Progress:
     def touch(self, _count: int = 0) -> None:
         """Bytes moved that are not the source's own, those of a read-back, say."""
         self.moved_at = time.monotonic()
+
+    def wait_after(self, count: int, may_go_on: Callable[[], bool]) -> None:
+        """Waits as long as these bytes of the source may take.
+
+        Raises:
+            Stopped
+        """
+        self.rate_limit.took(count, go_on_or_stop(self.touch, may_go_on))
 
     @property
     def megabytes_per_s(self) -> float:

@@ -54,6 +54,7 @@ class SourceReader:
                 self._ended = count == 0
                 filled += count
                 self._count(count)
+                self._progress.wait_after(count, self._may_go_on)
         return filled
 
     def _count(self, count: int) -> None:
