@@ -22,9 +22,9 @@ from kraken_dagster.orchestration.partitions import (
     copy_pool,
     ingest_job,
     op_name,
-    pool_limit,
     quant_job,
 )
+from kraken_dagster.orchestration.pools import pool_limit
 from kraken_dagster.orchestration.run_requests import (
     ensure_partitions,
     live_files,

@@ -34,10 +34,10 @@ from kraken_dagster.orchestration.partitions import (
     asset_key,
     copy_pool,
     op_name,
-    pool_limit,
     raw_files,
 )
 from kraken_dagster.orchestration.planned import has_next, has_raw_metrics
+from kraken_dagster.orchestration.pools import pool_limit
 from kraken_dagster.orchestration.run_config import backup_config, open_config, require_understood
 from kraken_dagster.runtime.services import Services
 from resources.kraken import KrakenResource

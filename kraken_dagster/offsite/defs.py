@@ -25,8 +25,8 @@ from kraken_dagster.orchestration.partitions import (
     OFFSITE_POOL,
     name_here,
     offsite_job,
-    pool_limit,
 )
+from kraken_dagster.orchestration.pools import pool_limit
 from kraken_dagster.orchestration.run_requests import ensure_partitions, live_files, request
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.operations.site_files import shipped
 from kraken_dagster.orchestration.dagster_internals import get_alembic_config, sqlite_run_storage
+from kraken_dagster.orchestration.pools import slots_of_all_engines
 from kraken_dagster.runtime.homes import claim_homes
 
 _TRIES = 10
@@ -34,8 +35,8 @@ def prepare_dagster(home: Path, config: KrakenConfig, config_path: Path) -> None
         (home / "dagster.yaml").write_text(text, encoding="utf-8")
     claim_homes(config, config_path)
     # Dagster's databases are made here, before several programs do so at the same time.
-    with open_dagster(home):
-        pass
+    with open_dagster(home) as instance:
+        slots_of_all_engines(instance, config)  # the pool is there before the first tick
 
 
 def open_dagster(home: Path) -> DagsterInstance:

@@ -7,6 +7,7 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.failures import dagster_errors
 from kraken_dagster.orchestration.file_batches import Events, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.metadata import Metadata
 from kraken_dagster.orchestration.outcomes import Work
 from kraken_dagster.orchestration.partitions import asset_key, raw_files
 from kraken_dagster.orchestration.run_config import require_understood
@@ -28,10 +29,12 @@ def file_asset(
     kinds: Collection[str] = (),
     pool: str | None = None,
     at_once: int | None = None,
+    metadata: Metadata | None = None,
 ) -> dg.AssetsDefinition:
     """The asset `[instrument_id, name]`, a partition for each raw file, `after` another one.
 
     A run over many files works on `at_once` of them, or on `catchup_threads`, at a time.
+    `metadata` is of the asset itself, for its own page in Dagit.
     """
     key = asset_key(instrument_id, name)
 
@@ -44,6 +47,7 @@ def file_asset(
         description=description,
         kinds=set(kinds),
         pool=pool,
+        metadata=metadata,
     )
     def of_each_file(
         context: dg.AssetExecutionContext,

@@ -23,7 +23,7 @@ from kraken_dagster.orchestration.dagster_internals import (
 from kraken_dagster.orchestration.event_log import Event, Origin, Planned, report
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
 from kraken_dagster.orchestration.interruption import reporting_what_is_left
-from kraken_dagster.orchestration.metadata import text
+from kraken_dagster.orchestration.metadata import page_metadata, text
 from kraken_dagster.orchestration.outcomes import Check, Done, Work, had_ended
 from kraken_dagster.orchestration.planned import (
     FAILED_BEFORE,
@@ -60,6 +60,7 @@ class _Batch:
     total: int
     origin: Origin
     planned: bool
+    page_url: object | None = None
     waiting: list[Event] = field(default_factory=list)
     written_at: float = field(default_factory=time.monotonic)
     ended: int = 0
@@ -70,10 +71,13 @@ class _Batch:
     not_begun: list[tuple[str, dg.Failure]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, context: dg.AssetExecutionContext, key: dg.AssetKey, total: int) -> "_Batch":
+    def of(
+        cls, context: dg.AssetExecutionContext, key: dg.AssetKey, total: int, services: Services
+    ) -> "_Batch":
         run, step = context.run, context.get_step_execution_context().step
         origin = Origin(run.run_id, run.job_name, step.key)
-        return cls(context, key, total, origin, not assets_are_externally_managed(run))
+        page_url = services.config.alerts.page_url
+        return cls(context, key, total, origin, not assets_are_externally_managed(run), page_url)
 
     def take(self, raw_file_id: str, done: Done) -> None:
         self.ended += 1
@@ -84,8 +88,9 @@ class _Batch:
         self.waiting += [_evaluation(key, partition, check) for check in done.checks]
         if done.metadata is not None:
             self.materialised += 1
+            metadata = {**done.metadata, **page_metadata(self.page_url, raw_file_id)}
             self.waiting.append(
-                dg.AssetMaterialization(self.key, partition=partition, metadata=dict(done.metadata))
+                dg.AssetMaterialization(self.key, partition=partition, metadata=metadata)
             )
         if done.failure is not None:
             (self.failed if done.begun else self.not_begun).append((raw_file_id, done.failure))
@@ -173,7 +178,7 @@ def for_each_file(
             it, or there is nothing left for it to do.
     """
     names = [raw_file_id_of(item) for item in context.partition_keys]
-    batch = _Batch.of(context, key, len(names))
+    batch = _Batch.of(context, key, len(names), services)
     with ExitStack() as stack:
         ending = stack.enter_context(reporting_what_is_left(context, names, batch.became))
         if len(names) > 1:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import dagster as dg
 
+from kraken_dagster.metrics.catalogue import catalogue
 from kraken_dagster.model.jobs.job import QuantJob, failed_details
 from kraken_dagster.model.printable import code_block, printable
 from kraken_dagster.model.raw_file import FileFact, RawFile
@@ -36,6 +38,25 @@ def path(value: object) -> dg.MetadataValue:
 def log(value: str) -> dg.MetadataValue:
     """What a program wrote; Dagit reads Markdown and HTML, and shows it as it is."""
     return dg.MetadataValue.md(code_block(value))
+
+
+def page_metadata(page_url: object | None, raw_file_id: str) -> Metadata:
+    """A link to the file on Kraken's page, where instruments.yaml says where that is."""
+    if page_url is None:
+        return {}
+    query = urlencode({"id": raw_file_id})
+    return {"page": dg.MetadataValue.url(f"{str(page_url).rstrip('/')}/file?{query}")}
+
+
+def catalogue_metadata(*types: str) -> Metadata:
+    """What the metrics of an asset mean, for the asset's own page."""
+    lines = ["| metric | unit | |", "|---|---|---|"]
+    lines += [
+        f"| `{item.name}` | {item.unit} | {item.definition} |"
+        for item in catalogue()
+        if not item.types or {*item.types} & {*types}
+    ]
+    return {"what the metrics mean": dg.MetadataValue.md("\n".join(lines))}
 
 
 def acquisition_metadata(record: RawFile) -> Metadata:
@@ -134,7 +155,10 @@ def metrics_metadata(
     With one settings a metric has its own name, with several the settings' name in front.
     """
     several = len(metrics) > 1
-    metadata: Metadata = {"status": text(record.status.value)}
+    metadata: Metadata = {
+        "status": text(record.status.value),
+        "project": text(record.project_id or ""),
+    }
     for settings, found in metrics.items():
         for name, value in found.items():
             key = f"{settings}: {name}" if several else name

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import dagster as dg
 from sqlalchemy.exc import IntegrityError
 
-from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.schema import KrakenConfig
 
 RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS = (
@@ -142,29 +141,6 @@ def stand_together(instance: dg.DagsterInstance, instrument_id: str, keys: Seque
     for key in keys:
         instance.delete_dynamic_partition(_name(instrument_id), key)
     add_partitions(instance, instrument_id, keys)
-
-
-def pool_limit(instance: dg.DagsterInstance, pool: str, *, default: int) -> int:
-    """The limit that was set for a pool in the UI or by the CLI, else `default`."""
-    limits = {item.name: item for item in instance.event_log_storage.get_pool_limits()}
-    found = limits.get(pool)
-    return default if found is None or found.from_default else found.limit
-
-
-def slots_of_all_engines(instance: dg.DagsterInstance, config: KrakenConfig) -> dict[str, int]:
-    """How many jobs may be open on each engine.
-
-    The pool is meant for clusters: where there is one it says nothing of jobs on this machine.
-    """
-    return {name: _slots(instance, config, name) for name in config.engines}
-
-
-def _slots(instance: dg.DagsterInstance, config: KrakenConfig, engine: str) -> int:
-    entry = config.engines[engine]
-    has_cluster = any(isinstance(item, SlurmEngine) for item in config.engines.values())
-    if has_cluster and not isinstance(entry, SlurmEngine):
-        return entry.slots
-    return pool_limit(instance, CLUSTER_POOL, default=entry.slots)
 
 
 def _name(instrument_id: str) -> str:

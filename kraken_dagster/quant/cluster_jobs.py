@@ -16,8 +16,8 @@ from kraken_dagster.orchestration.partitions import (
     collect_job,
     name_here,
     quant_job,
-    slots_of_all_engines,
 )
+from kraken_dagster.orchestration.pools import slots_of_all_engines
 from kraken_dagster.orchestration.run_requests import (
     ensure_partitions,
     live_files,

@@ -18,8 +18,8 @@ from kraken_dagster.orchestration.partitions import (
     QUANT_RESULT,
     asset_key,
     raw_files,
-    slots_of_all_engines,
 )
+from kraken_dagster.orchestration.pools import slots_of_all_engines
 from kraken_dagster.orchestration.run_config import open_config, quant_config, require_understood
 from kraken_dagster.quant.collect import JobResult, results_of
 from kraken_dagster.quant.decide import QuantOutcome

@@ -6,7 +6,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.jobs.job import failed_details
 from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.metadata import log, metrics_metadata, text
+from kraken_dagster.orchestration.metadata import catalogue_metadata, log, metrics_metadata, text
 from kraken_dagster.orchestration.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
@@ -27,6 +27,7 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
         _collected_in,
         after=QUANT_RESULT,
         description="Quality metrics of a raw file, by settings.",
+        metadata=catalogue_metadata("alphadia", "diann", "msqc", "skyline"),
     )
 
 

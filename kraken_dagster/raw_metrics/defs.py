@@ -5,7 +5,11 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_metrics import RawMetricsStatus
 from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.metadata import index_metadata, raw_metrics_metadata
+from kraken_dagster.orchestration.metadata import (
+    catalogue_metadata,
+    index_metadata,
+    raw_metrics_metadata,
+)
 from kraken_dagster.orchestration.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
@@ -30,6 +34,7 @@ def raw_metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefi
         measured_in,
         after=BACKUP,
         description="Metrics and traces from the raw file itself, read from its backup.",
+        metadata=catalogue_metadata("raw"),
     )
 
 
