@@ -1,5 +1,6 @@
 """The page in a real browser: on a desk and on a phone, by mouse and by keyboard."""
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -54,7 +55,8 @@ def page_server(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> It
             "instruments": {"thermo1": {"type": "thermo"}, "bruker1": {"type": "bruker"}},
         }
     )
-    with closing(connect(database_uri(server_uri, "page_browser"))) as store:
+    name = f"page_browser_{secrets.token_hex(4)}"  # each module that uses it has its own
+    with closing(connect(database_uri(server_uri, name))) as store:
         store.prepare()
         services = Services(config=config, store=store, engines={}, now=utc_now)
         fill(services, count=_COUNT, now=utc_now())
