@@ -18,6 +18,7 @@ from kraken_dagster.jobs import (
     purging_job,
     rebuilding_job,
     retiring_job,
+    scrubbing_copies_job,
     scrubbing_job,
     uploading_job,
 )
@@ -32,7 +33,12 @@ from kraken_dagster.quant.metrics_defs import metrics_asset
 from kraken_dagster.raw_metrics.defs import raw_metrics_asset
 from kraken_dagster.retention.archiving.archiver import archiver_sensor
 from kraken_dagster.runtime.logs import quote_log_records
-from kraken_dagster.schedules import purge_schedule, retire_schedule, scrub_schedule
+from kraken_dagster.schedules import (
+    purge_schedule,
+    retire_schedule,
+    scrub_offsite_schedule,
+    scrub_schedule,
+)
 from resources.cluster import ClusterResource
 from resources.kraken import KrakenResource
 from resources.storage import StorageResource
@@ -46,6 +52,7 @@ _ASSETS = (
     quant_result_asset,
     metrics_asset,
 )
+_SCHEDULES_OF_ALL = (purge_schedule, scrub_schedule, retire_schedule)
 _JOBS_OF_ALL = (purging_job, scrubbing_job, rebuilding_job, retiring_job)
 
 
@@ -78,11 +85,13 @@ def build_defs(
             *(catching_up_job(config, item) for item in instruments),
             *(archiving_job(config, item) for item in instruments),
             *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
+            *([scrubbing_copies_job(config)] if uploads else []),
             *([evaluating_job(config)] if instruments and config.qc.classes else []),
         ],
-        schedules=[purge_schedule(config), scrub_schedule(config), retire_schedule(config)]
-        if instruments
-        else [],
+        schedules=[
+            *(of_all(config) for of_all in _SCHEDULES_OF_ALL if instruments),
+            *([scrub_offsite_schedule(config)] if uploads else []),
+        ],
         sensors=[
             *(watcher_sensor(config, item, jobs[item]) for item in instruments),
             *(archiver_sensor(config, item) for item in instruments),

@@ -4,6 +4,7 @@ import dagster as dg
 
 from kraken_dagster.catchup.defs import catchup_op
 from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.offsite.defs import scrub_copies_op
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     EVALUATE_JOB,
@@ -17,6 +18,7 @@ from kraken_dagster.orchestration.partitions import (
     REBUILD_JOB,
     RETIRE_JOB,
     SCRUB_JOB,
+    SCRUB_OFFSITE_JOB,
     archive_job,
     asset_key,
     catchup_job,
@@ -92,6 +94,15 @@ def scrubbing_job(config: KrakenConfig) -> dg.JobDefinition:
         scrub_op(config),
         name=name_here(config, SCRUB_JOB),
         description="Reads backups again, the oldest proof first.",
+    )
+
+
+def scrubbing_copies_job(config: KrakenConfig) -> dg.JobDefinition:
+    """`scrub_offsite`: the copies on the S3 server; only where those are configured."""
+    return _job_of(
+        scrub_copies_op(config),
+        name=name_here(config, SCRUB_OFFSITE_JOB),
+        description="Asks the S3 server for the copies, and reads some of them back.",
     )
 
 

@@ -8,6 +8,7 @@ from kraken_dagster.orchestration.partitions import (
     PURGE_JOB,
     RETIRE_JOB,
     SCRUB_JOB,
+    SCRUB_OFFSITE_JOB,
     TAG_INSTRUMENT,
     name_here,
 )
@@ -54,6 +55,18 @@ def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=f"Reads every backup again within {days:g} days, a part of them every night.",
+    )
+
+
+def scrub_offsite_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
+    """On from the start: a HEAD costs next to nothing, and reading has a budget of its own."""
+    return dg.ScheduleDefinition(
+        name=name_here(config, SCRUB_OFFSITE_JOB),
+        job_name=name_here(config, SCRUB_OFFSITE_JOB),
+        cron_schedule="45 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Asks the S3 server for the copies, and reads some of them back.",
     )
 
 

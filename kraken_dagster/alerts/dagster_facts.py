@@ -15,10 +15,12 @@ from kraken_dagster.orchestration.dagster_internals import (
 from kraken_dagster.orchestration.partitions import (
     ALERTS_SENSOR,
     CLUSTER_JOBS_SENSOR,
+    OFFSITE_SENSOR,
     PURGE_JOB,
     REBUILD_JOB,
     RETIRE_JOB,
     SCRUB_JOB,
+    SCRUB_OFFSITE_JOB,
     archive_job,
     catchup_job,
 )
@@ -59,7 +61,8 @@ def _sensors(
     instance: dg.DagsterInstance, config: KrakenConfig, suffixes: Sequence[str]
 ) -> Iterator[Sensor]:
     """Those that were ever on or off: of one that nobody has touched Dagster keeps nothing."""
-    shared = (CLUSTER_JOBS_SENSOR, ALERTS_SENSOR)
+    offsite = () if config.offsite is None else (OFFSITE_SENSOR,)
+    shared = (CLUSTER_JOBS_SENSOR, ALERTS_SENSOR, *offsite)
     wanted: dict[str, str | None] = {f"{name}{end}": None for name in shared for end in suffixes}
     for item in config.instruments:
         wanted |= {f"{item}_watcher": item, f"{item}_archiver": item}
@@ -80,7 +83,7 @@ def _failed_jobs(
     instance: dg.DagsterInstance, config: KrakenConfig, now: datetime, suffixes: Sequence[str]
 ) -> Iterator[FailedJob]:
     """The jobs that are no single file's, and whose last run failed; of a file its status tells."""
-    shared = (PURGE_JOB, SCRUB_JOB, REBUILD_JOB, RETIRE_JOB)
+    shared = (PURGE_JOB, SCRUB_JOB, SCRUB_OFFSITE_JOB, REBUILD_JOB, RETIRE_JOB)
     names = [f"{name}{end}" for name in shared for end in suffixes]
     names += [job(item) for item in config.instruments for job in (archive_job, catchup_job)]
     for name in names:

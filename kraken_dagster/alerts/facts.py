@@ -36,6 +36,7 @@ from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.quality import Outcome
 from kraken_dagster.monitoring.disk_usage import AT
 from kraken_dagster.runtime.services import Services
+from kraken_dagster.store.health import OFFSITE_COPIES
 
 _NEWEST = 3
 _LOOKED_AT = 20
@@ -95,6 +96,7 @@ def _health(services: Services) -> Iterator[Health]:
         *(f"purge {item}" for item in services.config.instruments),
         *(f"engine {item}" for item in services.config.engines),
         *_DISKS,
+        *([] if services.config.offsite is None else [OFFSITE_COPIES]),
     }
     for item in services.store.alert_facts.statuses():
         seen = item.get("updated_at_")

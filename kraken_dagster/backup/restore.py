@@ -61,6 +61,18 @@ def restore(
         UnknownRawFile, StoreUnavailable
     """
     raw_file = services.store.raw_files.get(raw_file_id)
+    may_be_put_into(services, raw_file, target)
+    require_backup_store(services, raw_file)
+    with opened_backup(services, raw_file) as root:
+        return _restore(services, raw_file, target, on_progress, root=root.path)
+
+
+def may_be_put_into(services: Services, raw_file: RawFile, target: Path) -> None:
+    """
+    Raises:
+        NotRecorded, UnsafePath, ConfigError
+        RestoreRefused: it is no folder, or one of the backup store.
+    """
     instrument = services.instrument(raw_file.instrument_id)
     one_name(raw_file.id)  # it is put below the folder, and no link there is to lead it elsewhere
     if not raw_file.file_info:
@@ -73,9 +85,6 @@ def restore(
     require_record(instrument.type, raw_file.id, raw_file.file_info)
     _require_folder(target)
     _require_outside(target, services.config.locations.backup.path)
-    require_backup_store(services, raw_file)
-    with opened_backup(services, raw_file) as root:
-        return _restore(services, raw_file, target, on_progress, root=root.path)
 
 
 def _restore(
@@ -113,13 +122,13 @@ def _require_folder(target: Path) -> None:
     except OSError as error:
         found = error.strerror or str(error)
     if found is not None:
-        raise _refused(target, found, "create it; what isn't mounted is never made up.")
+        raise refused(target, found, "create it; what isn't mounted is never made up.")
 
 
 def _require_outside(target: Path, backup: Path) -> None:
     """In the backup store it would be an entry that no record knows."""
     if target.resolve().is_relative_to(backup.resolve()):
-        raise _refused(target, "a folder of the backup store", "name a folder outside of it.")
+        raise refused(target, "a folder of the backup store", "name a folder outside of it.")
 
 
 def _copy(
@@ -148,7 +157,7 @@ def _copy(
     except _COPYING as error:  # whose words are those of a backup that is made
         what = "The folder refuses" if isinstance(error, BackupUnwritable) else error.what
         found = f"{what}: {error.found}" if error.found else what
-        raise _refused(
+        raise refused(
             target / raw_file.id,
             found,
             "see that you may write there, that there is space, and that nothing else has this "
@@ -157,7 +166,7 @@ def _copy(
         ) from error
 
 
-def _refused(path: Path, found: str, next_step: str) -> RestoreRefused:
+def refused(path: Path, found: str, next_step: str) -> RestoreRefused:
     return RestoreRefused(
         "The backup can't be copied out to there", file=path, found=found, next_step=next_step
     )

@@ -30,7 +30,7 @@ _MODULES: Final = {
     "purge": "retention",
     "quality": "quality",
     "rebuild": "rebuild",
-    "restore": "retention",
+    "restore": "restore",
     "retry": "operations.retry",
     "sensors": "sensors",
     "settings": "settings",

@@ -1,4 +1,4 @@
-"""`kraken verify`, `restore` and `purge`: backups read again, copied out, and disks freed."""
+"""`kraken verify` and `purge`: backups read again, and disks freed."""
 
 import math
 import os
@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from kraken_dagster.backup.restore import restore as restore_step
 from kraken_dagster.backup.scrub import Selection, begin, verify_all
 from kraken_dagster.backup.verify import PROOFS, Verdict, VerifyOutcome
 from kraken_dagster.cli.common import (
@@ -26,14 +25,13 @@ from kraken_dagster.cli.common import (
     user_name,
 )
 from kraken_dagster.cli.screens.progress_bar import progress_bar
-from kraken_dagster.fs.copying.progress import Progress as Copied
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.retention.purge import PurgeOutcome
 from kraken_dagster.retention.purge import purge as purge_step
-from kraken_dagster.retention.purge_file import Purged
 from kraken_dagster.retention.purge_plan import NotDeleted, PurgePlan, ToDelete, plan
+from kraken_dagster.retention.purge_record import Purged
 from kraken_dagster.runtime.exclusive_runs import at_work, purge_of
 from kraken_dagster.runtime.homes import dagster_home
 from kraken_dagster.runtime.refusals import in_own_words
@@ -146,32 +144,6 @@ def _tell_dagster(services: Services, outcome: VerifyOutcome) -> None:
     instrument_id = services.store.raw_files.get(outcome.raw_file_id).instrument_id
     with DagsterInstance.from_config(str(home)) as instance:
         report(instance, list(verified(instrument_id, outcome)))
-
-
-@click.command()
-@click.argument("raw_file_id")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.pass_obj
-@reported
-def restore(path: Path, raw_file_id: str, folder: Path) -> None:
-    """Copy the backup of a raw file into the folder DIR, and prove the copy."""
-    services = open_services(path)
-    size = services.store.raw_files.get(raw_file_id).size or 0
-    with progress_bar("restoring", total=size, unit_is_files=False) as (_, count):
-        before = [0]
-
-        def moved(progress: Copied) -> None:
-            count(progress.done_bytes - before[0])
-            before[0] = progress.done_bytes
-
-        result = restore_step(services, raw_file_id, folder.absolute(), on_progress=moved)
-    target = folder.absolute() / raw_file_id
-    say(
-        f"{as_text(target)}: {len(result.facts)} files, {result.copied} copied, "
-        f"{result.proven} there already; every byte as recorded"
-    )
-    for refusal in result.refused:
-        say(f"Refused there, and no part of the proof: {as_text(refusal)}")
 
 
 @click.command()

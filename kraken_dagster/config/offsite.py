@@ -96,6 +96,15 @@ class Offsite(Strict):
     abandoned_after_days: float = Field(
         7, gt=0, description="Days after which a begun upload is given up, and its parts removed."
     )
+    look_every_days: float = Field(
+        7, gt=0, description="Days within which the server is asked for every copy, by a HEAD."
+    )
+    read_gb_per_month: float = Field(
+        0,
+        ge=0,
+        description="Gigabytes of copies that are read back and compared in a month, the oldest "
+        "proof first. 0: none.",
+    )
     projects: dict[str, OffsiteProject] = Field(
         default_factory=dict, description="What is different for a project, by its id."
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from kraken_dagster.config.code_locations import location_problems
 from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.quality_rules import unknown_instruments
-from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.config.schema import KrakenConfig, PurgeProof
 from kraken_dagster.model.errors import SettingsRefused
 from kraken_dagster.model.metric_values import BUILT_IN_TYPES, TYPE_CUSTOM, TYPE_RAW
 from kraken_dagster.store.uri import EXPECTED, is_understood
@@ -55,6 +55,8 @@ def _of_instruments(config: KrakenConfig) -> Iterator[Problem]:
         if entry.engine not in config.engines:
             reported = f"expected one of {sorted(config.engines)}, found {entry.engine!r}"
             yield (*key, "engine"), reported
+        if entry.purge_proof is PurgeProof.LOCAL_AND_OFFSITE and config.offsite is None:
+            yield (*key, "purge_proof"), "`local_and_offsite` needs the section `offsite`"
         path = entry.path
         assert path is not None
         for reported in (*_of_folder(path, folders), *_of_stores(path, config)):

@@ -43,6 +43,11 @@ class OutputExistsMode(StrEnum):
     ADD = "add"
 
 
+class PurgeProof(StrEnum):
+    LOCAL = "local"
+    LOCAL_AND_OFFSITE = "local_and_offsite"
+
+
 class Options(Strict):
     """Options that a run can also be given in its run config."""
 
@@ -92,6 +97,11 @@ class Options(Strict):
         False,
         description="Purge only files whose backup could be read to the end of a complete index; "
         "not those of formats that don't tell.",
+    )
+    purge_proof: PurgeProof = Field(
+        PurgeProof.LOCAL,
+        description="What proves that a file may be purged: `local`, its backup; "
+        "`local_and_offsite`, also the copy on the S3 server of `offsite`.",
     )
 
 

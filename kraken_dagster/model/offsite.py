@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from kraken_dagster.model.errors import ConfigError, FileSystemLimit
 from kraken_dagster.model.files.dates import local
@@ -71,6 +71,55 @@ class OffsiteState(BaseModel):
         return str(self.status)
 
 
+def why_no_copy(state: OffsiteState | None, content: str | None = None) -> str | None:
+    """Why there is no copy off-site, of this content if that is given; None if there is one."""
+    if state is None:
+        return "it was not uploaded yet"
+    if state.status is not OffsiteStatus.DONE:
+        return state.in_words
+    if content is not None and state.content != content:
+        return "what was uploaded is not what is recorded now"
+    return None
+
+
+class BegunUpload(BaseModel):
+    """An upload in parts that Kraken began on the server, and has not ended yet."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    id: str = Field(alias="_id")
+    raw_file: str
+    bucket: str
+    key: str
+    begun_at: AwareDatetime
+
+
+class ColdRequest(BaseModel):
+    """That members were asked for which lie in a cold storage class; `ready` of them can be read.
+
+    Args:
+        expected_at: when the last of them can be read, by what the provider says of its class.
+        until: when the first copy ends that can be read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    asked_at: AwareDatetime
+    expected_at: AwareDatetime
+    members: int
+    ready: int
+    storage_class: str
+    tier: str
+    until: AwareDatetime | None = None
+
+    @property
+    def in_words(self) -> str:
+        until = "" if self.until is None else f"; those until {local(self.until)}"
+        return (
+            f"{self.members} files lie in {self.storage_class}, {self.ready} of them can be read "
+            f"now{until}. Asked for ({self.tier}) at {local(self.asked_at)}; expected by "
+            f"{local(self.expected_at)}"
+        )
+
+
 class StoredObject(BaseModel):
     """One member of a raw file as it was uploaded; sizes in bytes.
 
@@ -95,6 +144,15 @@ class StoredObject(BaseModel):
     storage_class: str | None = None
     lock_until: AwareDatetime | None = None
     uploaded_at: AwareDatetime
+
+    @property
+    def version(self) -> dict[str, str]:
+        """What names it in a request."""
+        return {"Bucket": self.bucket, "Key": self.key, "VersionId": self.version_id}
+
+    @property
+    def shown(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
 
     @property
     def etag_for_record(self) -> str:

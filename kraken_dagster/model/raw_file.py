@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 from kraken_dagster.model.files.appearance import Appearance
 from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
-from kraken_dagster.model.offsite import OffsiteState
+from kraken_dagster.model.offsite import ColdRequest, OffsiteState
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_metrics import RawMetricsState
 from kraken_dagster.model.retention.refusal import PurgeIntent, Refusal
@@ -217,6 +217,8 @@ class RawFile(BaseModel):
     purge_intent: PurgeIntent | None = None
     raw_metrics: RawMetricsState | None = None  # what came of reading the raw file itself
     offsite: OffsiteState | None = None  # the second copy, on an S3 server
+    offsite_waits_for: str | None = None  # why no upload of it is begun, where its bucket is unfit
+    offsite_cold: ColdRequest | None = None  # what was asked for from cold storage
     s3_upload_path: str | None = None
     unreadable: str | None = None  # the field of a document that can't be read
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.schema import InstrumentEntry, PurgeProof
 from kraken_dagster.model.files.acquisition import Timing, Watch
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.vendors import RULES
+from kraken_dagster.model.offsite import why_no_copy
 from kraken_dagster.model.raw_file import (
     BACKUP_UNDER_WAY,
     FINAL,
@@ -227,6 +228,9 @@ def _purge(case: _Case) -> str | None:
         unhindered(raw_file), now=case.now, min_age_days=0, needs_complete_index=needs_index
     ):
         return f"not purged: {reason}"
+    lacking = why_no_copy(raw_file.offsite)
+    if entry.purge_proof is PurgeProof.LOCAL_AND_OFFSITE and lacking is not None:
+        return f"not purged: it has no copy off-site: {lacking}"
     due = max(raw_file.dated_at, raw_file.created_at_) + span(days=days)
     reported = f"deleted from the instrument when less than {entry.min_free_space_gb:g} GB are free"
     if due <= case.now:

@@ -28,6 +28,39 @@ _NO_CREDENTIALS = frozenset(
     }
 )
 
+_AGAIN = " Tried again by itself."
+_LOCK = "make a bucket with object lock, or leave `offsite.object_lock` out."
+_REGION = "set `offsite.region` to the region of the bucket."
+_PARTS = "change `offsite.part_mb`: the server has other limits of a part than Amazon's."
+_KEYS = "see that the key of the bucket's encryption is there, and that Kraken may use it."
+_FULL = "make room on the server, or raise the bucket's quota."
+_OPTIONS = (
+    "see that the server has what `storage_class`, `object_lock` and `part_mb` of `offsite` ask "
+    "for; its log has more."
+)
+# By the error's class in botocore, or the code in the server's answer.
+_NEXT_STEPS = {
+    "ProfileNotFound": "add the profile to ~/.aws/credentials of Kraken's user, or correct "
+    "`offsite.profile`.",
+    "InvalidStorageClass": "name a storage class that the server has in `offsite.storage_class`.",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "EntityTooSmall": _PARTS,
+    "EntityTooLarge": _PARTS,
+    "ObjectLockConfigurationNotFoundError": _LOCK,
+    "InvalidRetentionPeriod": _LOCK,
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "KMS.NotFoundException": _KEYS,
+    "KMS.DisabledException": _KEYS,
+    "NotImplemented": "the server lacks what was asked of it; leave `storage_class` or "
+    "`object_lock` of `offsite` out, or use another server.",
+    "InvalidArgument": _OPTIONS,
+    "InvalidRequest": _OPTIONS,
+    "InvalidBucketName": "correct `bucket` or `bucket_prefix` of `offsite`.",
+}
+
 # A client of boto3, which makes its methods when it runs and has no types.
 S3 = Any
 
@@ -58,18 +91,33 @@ def connect(config: Offsite) -> S3:
         response_checksum_validation="when_required",
         s3={"addressing_style": "auto" if config.endpoint is None else "path"},
     )
-    verify: bool | str = config.verify_tls
-    if config.verify_tls and config.ca_bundle is not None:
-        verify = str(config.ca_bundle)
     try:
         session = Session(profile_name=config.profile, region_name=config.region)
+        verify = _verify(config)
         return session.client("s3", endpoint_url=config.endpoint, verify=verify, config=options)
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError, OSError) as error:
         raise ConfigError(
-            "`offsite` in instruments.yaml can't be used",
+            "No connection to the S3 server can be made of `offsite` in instruments.yaml",
             found=error,
-            next_step="correct it.",
+            next_step=_NEXT_STEPS.get(
+                type(error).__name__,
+                "correct `endpoint`, `region`, `profile`, `ca_bundle` or `proxy` there, whichever "
+                "the message names.",
+            ),
         ) from error
+
+
+def _verify(config: Offsite) -> bool | str:
+    """By which certificates the server's is checked, if at all."""
+    if not config.verify_tls or config.ca_bundle is None:
+        return config.verify_tls
+    if not config.ca_bundle.is_file():
+        raise ConfigError(
+            "The certificates of `offsite.ca_bundle` are not there",
+            file=config.ca_bundle,
+            next_step="correct the path, or leave it out if a public authority signs.",
+        )
+    return str(config.ca_bundle)
 
 
 @contextmanager
@@ -97,6 +145,12 @@ def is_missing(error: Exception) -> bool:
     return bool(answer) and _status(answer) == 404
 
 
+def error_code(error: Exception) -> str:
+    """The code in the server's answer, like `NoSuchUpload`; empty if it didn't answer."""
+    answer: dict[str, Any] = getattr(error, "response", {})
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
 def _status(answer: dict[str, Any]) -> int:
     return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
@@ -104,7 +158,7 @@ def _status(answer: dict[str, Any]) -> int:
 def _of_answer(answer: dict[str, Any], what: str) -> OffsiteError:
     status, error = _status(answer), answer.get("Error", {})
     code = str(error.get("Code", status))
-    found = f"HTTP {status}, {code}: {error.get('Message', '')}".rstrip(": ")
+    found = f"HTTP {status}, {code}: {error.get('Message') or ''}".rstrip(": ")
     if code == "RequestTimeTooSkewed":
         return OffsiteRefused(
             "This machine's clock differs from the S3 server's",
@@ -112,17 +166,24 @@ def _of_answer(answer: dict[str, Any], what: str) -> OffsiteError:
             found=found,
             next_step="set both by NTP; tried again by itself.",
         )
+    if status == 501 or code in _NEXT_STEPS:
+        return _refuses(what, found, code)
     if status >= 500 or status == 429 or code in _IN_TROUBLE or code in _DAMAGED_ON_THE_WAY:
         return _away(what, found)
     if status in (401, 403):
         return _refused(what, found)
     if code == "NoSuchBucket":
         return no_bucket(what)
+    return _refuses(what, found, code)
+
+
+def _refuses(what: str, found: str, code: str) -> OffsiteError:
+    unknown = f"look {code} up in the server's documentation, and see its log."
     return OffsiteError(
-        "The S3 server refuses",
+        "The S3 server refuses this request",
         file=what,
         found=found,
-        next_step="see what the server says of it; tried again by itself.",
+        next_step=_NEXT_STEPS.get(code, unknown) + _AGAIN,
     )
 
 

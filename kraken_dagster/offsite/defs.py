@@ -11,23 +11,27 @@ from kraken_dagster.model.errors import ConfigError, OffsiteError, StoreUnavaila
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.offsite import is_within, next_begin
 from kraken_dagster.model.raw_file import RawFile, Step
-from kraken_dagster.offsite.client import connect
+from kraken_dagster.offsite.client import S3, connect
 from kraken_dagster.offsite.places import configured, place_of, require_fit
+from kraken_dagster.offsite.scrub import Look, scrub, sweep
 from kraken_dagster.offsite.upload import UploadOutcome, upload_file, why_not
 from kraken_dagster.orchestration.asked_by import asked_by_hand
+from kraken_dagster.orchestration.exclusive_ops import alone, fail
 from kraken_dagster.orchestration.failures import dagster_errors, skip
 from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.metadata import text
+from kraken_dagster.orchestration.metadata import offsite_metadata
 from kraken_dagster.orchestration.outcomes import Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     OFFSITE,
     OFFSITE_POOL,
+    OFFSITE_SENSOR,
     name_here,
     offsite_job,
 )
 from kraken_dagster.orchestration.pools import pool_limit
 from kraken_dagster.orchestration.run_requests import ensure_partitions, live_files, request
+from kraken_dagster.runtime.exclusive_runs import scrub_copies_of
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
 from resources.kraken import KrakenResource
@@ -68,9 +72,7 @@ def _done(outcome: UploadOutcome) -> Done:
     return Done(
         reported,
         metadata={
-            "off-site": text(state.path or ""),
-            "files": dg.MetadataValue.int(state.files),
-            "size bytes": dg.MetadataValue.int(state.bytes),
+            **offsite_metadata(state),
             "sent bytes": dg.MetadataValue.int(outcome.sent_bytes),
         },
     )
@@ -82,7 +84,7 @@ def uploads_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorDefini
     interval = min(config.instrument(item).watch_interval_s for item in instruments)
 
     @dg.sensor(
-        name=name_here(config, "offsite_uploads"),
+        name=name_here(config, OFFSITE_SENSOR),
         jobs=jobs,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -95,10 +97,9 @@ def uploads_sensor(config: KrakenConfig, jobs: Sequence[Any]) -> dg.SensorDefini
         try:
             services = kraken.create_services(config)
             due = _due(services)
-            if not due:
-                return skip("every backup has its copy, or waits for its next try")
-            if (reason := _why_none(services)) is not None:
-                return skip(f"{len(due)} files wait: {reason}")
+            if (reason := _why_none(services, due)) is not None:
+                services.store.health.offsite_seen(details=reason, is_well=True, now=services.now())
+                return skip(reason)
             ready, problems = _with_fit_buckets(services, due)
             requests = _requests(context, services, ready)
         except (ConfigError, StoreUnavailable) as error:
@@ -125,13 +126,17 @@ def _due(services: Services) -> list[RawFile]:
     return sorted(found, key=lambda item: item.dated_at)
 
 
-def _why_none(services: Services) -> str | None:
-    """Why nothing is uploaded now."""
+def _why_none(services: Services, due: Sequence[RawFile]) -> str | None:
+    """Why nothing is uploaded now, and the server need not be asked."""
+    if not due:
+        return "every backup has its copy, or waits for its next try"
     config = configured(services)
     hours, now = config.allowed_hours, services.now().astimezone(config.zone)
     if hours is not None and not is_within(hours, now):
-        return f"uploads run again at {local(next_begin(hours, now))}"
-    return why_away(services, Role.BACKUP)
+        begin = local(next_begin(hours, now))
+        return f"{len(due)} files wait: uploads run again at {begin}"
+    away = why_away(services, Role.BACKUP)
+    return None if away is None else f"{len(due)} files wait: {away}"
 
 
 def _with_fit_buckets(
@@ -141,25 +146,38 @@ def _with_fit_buckets(
 
     Each bucket is asked once, so that no run fails for what is wrong with all of its files.
     """
-    s3 = connect(configured(services))
-    fit: dict[str, bool] = {}
+    s3, now = connect(configured(services)), services.now()
+    asked: dict[str, str | None] = {}
     problems: dict[str, None] = {}
     ready: list[RawFile] = []
     for raw_file in due:
-        try:
-            bucket = place_of(services, raw_file).bucket
-            if bucket not in fit:
-                fit[bucket] = False
-                require_fit(s3, bucket)
-                fit[bucket] = True
-        except (ConfigError, OffsiteError) as error:
-            problems[str(error)] = None
-            continue
-        if fit[bucket]:
+        problem = _why_unfit(services, s3, raw_file, asked)
+        if problem is None:
             ready.append(raw_file)
+            continue
+        problems[problem] = None
+        if raw_file.offsite_waits_for != problem:
+            services.store.offsite.waits(raw_file, problem, now=now)
     reported = "; ".join(problems) or f"it answers; {len(due)} files are due"
-    services.store.health.offsite_seen(details=reported, is_well=not problems, now=services.now())
+    services.store.health.offsite_seen(details=reported, is_well=not problems, now=now)
     return ready, list(problems)
+
+
+def _why_unfit(
+    services: Services, s3: S3, raw_file: RawFile, asked: dict[str, str | None]
+) -> str | None:
+    """Why a file's bucket takes nothing now; `asked` has what was found of each bucket."""
+    try:
+        bucket = place_of(services, raw_file).bucket
+    except ConfigError as error:
+        return str(error)
+    if bucket not in asked:
+        try:
+            require_fit(s3, bucket)
+            asked[bucket] = None
+        except OffsiteError as error:
+            asked[bucket] = str(error)
+    return asked[bucket]
 
 
 def _requests(
@@ -181,3 +199,34 @@ def _requests(
         if wanted is not None:
             found.append(wanted)
     return found
+
+
+def scrub_copies_op(config: KrakenConfig) -> dg.OpDefinition:
+    kraken_config = config
+
+    @dg.op(
+        name="scrub_copies",
+        out=dg.Out(dg.Nothing),
+        description="Asks the S3 server for every copy, reads some back, and gives up old uploads.",
+    )
+    def scrub_copies(
+        context: dg.OpExecutionContext, kraken: dg.ResourceParam[KrakenResource]
+    ) -> None:
+        with dagster_errors():
+            services = kraken.create_services(kraken_config)
+            s3 = connect(configured(services))
+        wrong: list[str] = []
+        name, lease_s = scrub_copies_of(kraken_config.suffix), kraken_config.defaults.lease_s
+        with alone(context, services, name, lease_s) as ours:
+            if not ours:
+                return
+            with dagster_errors():
+                for given_up in sweep(services, s3):
+                    context.log.info(given_up)
+                for item in scrub(services, s3):
+                    reported = f"{item.raw_file_id!r}: {item.look}: {item.reason}"
+                    context.log.info(reported)
+                    wrong += [reported] if item.look in (Look.WRONG, Look.UNKNOWN) else []
+        fail(wrong)
+
+    return scrub_copies

@@ -10,6 +10,7 @@ from kraken_dagster.fs.stores.backup_reader import Backup
 from kraken_dagster.model.errors import BackupDamaged, KrakenError, StoreError
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.offsite import (
+    BegunUpload,
     OffsiteState,
     OffsiteStatus,
     StoredObject,
@@ -19,7 +20,7 @@ from kraken_dagster.model.offsite import (
 from kraken_dagster.model.raw_file import RawFile, short_details
 from kraken_dagster.model.retention.rules import require_record
 from kraken_dagster.offsite.client import S3
-from kraken_dagster.offsite.member import Transfer, upload_member
+from kraken_dagster.offsite.member import upload_member
 from kraken_dagster.offsite.places import (
     Place,
     configured,
@@ -28,6 +29,7 @@ from kraken_dagster.offsite.places import (
     require_fit,
     require_keys,
 )
+from kraken_dagster.offsite.transfer import BegunUploads, Transfer
 from kraken_dagster.runtime.ending import ends
 from kraken_dagster.runtime.exclusive_runs import at_work, offsite_of
 from kraken_dagster.runtime.failures import unexpected_of, wait
@@ -152,7 +154,8 @@ def _members(
     def took(count: int) -> None:
         sent[0] += count
 
-    transfer = Transfer(s3, config, place, RateLimit(rate), services.now, require, took)
+    begun = _begun_of(services, raw_file.id, place.bucket)
+    transfer = Transfer(s3, config, place, RateLimit(rate), services.now, require, took, begun)
     storage_class = config.of_project(raw_file.project_id).storage_class
     had = services.store.offsite.objects(raw_file.id)
     made: list[StoredObject] = []
@@ -168,6 +171,19 @@ def _members(
                 services.store.offsite.keep_object(raw_file.id, known)
             made.append(known)
     return made
+
+
+def _begun_of(services: Services, raw_file_id: str, bucket: str) -> BegunUploads:
+    store = services.store.offsite
+
+    def began(key: str, upload_id: str) -> None:
+        begun = BegunUpload(
+            raw_file=raw_file_id, bucket=bucket, key=key, id=upload_id, begun_at=services.now()
+        )
+        store.began(begun)
+
+    ids = frozenset(item.id for item in store.begun(raw_file_id))
+    return BegunUploads(ids, began, store.ended)
 
 
 def _is_of(known: StoredObject, place: Place, md5: str | None) -> bool:

@@ -28,9 +28,9 @@ from kraken_dagster.orchestration.dagster_internals import (
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
-    EVERY_ASSET,
     INDEX_COMPLETE,
     RAW_FILE,
+    WITH_OFFSITE,
     asset_key,
 )
 
@@ -94,7 +94,7 @@ def reported(instance: dg.DagsterInstance, instrument_id: str, keys: Set[str]) -
 
     return Reported(
         materialised={
-            asset: having(asset, DagsterEventType.ASSET_MATERIALIZATION) for asset in EVERY_ASSET
+            asset: having(asset, DagsterEventType.ASSET_MATERIALIZATION) for asset in WITH_OFFSITE
         },
         observed=having(RAW_FILE, DagsterEventType.ASSET_OBSERVATION),
         sound=passed(DIGESTS_MATCH),

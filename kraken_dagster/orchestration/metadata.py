@@ -16,6 +16,7 @@ import dagster as dg
 
 from kraken_dagster.metrics.catalogue import catalogue
 from kraken_dagster.model.jobs.job import QuantJob, failed_details
+from kraken_dagster.model.offsite import OffsiteState
 from kraken_dagster.model.printable import code_block, printable
 from kraken_dagster.model.raw_file import FileFact, RawFile
 from kraken_dagster.model.raw_metrics import RawMetricsState
@@ -97,6 +98,14 @@ def backup_metadata(
     for name, value in instrument_facts.items():
         metadata[name] = text(value)
     return metadata
+
+
+def offsite_metadata(state: OffsiteState) -> Metadata:
+    return {
+        "off-site": text(state.path or ""),
+        "files": dg.MetadataValue.int(state.files),
+        "size bytes": dg.MetadataValue.int(state.bytes),
+    }
 
 
 def digests_metadata(facts: Mapping[str, FileFact]) -> Metadata:

@@ -21,6 +21,7 @@ DIGESTS_MATCH, INDEX_COMPLETE = "digests_match", "index_complete"  # the checks 
 IN_CONTROL = "in_control"  # the check of `metrics`, where there is quality control
 ASSETS = (RAW_FILE, BACKUP, QUANT_JOB, QUANT_RESULT, METRICS)  # each follows on the one before
 EVERY_ASSET = (RAW_FILE, BACKUP, RAW_METRICS, QUANT_JOB, QUANT_RESULT, METRICS)
+WITH_OFFSITE = (*EVERY_ASSET, OFFSITE)
 
 _AT_ONCE = 5000  # a database takes only so many values in one statement
 _FEW = 50  # keys; more are cheaper found by reading all
@@ -69,7 +70,7 @@ def catchup_job(instrument_id: str) -> str:
     return f"{instrument_id}_catchup"
 
 
-PURGE_JOB, SCRUB_JOB = "purge", "scrub"
+PURGE_JOB, SCRUB_JOB, SCRUB_OFFSITE_JOB = "purge", "scrub", "scrub_offsite"
 REBUILD_JOB, RETIRE_JOB = "rebuild_from_mongodb", "retire_partitions"
 EVALUATE_JOB = "evaluate_quality"
 CLUSTER_JOBS_SENSOR, ALERTS_SENSOR = "cluster_jobs", "alerts"
@@ -86,7 +87,7 @@ def copy_pool(instrument_id: str) -> str:
 
 
 CLUSTER_POOL = "cluster_slots"
-OFFSITE_POOL = "offsite_uploads"
+OFFSITE_POOL = OFFSITE_SENSOR = "offsite_uploads"
 
 
 def partitions_of(instance: dg.DagsterInstance, instrument_id: str) -> list[str]:

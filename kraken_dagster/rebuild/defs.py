@@ -25,6 +25,7 @@ from kraken_dagster.orchestration.metadata import (
     ended_metadata,
     index_metadata,
     metrics_metadata,
+    offsite_metadata,
     raw_metrics_metadata,
     submitted_metadata,
     text,
@@ -32,13 +33,14 @@ from kraken_dagster.orchestration.metadata import (
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
-    EVERY_ASSET,
     INDEX_COMPLETE,
     METRICS,
+    OFFSITE,
     QUANT_JOB,
     QUANT_RESULT,
     RAW_FILE,
     RAW_METRICS,
+    WITH_OFFSITE,
     add_partitions,
     asset_key,
     partitions_of,
@@ -63,7 +65,9 @@ class Rebuilt:
     unreadable: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        each = ", ".join(f"{self.events[name]} {name}" for name in EVERY_ASSET if self.events[name])
+        each = ", ".join(
+            f"{self.events[name]} {name}" for name in WITH_OFFSITE if self.events[name]
+        )
         text = (
             f"{self.files} files: {self.partitions} partitions added, {each or 'nothing'} reported"
         )
@@ -186,6 +190,8 @@ def _happened(known: Known) -> Mapping[str, tuple[datetime, Metadata]]:
                 instrument_facts=record.acquisition.get("instrument", {}),
             ),
         )
+    if known.uploaded is not None:
+        happened[OFFSITE] = known.uploaded.at, offsite_metadata(known.uploaded)
     raw = record.raw_metrics
     if raw is not None and raw.status is RawMetricsStatus.DONE:
         metadata = raw_metrics_metadata(raw, known.raw_metrics, known.raw_provenance)

@@ -11,6 +11,7 @@ from kraken_dagster.fs.stores.manifest import manifest_path
 from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.metric_values import RESERVED_NAMES, TYPE_RAW
+from kraken_dagster.model.offsite import OffsiteState, OffsiteStatus
 from kraken_dagster.model.raw_file import (
     OPEN_ACQUISITION,
     BackupStatus,
@@ -51,6 +52,7 @@ class Known:
     backup_in_words: str = ""
     is_sound: bool = True
     proven_at: datetime | None = None
+    uploaded: OffsiteState | None = None  # where a second copy is configured
     submitted: tuple[QuantJob, ...] = ()
     submitted_at: datetime | None = None
     ended: tuple[QuantJob, ...] = ()
@@ -131,6 +133,7 @@ def known_of(
         backup_in_words=_reason(raw_file, Status.COPYING_DONE) or "as MongoDB has it",
         is_sound=raw_file.is_backed_up,
         proven_at=raw_file.verified_at or backed_up_at,
+        uploaded=_uploaded(services, raw_file),
         submitted=submitted,
         submitted_at=_latest(job.tried_at or job.created_at for job in submitted),
         ended=ended,
@@ -142,6 +145,12 @@ def known_of(
         raw_provenance=raw.get("provenance") or {},
         archived=tuple(_archived(raw_file)),
     )
+
+
+def _uploaded(services: Services, raw_file: RawFile) -> OffsiteState | None:
+    state = raw_file.offsite
+    has_copy = state is not None and state.status is OffsiteStatus.DONE
+    return state if has_copy and services.config.offsite is not None else None
 
 
 def _manifest(services: Services, raw_file: RawFile) -> Path:

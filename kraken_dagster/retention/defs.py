@@ -27,8 +27,8 @@ from kraken_dagster.orchestration.partitions import (
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, MoveOutcome, archive
 from kraken_dagster.retention.archiving.compare import compare_changed
 from kraken_dagster.retention.purge import PurgeOutcome, purge
-from kraken_dagster.retention.purge_file import Purged
 from kraken_dagster.retention.purge_plan import PurgeOptions, PurgePlan, plan
+from kraken_dagster.retention.purge_record import Purged
 from kraken_dagster.retention.scrub_defs import verified
 from kraken_dagster.runtime.exclusive_runs import archive_of, purge_of
 from kraken_dagster.runtime.services import Services

@@ -17,6 +17,7 @@ from kraken_dagster.model.errors import (
     LeaseHeld,
     LeaseLost,
     NotNeeded,
+    OffsiteAway,
     OnAnotherStore,
     RecordRefused,
     StatusConflict,
@@ -25,12 +26,15 @@ from kraken_dagster.model.errors import (
 )
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.retention.rules import GB, Goal, span
-from kraken_dagster.retention.purge_file import Purged, purge_file
+from kraken_dagster.offsite.client import S3, connect
+from kraken_dagster.offsite.places import configured
+from kraken_dagster.retention.purge_file import purge_file
 from kraken_dagster.retention.purge_plan import (
     NotDeleted,
     PurgeOptions,
     measured_free_bytes,
 )
+from kraken_dagster.retention.purge_record import Purged
 from kraken_dagster.runtime.mount_check import require_answer
 from kraken_dagster.runtime.refusals import PURGE, in_own_words, note_refusal
 from kraken_dagster.runtime.services import Services
@@ -70,6 +74,7 @@ def purge(
     Raises:
         FolderError, CopyStalled, InstrumentBusy: the instrument is away.
         BackupUnwritable: the backup store is away.
+        OffsiteAway: so is the server of the copies off-site, and `purge_proof` asks for them.
         StoreUnavailable
         Only while nothing was found out of any file; after that it is in the outcome.
     """
@@ -78,7 +83,7 @@ def purge(
         return PurgeOutcome(instrument_id, 0, 0, 0, (), (), True, options.off)
     try:
         outcome = _purge(services, instrument_id, run_id, options)
-    except (FolderError, CopyStalled, BackupUnwritable, InstrumentBusy) as error:
+    except (FolderError, CopyStalled, BackupUnwritable, InstrumentBusy, OffsiteAway) as error:
         services.store.health.disk_purged(
             instrument_id, details=str(error), enough=False, free_bytes=None, now=services.now()
         )
@@ -103,6 +108,7 @@ def _purge(
     kept: list[NotDeleted] = []
     error: KrakenError | None = None
     still_short = partial(_is_short, services, instrument_id, options)
+    s3 = connect(configured(services)) if options.needs_offsite else None
     try:
         with in_own_words(instrument_id):
             for raw_file in _candidates(services, instrument_id, options):
@@ -111,12 +117,13 @@ def _purge(
                 if (reason := _why_not(services, raw_file, options)) is not None:
                     kept.append(NotDeleted(raw_file.id, reason))
                     continue
-                found = _one(services, raw_file, run_id, options, still_short=still_short)
+                found = _one(services, raw_file, run_id, options, s3, still_short=still_short)
                 freed = found.size_bytes if isinstance(found, Purged) else 0
                 kept += [found] if isinstance(found, NotDeleted) else []
                 deleted += [found] if isinstance(found, Purged) else []
                 goal = goal.after(freed, measured=measured_free_bytes(services, instrument_id))
-            kept += _refused_again(services, instrument_id, run_id, options, had=[*kept, *deleted])
+            had: list[Purged | NotDeleted] = [*kept, *deleted]
+            kept += _refused_again(services, instrument_id, run_id, options, s3, had=had)
             after = measured_free_bytes(services, instrument_id)
         reported = _in_words(goal, deleted, kept, after, options)
     except KrakenError as stopped:
@@ -157,6 +164,7 @@ def _refused_again(
     instrument_id: str,
     run_id: str,
     options: PurgeOptions,
+    s3: S3 | None,
     *,
     had: Collection[Purged | NotDeleted],
 ) -> list[NotDeleted]:
@@ -166,7 +174,7 @@ def _refused_again(
         if raw_file.purge is None or raw_file.purge_intent is not None or raw_file.id in done:
             continue
         if _why_not(services, raw_file, options) is None:
-            again = _one(services, raw_file, run_id, options, still_short=lambda: False)
+            again = _one(services, raw_file, run_id, options, s3, still_short=lambda: False)
             found += [again] if isinstance(again, NotDeleted) else []
     return found
 
@@ -180,6 +188,7 @@ def _one(
     raw_file: RawFile,
     run_id: str,
     options: PurgeOptions,
+    s3: S3 | None,
     *,
     still_short: Callable[[], bool],
 ) -> Purged | NotDeleted:
@@ -187,7 +196,12 @@ def _one(
     try:
         with in_own_words(raw_file.id):
             return purge_file(
-                services, raw_file.id, run_id=run_id, options=options, still_short=still_short
+                services,
+                raw_file.id,
+                run_id=run_id,
+                options=options,
+                still_short=still_short,
+                s3=s3,
             )
     except NotNeeded as error:
         if raw_file.purge is not None:
@@ -198,7 +212,7 @@ def _one(
         return NotDeleted(raw_file.id, str(error))
     except RecordRefused as error:
         return NotDeleted(raw_file.id, str(error))
-    except (StoreAway, FolderError, StoreError):
+    except (StoreAway, FolderError, StoreError, OffsiteAway):
         raise  # not this file's own trouble
     except BackupDamaged as error:  # it has the status `error` by now
         return NotDeleted(raw_file.id, str(error), damaged=True)

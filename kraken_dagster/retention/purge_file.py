@@ -1,8 +1,7 @@
 """Purging one raw file: everything proven, the intention recorded, then deleted, then recorded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.fs.timeouts import bounded
@@ -13,39 +12,24 @@ from kraken_dagster.model.errors import (
     StatusConflict,
     UnsafePath,
 )
-from kraken_dagster.model.raw_file import InstrumentFileStatus, RawFile, Step
+from kraken_dagster.model.offsite import OffsiteState
+from kraken_dagster.model.raw_file import RawFile, Step
 from kraken_dagster.model.retention.refusal import PurgeIntent
+from kraken_dagster.offsite.check import require_copy
+from kraken_dagster.offsite.client import S3, connect
+from kraken_dagster.offsite.places import configured
 from kraken_dagster.retention.proof import Proof, delete, prove
 from kraken_dagster.retention.purge_plan import (
     PurgeOptions,
     target_of,
 )
+from kraken_dagster.retention.purge_record import Proven, Purged, nothing_left, record_purge
 from kraken_dagster.retention.survey import Survey, Target, survey
 from kraken_dagster.runtime.failures import record_damage
 from kraken_dagster.runtime.leases import Held, holding
-from kraken_dagster.runtime.mount_check import require_right_disk
 from kraken_dagster.runtime.refusals import watched
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_backup_store, require_unchanged
-
-_GONE_KEPT = 1_000  # names; a document has no room for 40,000 long ones
-
-
-@dataclass(frozen=True)
-class Purged:
-    """What became of a raw file on the instrument.
-
-    `size_bytes` were freed by this run; of `files` members `gone` were not there any more, and were
-    proven to be in the backup all the same. `status` is `n/a` where somebody else had deleted it.
-    """
-
-    raw_file_id: str
-    status: InstrumentFileStatus
-    files: int
-    size_bytes: int
-    gone: int
-    proven_at: datetime | None
-    reason: str
 
 
 def purge_file(
@@ -55,11 +39,14 @@ def purge_file(
     run_id: str,
     options: PurgeOptions | None = None,
     still_short: Callable[[], bool] = lambda: True,
+    s3: S3 | None = None,
 ) -> Purged:
-    """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup.
+    """Deletes one raw file from its instrument's `Backup/`, if every byte of it is in the backup,
+    and, where `purge_proof` asks for it, in the copy off-site.
 
     Args:
         still_short: whether the space is still needed; asked once more when all is proven.
+        s3: a connection to the server of the copies, if there is one already.
 
     Raises:
         PurgeRefused, NotRecorded, UnsafePath: nothing (more) is deleted until somebody looked.
@@ -67,17 +54,38 @@ def purge_file(
         BackupUnwritable, InstrumentBusy: it can't be proven or deleted now.
         StoreAway: the backup store is away, or another one than that of the file's backup.
         FolderError, CopyStalled: the instrument or the backup store is away.
+        OffsiteError: the copy off-site is not there as recorded, or can't be asked about.
         LeaseHeld, LeaseLost, StatusConflict, StoreUnavailable
     """
     with holding(services, raw_file_id, step=Step.PURGE, run_id=run_id) as held:
         options = options or PurgeOptions.of(services.instrument(held.raw_file.instrument_id))
         _refuse_changed(services, held.raw_file, options)
         with opened_backup(services, held.raw_file) as root:
-            return _purge_in(services, held, still_short, root=root)
+            second = partial(_second_copy, services, held, options, s3)
+            return _purge_in(services, held, still_short, second, root=root)
+
+
+def _second_copy(
+    services: Services, held: Held, options: PurgeOptions, s3: S3 | None
+) -> OffsiteState | None:
+    """The copy off-site as the server has it now; None where it isn't asked for.
+
+    Raises:
+        ConfigError, OffsiteError, LeaseLost
+    """
+    if not options.needs_offsite:
+        return None
+    s3 = connect(configured(services)) if s3 is None else s3
+    return require_copy(services, s3, held.raw_file, on_object=held.require)
 
 
 def _purge_in(
-    services: Services, held: Held, still_short: Callable[[], bool], *, root: OpenRoot
+    services: Services,
+    held: Held,
+    still_short: Callable[[], bool],
+    second_copy: Callable[[], OffsiteState | None],
+    *,
+    root: OpenRoot,
 ) -> Purged:
     raw_file = held.raw_file
     target = target_of(services, raw_file, root.path)
@@ -87,14 +95,18 @@ def _purge_in(
         what=raw_file.id,
     )
     if found.is_empty:
-        return _nothing_left(services, held)
+        return nothing_left(services, held)
+    second_copy()  # before everything is read in vain
     proof = _prove(services, held, target, found, root=root)
     proven_at = services.now()
+    held.require()
+    copy = second_copy()
     held.require()
     _look_again(held, still_short, root)
     intent = _intend(services, held, proof)
     freed = _delete(services, held, target, proof, root=root)
-    return _record(services, held, proof, intent=intent, freed=freed, proven_at=proven_at)
+    proven = Proven(proof, proven_at, copy)
+    return record_purge(services, held, proven, intent=intent, freed=freed)
 
 
 def _look_again(held: Held, still_short: Callable[[], bool], root: OpenRoot) -> None:
@@ -192,101 +204,3 @@ def _delete(services: Services, held: Held, target: Target, proof: Proof, *, roo
                 note=note,
             )
         raise
-
-
-def _record(
-    services: Services,
-    held: Held,
-    proof: Proof,
-    *,
-    intent: PurgeIntent,
-    freed: int,
-    proven_at: datetime,
-) -> Purged:
-    if intent.files == 0:
-        return _gone_by_hand(services, held, gone=len(proof.gone))
-    reason = _in_words(proof, intent, freed=freed, proven_at=proven_at, run_id=held.run_id)
-    purged = {
-        "at": services.now(),
-        "run_id": held.run_id,
-        "files": intent.files,
-        "bytes": intent.bytes,
-        "gone": list(proof.gone[:_GONE_KEPT]),
-        "gone_files": len(proof.gone),
-        "digest": "MD5",
-        "proven_at": proven_at,
-        "began_at": intent.began_at,
-    }
-    services.store.retention.set_instrument_file(
-        held.raw_file,
-        InstrumentFileStatus.PURGED,
-        now=services.now(),
-        reason=reason,
-        run_id=held.run_id,
-        lease=held.lease,
-        fields={"purged": purged},
-    )
-    files, gone = len(proof.files), len(proof.gone)
-    return Purged(
-        held.raw_file.id, InstrumentFileStatus.PURGED, files, freed, gone, proven_at, reason
-    )
-
-
-def _in_words(
-    proof: Proof, intent: PurgeIntent, *, freed: int, proven_at: datetime, run_id: str
-) -> str:
-    earlier = (
-        ""
-        if intent.run_id == run_id
-        else f", the purge of {intent.files} files, {intent.bytes} bytes that run {intent.run_id} "
-        "began, and of which it was the rest"
-    )
-    gone = f"; {len(proof.gone)} were gone already, and are in the backup" if proof.gone else ""
-    gone += (
-        f"; {len(proof.stay)} folders stay, for what a system left in them" if proof.stay else ""
-    )
-    return (
-        f"purged{earlier}: {len(proof.files)} files, {freed} bytes. Proof: every byte of them and "
-        f"of the backup read until {proven_at:%Y-%m-%d %H:%M:%S} UTC, sizes and MD5 equal to each "
-        f"other and to the record{gone}"
-    )
-
-
-def _nothing_left(services: Services, held: Held) -> Purged:
-    """Nothing stands there: a run of ours died before it could say so, or somebody deleted it."""
-    raw_file, intent = held.raw_file, held.raw_file.purge_intent
-    ours = intent is not None and intent.files > 0
-    require_right_disk(services, raw_file.instrument_id, besides=raw_file.id, unproven=ours)
-    if intent is None or not ours:
-        return _gone_by_hand(services, held, gone=len(raw_file.file_info))
-    new = InstrumentFileStatus.PURGED
-    reason = (
-        f"purged by run {intent.run_id}, which ended before it could say so: it had proven "
-        f"{intent.files} files, {intent.bytes} bytes, at {intent.began_at:%Y-%m-%d %H:%M:%S} UTC"
-    )
-    services.store.retention.set_instrument_file(
-        raw_file,
-        new,
-        now=services.now(),
-        reason=reason,
-        run_id=held.run_id,
-        lease=held.lease,
-        fields={"gone_at": services.now()},
-    )
-    gone = len(raw_file.file_info)
-    return Purged(raw_file.id, new, intent.files, 0, gone, intent.began_at, reason)
-
-
-def _gone_by_hand(services: Services, held: Held, *, gone: int) -> Purged:
-    reason = "somebody else deleted it from the instrument's Backup/; Kraken didn't"
-    new = InstrumentFileStatus.NOT_APPLICABLE
-    services.store.retention.set_instrument_file(
-        held.raw_file,
-        new,
-        now=services.now(),
-        reason=reason,
-        run_id=held.run_id,
-        lease=held.lease,
-        fields={"gone_at": services.now()},
-    )
-    return Purged(held.raw_file.id, new, 0, 0, gone, None, reason)

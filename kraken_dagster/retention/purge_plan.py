@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from kraken_dagster.acquisition.identity import require_settled
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.schema import InstrumentEntry, PurgeProof
 from kraken_dagster.fs.instrument_folder import free_bytes, open_instrument
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import (
@@ -17,8 +17,10 @@ from kraken_dagster.model.errors import (
     KrakenError,
     StoreError,
 )
+from kraken_dagster.model.offsite import why_no_copy
 from kraken_dagster.model.raw_file import RawFile
 from kraken_dagster.model.retention.rules import GB, Goal, Weighed, select, why_not_purge
+from kraken_dagster.offsite.places import content_of
 from kraken_dagster.retention.survey import Target, survey
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import require_some_backups
@@ -32,6 +34,7 @@ class PurgeOptions:
     min_free_space_gb: float = -1
     min_file_age_to_remove_in_days: float = 14
     purge_needs_complete_index: bool = False
+    purge_proof: PurgeProof = PurgeProof.LOCAL
 
     @classmethod
     def of(cls, instrument: InstrumentEntry) -> "PurgeOptions":
@@ -40,6 +43,7 @@ class PurgeOptions:
             instrument.min_free_space_gb,
             instrument.min_file_age_to_remove_in_days,
             instrument.purge_needs_complete_index,
+            instrument.purge_proof,
         )
 
     @property
@@ -51,12 +55,20 @@ class PurgeOptions:
 
     def why_not(self, raw_file: RawFile, *, now: datetime) -> str | None:
         """Why a file is not to be purged, by what MongoDB knows of it; None if it may be."""
-        return why_not_purge(
+        reason = why_not_purge(
             raw_file,
             now=now,
             min_age_days=self.min_file_age_to_remove_in_days,
             needs_complete_index=self.purge_needs_complete_index,
         )
+        if reason is None and self.needs_offsite:
+            lacking = why_no_copy(raw_file.offsite, content_of(raw_file))
+            return None if lacking is None else f"it has no copy off-site: {lacking}"
+        return reason
+
+    @property
+    def needs_offsite(self) -> bool:
+        return self.purge_proof is PurgeProof.LOCAL_AND_OFFSITE
 
     @property
     def wanted_bytes(self) -> int:

@@ -26,6 +26,11 @@ def scrub_of(suffix: str) -> str:
     return f"scrub{suffix}"
 
 
+def scrub_copies_of(suffix: str) -> str:
+    """Of the copies off-site; the same for a code location."""
+    return f"scrub_offsite{suffix}"
+
+
 def offsite_of(raw_file_id: str) -> str:
     """The upload of one file: long, and no reason for any other step of the file to wait."""
     return f"offsite {raw_file_id}"

@@ -22,7 +22,7 @@ _LEFT_ALONE_AT_MOST = 200
 Document = dict[str, Any]
 
 
-_OFFSITE = "offsite copies"  # with a space, which no instrument's id has
+OFFSITE_COPIES = "offsite copies"  # with a space, which no instrument's id has
 
 
 @translated
@@ -160,12 +160,12 @@ class HealthRecords:
 
     def offsite(self) -> Document | None:
         """Whether the server of the second copies answers, and takes uploads."""
-        return self.get(_OFFSITE)
+        return self.get(OFFSITE_COPIES)
 
     def offsite_seen(self, *, details: str, is_well: bool, now: datetime) -> None:
         error = {} if is_well else {"last_error_occurred_at": now}
         self._set(
-            _OFFSITE,
+            OFFSITE_COPIES,
             entity_type=JOB,
             status=OK if is_well else ERROR,
             status_details=short_details(details),

@@ -3,6 +3,7 @@
 import pytest
 
 from kraken_dagster.operations.doctor.offsite import offsite_findings
+from kraken_dagster.operations.doctor.uploads import try_uploads
 from kraken_dagster_tests.offsite.s3_server import NEEDS_S3
 
 pytestmark = NEEDS_S3
@@ -56,3 +57,24 @@ def test_wrong_credentials_are_an_error(laboratory, monkeypatch: pytest.MonkeyPa
     [(found, level)] = levels(laboratory).items()
     assert level == "error"
     assert "check the credentials" in found
+
+
+def test_a_server_is_tried_out_and_what_was_made_is_removed(laboratory, server, bucket):
+    found = list(try_uploads(lambda: laboratory))
+    assert [item.level for item in found] == ["ok", "ok", "ok", "ok", "ok", "warning"]
+    said = "\n".join(item.found for item in found)
+    assert "refuses a wrong Content-MD5: BadDigest" in said
+    assert "doesn't compare x-amz-checksum-sha256" in said
+    assert "an upload with If-None-Match makes a second version" in said
+    assert "an upload in parts with If-None-Match makes a second version" in said
+    assert "Kraken may delete versions" in said
+    listed = server.client().list_object_versions(Bucket=bucket)
+    assert listed.get("Versions", []) == []
+    assert server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+
+def test_a_bucket_without_versions_is_not_tried_out(copying_to, server, bucket):
+    plain = server.make_bucket(f"{bucket}-plain", versions=False)
+    [found] = try_uploads(lambda: copying_to(server.endpoint, bucket=plain))
+    assert (found.level, "keeps no versions" in found.found) == ("error", True)
+    assert server.client().list_objects_v2(Bucket=plain).get("Contents", []) == []

@@ -7,14 +7,19 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from kraken_dagster.alerts.facts import gather
+from kraken_dagster.alerts.rules.registry import judge
 from kraken_dagster.config.offsite import Offsite
 from kraken_dagster.config.schema import KrakenConfig
+from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.definitions import build_defs
 from kraken_dagster.model.raw_file import BackupStatus
+from kraken_dagster.rebuild.defs import rebuild_instrument
 from kraken_dagster.runtime.exclusive_runs import at_work, offsite_of
 from kraken_dagster.runtime.services import utc_now
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.offsite.s3_server import NEEDS_S3, Server
+from kraken_dagster_tests.retention.retention_cases import INSTRUMENTS
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened
 from kraken_dagster_tests.support.helpers import backed_up
 
@@ -96,7 +101,19 @@ def test_while_the_bucket_is_unfit_no_run_is_requested_and_the_tick_says_why(
     assert "keeps no versions" in skipped.skip_message
     board = bench.store.health.offsite()
     assert "keeps no versions" in board["status_details"]
-    assert bench.services.store.raw_files.get("a.raw").backup_status is BackupStatus.COPYING_DONE
+    waiting = bench.services.store.raw_files.get("a.raw")
+    assert waiting.backup_status is BackupStatus.COPYING_DONE
+    assert "keeps no versions" in waiting.offsite_waits_for
+    assert "not uploaded yet" in waiting.history[-1]["reason"]
+    bench.tick(SENSOR)
+    assert len(bench.services.store.raw_files.get("a.raw").history) == len(waiting.history)
+    versions = {"Status": "Enabled"}
+    server.client().put_bucket_versioning(
+        Bucket=f"{bucket}-plain", VersioningConfiguration=versions
+    )
+    [wanted] = bench.tick(SENSOR).run_requests
+    assert bench.run(wanted).success
+    assert bench.services.store.raw_files.get("a.raw").offsite_waits_for is None
 
 
 def test_outside_of_the_hours_everything_waits(make_bench, bucket):
@@ -116,3 +133,58 @@ def test_a_failed_upload_fails_its_run_and_says_what_to_do(make_bench, bucket, m
     assert "check the credentials" in failure.event_specific_data.user_failure_data.description
     skipped = bench.tick(SENSOR).skip_message
     assert "doesn't let Kraken in" in skipped
+
+
+def test_the_nightly_job_looks_and_a_new_storage_is_told_of_the_copies(make_bench, bucket):
+    bench = make_bench(bucket=bucket, read_gb_per_month=1)
+    assert bench.run(bench.tick(SENSOR).run_requests[0]).success
+    schedule = bench.repository.get_schedule_def("scrub_offsite")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (
+        bench.repository.get_job("scrub_offsite")
+        .execute_in_process(instance=bench.instance)
+        .success
+    )
+    assert bench.services.store.raw_files.get("a.raw").offsite.verified_at is not None
+    with dg.DagsterInstance.ephemeral() as new:
+        rebuilt = rebuild_instrument(bench.services, new, "thermo1")
+        assert rebuilt.events["offsite"] == 1
+        made = new.get_latest_materialization_event(dg.AssetKey(["thermo1", "offsite"]))
+        assert made.asset_materialization.metadata["off-site"].value.startswith(f"s3://{bucket}/")
+
+
+def test_a_copy_that_fails_is_an_alert(make_bench, server, bucket, monkeypatch):
+    bench = make_bench(bucket=bucket)
+    [wanted] = bench.tick(SENSOR).run_requests
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    bench.run(wanted)
+    bench.tick(SENSOR)
+    found = judge(gather(bench.services, None, ask_pages=False), Thresholds(), utc_now()).found
+    assert {"upload_failed", "health_failed"} <= {item.rule.kind for item in found}
+    [board] = [item for item in found if item.condition.subject == "offsite copies"]
+    assert "doesn't let Kraken in" in board.condition.details
+
+
+def test_a_day_of_all_instruments_is_uploaded_and_the_server_gives_it_back(
+    make_bench, services, server, bucket
+):
+    """Two files of each vendor, beside the two that there are; every byte is asked for."""
+    for number in range(2):
+        for instrument_id, name in INSTRUMENTS.items():
+            backed_up(services, instrument_id, f"day_{number}_{name}")
+    bench = make_bench(bucket=bucket, slots=4)
+    while requests := bench.tick(SENSOR).run_requests:
+        assert all(bench.run(wanted).success for wanted in requests)
+    client, store = server.client(), bench.services.store
+    files = store.raw_files.latest(list(INSTRUMENTS))
+    assert len(files) == 8
+    for raw_file in files:
+        assert raw_file.backup_status is BackupStatus.UPLOAD_DONE
+        folder = bench.services.backup_folder(raw_file)
+        objects = store.offsite.objects(raw_file.id)
+        assert objects.keys() == raw_file.file_info.keys()
+        for path, stored in objects.items():
+            given = client.get_object(**stored.version)["Body"].read()
+            assert given == (folder / path).read_bytes()
+    versions = client.list_object_versions(Bucket=bucket)["Versions"]
+    assert len(versions) == len({item["Key"] for item in versions})

@@ -20,8 +20,9 @@ from kraken_dagster.retention.archiving.archive import (
     archive_members,
 )
 from kraken_dagster.retention.purge import PurgeOutcome, purge
-from kraken_dagster.retention.purge_file import Purged, purge_file
+from kraken_dagster.retention.purge_file import purge_file
 from kraken_dagster.retention.purge_plan import PurgeOptions
+from kraken_dagster.retention.purge_record import Purged
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.helpers import backed_up
 

@@ -66,6 +66,10 @@ def _facts(found: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]
         yield "original name", found["original_name"]
     yield "size", size(found["size_bytes"])
     yield "backup", " ".join(_backup(found))
+    if copy := found["offsite_waits_for"] or found["offsite_in_words"]:
+        yield "off-site", copy
+    if found["offsite_cold"]:
+        yield "", found["offsite_cold"]
     if found["instrument_file"]:
         yield "on instrument", found["instrument_file"].replace("_", " ")
     for name in ("cannot_be_moved", "cannot_be_purged"):

@@ -18,6 +18,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.operations.doctor import checks as doctor_module
 from kraken_dagster.operations.doctor import offline as doctor_offline
 from kraken_dagster.operations.doctor import standby as doctor_standby
+from kraken_dagster.operations.doctor import uploads as doctor_uploads
 from kraken_dagster.operations.doctor.readers import compare_readers
 from kraken_dagster.operations.doctor.rights import examine_rights
 
@@ -37,6 +38,7 @@ from kraken_dagster.operations.doctor.rights import examine_rights
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Only this: a Thermo raw file as two readers read it.",
 )
+@click.option("--try-uploads", is_flag=True, help="Also: write a few bytes to the S3 server.")
 @json_option
 @click.pass_obj
 @reported
@@ -45,6 +47,7 @@ def doctor(
     *,
     offline: bool,
     stand_in: bool,
+    try_uploads: bool,
     exported: BinaryIO | None,
     raw: Path | None,
     as_json: bool,
@@ -54,6 +57,8 @@ def doctor(
         raise click.UsageError("--settings only with --stand-in")
     if offline and stand_in:
         raise click.UsageError("--offline and --stand-in exclude each other: that asks MongoDB")
+    if offline and try_uploads:
+        raise click.UsageError("--offline and --try-uploads exclude each other: that asks a server")
     config = load_config(path) if offline or raw else own_config(path)
     findings = [] if raw else doctor_offline.examine_offline(config, path)
     if raw is not None:
@@ -66,6 +71,8 @@ def doctor(
     if stand_in and raw is None:
         content = None if exported is None else exported.read()
         findings.extend(doctor_standby.examine_standby(lambda: open_services(path), content))
+    if try_uploads and raw is None:
+        findings.extend(doctor_uploads.try_uploads(lambda: open_services(path)))
     if as_json:
         print_json([vars(item) for item in findings])
     else:

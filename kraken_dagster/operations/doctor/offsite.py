@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kraken_dagster.config.offsite import Offsite
+from kraken_dagster.config.schema import PurgeProof
 from kraken_dagster.model.errors import ConfigError, OffsiteError
 from kraken_dagster.model.offsite import bucket_name
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
@@ -25,15 +26,30 @@ def offsite_findings(services: Services) -> Iterator[Finding]:
         return
     try:
         s3 = connect(config)
-        buckets = sorted(_buckets(services, config))
+        buckets = sorted(buckets_of(services, config))
     except ConfigError as error:
         yield Finding("error", "offsite", str(error))
         return
+    yield from _never_purged(services, config)
     for bucket in buckets:
         yield from _bucket(s3, config, bucket)
 
 
-def _buckets(services: Services, config: Offsite) -> set[str]:
+def _never_purged(services: Services, config: Offsite) -> Iterator[Finding]:
+    """Projects whose files are not uploaded, where a purge asks for the copy."""
+    entries = map(services.config.instrument, services.config.instruments)
+    if not any(item.purge_proof is PurgeProof.LOCAL_AND_OFFSITE for item in entries):
+        return
+    for name, project in sorted(config.projects.items()):
+        if not project.upload:
+            found = (
+                f"files of project {name!r} are not uploaded, so they are never purged where "
+                "`purge_proof` is `local_and_offsite`; have them uploaded, or use `local`"
+            )
+            yield Finding("warning", "purge_proof", found)
+
+
+def buckets_of(services: Services, config: Offsite) -> set[str]:
     own = {item.bucket for item in config.projects.values() if item.bucket is not None}
     if config.bucket is not None:
         return {config.bucket, *own}

@@ -6,14 +6,28 @@ where the local backup counts as one, so that it never hides a backup that was l
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
 
-from kraken_dagster.model.offsite import OffsiteState, OffsiteStatus, StoredObject
-from kraken_dagster.model.raw_file import AFTER_BACKUP, BACKED_UP, BackupStatus, FileFact, RawFile
+from kraken_dagster.model.offsite import (
+    BegunUpload,
+    ColdRequest,
+    OffsiteState,
+    OffsiteStatus,
+    StoredObject,
+)
+from kraken_dagster.model.raw_file import (
+    AFTER_BACKUP,
+    BACKED_UP,
+    BackupStatus,
+    FileFact,
+    RawFile,
+    short_details,
+)
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.documents import parse, readable
 from kraken_dagster.store.raw_files.history import appended, event_of
@@ -35,11 +49,33 @@ _TRIES = 5  # to write what somebody else writes to at the same moment
 Document = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class CopyAge:
+    """When a copy was last seen, and last read back; its size in bytes."""
+
+    raw_file_id: str
+    bytes: int
+    seen_at: datetime | None
+    verified_at: datetime | None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "CopyAge":
+        known = document["offsite"]
+        return cls(
+            document["_id"],
+            int(known.get("bytes") or 0),
+            known.get("seen_at"),
+            known.get("verified_at"),
+        )
+
+
 @translated
 class OffsiteCopies:
     def __init__(self, database: "Database[Document]", members: MemberLists) -> None:
         self._collection = database["raw_file"]
         self._objects = database["offsite_object"]
+        self._begun = database["offsite_upload"]
+        self._read = database["offsite_read"]
         self._members = members
 
     def due(self, instrument_id: str, now: datetime, *, limit: int) -> list[RawFile]:
@@ -67,6 +103,25 @@ class OffsiteCopies:
         backed_up = [item for item in found if item.is_backed_up and item.file_info]
         return sorted(backed_up, key=lambda item: item.dated_at)[:limit]
 
+    def waits(self, raw_file: RawFile, problem: str, *, now: datetime) -> None:
+        """Records why no upload is begun, once for each reason; how the last one was stays."""
+        note = short_details(f"not uploaded yet: {problem}")
+        event = event_of(now, raw_file.status, raw_file.status, note)
+        self._collection.update_one(
+            {"_id": raw_file.id, "offsite_waits_for": {"$ne": problem}},
+            {"$set": {"offsite_waits_for": problem}, "$push": appended(event)},
+        )
+
+    def asked_for(self, raw_file_id: str, request: ColdRequest | None) -> None:
+        """Records what was asked for from cold storage; None once all of it can be read.
+
+        The first time stays, unless all could be read meanwhile.
+        """
+        changes: Document = {"$unset": {"offsite_cold": ""}}
+        if request is not None:
+            changes = {"$set": {"offsite_cold": request.model_dump()}}
+        self._collection.update_one({"_id": raw_file_id}, changes)
+
     def tell(
         self,
         raw_file: RawFile,
@@ -78,7 +133,10 @@ class OffsiteCopies:
     ) -> None:
         """Records how an upload is. Where the local backup is none any more, `backup_status` goes
         on saying so."""
-        changes: Document = {"$set": {"offsite": state.model_dump()}}
+        changes: Document = {
+            "$set": {"offsite": state.model_dump()},
+            "$unset": {"offsite_waits_for": ""},
+        }
         if note is not None:
             event = event_of(now, raw_file.status, raw_file.status, note, run_id=run_id)
             changes["$push"] = appended(event)
@@ -126,11 +184,26 @@ class OffsiteCopies:
             changes = {
                 "$set": self._members.kept(raw_file.id, fields),
                 "$push": appended(event),
+                "$unset": {"offsite_waits_for": ""},
             }
             query = {"_id": raw_file.id, "updated_at_": current.updated_at_}
             if self._collection.update_one(query, changes).matched_count == 1:
                 return True
         return False
+
+    def began(self, upload: BegunUpload) -> None:
+        document = upload.model_dump(by_alias=True)
+        self._begun.replace_one({"_id": upload.id}, document, upsert=True)
+
+    def ended(self, upload_id: str) -> None:
+        self._begun.delete_one({"_id": upload_id})
+
+    def begun(self, raw_file_id: str) -> list[BegunUpload]:
+        """Uploads in parts of a raw file that are not known to have ended."""
+        return [BegunUpload(**item) for item in self._begun.find({"raw_file": raw_file_id})]
+
+    def begun_before(self, limit: datetime) -> list[BegunUpload]:
+        return [BegunUpload(**item) for item in self._begun.find({"begun_at": {"$lt": limit}})]
 
     def keep_object(self, raw_file_id: str, stored: StoredObject) -> None:
         """Records a member that was uploaded, in place of what was known of it before."""
@@ -138,6 +211,27 @@ class OffsiteCopies:
         key = f"{raw_file_id}/{stored.path}"
         document = {"raw_file": raw_file_id, **stored.model_dump()}
         self._objects.replace_one({"_id": key}, document, upsert=True)
+
+    def forget_object(self, raw_file_id: str, path: str) -> None:
+        """Of a member whose copy is not there any more, so that it is uploaded again."""
+        self._objects.delete_one({"_id": f"{raw_file_id}/{path}"})
+
+    def copies(self, instrument_ids: Sequence[str]) -> list[CopyAge]:
+        """The files of these instruments whose copy is done, and when it was last looked at."""
+        query = {
+            "instrument_id": {"$in": list(instrument_ids)},
+            "offsite.status": OffsiteStatus.DONE,
+        }
+        fields = {"offsite.seen_at": 1, "offsite.verified_at": 1, "offsite.bytes": 1}
+        return [CopyAge.of(item) for item in self._collection.find(query, fields)]
+
+    def was_read(self, month: str, size: int) -> None:
+        """Counts bytes that were read back from the server in a month, like `2026-03`."""
+        self._read.update_one({"_id": month}, {"$inc": {"bytes": size}}, upsert=True)
+
+    def read_in(self, month: str) -> int:
+        document = self._read.find_one({"_id": month})
+        return 0 if document is None else int(document["bytes"])
 
     def objects(self, raw_file_id: str) -> dict[str, StoredObject]:
         """The members that were uploaded, by their path."""

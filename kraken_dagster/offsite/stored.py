@@ -1,0 +1,105 @@
+"""Whether the server has what was just sent, locked as it was asked to, and as which version."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kraken_dagster.model.errors import OffsiteDiffers, OffsiteUnfit
+from kraken_dagster.model.offsite import StoredObject, etag_of
+from kraken_dagster.offsite.client import is_missing
+from kraken_dagster.offsite.parts import MemberDigest
+from kraken_dagster.offsite.transfer import Member
+
+_KEY_SERVICES = ("aws:kms", "aws:kms:dsse")
+
+
+def proven(member: Member, read: MemberDigest, version_id: str | None) -> StoredObject:
+    """
+    Raises:
+        OffsiteDiffers: the server has something else than was sent.
+        OffsiteUnfit: it keeps no versions.
+    """
+    found = _locked(member, head_of_member(member, version_id))
+    expected = etag_of(read.parts)
+    if (
+        found is None
+        or found["ContentLength"] != read.size
+        or (not is_opaque(found) and etag(found) != expected)
+    ):
+        raise OffsiteDiffers(
+            "The server doesn't have what was just sent",
+            file=member.shown,
+            expected=f"{read.size} bytes, ETag {expected}",
+            found="nothing"
+            if found is None
+            else f"{found['ContentLength']} bytes, ETag {etag(found)}",
+            next_step="see who else writes to this key; it is sent again by itself.",
+        )
+    if found.get("VersionId") in (None, "null"):
+        raise OffsiteUnfit(
+            "The server gave the object no version of its own",
+            file=member.shown,
+            next_step="see that versioning is switched on; it is sent again by itself.",
+        )
+    return stored_as(member, read, found)
+
+
+def _locked(member: Member, head: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Locks the version where the server did not: radosgw forgets the lock of an upload in parts.
+
+    Raises:
+        OffsiteUnfit: it can't be locked.
+    """
+    until = member.options.get("ObjectLockRetainUntilDate")
+    if head is None or until is None or head.get("ObjectLockRetainUntilDate") is not None:
+        return head
+    version = {**member.target, "VersionId": head.get("VersionId", "null")}
+    retention = {"Mode": member.options["ObjectLockMode"], "RetainUntilDate": until}
+    member.transfer.s3.put_object_retention(**version, Retention=retention)
+    after = head_of_member(member, version["VersionId"])
+    if after is None or after.get("ObjectLockRetainUntilDate") is None:
+        raise OffsiteUnfit(
+            "The server did not lock the version",
+            file=member.shown,
+            expected=f"locked until {until:%Y-%m-%d}",
+            next_step="see that object lock is switched on in the bucket; tried again by itself.",
+        )
+    return after
+
+
+def stored_as(member: Member, read: MemberDigest, head: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        path=member.path,
+        bucket=member.transfer.place.bucket,
+        key=member.key,
+        version_id=head["VersionId"],
+        etag=etag(head),
+        size=read.size,
+        md5=read.md5,
+        part_bytes=member.part_bytes,
+        part_md5s=tuple(part.hex() for part in read.parts),
+        is_opaque=is_opaque(head),
+        storage_class=head.get("StorageClass"),
+        lock_until=head.get("ObjectLockRetainUntilDate"),
+        uploaded_at=member.transfer.now(),
+    )
+
+
+def head_of_member(member: Member, version_id: str | None) -> dict[str, Any] | None:
+    version = {} if version_id is None else {"VersionId": version_id}
+    try:
+        answer: dict[str, Any] = member.transfer.s3.head_object(**member.target, **version)
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
+    return answer
+
+
+def is_opaque(head: Mapping[str, Any]) -> bool:
+    """Whether the server's ETag is not made of MD5s, by how it encrypts."""
+    by_service = head.get("ServerSideEncryption") in _KEY_SERVICES
+    return by_service or head.get("SSECustomerAlgorithm") is not None
+
+
+def etag(head: Mapping[str, Any]) -> str:
+    return str(head["ETag"]).strip('"')
