@@ -82,7 +82,7 @@ def _read(services: Services, raw_file: RawFile) -> RawReading:
                 file=path,
                 found=error.strerror or error,
                 next_step="check that it is mounted, its disk, and the rights of Kraken's user; "
-                "read again by itself.",
+                "read again a few times by itself, and by a catch-up with `raw_metrics`.",
             ) from error
 
 

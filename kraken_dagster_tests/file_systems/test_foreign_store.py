@@ -19,7 +19,15 @@ from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.doctor.checks import _writable
 from kraken_dagster.operations.init_store import mark
-from kraken_dagster_tests.backup.copying_cases import content, make, parts
+from kraken_dagster_tests.backup.copying_cases import content, make, parts, write
+from kraken_dagster_tests.backup.test_resuming import (
+    BLOCK,
+    SIZE,
+    Reads,
+    copied,
+    recorded,
+    stopped,
+)
 from kraken_dagster_tests.file_systems.foreign import foreign
 from kraken_dagster_tests.raw_readers.real_files import small_raw
 from kraken_dagster_tests.support.helpers import (
@@ -97,6 +105,17 @@ def test_a_job_runs_whose_folder_can_not_be_flushed(tmp_path: Path):
         jobs.submit(JobSpec("j", (sys.executable, "-c", "pass"), {}, str(output)))
         wait_until(lambda: jobs.states(["j"])["j"].ended, "the job has ended")
         assert jobs.states(["j"])["j"].state is JobState.SUCCEEDED
+
+
+def test_a_copy_that_died_goes_on_where_nothing_can_be_flushed(tmp_path: Path, monkeypatch):
+    source, folder = write(tmp_path / "x.raw", SIZE), tmp_path / "b"
+    folder.mkdir()
+    with foreign(folder, ALL_REFUSED):
+        target = folder / "x.raw"
+        known = sum(size for _, size, _ in recorded(stopped(source, target)[1]))
+        reads = Reads(monkeypatch, source)
+        assert copied(source, target) == md5sum(source)
+        assert 0 < reads.count <= SIZE - known + 4 * BLOCK < SIZE
 
 
 @pytest.mark.parametrize("way", ["nolink", "nolink,nocase"])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
+from kraken_dagster.fs.attributes import Refusals, flush
 from kraken_dagster.fs.copying.blocks import Block
 from kraken_dagster.fs.copying.journal import Journal, Origin, read_journal
 from kraken_dagster.fs.copying.part_files import (
@@ -148,7 +149,7 @@ def _take(left: _Left, part: Path, source: SourceReader, on_bytes: Callable[[int
         os.rename(name, part.name, src_dir_fd=folder, dst_dir_fd=folder)
         own = journal_path(part).name  # as it is until another one is written: we may die too
         os.rename(left.journal, own, src_dir_fd=folder, dst_dir_fd=folder)
-        os.fsync(writer)
+        flush(writer, Refusals())
         md5, blocks = _given_back(folder, part.name, left.blocks, on_bytes)
         _require_same(source, blocks)
         end = sum(block.size for block in blocks)
