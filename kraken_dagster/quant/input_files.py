@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from kraken_dagster.fs.digests import digest
+from kraken_dagster.fs.digests import digest, exists
 from kraken_dagster.fs.result_files import is_below
 from kraken_dagster.fs.timeouts import beating, bounded
 from kraken_dagster.model.errors import InputMissing, UnsafePath
@@ -100,16 +100,22 @@ def require_program(services: Services, job: QuantJob) -> None:
 
 def changed_since(services: Services, settings_name: str, item: InputFile) -> bool | None:
     """Whether an input is not what it was when its job was submitted; None where its share doesn't
-    say."""
+    say, or isn't mounted: then the settings' folder is missing too."""
     root = services.config.locations.settings or services.config.locations.output
-    path = root.path / safe_relative(settings_name) / safe_relative(item.path)
+    folder = root.path / safe_relative(settings_name)
     try:
-        facts = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return None
+        facts = (folder / safe_relative(item.path)).stat()
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return True if is_missing and _stands(folder) else None
     return (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns)
+
+
+def _stands(folder: Path) -> bool:
+    try:
+        return exists(folder)
+    except OSError:
+        return False
 
 
 def _named(settings: Settings, job: QuantJob, folder: Path) -> Iterator[tuple[str, str]]:

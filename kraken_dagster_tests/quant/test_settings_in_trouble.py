@@ -11,11 +11,13 @@ import pytest
 from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.config.engines import LocalEngine
 from kraken_dagster.model.errors import InputMissing, SettingsRefused, StatusConflict
+from kraken_dagster.model.jobs.job import InputFile
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.projects import projects as catalog
 from kraken_dagster.projects.settings import new_version
+from kraken_dagster.quant.input_files import changed_since
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.preview import preview
 from kraken_dagster.quant.submit import submit_jobs
@@ -268,3 +270,27 @@ def test_an_input_that_is_no_file_below_the_settings_is_told(services, tmp_path,
     assert services.store.jobs.of("x.raw") == []
     (shown,) = [it for it in preview(services, "y.raw", "thermo1").settings if it.applies]
     assert "can't be used" in shown.problem
+
+
+def test_an_input_is_not_said_to_have_changed_while_its_share_is_away(services):
+    location = services.config.locations.settings
+    assert location is not None
+    root, file = location.path, location.path / "s" / "x.speclib"
+    file.parent.mkdir(parents=True)
+    file.write_text("library")
+    facts = file.stat()
+    item = InputFile(
+        role="library",
+        path="x.speclib",
+        size=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+        md5="0" * 32,
+    )
+    assert changed_since(services, "s", item) is False
+    root.rename(root.with_name("away"))
+    root.mkdir()  # a mount point, without its file system
+    assert changed_since(services, "s", item) is None
+    root.rmdir()
+    root.with_name("away").rename(root)
+    file.unlink()
+    assert changed_since(services, "s", item) is True
