@@ -12,7 +12,7 @@ from kraken_dagster.cli.common import (
     reported,
     say,
 )
-from kraken_dagster.cli.completion import complete_instruments
+from kraken_dagster.cli.shell.completion import complete_instruments
 
 _named = click.argument(
     "named", metavar="[INSTRUMENT|SENSOR]", required=False, shell_complete=complete_instruments

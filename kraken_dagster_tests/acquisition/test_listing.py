@@ -13,7 +13,7 @@ from kraken_dagster.model.errors import FolderMissing, FolderUnreadable
 from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.folder import Entry, Kind, LeftAlone, Listing, sort_out
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS, NAMES
+from kraken_dagster_tests.backup.copying.copying_cases import BY_RIGHTS, NAMES
 
 MAIN_FILE = "analysis.tdf_bin"
 

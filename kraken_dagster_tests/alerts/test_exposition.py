@@ -13,7 +13,7 @@ from kraken_dagster.alerts.exposition import metrics_text, readiness
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.alerts.watching import Watching, no_trouble, with_alerts
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import record
 
 FILES = Path(__file__).resolve().parents[2] / "docs" / "monitoring"

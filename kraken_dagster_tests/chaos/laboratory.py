@@ -20,7 +20,7 @@ from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.services import utc_now
 from kraken_dagster.store.connection import Store, connect
-from kraken_dagster_tests.chaos.gather import Places
+from kraken_dagster_tests.chaos.judging.gather import Places
 from kraken_dagster_tests.chaos.mounts import Disk, clear, run
 from kraken_dagster_tests.chaos.notes import Notebook
 from kraken_dagster_tests.chaos.plan import INSTRUMENTS, STORES, Plan

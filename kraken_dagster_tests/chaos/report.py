@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kraken_dagster_tests.chaos.facts import Facts
-from kraken_dagster_tests.chaos.judge import Finding, Kind
+from kraken_dagster_tests.chaos.judging.judge import Finding, Kind
 from kraken_dagster_tests.chaos.plan import Plan
 
 

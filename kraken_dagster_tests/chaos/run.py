@@ -18,10 +18,10 @@ from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster_tests.chaos.facts import acquired_of
 from kraken_dagster_tests.chaos.faults import NotNow, Undo, begin
-from kraken_dagster_tests.chaos.gather import gather, gather_records
 from kraken_dagster_tests.chaos.instruments import Instrument
-from kraken_dagster_tests.chaos.judge import Finding, judge
-from kraken_dagster_tests.chaos.judge_statuses import never_ended
+from kraken_dagster_tests.chaos.judging.gather import gather, gather_records
+from kraken_dagster_tests.chaos.judging.judge import Finding, judge
+from kraken_dagster_tests.chaos.judging.statuses import never_ended
 from kraken_dagster_tests.chaos.laboratory import QUIET_S, ChaosLab
 from kraken_dagster_tests.chaos.mounts import clear
 from kraken_dagster_tests.chaos.plan import INSTRUMENTS, PROCESSES, Plan, PlannedFault

@@ -13,7 +13,7 @@ from kraken_dagster_tests.chaos.facts import (
     is_ours,
     stem_of,
 )
-from kraken_dagster_tests.chaos.gather import BACKUP_FOLDER
+from kraken_dagster_tests.chaos.judging.gather import BACKUP_FOLDER
 from kraken_dagster_tests.chaos.notes import Notebook
 
 LOOK_EVERY_S = 0.5

@@ -22,7 +22,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import Store
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.cluster.slurm_cluster import (
     DEFAULT_BASE,
     Cluster,

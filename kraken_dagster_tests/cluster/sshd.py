@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kraken_dagster.engines.ssh import HeadNode, Login
 from kraken_dagster.fs.child_processes import die_with_parent, free_port
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import wait_until
 
 HOST = "127.0.0.1"

@@ -18,7 +18,7 @@ from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
-from kraken_dagster_tests.backup.copying_cases import content
+from kraken_dagster_tests.backup.copying.copying_cases import content
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
 from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, services_on
 from kraken_dagster_tests.engines.test_working_folder import ALTER

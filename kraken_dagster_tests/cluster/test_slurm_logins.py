@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.model.jobs.report import JobState
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.cluster.slurm_cluster import Cluster
 from kraken_dagster_tests.cluster.slurm_fixtures import NEEDS_SLURM, PROFILES, forget_logins
 from kraken_dagster_tests.cluster.test_slurm_engine import PATIENCE_S, Bench, go_on

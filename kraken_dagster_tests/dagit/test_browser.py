@@ -22,7 +22,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.orchestration.partitions import ASSETS, raw_files
 from kraken_dagster.runtime.services import Services, utc_now
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.dagit.dagit_door import MUTATION, POOL, by_get
 from kraken_dagster_tests.dagit.dagit_queries import COMPUTE_LOGS, PAGES, START_SENSOR, variables
 from kraken_dagster_tests.support.helpers import database_uri, wait_until

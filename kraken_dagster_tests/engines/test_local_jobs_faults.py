@@ -20,7 +20,7 @@ from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.runtime.services import Services
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.engines.test_local_jobs import Bench
 from kraken_dagster_tests.support.fakes import custom_settings
 from kraken_dagster_tests.support.helpers import backed_up, each, wait_until

@@ -18,7 +18,7 @@ from kraken_dagster.engines.ssh import Answer
 from kraken_dagster.model.errors import ClusterReplyUnreadable, LoginUnusable, SubmitFailed
 from kraken_dagster.model.jobs.job import JobSpec
 from kraken_dagster.model.jobs.report import JobState
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 
 SHELLS = ["bash", "dash", "rbash", "tcsh", "csh", "fish", "zsh"]
 HOSTILE = 'it\'s "quoted" $(touch pwned) `x` \\ ! % new\nline\r\n EOF ünï 質 \udcff\udcfe ~ {a,b} #'

@@ -20,7 +20,13 @@ from kraken_dagster.fs.stores.read_only import protect
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.jobs.job import JobSpec
 from kraken_dagster.model.jobs.report import JobState
-from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS, NAMES, content, unavailable, write
+from kraken_dagster_tests.backup.copying.copying_cases import (
+    BY_RIGHTS,
+    NAMES,
+    content,
+    unavailable,
+    write,
+)
 from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, wait_until
 
 NOBODY = 65534

@@ -11,7 +11,7 @@ from kraken_dagster.model.files.names import folded, strangers, twins
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.output_folder import output_folder
-from kraken_dagster_tests.backup.copying_cases import content, make, write
+from kraken_dagster_tests.backup.copying.copying_cases import content, make, write
 from kraken_dagster_tests.file_systems.foreign import foreign
 from kraken_dagster_tests.support.fakes import custom_settings
 from kraken_dagster_tests.support.helpers import Bench, finish, job, manifest_holds

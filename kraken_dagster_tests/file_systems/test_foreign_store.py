@@ -19,8 +19,8 @@ from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.doctor.checks import _writable
 from kraken_dagster.operations.init_store import mark
-from kraken_dagster_tests.backup.copying_cases import content, make, parts, write
-from kraken_dagster_tests.backup.test_resuming import (
+from kraken_dagster_tests.backup.copying.copying_cases import content, make, parts, write
+from kraken_dagster_tests.backup.copying.test_resuming import (
     BLOCK,
     SIZE,
     Reads,

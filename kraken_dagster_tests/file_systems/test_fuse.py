@@ -20,7 +20,7 @@ from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import require
-from kraken_dagster_tests.backup.copying_cases import (
+from kraken_dagster_tests.backup.copying.copying_cases import (
     Copying,
     content,
     make,

@@ -24,7 +24,7 @@ from kraken_dagster.retention.instrument_disk import (
     rename_to_delete,
     unlink,
 )
-from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS
+from kraken_dagster_tests.backup.copying.copying_cases import BY_RIGHTS
 
 _CHILD = """
 import sys

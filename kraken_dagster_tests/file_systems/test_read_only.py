@@ -17,7 +17,13 @@ from kraken_dagster.fs.copying.part_files import PART_PREFIX
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster_tests.backup.copying_cases import BY_RIGHTS, Copying, content, make, write
+from kraken_dagster_tests.backup.copying.copying_cases import (
+    BY_RIGHTS,
+    Copying,
+    content,
+    make,
+    write,
+)
 from kraken_dagster_tests.retention.retention_cases import INSTRUMENTS, done, flip_a_bit
 
 VENDORS = list(Vendor)

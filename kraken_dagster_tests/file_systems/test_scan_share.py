@@ -21,7 +21,7 @@ from kraken_dagster.model.errors import FolderMissing
 from kraken_dagster.model.files.folder import Listing
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.retention.retention_cases import INSTRUMENTS, done
 from kraken_dagster_tests.support.helpers import Bench, finish, wait_until
 

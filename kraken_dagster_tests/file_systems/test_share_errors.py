@@ -26,7 +26,7 @@ from kraken_dagster.quant.collect import collect, results_of
 from kraken_dagster.quant.jobs.poll import poll
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.retention.archiving.archive import archive_members, due_for_move
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.retention.retention_cases import (
     aside,
     content,

@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.config.offsite import Offsite
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.runtime.services import Services
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.offsite.s3_server import SECRET, USER, Line, Server, running
 
 

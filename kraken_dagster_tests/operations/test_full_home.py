@@ -11,7 +11,7 @@ import pytest
 
 from kraken_dagster.cli.main import main
 from kraken_dagster.store.embedded.server import ensure_running
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import write_config
 
 COMMANDS = [("status",), ("retry", "x.raw"), ("up", "--web-port", "0")]

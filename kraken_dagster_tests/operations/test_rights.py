@@ -26,7 +26,7 @@ from kraken_dagster.model.jobs.job import JobSpec
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.runtime.homes import close_home
 from kraken_dagster.runtime.services import Services
-from kraken_dagster_tests.backup.copying_cases import make
+from kraken_dagster_tests.backup.copying.copying_cases import make
 from kraken_dagster_tests.retention.retention_cases import done
 from kraken_dagster_tests.support.helpers import wait_until, write_config
 from kraken_dagster_tests.support.laboratory import KRAKEN

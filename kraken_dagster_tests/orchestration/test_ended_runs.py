@@ -22,7 +22,7 @@ from kraken_dagster.quant.collect import collect
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store
-from kraken_dagster_tests.backup.copying_cases import parts
+from kraken_dagster_tests.backup.copying.copying_cases import parts
 from kraken_dagster_tests.rebuild.rebuilding import new_instance
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened, raw_file
 from kraken_dagster_tests.support.fakes import custom_settings

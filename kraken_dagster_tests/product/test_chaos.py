@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.chaos.laboratory import ChaosLab
 from kraken_dagster_tests.chaos.mounts import mounted_below
 from kraken_dagster_tests.chaos.plan import INSTRUMENTS, STORES, make_plan

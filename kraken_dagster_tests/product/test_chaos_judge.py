@@ -11,8 +11,8 @@ import pymongo
 import pytest
 
 from kraken_dagster_tests.chaos.facts import content_of, members_of
-from kraken_dagster_tests.chaos.gather import Places, gather
-from kraken_dagster_tests.chaos.judge import Finding, Kind, judge
+from kraken_dagster_tests.chaos.judging.gather import Places, gather
+from kraken_dagster_tests.chaos.judging.judge import Finding, Kind, judge
 from kraken_dagster_tests.chaos.notes import Notebook
 
 WHOLE = b"what the instrument wrote " * 400

@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.model.retention.rules import GB
 from kraken_dagster.retention.purge import purge
 from kraken_dagster.retention.purge_plan import measured_free_bytes, plan
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.retention.retention_cases import (
     EVERYTHING,
     aside,

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.laboratory import SHIPPED_DAGSTER_YAML
 
 _USER = "postgres"  # the server refuses to be root

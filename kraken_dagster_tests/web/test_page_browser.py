@@ -20,7 +20,7 @@ from kraken_dagster.projects import projects as steps
 from kraken_dagster.projects import settings as versions
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
-from kraken_dagster_tests.backup.copying_cases import unavailable
+from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import database_uri, mark_stores, wait_until
 from kraken_dagster_tests.support.laboratory import PATIENCE_S
 from kraken_dagster_tests.web.laboratory import HTML_NAME, OpenPage, add, fill, served, with_traces

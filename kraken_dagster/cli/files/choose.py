@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_dagster.cli.common import chosen_instruments
-from kraken_dagster.cli.completion import complete_instruments
+from kraken_dagster.cli.shell.completion import complete_instruments
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.runtime.services import Services
 

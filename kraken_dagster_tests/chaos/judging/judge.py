@@ -15,7 +15,7 @@ from kraken_dagster_tests.chaos.facts import (
     is_ours,
     stem_of,
 )
-from kraken_dagster_tests.chaos.judge_statuses import lying, never_ended
+from kraken_dagster_tests.chaos.judging.statuses import lying, never_ended
 
 
 class Kind(StrEnum):

@@ -17,7 +17,7 @@ from kraken_dagster.fs.stores.manifest import manifest_name, write_manifest
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.raw_file import FileFact
-from kraken_dagster_tests.backup.copying_cases import (
+from kraken_dagster_tests.backup.copying.copying_cases import (
     Copying,
     content,
     make,

@@ -20,7 +20,7 @@ from kraken_dagster.fs.copying.part_files import JOURNAL_ENDING, part_path
 from kraken_dagster.fs.copying.progress import Progress, Stopped
 from kraken_dagster.fs.digests import identity
 from kraken_dagster.model import errors
-from kraken_dagster_tests.backup.copying_cases import md5sum, parts, write
+from kraken_dagster_tests.backup.copying.copying_cases import md5sum, parts, write
 
 PAGES = 4096
 SIZES = CopySizes(
@@ -38,7 +38,7 @@ ATTEMPT = "x.raw of a moment on a store"
 _CHILD = """
 import mmap, os, pytest, signal, sys
 from pathlib import Path
-from kraken_dagster_tests.backup.test_resuming import Reads, copied
+from kraken_dagster_tests.backup.copying.test_resuming import Reads, copied
 calls = [0]
 counter = mmap.mmap(os.open(sys.argv[4], os.O_RDWR), 8)  # what is in there outlives a kill
 def keep(count):

@@ -34,7 +34,7 @@ from pathlib import Path
 from kraken_dagster.fs.copying.copy_file import copy_file
 from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster_tests.backup.copying_cases import Copying
+from kraken_dagster_tests.backup.copying.copying_cases import Copying
 case = Copying(Vendor(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 def die():
     os.kill(os.getpid(), signal.SIGKILL)

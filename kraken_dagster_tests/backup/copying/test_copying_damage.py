@@ -12,7 +12,7 @@ from kraken_dagster.fs.copying.copy_file import copy_file
 from kraken_dagster.fs.copying.progress import Progress, Stopped
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster_tests.backup.copying_cases import (
+from kraken_dagster_tests.backup.copying.copying_cases import (
     BY_RIGHTS,
     Copying,
     content,

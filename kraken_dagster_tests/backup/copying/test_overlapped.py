@@ -20,8 +20,8 @@ from kraken_dagster.fs.copying.proven_part import ProvenPart
 from kraken_dagster.fs.copying.source import SourceReader
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
-from kraken_dagster_tests.backup.copying_cases import make, md5sum, parts, write
-from kraken_dagster_tests.backup.test_copying_damage import CHANGES, at_call, vanish
+from kraken_dagster_tests.backup.copying.copying_cases import make, md5sum, parts, write
+from kraken_dagster_tests.backup.copying.test_copying_damage import CHANGES, at_call, vanish
 from kraken_dagster_tests.support.helpers import wait_until
 
 PAGES = 4096

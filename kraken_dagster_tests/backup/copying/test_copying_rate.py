@@ -18,7 +18,7 @@ from kraken_dagster.fs.copying.progress import Progress, Stopped
 from kraken_dagster.fs.rate_limit import RateLimit, shared_limit
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.runtime.services import Services
-from kraken_dagster_tests.backup.copying_cases import Copying, content, make, write
+from kraken_dagster_tests.backup.copying.copying_cases import Copying, content, make, write
 from kraken_dagster_tests.support.files import files_below
 from kraken_dagster_tests.support.helpers import acquire, finish
 
