@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.eligibility import meets_age_criterion, project_id_of
 from kraken_dagster.model.files.acquisition import FolderEntry, Watch
 from kraken_dagster.model.files.dates import is_plausible, plausible

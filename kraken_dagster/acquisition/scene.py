@@ -7,7 +7,7 @@ concluded from both is looked at once more before anything is done about it.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.errors import StatusConflict
 from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.folder import (

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from kraken_dagster.acquisition.scene import Scene
 from kraken_dagster.acquisition.wrong_type import makeup
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.errors import FolderError
 from kraken_dagster.model.files.dates import clock_difference
 from kraken_dagster.model.files.folder import (

@@ -9,7 +9,7 @@ from kraken_dagster.acquisition.identity import recognised, require_settled
 from kraken_dagster.acquisition.registration import register_new
 from kraken_dagster.acquisition.scene import Scene, look_around
 from kraken_dagster.acquisition.share import clock_differs, mixture, partly_unknown, why_blind
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.errors import FolderError, StatusConflict
 from kraken_dagster.model.files import acquisition
 from kraken_dagster.model.files.acquisition import FolderEntry, Watch

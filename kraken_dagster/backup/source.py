@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.fs.digests import (
     exists,
     identity,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kraken_dagster.catchup.results import with_every_result
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import LeaseHeld
 from kraken_dagster.model.raw_file import (
     BACKUP_UNDER_WAY,

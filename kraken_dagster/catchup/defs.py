@@ -9,7 +9,8 @@ from pydantic import Field
 
 from kraken_dagster.catchup.catchup import CatchupOptions, Wave, decide_on, due
 from kraken_dagster.catchup.register import register_all
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.model.raw_file import RawFile

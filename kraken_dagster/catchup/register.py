@@ -8,7 +8,7 @@ from kraken_dagster.acquisition.scene import look_around
 from kraken_dagster.acquisition.share import partly_unknown, why_blind
 from kraken_dagster.acquisition.watch import check_open
 from kraken_dagster.catchup.catchup import CatchupOptions
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.errors import FolderMissing
 from kraken_dagster.model.files import acquisition
 from kraken_dagster.model.files.acquisition import FolderEntry, Watch

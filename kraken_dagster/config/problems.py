@@ -5,8 +5,9 @@ from pathlib import Path
 
 from kraken_dagster.config.code_locations import location_problems
 from kraken_dagster.config.engines import SlurmEngine
+from kraken_dagster.config.instruments import PurgeProof
 from kraken_dagster.config.quality_rules import unknown_instruments
-from kraken_dagster.config.schema import KrakenConfig, PurgeProof
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import SettingsRefused
 from kraken_dagster.model.metric_values import BUILT_IN_TYPES, TYPE_CUSTOM, TYPE_RAW
 from kraken_dagster.store.uri import EXPECTED, is_understood

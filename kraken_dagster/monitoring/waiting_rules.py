@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from kraken_dagster.config.schema import InstrumentEntry, PurgeProof
+from kraken_dagster.config.instruments import InstrumentEntry, PurgeProof
 from kraken_dagster.model.files.acquisition import Timing, Watch
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.vendors import RULES

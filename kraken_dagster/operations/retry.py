@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import FileError, FolderError, StatusConflict
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
 from kraken_dagster.model.jobs.job import QuantJob

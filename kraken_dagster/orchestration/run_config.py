@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
-from kraken_dagster.config.schema import InstrumentEntry, KrakenConfig, Options, OutputExistsMode
+from kraken_dagster.config.instruments import InstrumentEntry, Options, OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_file import Step
 from kraken_dagster.orchestration.partitions import (

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kraken_dagster.config.schema import Location, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import Location
 from kraken_dagster.engines.job_script import BEGUN_FILE, EXIT_CODE_FILE, JOB_ID_FILE
 from kraken_dagster.engines.slurm_output import is_job_id, job_id_in_log
 from kraken_dagster.fs.copying.part_files import set_aside

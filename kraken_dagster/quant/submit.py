@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import JobError, KrakenError, NameError_
 from kraken_dagster.model.jobs.job import QuantJob
 from kraken_dagster.model.jobs.report import JobState

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from kraken_dagster.acquisition.identity import require_settled
-from kraken_dagster.config.schema import InstrumentEntry, PurgeProof
+from kraken_dagster.config.instruments import InstrumentEntry, PurgeProof
 from kraken_dagster.fs.instrument_folder import free_bytes, open_instrument
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import (

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from kraken_dagster.config.engines import SlurmEngine
-from kraken_dagster.config.schema import InstrumentEntry, KrakenConfig
+from kraken_dagster.config.instruments import InstrumentEntry
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.fs.private import group_id
 from kraken_dagster.model.errors import ConfigError, UnsafePath

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from kraken_dagster.config.schema import Options
+from kraken_dagster.config.instruments import Options
 from kraken_dagster.model.projects import Project
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster_tests.support.helpers import NOW, Bench

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from kraken_dagster.config.schema import Options
+from kraken_dagster.config.instruments import Options
 from kraken_dagster.model.files.file_ids import partition_key, raw_file_id_of
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.retry import retry

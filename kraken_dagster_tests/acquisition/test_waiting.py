@@ -12,7 +12,7 @@ import pytest
 
 from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.cli.main import main
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.files import acquisition
 from kraken_dagster.model.files.acquisition import FolderEntry, Timing, Watch
 from kraken_dagster.model.files.dates import local

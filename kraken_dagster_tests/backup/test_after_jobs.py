@@ -10,7 +10,7 @@ import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.verify import Verdict, verify_backup
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import StoreAway
 from kraken_dagster.model.raw_file import BackupStatus, RawFile, Status

@@ -12,7 +12,8 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.catchup.catchup import CatchupOptions, decide_on, due
 from kraken_dagster.catchup.register import register_all
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.job_script import EXIT_CODE_FILE
 from kraken_dagster.model.errors import FolderMissing, OutputExists, StoreAway
 from kraken_dagster.model.jobs.report import JobState

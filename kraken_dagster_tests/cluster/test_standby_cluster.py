@@ -12,7 +12,8 @@ import pymongo
 import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.quant.submit import submit_jobs

@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.config.loader import config_path, load_config
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.files.vendors import Vendor
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import UnsafePath
 from kraken_dagster.model.files.names import folded, strangers, twins
 from kraken_dagster.model.files.vendors import Vendor

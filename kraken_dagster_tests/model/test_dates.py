@@ -7,7 +7,7 @@ import pytest
 
 from kraken_dagster.acquisition.watch import due_for_backup
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.config.schema import Options
+from kraken_dagster.config.instruments import Options
 from kraken_dagster.model.files.dates import clock_difference, dated, in_words, plausible
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.doctor.checks import examine

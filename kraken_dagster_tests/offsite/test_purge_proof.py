@@ -2,8 +2,8 @@
 
 import pytest
 
+from kraken_dagster.config.instruments import PurgeProof
 from kraken_dagster.config.problems import problems
-from kraken_dagster.config.schema import PurgeProof
 from kraken_dagster.model.errors import ConfigError, OffsiteAway
 from kraken_dagster.model.raw_file import BackupStatus, InstrumentFileStatus, Status
 from kraken_dagster.offsite.client import connect

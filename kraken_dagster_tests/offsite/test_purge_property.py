@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from kraken_dagster.config.schema import PurgeProof
+from kraken_dagster.config.instruments import PurgeProof
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.offsite.check import require_object

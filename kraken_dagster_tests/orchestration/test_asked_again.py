@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError, OutputExists
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.instrument_retire import retire

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import OutputExists, SubmitFailed
 from kraken_dagster.model.raw_file import ENDED, RawFile, Status
 from kraken_dagster.operations.retry import retry

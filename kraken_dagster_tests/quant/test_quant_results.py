@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.acquisition.watch import due_for_backup
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.engines.job_script import MARKS
 from kraken_dagster.model.errors import OutputExists
 from kraken_dagster.model.raw_file import Status

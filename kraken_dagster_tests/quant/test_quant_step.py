@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.config.schema import InstrumentEntry, Options
+from kraken_dagster.config.instruments import InstrumentEntry, Options
 from kraken_dagster.engines.job_script import MARKS
 from kraken_dagster.model.errors import (
     LeaseHeld,

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import (
     AnswerLost,
     ClusterError,

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kraken_dagster.cli.common import as_text, open_services, reported, say, user_name
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.operations.retry import retry as retry_step
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from kraken_dagster.config.instruments import PurgeProof
 from kraken_dagster.config.offsite import Offsite
-from kraken_dagster.config.schema import PurgeProof
 from kraken_dagster.model.errors import ConfigError, OffsiteError
 from kraken_dagster.model.offsite import bucket_name
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT

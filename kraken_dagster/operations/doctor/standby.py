@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
-from kraken_dagster.config.schema import KrakenConfig, OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
+from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import FolderError, KrakenError, StoreUnavailable, UnknownSettings
 from kraken_dagster.model.files.folder import sort_out

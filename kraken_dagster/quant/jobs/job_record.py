@@ -1,7 +1,7 @@
 """The record of a job, made before anything is submitted."""
 
 from kraken_dagster.config.engines import SlurmEngine
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.jobs.job import QuantJob, job_name

@@ -7,7 +7,7 @@ from datetime import datetime
 from kraken_dagster.acquisition.identity import require_settled
 from kraken_dagster.acquisition.replaced import register_replacement
 from kraken_dagster.acquisition.scene import list_entries
-from kraken_dagster.config.schema import InstrumentEntry
+from kraken_dagster.config.instruments import InstrumentEntry
 from kraken_dagster.model.errors import (
     ContentChanged,
     CopyStalled,

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import verify_backup
-from kraken_dagster.config.schema import OutputExistsMode
+from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.operations.retry import retry
