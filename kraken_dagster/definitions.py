@@ -79,15 +79,7 @@ def build_defs(
             *(disk_assets(config) if instruments else []),
         ],
         asset_checks=[check for item in instruments for check in in_control_checks(config, item)],
-        jobs=[
-            *all_jobs,
-            *uploads,
-            *(catching_up_job(config, item) for item in instruments),
-            *(archiving_job(config, item) for item in instruments),
-            *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
-            *([scrubbing_copies_job(config)] if uploads else []),
-            *([evaluating_job(config)] if instruments and config.qc.classes else []),
-        ],
+        jobs=[*all_jobs, *uploads, *_other_jobs(config, instruments)],
         schedules=[
             *(of_all(config) for of_all in _SCHEDULES_OF_ALL if instruments),
             *([scrub_offsite_schedule(config)] if uploads else []),
@@ -102,6 +94,18 @@ def build_defs(
         resources=_resources(config, resource_overrides or {}),
         executor=dg.in_process_executor,
     )
+
+
+def _other_jobs(config: KrakenConfig, instruments: Sequence[str]) -> list[dg.JobDefinition]:
+    """The jobs that are not of one raw file."""
+    copies = instruments and config.offsite is not None
+    return [
+        *(catching_up_job(config, item) for item in instruments),
+        *(archiving_job(config, item) for item in instruments),
+        *(of_all(config) for of_all in _JOBS_OF_ALL if instruments),
+        *([scrubbing_copies_job(config)] if copies else []),
+        *([evaluating_job(config)] if instruments and config.qc.classes else []),
+    ]
 
 
 def _resources(config: KrakenConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:

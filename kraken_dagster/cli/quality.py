@@ -289,9 +289,8 @@ def _chosen(
 ) -> list[str]:
     """The instruments; a class that was taken out of instruments.yaml still has its verdicts."""
     known = services.config.qc.classes
-    if sample_class is None or sample_class in known:
-        return chosen_instruments(services, instruments)
-    if not services.store.quality.has_class(sample_class):
+    is_known = sample_class is None or sample_class in known
+    if not is_known and not services.store.quality.has_class(str(sample_class)):
         names = ", ".join(known) or "none, as `qc.classes` in instruments.yaml is empty"
         raise click.UsageError(f"no such sample class: {sample_class} (known: {names})")
     return chosen_instruments(services, instruments)

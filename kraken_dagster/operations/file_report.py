@@ -54,11 +54,7 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
             name: {"size_bytes": fact.size, "md5": fact.md5}
             for name, fact in raw_file.file_info.items()
         },
-        "s3_upload_path": raw_file.s3_upload_path,
-        "offsite": None if raw_file.offsite is None else raw_file.offsite.model_dump(),
-        "offsite_in_words": None if raw_file.offsite is None else raw_file.offsite.in_words,
-        "offsite_waits_for": raw_file.offsite_waits_for,
-        "offsite_cold": None if raw_file.offsite_cold is None else raw_file.offsite_cold.in_words,
+        **_offsite(raw_file),
         "raw_metrics": None if raw_file.raw_metrics is None else raw_file.raw_metrics.model_dump(),
         "acquisition": raw_file.acquisition,
         "attempts": raw_file.attempts,
@@ -72,6 +68,18 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
             verdict_row(item) for item in services.store.quality.latest([raw_file_id]).values()
         ],
         "history": raw_file.history,
+    }
+
+
+def _offsite(raw_file: RawFile) -> dict[str, Any]:
+    """The second copy."""
+    state, cold = raw_file.offsite, raw_file.offsite_cold
+    return {
+        "s3_upload_path": raw_file.s3_upload_path,
+        "offsite": None if state is None else state.model_dump(),
+        "offsite_in_words": None if state is None else state.in_words,
+        "offsite_waits_for": raw_file.offsite_waits_for,
+        "offsite_cold": None if cold is None else cold.in_words,
     }
 
 

@@ -34,7 +34,6 @@ def file_asset(
     """The asset `[instrument_id, name]`, a partition for each raw file, `after` another one.
 
     A run over many files works on `at_once` of them, or on `catchup_threads`, at a time.
-    `metadata` is of the asset itself, for its own page in Dagit.
     """
     key = asset_key(instrument_id, name)
 
@@ -53,11 +52,17 @@ def file_asset(
         context: dg.AssetExecutionContext,
         kraken: dg.ResourceParam[KrakenResource],
     ) -> Events:
-        require_understood(context, config)
-        with dagster_errors():
-            services = kraken.create_services(config)
         threads = at_once or config.instrument(instrument_id).catchup_threads
+        services = _services(context, kraken, config)
         work = work_of(context, services)
         yield from for_each_file(context, key, services, work, threads=threads)
 
     return for_many_at_once(of_each_file)
+
+
+def _services(
+    context: dg.AssetExecutionContext, kraken: KrakenResource, config: KrakenConfig
+) -> Services:
+    require_understood(context, config)
+    with dagster_errors():
+        return kraken.create_services(config)

@@ -206,7 +206,7 @@ def test_the_command_tells_verdicts_and_why(kraken, services, recorded):
     shown = kraken("quality", "show", "x_hela_009.raw")
     assert "compared with the last 9 good runs" in shown
     assert "levey_jennings" in shown
-    assert "quality                      hela, s:1: out_of_control: proteins" in kraken(
+    assert "quality         out_of_control (hela, s:1): proteins" in kraken(
         "show", "x_hela_009.raw"
     )
     kraken("quality", "show", "nothing.raw", exit_code=1)
