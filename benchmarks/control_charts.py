@@ -1,8 +1,9 @@
 """Control charts: run lengths by simulation against published tables, and how long they take.
 
 A run length is how many values a chart takes until it signals. Each is shown beside the table's,
-and how many standard errors it is from it: one in 370 is farther than 3. Exit code 1 if the
-share of those is larger than chance makes it.
+and how many standard errors it is from it. Of 70 lines one in six times one is farther than 3 by
+chance alone. So such a line is simulated once more, by other numbers and ten times as many series,
+and that counts. Exit code 1 if one is still farther than 3.
 """
 
 import json
@@ -32,16 +33,24 @@ from kraken_dagster.quality.statistics.westgard import westgard
 
 CASES = Path(__file__).parents[1] / "kraken_dagster_tests" / "cases" / "control_charts.json"
 SERIES, AT_ONCE = 4_000, 400
+MORE = 10  # times as many series for a line that is far from its table
+SEED = 20
+FAR = 3.0  # standard errors
 LONGEST = 16  # mean run lengths that a series goes on: one in 10 million has not signalled then
 RUNS, METRICS = 100_000, 8
 Signals = Callable[[np.ndarray], np.ndarray]
 
 
-def run_lengths(signals: Signals, shift: float, about: float) -> np.ndarray:
-    """Of SERIES series of normal values with mean `shift`."""
-    chance = np.random.default_rng(20)
+def run_lengths(
+    signals: Signals, shift: float, about: float, *, line: str, times: int = 1
+) -> np.ndarray:
+    """Of `times` SERIES series of normal values with mean `shift`.
+
+    Each line has random numbers of its own: with those of another both would be far at once.
+    """
+    chance = np.random.default_rng([SEED, times, *line.encode()])
     found = []
-    for _ in range(SERIES // AT_ONCE):
+    for _ in range(times * SERIES // AT_ONCE):
         z = chance.standard_normal((int(LONGEST * about) + 50, AT_ONCE)) + shift
         hit = signals(z)
         assert hit.any(axis=0).all()
@@ -76,11 +85,20 @@ def compare(
     """Prints a line per shift; how many standard errors each is away."""
     away = []
     for shift, about in zip(shifts, expected, strict=True):
-        found = run_lengths(signals, shift, about)
-        error = found.std(ddof=1) / np.sqrt(len(found))
-        away.append((found.mean() - about) / error)
-        print(f"{title:28} shift {shift:<5g} {found.mean():8.2f} +- {error:5.2f}", end="")
-        print(f"   table {about:8.2f}   {away[-1]:+5.1f} standard errors")
+        line = f"{title:28} shift {shift:<5g}"
+        found = _away(signals, shift, about, line=line)
+        if abs(found) > FAR:
+            found = _away(signals, shift, about, line=line, times=MORE)
+        away.append(found)
+    return away
+
+
+def _away(signals: Signals, shift: float, about: float, *, line: str, times: int = 1) -> float:
+    found = run_lengths(signals, shift, about, line=line, times=times)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    away = float((found.mean() - about) / error)
+    print(f"{line} {found.mean():8.2f} +- {error:5.2f}", end="")
+    print(f"   table {about:8.2f}   {away:+5.1f} standard errors, {len(found)} series")
     return away
 
 
@@ -99,12 +117,11 @@ def compare_all() -> bool:
         away += compare(title, by_ewma(weight, width), part["shift"], design["exact"])
     part = table["run_lengths_westgard"]
     compare("Westgard (table simulated)", by_westgard, part["shift"], part["simulated"])
-    found = run_lengths(by_variability, 0, 500)
+    found = run_lengths(by_variability, 0, 500, line="variability")
     print(f"CUSUM of variability, upper side: in control a false alarm every {found.mean():.0f}")
-    far = sum(abs(item) > 3 for item in away)
     most = max(map(abs, away))
-    print(f"{far} of {len(away)} are farther than 3 standard errors, {most:.1f} at most")
-    return far <= 1
+    print(f"{len(away)} lines, {most:.1f} standard errors at most")
+    return most <= FAR
 
 
 def evaluate(x: np.ndarray, guide: slice) -> int:

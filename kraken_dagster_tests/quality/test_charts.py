@@ -78,6 +78,28 @@ def test_cusum_is_that_of_montgomery():
     assert not chart.down_signals.any()
 
 
+def test_cusum_is_that_of_nist_on_both_sides():
+    data, found = case("nist_cusum")
+    chart = cusum(data - found["target"], k=found["k"], h=found["h"])
+    published = found["published"]
+    assert chart.up == pytest.approx(published["up"], abs=5.1e-3)
+    assert chart.down == pytest.approx(published["down"], abs=5.1e-3)
+    assert list(np.flatnonzero(chart.up_signals) + 1) == list(range(published["first_signal"], 21))
+    assert not chart.down_signals.any()
+
+
+def test_the_run_lengths_that_charts_are_simulated_against_are_those_of_the_books():
+    ewma_designs = REFERENCE["run_lengths_ewma"]["designs"]
+    cusums = REFERENCE["run_lengths_cusum"]
+    pairs = [(item["published"], item["exact"]) for item in ewma_designs]
+    pairs += [(cusums["published"][h], cusums["exact"][h]) for h in cusums["published"]]
+    for published, exact in pairs:
+        for printed, value in zip(published, exact, strict=True):
+            # the books' are approximations themselves: 15.9 stands there for 15.848
+            last_digit = 10 ** -len(str(printed).partition(".")[2])
+            assert value == pytest.approx(printed, abs=last_digit)
+
+
 def test_ewma_is_that_of_montgomery():
     data, found = case("montgomery_ewma")
     target, published = found["target"], found["published"]
