@@ -1,7 +1,7 @@
 """`kraken quality`: how quality control runs were judged, and what people say of them."""
 
-import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
-from kraken_dagster.model.errors import UnknownRawFile
-from kraken_dagster.model.quality import Annotation, AnnotationKind, Exclusion, Outcome, Verdict
+from kraken_dagster.config.quality_rules import QcHint
+from kraken_dagster.model.quality import AnnotationKind, Outcome, Verdict
 from kraken_dagster.quality import evaluate as evaluate_step
 from kraken_dagster.quality import reported as told_of
+from kraken_dagster.quality import statements
 from kraken_dagster.quality.choose import choose_guide_set
+from kraken_dagster.quality.hints import in_words
 from kraken_dagster.quality.mzqc_export import mzqc_of_sets
 from kraken_dagster.runtime.services import Services
 
@@ -57,7 +59,7 @@ def verdicts(
         found = services.store.quality.newest(instrument_id, sample_class=sample_class, limit=limit)
         newest = evaluate_step.newest_of_each_class(found)
         bad = bad or any(item.outcome is Outcome.OUT_OF_CONTROL for item in newest)
-        rows += [told_of.verdict_row(item) for item in found]
+        rows += [told_of.verdict_row(item, services.config.qc.hints) for item in found]
     if as_json:
         print_json(rows)
     else:
@@ -82,11 +84,13 @@ def show(path: Path, raw_file_id: str, as_json: bool) -> None:
     if not found:
         say(f"{as_text(raw_file_id)} was not judged: `qc.classes` makes it no quality control")
     for item in found:
-        _print_verdict(item)
+        _print_verdict(item, services.config.qc.hints)
 
 
-def _print_verdict(item: Verdict) -> None:
+def _print_verdict(item: Verdict, hints: Sequence[QcHint]) -> None:
     say(f"{item.at:%Y-%m-%d %H:%M} UTC, by {as_text(item.by)}: {item.outcome}")
+    if out := in_words(item, hints):
+        say(f"  {as_text(out)}")
     say(f"  {as_text(item.reason)}")
     say(f"  {as_text(told_of.compared_with(item))}")
     print_table(
@@ -203,22 +207,17 @@ def annotate(
     """Note what was done to an instrument: CUSUM starts anew after it."""
     services = open_services(path)
     chosen_instruments(services, (instrument_id,))
-    begins, ends = _utc(begins_at) or services.now(), _utc(ends_at)
-    if ends is not None and ends <= begins:
-        raise click.UsageError(f"--until must be after {begins:%Y-%m-%d %H:%M} UTC")
-    item = Annotation(
-        id=secrets.token_hex(6),
-        instrument_id=instrument_id,
-        kind=AnnotationKind(kind),
-        text=text,
-        begins_at=begins,
-        ends_at=ends,
+    item = statements.annotate(
+        services,
+        instrument_id,
+        AnnotationKind(kind),
+        text,
+        begins_at=_utc(begins_at),
+        ends_at=_utc(ends_at),
         new_guide_set=new_guide_set,
         by=user_name(),
-        at=services.now(),
     )
-    services.store.quality.annotate(item)
-    say(f"annotation {item.id}: {instrument_id} {kind}, {begins:%Y-%m-%d %H:%M} UTC")
+    say(f"annotation {item.id}: {instrument_id} {kind}, {item.begins_at:%Y-%m-%d %H:%M} UTC")
 
 
 @quality.command()
@@ -250,17 +249,9 @@ def annotations(path: Path, instruments: tuple[str, ...], as_json: bool) -> None
 def exclude(path: Path, raw_file_id: str, metric: str | None, why: str) -> None:
     """Have a run, or one metric of it, count nowhere."""
     services = open_services(path)
-    services.store.raw_files.current(raw_file_id)
-    item = Exclusion(
-        id=secrets.token_hex(6),
-        raw_file=raw_file_id,
-        metric=metric,
-        why=why,
-        by=user_name(),
-        at=services.now(),
-    )
+    item = statements.exclude(services, raw_file_id, metric=metric, why=why, by=user_name())
     what = as_text(raw_file_id if metric is None else f"{metric} of {raw_file_id}")
-    if services.store.quality.exclude(item):
+    if item is not None:
         say(f"exclusion {item.id}: {what}; `kraken quality evaluate` judges anew")
     else:
         say(f"{what} is excluded already")
@@ -273,14 +264,7 @@ def exclude(path: Path, raw_file_id: str, metric: str | None, why: str) -> None:
 def withdraw(path: Path, document_id: str) -> None:
     """Take back an annotation, an exclusion or a guide set, by its id."""
     services = open_services(path)
-    kind = services.store.quality.withdraw(document_id, by=user_name(), now=services.now())
-    if kind is None:
-        raise UnknownRawFile(
-            "There is no annotation, exclusion or guide set of this id that holds",
-            file=document_id,
-            next_step="`kraken quality annotations` and `kraken quality guide-set list` list them; "
-            "`kraken quality show` names exclusions.",
-        )
+    kind = statements.withdraw(services, document_id, by=user_name())
     say(f"{kind} {as_text(document_id)} withdrawn; `kraken quality evaluate` judges anew")
 
 

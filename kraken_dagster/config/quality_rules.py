@@ -125,6 +125,49 @@ def _default_metrics() -> dict[str, QcMetric]:
     }
 
 
+class QcHint(Strict):
+    """What it points to when these metrics are out together."""
+
+    metrics: dict[str, Side] = Field(
+        description="The metrics that must be out, each `low`, `high` or, either way, `both`."
+    )
+    text: str = Field(description="What is told of it, like `spray or column?`.")
+
+    @field_validator("metrics")
+    @classmethod
+    def _some(cls, value: dict[str, Side]) -> dict[str, Side]:
+        if not value:
+            raise ValueError("expected some metric, found none")
+        return {field_name(name): side for name, side in value.items()}
+
+
+def _default_hints() -> list[QcHint]:
+    """For the default metrics; what several metrics together tell comes first."""
+    low, high, both = Side.LOW, Side.HIGH, Side.BOTH
+    spray, less = "spray or source?", "too little sample, or spray?"
+    column = "column or dead volume?"
+    table: list[tuple[dict[str, Side], str]] = [
+        ({"ms1_signal": low, "fwhm_rt": high}, "column?"),
+        ({"weighted_ms1_intensity_sum": low, "fwhm_rt": high}, "column?"),
+        ({"evosep_pump_hp_pressure_max": high, "fwhm_rt": high}, "column is blocked?"),
+        ({"ms1_signal": low, "ms2_signal": low}, less),
+        ({"ms1_median_tic": low, "ms2_median_tic": low}, less),
+        ({"evosep_pump_hp_pressure_max": high}, "a blocked column or line?"),
+        ({"fwhm_rt": high}, column),
+        ({"ms1_signal": low}, spray),
+        ({"weighted_ms1_intensity_sum": low}, spray),
+        ({"ms1_median_tic": low}, spray),
+        ({"ms2_signal": low}, "isolation or fragmentation?"),
+        ({"ms2_median_tic": low}, "isolation or fragmentation?"),
+        ({"calibration:ms1_bias": both}, "mass calibration?"),
+        ({"median_mass_acc_ms1": both}, "mass calibration?"),
+        ({"ms2_scans": both}, "another method, or a broken run?"),
+        ({"proteins": low}, "sample, or how it was digested?"),
+        ({"precursors": low}, "sample, or how it was digested?"),
+    ]
+    return [QcHint(metrics=metrics, text=text) for metrics, text in table]
+
+
 class QualityControl(Strict):
     """Which runs are quality control, and how they are judged."""
 
@@ -147,7 +190,11 @@ class QualityControl(Strict):
     guide_set_runs: int = Field(
         20, ge=5, le=500, description="How many good runs make an automatic guide set."
     )
-
+    hints: list[QcHint] = Field(
+        default_factory=_default_hints,
+        description="What is told of a run by which metrics are out, in place of the table in "
+        "quality.md; the first that hold are told.",
+    )
     mzqc_files: bool = Field(
         False,
         description="Leave an mzQC file, `kraken.mzQC`, beside each result, also of ordinary "

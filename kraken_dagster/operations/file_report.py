@@ -65,7 +65,8 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
         ],
         "metrics": _results(services, raw_file_id),
         "quality": [
-            verdict_row(item) for item in services.store.quality.latest([raw_file_id]).values()
+            verdict_row(item, services.config.qc.hints)
+            for item in services.store.quality.latest([raw_file_id]).values()
         ],
         "history": raw_file.history,
     }

@@ -1,16 +1,21 @@
 """Verdicts and guide sets as rows of tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from kraken_dagster.config.quality_rules import QcHint
 from kraken_dagster.model.quality import GuideSet, MetricVerdict, Series, Verdict
+from kraken_dagster.quality.hints import in_words
 
 
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
+def verdict_row(verdict: Verdict, hints: Sequence[QcHint] = ()) -> dict[str, Any]:
+    """`words`: what is out, and what that points to."""
     return {
         "file": verdict.raw_file,
         **_series(verdict.series),
         "acquired_at": verdict.acquired_at,
         "verdict": verdict.outcome,
+        "words": in_words(verdict, hints),
         "reason": verdict.reason,
         "guide_set": verdict.guide_set,
         "last_good": verdict.last_good,

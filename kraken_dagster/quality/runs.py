@@ -25,9 +25,14 @@ class _File(NamedTuple):
     acquired_at: datetime
 
 
-def qc_runs(services: Services, instrument_id: str, *, everything: bool = False) -> list[QcRun]:
+def qc_runs(
+    services: Services, instrument_id: str, *, everything: bool = False, also: Iterable[str] = ()
+) -> list[QcRun]:
     """In order of acquisition, of all series: of the newest 500 quality control files among the
     newest 5,000, or of all; and of all guide sets.
+
+    Args:
+        also: metrics to be read besides those that runs are judged by.
     """
     qc = services.config.qc
     if not qc.classes:
@@ -42,7 +47,7 @@ def qc_runs(services: Services, instrument_id: str, *, everything: bool = False)
     older = {name for item in guide_sets for name in item.runs} - found.keys()
     for document in services.store.quality.files_of(sorted(older)):
         _take(qc, document, found)
-    return _runs_of(services, found)
+    return _runs_of(services, found, also)
 
 
 def runs_among(services: Services, raw_files: Sequence[str]) -> list[QcRun]:
@@ -67,9 +72,11 @@ def without_verdict(
     return [name for name in newer if name not in judged]
 
 
-def _runs_of(services: Services, files: Mapping[str, _File]) -> list[QcRun]:
+def _runs_of(
+    services: Services, files: Mapping[str, _File], also: Iterable[str] = ()
+) -> list[QcRun]:
     """The results of these files, each in its own series, in order."""
-    names = {*services.config.qc.metric_names, GRADIENT}
+    names = {*services.config.qc.metric_names, GRADIENT, *also}
     results = services.store.quality.results(list(files), names)
     runs = []
     for raw_file, documents in results.items():

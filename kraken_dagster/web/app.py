@@ -23,6 +23,8 @@ from kraken_dagster.web.guard import PageGuard
 from kraken_dagster.web.once import Once
 from kraken_dagster.web.operate import actions
 from kraken_dagster.web.operate.errands import Errands
+from kraken_dagster.web.quality import actions as quality_actions
+from kraken_dagster.web.quality import pages as quality_pages
 from kraken_dagster.web.rendering import STATIC, make_environment, render
 from kraken_dagster.web.views.traces import Traces
 
@@ -51,6 +53,14 @@ _ROUTES = [
     Route("/settings", catalog.settings),
     Route("/settings/version", catalog.version),
     Route("/settings/change", catalog_actions.change_settings, methods=["POST"]),
+    Route("/quality", quality_pages.quality),
+    Route("/quality/chart", quality_pages.chart),
+    Route("/quality/mzqc", quality_pages.mzqc),
+    Route("/quality/annotate", quality_actions.annotate, methods=["POST"]),
+    Route("/quality/exclude", quality_actions.exclude, methods=["POST"]),
+    Route("/quality/guide-set", quality_actions.make_guide_set, methods=["POST"]),
+    Route("/quality/withdraw", quality_actions.withdraw, methods=["POST"]),
+    Route("/quality/evaluate", quality_actions.judge_anew, methods=["POST"]),
     Route("/status", pages.status),
     Route("/wall", pages.wall),
     Route("/help", pages.help_page),

@@ -1,6 +1,8 @@
 """Files and paths that are taken away from the page."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -51,8 +53,13 @@ def mzqc(request: Request) -> Response:
     except KrakenError as error:
         title = "No mzQC can be made of this file"
         return render(request, "message.html", status=404, title=title, text=str(error))
-    content = json.dumps(found, indent=1, default=str).encode()
-    return _download(content, "application/json", "file.mzQC")
+    return as_json(found, "file.mzQC")
+
+
+def as_json(document: Mapping[str, Any], name: str) -> Response:
+    """A document that a browser keeps as a file of this name."""
+    content = json.dumps(document, indent=1, default=str).encode()
+    return _download(content, "application/json", name)
 
 
 def _chosen(request: Request, table: Table) -> Rows:

@@ -43,6 +43,7 @@ _MODELS = (
     quality_rules.QualityControl,
     quality_rules.QcClass,
     quality_rules.QcMetric,
+    quality_rules.QcHint,
     quality_rules.Bounds,
 )
 
@@ -94,6 +95,13 @@ def test_every_rule_of_alerts_is_documented():
         reported = [rule.severity, rule.audience, rule.condition, options, rule.source]
         assert row == f"| `{rule.kind}` | {' | '.join(reported)} |"
         assert set(rule.thresholds) <= thresholds.Thresholds.model_fields.keys()
+
+
+def test_every_hint_of_quality_control_is_documented():
+    lines = [line for line in _read("docs/quality.md").splitlines() if line.startswith("| `")]
+    for hint in quality_rules.QualityControl().hints:
+        (line,) = [line for line in lines if line.endswith(f"| {hint.text} |")]
+        assert all(f"`{name}`" in line for name in hint.metrics), line
 
 
 def test_every_field_of_settings_is_documented():

@@ -1,15 +1,12 @@
 """The page in a real browser: on a desk and on a phone, by mouse and by keyboard."""
 
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.config.schema import KrakenConfig
@@ -20,26 +17,17 @@ from kraken_dagster.projects import projects as steps
 from kraken_dagster.projects import settings as versions
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
-from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import database_uri, mark_stores, wait_until
-from kraken_dagster_tests.support.laboratory import PATIENCE_S
+from kraken_dagster_tests.web.browsing import findings
 from kraken_dagster_tests.web.laboratory import HTML_NAME, OpenPage, add, fill, served, with_traces
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("page browser")]
-_AXE = Path(__file__).parent / "assets" / "axe.min.js"
 _FILE = "/file?id=thermo1_hela_0030.raw"
 _PROJECT, _VERSION = "/project?id=PAGE1", "/settings/version?name=dia"
 _VIEWS = (
     *("/", "/files", "/plots", "/status", "/wall", "/help", _FILE),
     *("/projects", _PROJECT, "/settings", _VERSION),
 )
-_DESK = {"viewport": {"width": 1400, "height": 900}, "color_scheme": "light"}
-_PHONE = {
-    "viewport": {"width": 390, "height": 800},
-    "color_scheme": "dark",
-    "has_touch": True,
-    "is_mobile": True,
-}
 _COUNT = 400
 
 
@@ -72,62 +60,13 @@ def page_server(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> It
             yield page
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        unavailable("no Chromium to look at the page with")
-    expect.set_options(timeout=PATIENCE_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=[_DESK, _PHONE], ids=["desk", "phone"])
-def anywhere(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    yield from _open(browser, request.param)
-
-
-@pytest.fixture
-def desk(browser: Browser) -> Iterator[Page]:
-    yield from _open(browser, _DESK)
-
-
-def _open(browser: Browser, device: dict[str, Any]) -> Iterator[Page]:
-    """A page of its own; whatever the browser complains of, or asks a person, is a failure."""
-    context = browser.new_context(**device)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_S * 1000)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    yield page
-    context.close()
-    assert wrong == []
-
-
-def _findings(page: Page) -> list[str]:
-    """What axe-core finds serious: contrast, labels, names, structure."""
-    page.evaluate(_AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")
-    return [
-        f"{item['id']}: {item['nodes'][0]['html'][:150]}: {item['nodes'][0]['failureSummary']}"
-        for item in found["violations"]
-        if item["impact"] in ("serious", "critical")
-    ]
-
-
 @pytest.mark.parametrize("view", _VIEWS)
 def test_a_view_is_for_everyone_and_fits(page_server: OpenPage, anywhere: Page, view: str) -> None:
     anywhere.goto(page_server.origin + view)
     expect(anywhere.locator("h1")).to_have_count(1)
     if view == "/plots":
         expect(anywhere.locator(".plot canvas").first).to_be_visible()
-    assert _findings(anywhere) == []
+    assert findings(anywhere) == []
     wide, seen = anywhere.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= seen
 

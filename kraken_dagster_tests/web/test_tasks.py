@@ -12,10 +12,10 @@ from kraken_dagster.dagit.access import PAGE
 from kraken_dagster.runtime.services import utc_now
 from kraken_dagster_tests.support.laboratory import PATIENCE_S
 from kraken_dagster_tests.web.laboratory import OpenPage
-from kraken_dagster_tests.web.test_page_browser import browser, page_server
+from kraken_dagster_tests.web.test_page_browser import page_server
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("page browser")]
-__all__ = ["browser", "page_server"]  # fixtures
+__all__ = ["page_server"]  # a fixture
 _DOCS = Path(__file__).resolve().parents[2] / "docs" / "tasks.md"
 _ALLOWED = 3
 

@@ -1,0 +1,79 @@
+"""What people say of instruments and runs, from the command and from the page."""
+
+import secrets
+from datetime import datetime
+
+from kraken_dagster.model.errors import InputRefused, UnknownRawFile
+from kraken_dagster.model.quality import Annotation, AnnotationKind, Exclusion
+from kraken_dagster.runtime.services import Services
+
+
+def annotate(
+    services: Services,
+    instrument_id: str,
+    kind: AnnotationKind,
+    text: str,
+    *,
+    begins_at: datetime | None = None,
+    ends_at: datetime | None = None,
+    new_guide_set: bool = False,
+    by: str,
+) -> Annotation:
+    """Records what was done to an instrument; it begins now if nothing else is said.
+
+    Raises:
+        InputRefused: it ends before it begins.
+    """
+    begins = begins_at or services.now()
+    if ends_at is not None and ends_at <= begins:
+        raise InputRefused(
+            "An annotation ends after it begins",
+            expected=f"an end after {begins:%Y-%m-%d %H:%M} UTC",
+            found=f"{ends_at:%Y-%m-%d %H:%M} UTC",
+            next_step="give another time.",
+        )
+    item = Annotation(
+        id=secrets.token_hex(6),
+        instrument_id=instrument_id,
+        kind=kind,
+        text=text,
+        begins_at=begins,
+        ends_at=ends_at,
+        new_guide_set=new_guide_set,
+        by=by,
+        at=services.now(),
+    )
+    services.store.quality.annotate(item)
+    return item
+
+
+def exclude(
+    services: Services, raw_file: str, *, metric: str | None = None, why: str, by: str
+) -> Exclusion | None:
+    """Has a run, or one metric of it, count nowhere; None if it is excluded already.
+
+    Raises:
+        UnknownRawFile
+    """
+    services.store.raw_files.current(raw_file)
+    item = Exclusion(
+        id=secrets.token_hex(6), raw_file=raw_file, metric=metric, why=why, by=by, at=services.now()
+    )
+    return item if services.store.quality.exclude(item) else None
+
+
+def withdraw(services: Services, document_id: str, *, by: str) -> str:
+    """Takes back an annotation, an exclusion or a guide set; which of them it was.
+
+    Raises:
+        UnknownRawFile: there is none of this id that holds.
+    """
+    kind = services.store.quality.withdraw(document_id, by=by, now=services.now())
+    if kind is None:
+        raise UnknownRawFile(
+            "There is no annotation, exclusion or guide set of this id that holds",
+            file=document_id,
+            next_step="`kraken quality annotations` and `kraken quality guide-set list` list them; "
+            "`kraken quality show` names exclusions.",
+        )
+    return kind
