@@ -3,7 +3,7 @@
 import dagster as dg
 
 from kraken_dagster.alerts.dagster_facts import dagster_facts
-from kraken_dagster.alerts.monitor import scan
+from kraken_dagster.alerts.monitor import SENSOR, scan
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.monitoring.code_locations import suffixes
@@ -36,7 +36,7 @@ def alerts_sensor(config: KrakenConfig) -> dg.SensorDefinition:
                     now=services.now(),
                     suffixes=suffixes(services),
                 ),
-                by="sensor",
+                by=SENSOR,
                 stands_by=not config.owns_shared,
             )
         except KrakenError as error:

@@ -24,6 +24,7 @@ from kraken_dagster.runtime.exclusive_runs import at_work
 from kraken_dagster.runtime.services import Services
 
 WORK = "alerts"
+SENSOR = "sensor"
 _LEASE_S = 60.0
 _TIMEOUT_S = 10.0
 # Of two monitors with one interval each the second would look a moment after the first.
@@ -61,8 +62,9 @@ def scan(
 
     Args:
         dagster: what Dagster says, asked only if there is a look; None where it isn't reached.
-        by: who looks, like `sensor` or `page`.
-        stands_by: looks only where nobody else has for some intervals.
+        by: who looks: `SENSOR`, or `page`.
+        stands_by: looks only where nobody else has for some intervals, and goes on until another
+            does, who does not wait for it.
 
     Raises:
         StoreUnavailable
@@ -70,20 +72,40 @@ def scan(
     try:
         run_id = f"{by} {os.getpid()} on {socket.gethostname()}"  # containers share numbers
         with at_work(services, WORK, run_id=run_id, lease_s=_LEASE_S):
-            last = services.store.alerts.last_look().get("looked_at")
-            part = _LOOKS_MISSED if stands_by else _PART_OF_THE_INTERVAL
-            pause = timedelta(seconds=services.config.alerts.look_every_s * part)
-            if isinstance(last, datetime) and timedelta(0) <= services.now() - last < pause:
+            monitor = _Monitor(by, stands_by)
+            if _has_just_looked(services, monitor):
                 return Looked(why_not="another monitor has just looked")
-            return _scan(services, dagster, f"{by} on {socket.gethostname()}", environment)
+            return _scan(services, dagster, monitor, environment)
     except LeaseHeld as error:
         return Looked(why_not=str(error))
+
+
+@dataclass(frozen=True)
+class _Monitor:
+    by: str
+    stands_by: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.by} on {socket.gethostname()}"
+
+
+def _has_just_looked(services: Services, monitor: _Monitor) -> bool:
+    last = services.store.alerts.last_look()
+    at, stood_by = last.get("looked_at"), last.get("stood_by", False)
+    if not isinstance(at, datetime) or (stood_by and not monitor.stands_by):
+        return False
+    goes_on = stood_by and last.get("looked_by") == monitor.name
+    waits = monitor.stands_by and not goes_on
+    part = _LOOKS_MISSED if waits else _PART_OF_THE_INTERVAL
+    pause = timedelta(seconds=services.config.alerts.look_every_s * part)
+    return timedelta(0) <= services.now() - at < pause
 
 
 def _scan(
     services: Services,
     dagster: Callable[[], DagsterFacts] | None,
-    by: str,
+    monitor: _Monitor,
     environment: Mapping[str, str],
 ) -> Looked:
     settings, store, now = services.config.alerts, services.store, services.now()
@@ -98,7 +120,13 @@ def _scan(
     queued += make_digest(store, snapshot, settings, channels.values(), now=now)
     result = send_due(store, settings, channels, now=now)
     keep_samples(services, snapshot, now)
-    store.alerts.looked(by=by, from_dagster=dagster is not None, watching_since=since, now=now)
+    store.alerts.looked(
+        by=monitor.name,
+        from_dagster=dagster is not None and monitor.by == SENSOR,
+        stood_by=monitor.stands_by,
+        watching_since=since,
+        now=now,
+    )
     problems = list(result.failed)
     if (problem := _heartbeat(settings.heartbeat_url_variable, environment)) is not None:
         problems.append(problem)

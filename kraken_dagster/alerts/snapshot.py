@@ -90,9 +90,14 @@ class FailedJob:
 
 @dataclass(frozen=True)
 class DagsterFacts:
-    """`daemon_seen` is the oldest of its threads' last signs of life; None: never any."""
+    """`daemon_seen` is the oldest of its threads' last signs of life; None: never any.
+
+    `is_whole`: Dagster itself was asked; else it is when its sensor `alerts` last looked, and
+    nothing else of Dagster is known.
+    """
 
     daemon_seen: datetime | None
+    is_whole: bool = True
     sensors: tuple[Sensor, ...] = ()
     failed_jobs: tuple[FailedJob, ...] = ()
 

@@ -101,16 +101,23 @@ class Alerts:
         return found
 
     def looked(
-        self, *, by: str, from_dagster: bool, watching_since: datetime, now: datetime
+        self,
+        *,
+        by: str,
+        from_dagster: bool,
+        stood_by: bool = False,
+        watching_since: datetime,
+        now: datetime,
     ) -> None:
         fields: Document = {"looked_at": now, "looked_by": by, "watching_since": watching_since}
+        fields["stood_by"] = stood_by
         if from_dagster:
             fields["dagster_looked_at"] = now
         self._monitor.update_one({"_id": _MONITOR}, {"$set": fields}, upsert=True)
 
     def last_look(self) -> Document:
-        """`looked_at`, `looked_by`, `dagster_looked_at`, `watching_since` (the first look after
-        which there was no gap) and `digest`, as far as they are known."""
+        """`looked_at`, `looked_by`, `stood_by`, `dagster_looked_at`, `watching_since` (the
+        first look after which there was no gap) and `digest`, as far as they are known."""
         return self._monitor.find_one({"_id": _MONITOR}) or {}
 
     def digest_made(self, day: str) -> None:

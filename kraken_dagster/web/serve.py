@@ -1,11 +1,15 @@
 """The process that serves the page: `kraken web` is one, and `kraken up` starts one."""
 
 import logging
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import uvicorn
 
+from kraken_dagster.alerts.channels.channel import missing_variables
+from kraken_dagster.alerts.watch import stand_by
 from kraken_dagster.config.dagit import LOOPBACK, Place
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import PAGE, Access
@@ -19,6 +23,7 @@ from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.start import place_of
 
 _GRACE_S = 3
+_log = logging.getLogger("kraken.page")
 
 
 def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
@@ -33,6 +38,7 @@ def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
     access.prepare(place.url, of=PAGE)
     feed = Feed(services, choice.other_names)
     feed.start()
+    _look_after_alerts(services, feed.stopping)
     try:
         uvicorn.run(
             guarded_page(feed, choice, place, access),
@@ -49,6 +55,24 @@ def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
         )
     finally:
         feed.stop()
+
+
+def _look_after_alerts(services: Services, stopping: threading.Event) -> None:
+    """So that somebody is told when Dagster's daemon is dead: its sensor can't."""
+    whole = replace(services, config=services.config.whole)
+    if missing := missing_variables(whole.config.alerts):
+        _log.warning("this page looks after no alerts: %s is not set", ", ".join(missing))
+        return
+
+    def work() -> None:
+        while not stopping.is_set():
+            try:
+                stand_by(whole, by="page", stopping=stopping, say=_log.info)
+            except Exception:  # noqa: BLE001 - what follows may be well again
+                _log.exception("alerts could not be looked after")
+                stopping.wait(whole.config.alerts.look_every_s)
+
+    threading.Thread(target=work, name="alerts", daemon=True).start()
 
 
 @click.command()

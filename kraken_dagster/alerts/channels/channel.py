@@ -47,6 +47,17 @@ def ways(settings: Alerts, *, environment: Mapping[str, str] = os.environ) -> di
     return found
 
 
+def missing_variables(
+    settings: Alerts, *, environment: Mapping[str, str] = os.environ
+) -> list[str]:
+    """The variables of the environment that channels need and that are not set."""
+    channels = [channel for _, some in _lists(settings) for channel in some]
+    wanted = {getattr(channel, "url_variable", None) for channel in channels}
+    if any(isinstance(channel, SmtpChannel) for channel in channels):
+        wanted.add(settings.smtp.password_variable)
+    return sorted(name for name in wanted if name is not None and not environment.get(name))
+
+
 def _lists(settings: Alerts) -> Iterator[tuple[str, list[Channel]]]:
     yield Audience.OPERATIONS.value, settings.audiences.operations
     yield Audience.LABORATORY.value, settings.audiences.laboratory

@@ -8,6 +8,7 @@ from kraken_dagster.alerts.snapshot import Snapshot
 from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
 
+DAEMON_SILENT = "daemon_silent"
 _RUNS_TOLD = 5
 
 
@@ -17,9 +18,12 @@ def daemon_silent(snapshot: Snapshot, limits: Thresholds, now: datetime) -> Iter
     seen = snapshot.dagster.daemon_seen
     if seen is None or now - seen > timedelta(minutes=limits.daemon_silent_minutes):
         how = "never" if seen is None else f"not for {lasted(seen, now)}"
+        what = f"Dagster's daemon has given a sign of life {how}: nothing is looked at"
+        if not snapshot.dagster.is_whole:
+            what = f"Dagster's sensor alerts has looked {how}: the daemon is dead, or it is off"
         yield Condition(
             subject="Dagster's daemon",
-            summary=f"Dagster's daemon has given a sign of life {how}: nothing is looked at",
+            summary=what,
             since=seen,
         )
 
@@ -102,7 +106,7 @@ def channel_stuck(snapshot: Snapshot, _limits: Thresholds, now: datetime) -> Ite
 
 RULES = (
     Rule(
-        kind="daemon_silent",
+        kind=DAEMON_SILENT,
         severity=Severity.CRITICAL,
         audience=Audience.OPERATIONS,
         condition="Dagster's daemon gives no sign of life",

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from kraken_dagster.alerts.rules import disks, files, health, instruments, programs
 from kraken_dagster.alerts.rules.rule import Rule
-from kraken_dagster.alerts.snapshot import Snapshot
+from kraken_dagster.alerts.snapshot import DagsterFacts, Snapshot
 from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
 
@@ -21,7 +21,7 @@ _ALL = "*"
 # What explains what: an alert of the first kind on the subject keeps those of the others, for the
 # same instrument or for all, from being told: one cause is one alert.
 _EXPLAINED_BY: tuple[tuple[str, str, frozenset[str]], ...] = (
-    ("daemon_silent", _ALL, frozenset({"stale_status", "sensor_silent"})),
+    (programs.DAEMON_SILENT, _ALL, frozenset({"stale_status", "sensor_silent"})),
     (
         "health_failed",
         f"{disks.FILE_SYSTEM}backup",
@@ -73,7 +73,7 @@ def judge(
     unjudged: set[str] = set()
     for rule in rules:
         too_early = rule.of_silence and snapshot.after_a_gap
-        if too_early or (rule.needs_dagster and snapshot.dagster is None):
+        if too_early or not _is_known(rule, snapshot.dagster):
             unjudged.add(rule.kind)
             continue
         try:
@@ -83,6 +83,13 @@ def judge(
             found.append(_failed(f"the rule {rule.kind}", error))
     found += [_failed(name, reason) for name, reason in sorted(snapshot.unknown.items())]
     return Findings(tuple(found), frozenset(unjudged), frozenset(_explained(found)))
+
+
+def _is_known(rule: Rule, dagster: DagsterFacts | None) -> bool:
+    """Whether it can be judged by what is known of Dagster."""
+    if not rule.needs_dagster:
+        return True
+    return dagster is not None and (dagster.is_whole or rule.kind == programs.DAEMON_SILENT)
 
 
 def _failed(subject: str, reason: object) -> Found:
