@@ -50,6 +50,10 @@ _SEARCH_SETTINGS = Settings(
 )
 
 
+# A demo runs on any disk.
+_FREE_GB = ("instrument_free_gb", "backup_free_gb", "output_free_gb", "local_free_gb")
+
+
 @dataclass
 class Demo:
     """A laboratory below `home`, which is Kraken's own and is made anew for `run_once`."""
@@ -181,6 +185,7 @@ class Demo:
                 "file_move_delay_m": 0.1,
             },
             "instruments": {name: {"type": vendor} for name, vendor in INSTRUMENTS.items()},
+            "alerts": {"thresholds": dict.fromkeys(_FREE_GB, 1)},
         }
 
     def _seeded_services(self, config: KrakenConfig) -> Services:
