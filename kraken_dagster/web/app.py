@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kraken_dagster.config.dagit import Place
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.web import downloads, pages, probes
+from kraken_dagster.web.alerts import pages as alerts
 from kraken_dagster.web.catalog import actions as catalog_actions
 from kraken_dagster.web.catalog import pages as catalog
 from kraken_dagster.web.column_config import ColumnChoice
@@ -62,6 +63,9 @@ _ROUTES = [
     Route("/quality/withdraw", quality_actions.withdraw, methods=["POST"]),
     Route("/quality/evaluate", quality_actions.judge_anew, methods=["POST"]),
     Route("/status", pages.status),
+    Route("/alerts", alerts.alerts),
+    Route("/alerts/ack", alerts.acknowledge, methods=["POST"]),
+    Route("/alerts/silence", alerts.silence, methods=["POST"]),
     Route("/wall", pages.wall),
     Route("/help", pages.help_page),
     Route("/events", events),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from kraken_dagster.model.alerts.alert import Alert, State
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.operations.report import status
 from kraken_dagster.runtime.services import Services
@@ -32,6 +33,7 @@ class Feed:
     names: Mapping[str, str] = field(default_factory=dict)  # other names of columns
     table: Table = field(default_factory=Table)
     report: dict[str, Any] = field(default_factory=dict)
+    alerts: list[Alert] = field(default_factory=list)  # those that are open
     seen_at: datetime | None = None
     problem: str | None = None  # why it could not be asked since
     stamp: int = 0  # counts whatever a page may have to show anew
@@ -95,6 +97,19 @@ class Feed:
         if report != self.report:
             self.stamp += 1
         self.report, self._reported_at = report, now
+        self.refresh_alerts()
+
+    def refresh_alerts(self) -> None:
+        """
+        Raises:
+            StoreUnavailable
+        """
+        found = [
+            it for it in self.services.store.alerts.current() if it.state is not State.SILENCED
+        ]
+        if [(it.id, it.state) for it in found] != [(it.id, it.state) for it in self.alerts]:
+            self.stamp += 1
+        self.alerts = found
 
     def _compare(self) -> None:
         """Everything, with what the page has: also what was removed, or written without a date."""

@@ -1,0 +1,1 @@
+"""Alerts on the page: what is open, what was, and what people say of it."""
