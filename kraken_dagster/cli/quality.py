@@ -25,7 +25,6 @@ from kraken_dagster.model.quality import AnnotationKind, Outcome, Verdict
 from kraken_dagster.quality import evaluate as evaluate_step
 from kraken_dagster.quality import reported as told_of
 from kraken_dagster.quality import statements
-from kraken_dagster.quality.choose import choose_guide_set
 from kraken_dagster.quality.hints import in_words
 from kraken_dagster.quality.mzqc_export import mzqc_of_sets
 from kraken_dagster.runtime.services import Services
@@ -172,7 +171,7 @@ def add_guide_set(
 ) -> None:
     """Make a guide set of these runs; `kraken quality evaluate` judges by it what was judged."""
     services = open_services(path)
-    made, outliers = choose_guide_set(
+    made, outliers = statements.choose_guide_set(
         services,
         raw_file_ids,
         settings=settings,

@@ -10,7 +10,6 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import InputRefused, KrakenError
 from kraken_dagster.model.quality import AnnotationKind
 from kraken_dagster.quality import statements
-from kraken_dagster.quality.choose import choose_guide_set
 from kraken_dagster.quality.evaluate import evaluate
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.feed import Feed
@@ -89,7 +88,7 @@ def _exclude(services: Services, form: Fields, by: str) -> str:
 
 
 def _make_guide_set(services: Services, form: Fields, by: str) -> str:
-    made, outliers = choose_guide_set(
+    made, outliers = statements.choose_guide_set(
         services,
         form.get("run", []),
         settings=_one(form, "settings") or None,
