@@ -114,7 +114,7 @@ def keystrokes(page: Any) -> None:
         print(f"         keystroke {letter!r} shown after {took:.0f} ms")
 
 
-def watch(port: int, until: float) -> None:
+def watch(port: int, until: float, answered: Any) -> None:
     """What an open page does: it hears events, and asks for its part anew after each change."""
     events = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     events.request("GET", "/events")
@@ -129,10 +129,12 @@ def watch(port: int, until: float) -> None:
             stamp = heard
             pages.request("GET", "/?part=1", headers={"Accept-Encoding": "gzip"})
             pages.getresponse().read()
+            with answered.get_lock():
+                answered.value += 1
 
 
-def watch_many(port: int, count: int, until: float) -> None:
-    threads = [threading.Thread(target=watch, args=(port, until)) for _ in range(count)]
+def watch_many(port: int, count: int, until: float, answered: Any) -> None:
+    threads = [threading.Thread(target=watch, args=(port, until, answered)) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -142,21 +144,22 @@ def watch_many(port: int, count: int, until: float) -> None:
 def many_browsers(feed: Feed, port: int) -> None:
     """50 pages on the fleet for 20 s, in a process of their own; a file changes every second."""
     until = time.time() + WATCHED_S
-    watchers = multiprocessing.get_context("spawn").Process(
-        target=watch_many, args=(port, BROWSERS, until)
-    )
+    spawning = multiprocessing.get_context("spawn")
+    answered = spawning.Value("i", 0)
+    watchers = spawning.Process(target=watch_many, args=(port, BROWSERS, until, answered))
     watchers.start()
     time.sleep(WATCHED_S / 4)  # until all are there
-    before, begun = cpu(), time.time()
+    before, begun, first = cpu(), time.time(), answered.value
     while time.time() < until:
         cells = {"instrument_id": "astral1", "status": "copying", "created_at": utc_now()}
         with feed.table.lock:
             feed.table.put("now.raw", cells)
             feed.stamp += 1
         time.sleep(1)
-    used = (cpu() - before) / (time.time() - begun)
+    took = time.time() - begun
+    used, pages = (cpu() - before) / took, (answered.value - first) / took
     watchers.join()
-    print(f"{BROWSERS} browsers, a change every second: {used:.2f} of a core")
+    print(f"{BROWSERS} browsers, a change every second: {pages:.0f} pages/s, {used:.2f} of a core")
 
 
 def terms(table: Table) -> None:
