@@ -24,6 +24,7 @@ from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.raw_files.offsite import CopyAge
 
 _GB = 10**9
+_READ_AGAIN_AFTER = timedelta(days=30)  # however much the budget has room for
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -62,8 +63,11 @@ def scrub(services: Services, s3: S3) -> Iterator[Looked]:
 
 def _read_some(services: Services, s3: S3, copies: Sequence[CopyAge]) -> Iterator[Looked]:
     config, month = configured(services), f"{services.now():%Y-%m}"
-    rate = RateLimit(config.mb_per_s)
-    for known in sorted(copies, key=lambda item: item.verified_at or _NEVER):
+    if not config.read_gb_per_month:
+        return
+    rate, again = RateLimit(config.mb_per_s), services.now() - _READ_AGAIN_AFTER
+    due = [item for item in copies if (item.verified_at or _NEVER) < again]
+    for known in sorted(due, key=lambda item: item.verified_at or _NEVER):
         left = config.read_gb_per_month * _GB - services.store.offsite.read_in(month)
         if known.bytes > left:  # and not a smaller one in its place, or it never has its turn
             return
@@ -89,13 +93,13 @@ def _seen(services: Services, s3: S3, raw_file: RawFile) -> Looked:
 
 
 def _read(services: Services, s3: S3, raw_file: RawFile, month: str, rate: RateLimit) -> Looked:
-    """Reads the whole copy; what lies in cold storage is not asked for, and counts as not known."""
+    """Reads the whole copy; of one that lies in cold storage only a HEAD is asked for."""
     state = require_copy(services, s3, raw_file)
     objects = services.store.offsite.objects(raw_file.id)
     for path in sorted(raw_file.file_info):
         with s3_errors(objects[path].shown):
             if not readiness(head_of(s3, objects[path])).is_ready:
-                return Looked(raw_file.id, Look.UNKNOWN, f"{path!a} lies in cold storage")
+                return Looked(raw_file.id, Look.SEEN, f"{path!a} lies in cold storage, and stays")
     size = 0
     for path in sorted(raw_file.file_info):
         try:

@@ -49,6 +49,19 @@ def test_copies_are_asked_for_when_due_and_read_as_far_as_the_month_allows(readi
     assert reading.store.raw_files.get("b.raw").offsite.verified_at == reading.now()
 
 
+def test_a_copy_is_not_read_again_within_a_month_however_large_the_budget(
+    copying_to, server, bucket
+):
+    services = copying_to(server.endpoint, bucket=bucket, read_gb_per_month=100)
+    done(services, "thermo1", "a.raw", size_bytes=MB)
+    upload(services, "a.raw")
+    assert looks(services) == [("a.raw", Look.READ)]
+    services.now.forward(days=1)
+    assert looks(services) == []
+    services.now.forward(days=30)
+    assert looks(services)[-1] == ("a.raw", Look.READ)
+
+
 def test_a_version_that_is_gone_is_told_once_and_uploaded_again(reading, server):
     stored = reading.store.offsite.objects("b.raw")["b.raw"]
     server.client().delete_object(**stored.version)
