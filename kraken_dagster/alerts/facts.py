@@ -51,18 +51,15 @@ _PRESSURES = ("evosep_pump_hp_pressure_max", "msqc_evosep_pump_hp_pressure_max")
 _GRADIENTS = ("gradient_length", "raw:gradient_length_m")
 
 
-def gather(services: Services, dagster: DagsterFacts | None, *, ask_pages: bool = True) -> Snapshot:
+def gather(services: Services, dagster: DagsterFacts | None) -> Snapshot:
     """Everything that rules look at.
-
-    Args:
-        ask_pages: not for a page that is asked for its own metrics.
 
     Raises:
         StoreUnavailable
     """
     now, store, alerts = services.now(), services.store, services.config.alerts
     began_at = store.alerts.began_at(now)
-    health = tuple(_health(services))
+    health = tuple(health_of(services))
     instruments: list[InstrumentFacts] = []
     unknown: dict[str, str] = {}
     for instrument_id in services.config.instruments:
@@ -79,7 +76,7 @@ def gather(services: Services, dagster: DagsterFacts | None, *, ask_pages: bool 
         dagster=dagster,
         local_free_gb=_local_free_gb(services.config.home),
         jobs_unknown=tuple(_unknown_jobs(services, now)),
-        pages=tuple(Page(url, why_down(url)) for url in (alerts.health_urls if ask_pages else ())),
+        pages=tuple(Page(url, why_down(url)) for url in alerts.health_urls),
         expiries=tuple(_expiries(services.config)),
         trends=tuple(
             Trend(disk, tuple(store.alerts.samples(disk, since=now - _TREND_OF))) for disk in _DISKS
@@ -89,7 +86,7 @@ def gather(services: Services, dagster: DagsterFacts | None, *, ask_pages: bool 
     )
 
 
-def _health(services: Services) -> Iterator[Health]:
+def health_of(services: Services) -> Iterator[Health]:
     """Of what is configured: what another program left in the collection is none of ours."""
     names = {
         *services.config.instruments,

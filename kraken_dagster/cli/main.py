@@ -36,6 +36,7 @@ _MODULES: Final = {
     "settings": "settings",
     "show": "files.show",
     "status": "operations.status",
+    "token": "token",
     "up": "operations.up",
     "verify": "retention",
     "web": "web",

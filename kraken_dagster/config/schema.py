@@ -85,6 +85,9 @@ class Page(Strict):
         [],
         description="Folders into which operators may have backups copied from the page.",
     )
+    requests_a_minute: int = Field(
+        600, ge=1, description="What one token, or one caller without, may ask of REST; rest.md."
+    )
 
 
 class Simulation(Strict):

@@ -137,16 +137,20 @@ class Guard:
                 return Caller(self.place.role_of(user), user)
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() == "bearer":
-            role = self.access.role_of_token(token.strip())
-            if role is None:
-                raise Refused(401, "This token is not valid", "docs/security.md says where it is.")
-            return Caller(role, "a token", by_token=True)
+            return self.by_token(token.strip())
         for header in asked.headers.getlist("cookie"):
             login = cookie_parser(header).get(self._cookie)
             role = login and self.access.role_of_login(login, now=utc_now())
             if role:
                 return Caller(role, "a login")
         return self.nobody(asked)
+
+    def by_token(self, token: str) -> Caller:
+        """Who has asked with a token; raises Refused unless it is one of Kraken's home."""
+        role = self.access.role_of_token(token)
+        if role is None:
+            raise Refused(401, "This token is not valid", "docs/security.md says where it is.")
+        return Caller(role, "a token", by_token=True)
 
     @property
     def _cookie(self) -> str:
@@ -178,18 +182,20 @@ class Guard:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": str(refused)[:100]})
             return
-        headers = Headers(scope=scope)
-        response: Response
-        if "text/html" in headers.get("accept", ""):
-            is_link = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-            again = is_link and refused.status == 401 and scope["path"] != _LOGIN
-            text = html.escape(str(refused))
-            page = _PAGE.format(text=text, head=_ONCE_MORE if again else "")
-            response = HTMLResponse(page, refused.status)
-        else:
-            response = PlainTextResponse(f"kraken: {refused}\n", refused.status)
+        response = self.refusal(refused, scope)
         response.headers["Cache-Control"] = "no-store"
         await response(scope, receive, _with_headers(send))
+
+    def refusal(self, refused: Refused, scope: Scope) -> Response:
+        """What is answered to who is not let in."""
+        headers = Headers(scope=scope)
+        if "text/html" not in headers.get("accept", ""):
+            return PlainTextResponse(f"kraken: {refused}\n", refused.status)
+        is_link = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        again = is_link and refused.status == 401 and scope["path"] != _LOGIN
+        text = html.escape(str(refused))
+        page = _PAGE.format(text=text, head=_ONCE_MORE if again else "")
+        return HTMLResponse(page, refused.status)
 
 
 def _with_headers(send: Send) -> Send:

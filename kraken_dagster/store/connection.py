@@ -7,9 +7,10 @@ from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.store import alerts, quality
+from kraken_dagster.store import alerts, api_tokens, quality
 from kraken_dagster.store.alert_facts import AlertFacts
 from kraken_dagster.store.alerts import Alerts, Outbox
+from kraken_dagster.store.api_tokens import ApiTokens
 from kraken_dagster.store.catalog import catalog, settings_versions
 from kraken_dagster.store.catalog.catalog import Catalog
 from kraken_dagster.store.changes import Changes
@@ -18,6 +19,7 @@ from kraken_dagster.store.exclusive_runs import ExclusiveRuns
 from kraken_dagster.store.health import HealthRecords
 from kraken_dagster.store.instances import Instances
 from kraken_dagster.store.instruments import Instruments
+from kraken_dagster.store.listing import Listing
 from kraken_dagster.store.markers import Markers
 from kraken_dagster.store.quality import Quality
 from kraken_dagster.store.quant import jobs, metrics
@@ -47,6 +49,7 @@ _INDEXES = {
     "offsite_object": offsite.OBJECT_INDEXES,
     **quality.INDEXES,
     **alerts.INDEXES,
+    **api_tokens.INDEXES,
 }
 
 
@@ -65,6 +68,8 @@ class Store:
         self.verifications = Verifications(self._database["verification"])
         self.bulk = Bulk(self._database, members)
         self.changes = Changes(self._database)
+        self.listing = Listing(self._database)
+        self.api_tokens = ApiTokens(self._database)
         self.jobs = QuantJobs(self._database["quant_job"])
         self.metrics = Metrics(self._database["metrics"])
         self.quality = Quality(self._database)

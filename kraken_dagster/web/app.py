@@ -15,6 +15,10 @@ from kraken_dagster.config.dagit import Place
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.web import downloads, pages, probes
 from kraken_dagster.web.alerts import pages as alerts
+from kraken_dagster.web.api.endpoint import ROOT
+from kraken_dagster.web.api.limits import Limits
+from kraken_dagster.web.api.problems import Problem
+from kraken_dagster.web.api.routes import routes as api_routes
 from kraken_dagster.web.catalog import actions as catalog_actions
 from kraken_dagster.web.catalog import pages as catalog
 from kraken_dagster.web.column_config import ColumnChoice
@@ -72,6 +76,7 @@ _ROUTES = [
     Route("/healthz", probes.healthz),
     Route("/readyz", probes.readyz),
     Route("/metrics", probes.metrics),
+    *api_routes(),
     Mount("/static", StaticFiles(directory=STATIC)),
 ]
 
@@ -86,6 +91,7 @@ def make_app(feed: Feed, choice: ColumnChoice, *, root_path: str = "") -> Starle
     app.state.feed = feed
     app.state.errands = Errands(feed)
     app.state.traces = Traces(feed.services)
+    app.state.limits = Limits(reads=feed.services.config.page.requests_a_minute)
     app.state.choice = choice
     app.state.once = Once()
     app.state.root_path = root_path
@@ -96,7 +102,10 @@ def make_app(feed: Feed, choice: ColumnChoice, *, root_path: str = "") -> Starle
 def guarded_page(feed: Feed, choice: ColumnChoice, place: Place, access: Access) -> ASGIApp:
     """The whole page, below the path at which a proxy shows it."""
     app = make_app(feed, choice, root_path=place.root_path)
-    return _Outermost(PageGuard(place, access, operating=app, looking=app), place.root_path)
+    return _Outermost(
+        PageGuard(place, access, operating=app, looking=app, services=feed.services),
+        place.root_path,
+    )
 
 
 class _Outermost:
@@ -128,5 +137,8 @@ class _Outermost:
 
 async def _reported(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if request.url.path.startswith(f"{ROOT}/"):
+        detail = "GET /api/openapi.json describes all routes"
+        return Problem(error.status_code, str(error.detail), detail, headers=error.headers)
     what = "There is no such page" if error.status_code == 404 else str(error.detail)
     return render(request, "message.html", status=error.status_code, title=what, text="")

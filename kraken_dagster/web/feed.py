@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from kraken_dagster.alerts.exposition import Known, known
 from kraken_dagster.model.alerts.alert import Alert, State
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.operations.report import status
@@ -34,6 +35,7 @@ class Feed:
     table: Table = field(default_factory=Table)
     report: dict[str, Any] = field(default_factory=dict)
     alerts: list[Alert] = field(default_factory=list)  # those that are open
+    known: Known = field(default_factory=Known)  # for Prometheus
     seen_at: datetime | None = None
     problem: str | None = None  # why it could not be asked since
     stamp: int = 0  # counts whatever a page may have to show anew
@@ -96,6 +98,7 @@ class Feed:
         report = status(self.services)
         if report != self.report:
             self.stamp += 1
+        self.known = known(self.services)
         self.report, self._reported_at = report, now
         self.refresh_alerts()
 

@@ -14,6 +14,7 @@ from kraken_dagster.config.dagit import LOOPBACK, Place
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import PAGE, Access
 from kraken_dagster.engines.factory import make_engines
+from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.runtime.logs import quote_log_records
 from kraken_dagster.runtime.open_store import open_store
 from kraken_dagster.runtime.services import Services
@@ -39,6 +40,7 @@ def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
     feed = Feed(services, choice.other_names)
     feed.start()
     _look_after_alerts(services, feed.stopping)
+    threading.Thread(target=make_indexes, args=(services,), name="indexes", daemon=True).start()
     try:
         uvicorn.run(
             guarded_page(feed, choice, place, access),
@@ -73,6 +75,17 @@ def _look_after_alerts(services: Services, stopping: threading.Event) -> None:
                 stopping.wait(whole.config.alerts.look_every_s)
 
     threading.Thread(target=work, name="alerts", daemon=True).start()
+
+
+def make_indexes(services: Services) -> None:
+    """Makes the indexes for REST, which take minutes in a large database, beside the work.
+
+    What fails is done at the next start: without them lists are slow, and nothing else.
+    """
+    try:
+        services.store.listing.make_indexes()
+    except KrakenError as error:
+        logging.getLogger("kraken.page").warning("the indexes for REST: %s", error)
 
 
 @click.command()

@@ -9,15 +9,23 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kraken_dagster.alerts.exposition import metrics_text, readiness
+from kraken_dagster.alerts.exposition import readiness
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
+from kraken_dagster.web.feed import Feed
+from kraken_dagster.web.gauges import gauges
 from kraken_dagster_tests.alerts.watching import Watching, no_trouble, with_alerts
 from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import record
 
 FILES = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 _NAME = re.compile(r"\bkraken_[a-z_]+")
+
+
+def metrics_text(services: Services) -> bytes:
+    feed = Feed(services)
+    feed.refresh()
+    return gauges(feed)
 
 
 def families(services: Services) -> dict[str, dict[tuple[str, ...], float]]:

@@ -18,7 +18,8 @@ from kraken_dagster.web.operate.errands import MOST_WAITING, Errands, run_id_of
 from kraken_dagster.web.operate.forms import Form, asked_by, with_form
 from kraken_dagster.web.rendering import render
 
-_MODES = {item.value: item for item in OutputExistsMode if item is not OutputExistsMode.RAISE}
+MODES = {item.value: item for item in OutputExistsMode if item is not OutputExistsMode.RAISE}
+VERIFIED = "its backup is read again"
 
 
 async def retry_file(request: Request) -> Response:
@@ -39,9 +40,9 @@ async def restore_file(request: Request) -> Response:
 def _retry(request: Request, form: Form) -> Response:
     feed: Feed = request.app.state.feed
     file_id, mode = request.query_params.get("id", ""), form.get("mode")
-    if mode and mode not in _MODES:
+    if mode and mode not in MODES:
         return _answer(request, file_id, f"There is no mode {mode!r}", status=400)
-    wanted = _MODES[mode] if mode else None
+    wanted = MODES[mode] if mode else None
     try:
         _, follows = retry(feed.services, file_id, asked_by=asked_by(request), mode=wanted)
     except KrakenError as error:
@@ -52,16 +53,17 @@ def _retry(request: Request, form: Form) -> Response:
 def _verify(request: Request, _form: Form) -> Response:
     services: Services = request.app.state.feed.services
     file_id, by = request.query_params.get("id", ""), asked_by(request)
-
-    def verify() -> str:
-        found = verify_backup(services, file_id, run_id=run_id_of(by), rate_limit=RateLimit())
-        return f"Backup {found.verdict}: {found.reason}"
-
     try:
         services.store.raw_files.current(file_id)
     except KrakenError as error:
         return _answer(request, file_id, str(error), status=409)
-    return _begun(request, file_id, "its backup is read again", verify)
+    return _begun(request, file_id, VERIFIED, lambda: verified(services, file_id, by))
+
+
+def verified(services: Services, file_id: str, by: str) -> str:
+    """Reads a backup again; what was found."""
+    found = verify_backup(services, file_id, run_id=run_id_of(by), rate_limit=RateLimit())
+    return f"Backup {found.verdict}: {found.reason}"
 
 
 def _restore(request: Request, form: Form) -> Response:

@@ -4,6 +4,7 @@ A row never moves while its table lives; rows are appended, and their cells repl
 removed makes a new table. Whoever reads or writes one holds its `lock`.
 """
 
+import secrets
 import threading
 from collections import OrderedDict
 from datetime import datetime
@@ -82,6 +83,7 @@ class Table:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.token = secrets.token_hex(4)  # tells versions of two tables apart
         self.version = 0
         self.ids: list[str] = []
         self.columns: dict[str, Column] = {}

@@ -31,7 +31,7 @@ def select(table: Table, text: str) -> Selection:
         warnings = []
         for term in conditions:
             try:
-                found = _found(table, term)
+                found = matching(table, term)
             except NotUnderstood as error:
                 warnings.append(f"{term.text[:_SHOWN]!r} is ignored: {error}.")
             else:
@@ -53,8 +53,12 @@ def column_of(table: Table, name: str) -> str:
     raise NotUnderstood(f"there is no column {name[:_SHOWN]!r}")
 
 
-def _found(table: Table, term: Term) -> Mask:
-    """Where a term, without its `!`, holds."""
+def matching(table: Table, term: Term) -> Mask:
+    """Where a term, without its `!`, holds.
+
+    Raises:
+        NotUnderstood: there is no such column, or it is no regular expression.
+    """
     key = replace(term, text="", negated=False)
     version, before = table.masks.get(key, (-1, np.zeros(0, dtype=bool)))
     if version == table.version:

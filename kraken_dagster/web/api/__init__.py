@@ -1,0 +1,1 @@
+"""REST: `web.queries` and the steps of operators over HTTP, and what describes it (OpenAPI)."""

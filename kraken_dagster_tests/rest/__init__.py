@@ -1,0 +1,1 @@
+"""Programs that ask by HTTP."""
