@@ -7,13 +7,13 @@ folder, each with few and with many documents of other files in MongoDB; and the
 """
 
 import os
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import dagster as dg
+from cpu_time import cpu
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from kraken_dagster.config.schema import KrakenConfig
@@ -67,11 +67,6 @@ def know(store: Store, names: list[str], sizes: int = 1) -> None:
             ],
             reason="benchmark",
         )
-
-
-def cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(item.ru_utime + item.ru_stime for item in used)
 
 
 def ticks(folder: Path, uri: str, *, files: int, documents: int) -> float:
