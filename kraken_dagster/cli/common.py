@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kraken_dagster.cli import INTERRUPTED
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
@@ -88,7 +89,7 @@ class Commands(click.Group):
         except click.ClickException as error:
             _end_of_wrong_use(error)
         except (click.Abort, KeyboardInterrupt):
-            _end("kraken: interrupted")
+            _end(INTERRUPTED)
         except BrokenPipeError:  # whoever read the output, like `head`, has enough
             _end()
         sys.exit(code if isinstance(code, int) else 0)
