@@ -1,5 +1,6 @@
 """What the modules of the `kraken` command share: how they open the services, print, and end."""
 
+import errno
 import getpass
 import json
 import os
@@ -40,6 +41,10 @@ _OF_THE_SYSTEM = {
     Kind.TAKEN: ("Something else stands under that name", "see what it is, or name another."),
     Kind.FULL: ("No space, or no quota, is left", "free some, and run the command again."),
 }
+_READ_ONLY = (
+    "Nothing can be written on this file system",
+    "mount it so that it may be written to, or name a folder elsewhere.",
+)
 _COLORS = {
     **dict.fromkeys(("ok", "done", "in_control", "on", "active"), "green"),
     **dict.fromkeys(("error", "quanting_failed", "acquisition_failed", "out_of_control"), "red"),
@@ -112,6 +117,8 @@ def errors_of_the_system(where: Path | None = None) -> Iterator[None]:
     except OSError as error:
         kind = kind_of(error) or Kind.DEVICE
         meaning, next_step = _OF_THE_SYSTEM.get(kind, (kind.meaning, "mend it, and try again."))
+        if error.errno == errno.EROFS:  # no right would help
+            meaning, next_step = _READ_ONLY
         raise KrakenError(
             meaning,
             file=where if error.filename is None else error.filename,

@@ -1,5 +1,6 @@
 """Every command as a user with no rights, and with whatever else can be wrong: one sentence."""
 
+import errno
 import json
 import os
 import subprocess
@@ -13,8 +14,10 @@ import click
 import pytest
 import yaml
 
+from kraken_dagster.cli.common import errors_of_the_system
 from kraken_dagster.cli.main import main
 from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.model.errors import KrakenError
 
 pytestmark = pytest.mark.timeout(600)
 NOTHING_RUNS = "no `kraken up` runs with it on this machine"  # `status`, of a broken configuration
@@ -213,3 +216,10 @@ def test_a_reader_who_has_enough_is_no_fault() -> None:
     script = f"{Path(sys.executable).with_name('kraken')} --help | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_a_file_system_that_is_read_only_is_no_matter_of_rights() -> None:
+    refused = OSError(errno.EROFS, os.strerror(errno.EROFS), "/somewhere")
+    words = "Nothing can be written on this file system: '/somewhere'.*Next: mount it"
+    with pytest.raises(KrakenError, match=words), errors_of_the_system():
+        raise refused
