@@ -132,8 +132,9 @@ def test_no_byte_is_ever_deleted_that_the_backup_or_the_server_has_not() -> None
     never_a_deleted_byte_that_is_not_in_both()
     assert sum(counted.values()) >= CASES
     assert counted["deleted"] > CASES // 50  # and not because nothing is deleted at all
-    for refusal in ("OffsiteDiffers", "OffsiteAway", "OffsiteRefused", "OffsiteUnfit"):
-        assert counted[refusal] > CASES // 100
+    assert counted["OffsiteDiffers"] > CASES // 20
+    for refusal in ("OffsiteAway", "OffsiteRefused", "OffsiteUnfit"):
+        assert counted[refusal] > 0
 
 
 def test_the_oracle_finds_what_the_server_has_not() -> None:
