@@ -1,10 +1,12 @@
-"""What a person sees in Dagit who asks for a done file again, or ends a run in mid-copy."""
+"""What a person sees in Dagit who asks for a done file again, ends a run in mid-copy, or makes a
+mistake in instruments.yaml."""
 
 # ruff: noqa: F811 fixtures of another module
 
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,24 @@ from typing import Any
 import pytest
 import yaml
 from dagster import DagsterRunStatus
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster_tests.dagit.test_browser import _logged_in, _shows, browser  # noqa: F401 fixture
+from kraken_dagster_tests.dagit.test_browser import (
+    _logged_in,
+    _shows,
+    browser,  # noqa: F401 fixture
+)
 from kraken_dagster_tests.support.helpers import database_uri, wait_until
-from kraken_dagster_tests.support.laboratory import PATIENCE_S, Lab
+from kraken_dagster_tests.support.laboratory import KRAKEN, PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.timeout(1800),  # a guard against hanging; each wait has its own
     pytest.mark.xdist_group("browser"),
 ]
+_RELOAD = "mutation ReloadRepositoryLocationMutation"
 _RUNS = """{ runsOrError(limit: 100) { ... on Runs { results {
   runId assetSelection { path } } } } }"""
 
@@ -39,6 +46,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[L
     lab.config_path.write_text(yaml.safe_dump(settings))
     dagster = yaml.safe_load((home / "dagster.yaml").read_text())
     dagster["run_monitoring"]["start_timeout_seconds"] = PATIENCE_S  # here nobody kills runs
+    dagster["code_servers"] = {"local_startup_timeout": PATIENCE_S}
     (home / "dagster.yaml").write_text(yaml.safe_dump(dagster))
     try:
         lab.up()
@@ -130,3 +138,49 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
         return file is not None and file.is_backed_up
 
     wait_until(copied, "the next run has copied it", timeout_s=PATIENCE_S, every_s=0.5)
+
+
+def test_a_mistake_in_the_configuration_is_told_where_it_is_reloaded(
+    lab: Lab, browser: Browser, tmp_path: Path
+) -> None:
+    dagit, page = f"http://127.0.0.1:{lab.port}", _logged_in(browser, lab, Role.OPERATOR)
+    good = lab.config_path.read_text()
+    lab.config_path.write_text(good.replace("type: bruker", "type: brucker"))
+    _reload(page, dagit)
+    mistake = "key 'instruments.bruker1.type': Input should be 'thermo', 'bruker' or 'sciex'"
+    expect(page.get_by_role("dialog").get_by_text(mistake)).to_be_visible()
+    page.screenshot(path=tmp_path / "mistake_dialog.png")
+    page.goto(f"{dagit}/automation")
+    expect(page.get_by_text("thermo1_watcher")).to_have_count(0)
+    _shows(page, f"{dagit}/locations", "Failed", "View error")
+    page.screenshot(path=tmp_path / "mistake_deployment.png")
+    told = _kraken(lab, "status")
+    assert told.returncode == 1
+    assert "dagit knows the configuration that was written at" in told.stderr
+    assert mistake in told.stderr
+
+    lab.config_path.write_text(good)
+    _reload(page, dagit)
+    _shows(page, f"{dagit}/locations", "Loaded")
+    _shows(page, f"{dagit}/automation", "thermo1_watcher")
+    page.screenshot(path=tmp_path / "mended_automation.png")
+
+
+def _reload(page: Page, dagit: str) -> None:
+    """Waits until Dagit's new code server has loaded the definitions, or has failed to."""
+    page.goto(f"{dagit}/locations")
+    # Its name for screen readers begins with that of its picture.
+    button = page.get_by_role("button", name=re.compile("Reload$"))
+    with page.expect_response(_is_reload, timeout=PATIENCE_S * 1000):
+        button.click()
+
+
+def _is_reload(response: Response) -> bool:
+    request = response.request
+    return request.method == "POST" and _RELOAD in (request.post_data or "")
+
+
+def _kraken(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
+    command = [KRAKEN, "--config", str(lab.config_path), *arguments]
+    return subprocess.run(command, env=kept, capture_output=True, text=True, timeout=PATIENCE_S)
