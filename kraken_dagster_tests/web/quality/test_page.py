@@ -21,7 +21,7 @@ from kraken_dagster.web.quality.drawing import polylines, scale_of, steps
 from kraken_dagster_tests.metrics.test_mzqc import SCHEMA
 from kraken_dagster_tests.support.helpers import database_uri
 from kraken_dagster_tests.web.laboratory import OpenPage, served
-from kraken_dagster_tests.web.quality_runs import (
+from kraken_dagster_tests.web.quality.runs import (
     COUNT,
     EXCLUDED,
     HOSTILE,

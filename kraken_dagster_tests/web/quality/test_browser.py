@@ -14,7 +14,7 @@ from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.helpers import database_uri
 from kraken_dagster_tests.web.browsing import findings
 from kraken_dagster_tests.web.laboratory import OpenPage, served
-from kraken_dagster_tests.web.quality_runs import COUNT, QC, fill_quality, name_of
+from kraken_dagster_tests.web.quality.runs import COUNT, QC, fill_quality, name_of
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("page browser")]
 _CHART = "/quality/chart?instrument={}&class=hela&settings=dia:1&metric=ms1_signal"
