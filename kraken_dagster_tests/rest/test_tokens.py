@@ -1,7 +1,9 @@
 """Tokens: who may read, who may have something done, and that it is recorded."""
 
+import http.client
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -11,6 +13,7 @@ from kraken_dagster.model.errors import AlreadyThere, InputRefused
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.tokens import add_token, revoke_token
 from kraken_dagster.runtime.services import Services
+from kraken_dagster_tests.support.helpers import backed_up, wait_until
 from kraken_dagster_tests.web.laboratory import Answer, OpenPage, add, served
 
 JSON = ("Content-Type", "application/json")
@@ -118,3 +121,30 @@ def test_who_asks_too_often_is_told_when_to_come_again(page: OpenPage) -> None:
     assert int(refused[0].headers["Retry-After"]) >= 1
     assert _post(page, "alerts/none/acknowledge", other).status == 400
     assert page.get("/api/v1/files", robot).status == 200
+
+
+def test_a_backup_is_read_again_and_the_file_tells_what_was_found(page: OpenPage) -> None:
+    services = page.feed.services
+    raw_file = backed_up(services, "thermo1", "good.raw")
+    done, now = Status.DONE_NOT_QUANTED, services.now()
+    services.store.raw_files.transition(raw_file, done, now=now, reason="nothing to run")
+    robot = _token(services, "robot", TokenScope.OPERATE)
+    assert _post(page, "files/good.raw/verify", robot).status == 202
+
+    def found() -> str:
+        told = json.loads(page.get("/api/v1/files/good.raw", robot).content)["errand"]
+        return str(told)
+
+    wait_until(lambda: "verified" in found(), "it was verified")
+    assert services.store.raw_files.get("good.raw").verified_at is not None
+
+
+def test_events_begin_at_once(page: OpenPage) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", page.place.port, timeout=60)
+    with closing(connection):
+        connection.request("GET", "/api/v1/events", headers={"Last-Event-ID": "of-before"})
+        answer = connection.getresponse()
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        lines = [answer.readline().decode().strip() for _ in range(5)]
+    assert lines[0] == "retry: 2000"
+    assert lines[3] == "event: reset"
