@@ -26,7 +26,7 @@ _FILE = "/file?id=thermo1_hela_0030.raw"
 _PROJECT, _VERSION = "/project?id=PAGE1", "/settings/version?name=dia"
 _VIEWS = (
     *("/", "/files", "/plots", "/status", "/wall", "/help", _FILE),
-    *("/projects", _PROJECT, "/settings", _VERSION),
+    *("/projects", _PROJECT, "/settings", _VERSION, "/alerts"),
 )
 _COUNT = 400
 
