@@ -6,6 +6,7 @@ from typing import Any
 from kraken_dagster.model.errors import MissingOutputError
 from kraken_dagster.operations.file_report import show
 from kraken_dagster.raw_metrics.trace_files import read_traces
+from kraken_dagster.raw_readers.contents import Trace
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.queries.plain import plain
 
@@ -54,17 +55,15 @@ def traces_of(services: Services, file_id: str, names: Sequence[str] = ()) -> di
             found=unknown[0],
             next_step="name one that it has.",
         )
+    wanted = [trace for name, trace in traces.items() if not names or name in names]
+    return {"file": file_id, "traces": [_trace_row(trace) for trace in wanted]}
+
+
+def _trace_row(trace: Trace) -> dict[str, Any]:
     return {
-        "file": file_id,
-        "traces": [
-            {
-                "name": trace.name,
-                "title": trace.title,
-                "unit": trace.unit,
-                "rt_min": plain(list(trace.rt_min)),
-                "values": plain(list(trace.values)),
-            }
-            for name, trace in traces.items()
-            if not names or name in names
-        ],
+        "name": trace.name,
+        "title": trace.title,
+        "unit": trace.unit,
+        "rt_min": plain(trace.rt_min.tolist()),
+        "values": plain(trace.values.tolist()),
     }
