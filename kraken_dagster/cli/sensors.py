@@ -61,13 +61,13 @@ def on(path: Path, named: str | None) -> None:
 
 @sensors.command()
 @_named
-@click.option("--yes", is_flag=True, help="Don't ask, where all are meant.")
+@click.option("--yes", is_flag=True, help="All are meant, so that no file is looked at.")
 @click.pass_obj
 @reported
 def off(path: Path, named: str | None, yes: bool) -> None:
     """Switch the sensors of an instrument off, or one, or all: nothing new is begun then."""
     if named is None and not yes:
-        click.confirm("Switch all sensors off, so that no file is looked at?", abort=True)
+        raise click.UsageError("name an instrument or a sensor; --yes switches all of them off")
     _switch(path, named, on=False)
 
 

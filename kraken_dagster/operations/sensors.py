@@ -5,7 +5,7 @@ switched Dagster's storage knows nothing.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,6 +89,18 @@ class Switchboard:
 
 
 @contextmanager
+def _environment(of_code_servers: Mapping[str, str]) -> Iterator[None]:
+    """What the processes that load code locations find in their environment."""
+    before = dict(os.environ)
+    os.environ.update(of_code_servers)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def switchboard(config: KrakenConfig, config_path: Path) -> Iterator[Switchboard]:
     """
     Raises:
@@ -96,10 +108,10 @@ def switchboard(config: KrakenConfig, config_path: Path) -> Iterator[Switchboard
     """
     home = dagster_home(config)
     prepare_dagster(home, config, config_path)
-    os.environ.update({DAGSTER_HOME: str(home), CONFIG_VARIABLE: str(config_path)})
     workspace = beside(config_path, "workspace.yaml", spare_folder=home)
     target = workspace_opts_to_load_target(WorkspaceOpts(workspace=(str(workspace),)))
     with (
+        _environment({DAGSTER_HOME: str(home), CONFIG_VARIABLE: str(config_path)}),
         dg.DagsterInstance.get() as instance,
         WorkspaceProcessContext(
             instance, version=dg.__version__, workspace_load_target=target

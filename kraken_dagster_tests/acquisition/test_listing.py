@@ -111,7 +111,7 @@ def test_a_folder_that_may_not_be_listed_is_unreadable(tmp_path: Path) -> None:
     )
     command = [*BY_RIGHTS, sys.executable, "-c", script, tmp_path / "locked"]
     found = subprocess.run(command, capture_output=True, text=True)
-    assert "errors.FolderUnreadable" in found.stderr.splitlines()[-1]
+    assert ".FolderUnreadable: " in found.stderr.splitlines()[-1]
     assert "Permission denied" in found.stderr.splitlines()[-1]
 
 

@@ -24,6 +24,10 @@ ENGINES = {
 # What a command with --json is given beside that; a new command needs an entry.
 ARGUMENTS = {
     "files": [],
+    "metrics": [],
+    "sensors list": [],
+    "token actions": [],
+    "token list": [],
     "status": [],
     "doctor": ["--stand-in"],
     "show": ["x.raw"],

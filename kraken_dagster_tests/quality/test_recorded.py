@@ -231,7 +231,7 @@ def test_the_command_excludes_annotates_and_takes_back(kraken, services, recorde
     at = ("--at", "2026-01-02 12:00")
     kraken("quality", "annotate", "thermo1", "column", "new one", *at, "--new-guide-set")
     kraken(
-        "quality", "annotate", "thermo1", "other", "x", *at, "--until", "2026-01-01", exit_code=2
+        "quality", "annotate", "thermo1", "other", "x", *at, "--until", "2026-01-01", exit_code=1
     )
     (annotation,) = json.loads(kraken("quality", "annotations", "--json"))
     assert annotation["new_guide_set"] is True

@@ -32,6 +32,7 @@ from kraken_dagster.model.errors import (
 from kraken_dagster.model.jobs.job import JobSpec, QuantJob
 from kraken_dagster.model.jobs.report import JobReport, JobState
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
+from kraken_dagster.operations import file_report
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.quant.collect import collect
@@ -683,7 +684,7 @@ def test_without_connections_jobs_are_recorded_as_skipped(services, engine, skip
     services.now.forward(hours=1)
     assert polled(services).to_submit == ()
     assert engine.calls == []
-    assert reports.show(services, "x.raw")["jobs"][0]["state"] == "skipped"
+    assert file_report.show(services, "x.raw")["jobs"][0]["state"] == "skipped"
 
 
 def test_what_was_skipped_is_submitted_by_retry(services, engine, skipped):
@@ -838,7 +839,7 @@ def test_the_result_of_the_last_try_counts_and_what_the_first_left_is_moved_asid
     outcome = collect(services, "x.raw", run_id="c")
     assert (outcome.raw_file.status, outcome.failures) == (Status.DONE, [])
     (result,) = services.store.metrics.of("x.raw")
-    shown = reports.show(services, "x.raw")
+    shown = file_report.show(services, "x.raw")
     first, second = shown["jobs"]
     assert (first["state"], second["state"]) == (JobState.NODE_FAILURE, JobState.SUCCEEDED)
     assert (first["resubmission"], second["resubmission"]) == (0, 1)
@@ -1169,7 +1170,7 @@ def test_alphadias_own_error_codes_are_told(services, engine):
     assert after.status is Status.QUANTING_FAILED
     assert "[s] NO_PSM_FOUND, USER_ERROR: failed" in (after.status_details or "")
     assert only_job(services).error_codes == ["NO_PSM_FOUND", "USER_ERROR"]
-    shown = reports.show(services, "x.raw")
+    shown = file_report.show(services, "x.raw")
     assert shown["jobs"][0]["error_codes"] == ["NO_PSM_FOUND", "USER_ERROR"]
 
 

@@ -14,7 +14,7 @@ from kraken_dagster.fs.stores.manifest import manifest_text
 from kraken_dagster.model.errors import NotRecorded, RecordRefused
 from kraken_dagster.model.metric_values import storable
 from kraken_dagster.model.raw_file import FileFact, InstrumentFileStatus, Status
-from kraken_dagster.operations import report as reports
+from kraken_dagster.operations import file_report
 from kraken_dagster.quant.provenance import provenance_of
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members
 from kraken_dagster_tests.retention.retention_cases import created, purge_all
@@ -173,7 +173,7 @@ def test_a_raw_file_of_very_many_members_goes_all_the_way(services, folder, data
     assert (raw_file.status, raw_file.retry_at) == (Status.COPYING_DONE, None)
     assert database["raw_file"].find_one({"_id": "x.d"})["members"]["count"] == 4_501
     assert manifest_holds(services.backup_folder(raw_file), "x.d.md5")
-    assert len(reports.show(services, "x.d")["file_info"]) == 4_501
+    assert len(file_report.show(services, "x.d")["file_info"]) == 4_501
     services.store.raw_files.transition(raw_file, Status.DONE_NOT_QUANTED, now=services.now())
     found = verify_backup(services, "x.d", run_id="v", rate_limit=RateLimit(None))
     assert (found.verdict, found.files) == (Verdict.VERIFIED, 4_501)
