@@ -4,7 +4,8 @@ What leaves the configuration, or changes in it, never has files registered a se
 says what it means, and nothing is scanned until then.
 """
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from kraken_dagster.acquisition.scene import Scene
@@ -133,7 +134,8 @@ def _without_anothers(
     found = claims(rules, asked, elsewhere, standing=len(scene.standing))
     if not found:
         return scene
-    identities, served = services.store.instruments.all(), served_ids(services)
+    identities = services.store.instruments.all()
+    served = served_ids(services, besides=_own_instances(services))
     path = identity_of(services, instrument_id)["path"]
     retired = {item.id for item in identities.values() if item.retired_at is not None}
     for claim in found:
@@ -158,10 +160,22 @@ def _elsewhere(
     return services.store.instruments.elsewhere(instrument_id, [item.name for item in items])
 
 
-def served_ids(services: Services) -> set[str]:
-    """The instruments that are configured here, or that another host serves right now."""
+def served_ids(services: Services, *, besides: Collection[str] = ()) -> set[str]:
+    """The instruments that are configured here, or that another host serves right now.
+
+    Args:
+        besides: the ids of instances that do not count.
+    """
     living: list[Instance] = services.store.instances.all_living(now=services.now())
-    return {*services.config.all_instruments, *(name for it in living for name in it.instruments)}
+    others = [item for item in living if item.id not in besides]
+    return {*services.config.all_instruments, *(name for it in others for name in it.instruments)}
+
+
+def _own_instances(services: Services) -> set[str]:
+    """What they say to serve may be older than the configuration that is looked with."""
+    config = services.config
+    host = Instance.name(socket.gethostname(), str(config.home))
+    return {host, Instance.location_name(config.location)}
 
 
 def _in_doubt(instrument_id: str, path: str, claim: Claim, served: set[str]) -> InstrumentInDoubt:

@@ -22,6 +22,7 @@ from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.doctor.checks import examine
 from kraken_dagster.operations.instrument_rename import plan_rename, rename
 from kraken_dagster.operations.instrument_retire import accept, plan_retirement, retire
+from kraken_dagster.operations.presence import Presence
 from kraken_dagster.operations.report import status
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive
 from kraken_dagster.runtime.services import Services
@@ -103,6 +104,19 @@ def test_a_renamed_instrument_registers_nothing_again_until_a_person_decides(
     assert [item.id for item in scan.registered] == ["d.raw"]
     assert of(after, "astral1") == {"a.raw", "b.raw", "c.raw", "d.raw"}
     assert status(after)["left"] == []
+
+
+def test_one_file_is_enough_also_before_its_kraken_says_that_it_serves_the_new_id(
+    services: Services,
+) -> None:
+    """`kraken up` says every 10 s what it serves: its watcher may have looked before."""
+    acquire(services, "thermo1", "a.raw")
+    look_at(services, "thermo1")
+    Presence.of(services.store, services.config, now=services.now()).begin()
+    after = renamed(services)
+    with pytest.raises(InstrumentInDoubt, match="`kraken instrument rename thermo1 astral1`"):
+        look_at(after, "astral1")
+    assert of(after, "astral1") == set()
 
 
 def test_what_was_backed_up_before_stays_and_can_be_proven_moved_and_restored(
