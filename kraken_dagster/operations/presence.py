@@ -1,5 +1,6 @@
 """That one `kraken up` works for a home, and one for each instrument; and what it leaves behind."""
 
+import errno
 import fcntl
 import json
 import os
@@ -36,11 +37,14 @@ class HomeLock:
         """
         Raises:
             ConfigError: another `kraken up` works for this home, or it can't be written to.
+            OSError: with EROFS; no other user could do it.
         """
         try:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = (self.home / _LOCK_NAME).open("a+", encoding="utf-8")
         except OSError as error:
+            if error.errno == errno.EROFS:
+                raise
             raise ConfigError(
                 "Kraken's home can't be written to",
                 file=error.filename or self.home,

@@ -164,3 +164,17 @@ def test_a_home_of_somebody_else_is_told_in_one_sentence(tmp_path: Path) -> None
     done = CliRunner().invoke(main, ["--config", str(path), "up"])
     assert done.exit_code == 1
     assert "Kraken's home can't be written to" in done.stderr
+
+
+def test_a_home_on_a_read_only_disk_is_no_matter_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    path = write_config(tmp_path, "mongodb://127.0.0.1:9/", home="home")
+    script = 'mount -t tmpfs -o ro none "$1/home" && exec "$2" --config "$3" up'
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    done = subprocess.run(
+        [*own, str(tmp_path), KRAKEN, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "Nothing can be written on this file system" in done.stderr
+    assert "Next: mount it so that it may be written to" in done.stderr
+    assert "as the user who owns it" not in done.stderr
