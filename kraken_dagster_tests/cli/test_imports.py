@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.helpers import record, write_config
 
-SLOW = {"dagster", "dagster_webserver", "numpy", "paramiko", "pyarrow"}
+SLOW = {"dagster", "dagster_webserver", "httpx", "numpy", "pandas", "paramiko", "pyarrow"}
 # A fault in an argument would end the command before it has imported anything.
 RUN = """
 import sys

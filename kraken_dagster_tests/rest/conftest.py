@@ -10,10 +10,11 @@ import pytest
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
-from kraken_dagster_tests.support.helpers import database_uri, job
-from kraken_dagster_tests.web.laboratory import OpenPage, fill, served
+from kraken_dagster_tests.support.helpers import database_uri, job, mark_stores
+from kraken_dagster_tests.web.laboratory import OpenPage, fill, served, with_traces
 
 RERUN = "bruker1_hela_0011.raw"  # has a second, newer result of the same settings
+TRACED = ("thermo1_hela_0006.raw", "bruker1_hela_0007.raw")
 MEMBERS, MD5 = "thermo1_hela_0004.raw", "d41d8cd98f00b204e9800998ecf8427e"
 
 
@@ -31,7 +32,12 @@ def page(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
     with closing(connect(database_uri(server_uri, f"rest_{secrets.token_hex(6)}"))) as store:
         store.prepare()
         services = Services(config=config, store=store, engines={}, now=utc_now)
+        for name in ("backup", "output"):
+            (home / name).mkdir()
+        mark_stores(services)
         fill(services, count=12, now=datetime(2026, 3, 1, 12, tzinfo=UTC))
+        for name in TRACED:
+            with_traces(services, name, highest=1e6)
         again = job("again", raw_file=RERUN, settings_name="dia", state="succeeded")
         services.store.metrics.add(again, {"precursors": 1}, provenance={}, now=utc_now())
         with_members = services.store.raw_files.get(MEMBERS)
