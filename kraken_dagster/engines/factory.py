@@ -1,6 +1,6 @@
 """Makes the engines that instruments.yaml names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 from kraken_dagster.config.engines import Engine as EngineEntry
@@ -9,7 +9,7 @@ from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.model.ports import Engine
 
 
-class _Engines(Mapping[str, Engine]):
+class _Engines(MutableMapping[str, Engine]):
     """Each is made when it is first asked for: few commands ask one, and SSH is slow to import."""
 
     def __init__(self, entries: Mapping[str, EngineEntry], home: Path) -> None:
@@ -21,14 +21,20 @@ class _Engines(Mapping[str, Engine]):
             self._made[name] = _make(self._entries[name], self._home / "jobs" / name)
         return self._made[name]
 
+    def __setitem__(self, name: str, engine: Engine) -> None:
+        self._made[name] = engine
+
+    def __delitem__(self, name: str) -> None:
+        raise NotImplementedError(f"{name}: an engine is removed from instruments.yaml")
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter({**self._entries, **self._made})
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len({**self._entries, **self._made})
 
 
-def make_engines(entries: Mapping[str, EngineEntry], home: Path) -> Mapping[str, Engine]:
+def make_engines(entries: Mapping[str, EngineEntry], home: Path) -> MutableMapping[str, Engine]:
     """One for each name; nothing is connected yet. Jobs of this machine are kept below `home`."""
     return _Engines(entries, home)
 

@@ -159,7 +159,7 @@ def test_a_copy_that_fails_is_an_alert(make_bench, server, bucket, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     bench.run(wanted)
     bench.tick(SENSOR)
-    found = judge(gather(bench.services, None, ask_pages=False), Thresholds(), utc_now()).found
+    found = judge(gather(bench.services, None), Thresholds(), utc_now()).found
     assert {"upload_failed", "health_failed"} <= {item.rule.kind for item in found}
     [board] = [item for item in found if item.condition.subject == "offsite copies"]
     assert "doesn't let Kraken in" in board.condition.details

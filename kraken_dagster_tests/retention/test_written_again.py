@@ -9,7 +9,7 @@ from kraken_dagster.acquisition.watch import look_at
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.model.errors import ContentChanged, LeaseLost
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
-from kraken_dagster.retention import rename_checks as move_checks
+from kraken_dagster.retention.archiving import rename_checks as move_checks
 from kraken_dagster.retention.archiving.archive import archive
 from kraken_dagster.retention.archiving.compare import compare_changed, due_for_comparison
 from kraken_dagster.retention.archiving.rename import archive_members

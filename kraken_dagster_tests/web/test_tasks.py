@@ -99,7 +99,10 @@ def test_paths_of_a_projects_files(user: Clicks) -> None:
 
 def test_paths_of_what_a_filter_shows(user: Clicks) -> None:
     user.link("Files")
+    user.page.wait_for_url("**/files")
+    user.page.wait_for_load_state()  # the shortcut is there then
     user.page.keyboard.press("/")
+    expect(user.page.locator("#filter")).to_be_focused()
     user.page.keyboard.type("bruker1_hela_000")
     expect(user.page.locator("#count")).to_have_text("5 files")
     assert len(_copied(user)) == 5
