@@ -25,6 +25,7 @@ _MODULES: Final = {
     "init-store": "store",
     "instrument": "instrument",
     "login": "shell.login",
+    "mcp": "operations.mcp",
     "metrics": "files.command",
     "project": "project",
     "purge": "retention",

@@ -84,7 +84,7 @@ class Guard:
                 await response(scope, receive, _with_headers(send))
                 return
             caller = await run_in_threadpool(self._caller, asked)
-            check_cross_site(asked, by_token=caller.by_token)
+            self.check_sender(asked, caller)
             receive = await self.admit(asked, caller, scope, receive)
         except Refused as refused:
             await self._refuse(refused, scope, receive, send)
@@ -98,6 +98,10 @@ class Guard:
 
     def check_path(self, asked: Asked) -> None:
         """Raises Refused for a path or a method that the application's own pages don't use."""
+
+    def check_sender(self, asked: Asked, caller: Caller) -> None:
+        """Raises Refused for a change that no page of the application's own has asked for."""
+        check_cross_site(asked, by_token=caller.by_token)
 
     async def admit(self, asked: Asked, caller: Caller, scope: Scope, receive: Receive) -> Receive:
         """What the application is to receive; raises Refused for what the caller may not do."""

@@ -14,7 +14,13 @@ from kraken_dagster.runtime.services import utc_now
 
 
 def place_of(
-    config: KrakenConfig, host: str, port: int, *, root_path: str = "", option: str = "--host"
+    config: KrakenConfig,
+    host: str,
+    port: int,
+    *,
+    root_path: str = "",
+    option: str = "--host",
+    name: str = "The page",
 ) -> Place:
     """Where the page listens; it is opened to others by the same settings as Dagit.
 
@@ -23,7 +29,7 @@ def place_of(
     """
     names = [name.partition(":")[0] for name in config.dagit.hosts]  # a port there is Dagit's
     settings = config.dagit.model_copy(update={"hosts": names})
-    place = Place(settings, host, port, "The page", root_path.rstrip("/"), option)
+    place = Place(settings, host, port, name, root_path.rstrip("/"), option)
     place.check()
     return place
 
@@ -35,7 +41,8 @@ def require_free(place: Place, *, options: str) -> None:
     """
     if not is_free(place.port, place.host):
         raise ConfigError(
-            "The page can't listen there: the port is taken, or the address is not this machine's",
+            f"{place.name} can't listen there: the port is taken, or the address is not this "
+            "machine's",
             found=f"{place.host}, port {place.port}",
             next_step=f"end what listens there, or choose another with {options}.",
         )

@@ -25,7 +25,9 @@ def test_the_table_is_what_the_installed_packages_say() -> None:
     assert written(TEXT) == TEXT, "run `make licences`"
 
 
-@pytest.mark.parametrize("extra", ["", "alerts", "embedded", "postgres", "compare", "s3", "dev"])
+@pytest.mark.parametrize(
+    "extra", ["", "alerts", "embedded", "postgres", "compare", "s3", "mcp", "dev"]
+)
 def test_every_direct_dependency_has_its_reason(extra: str) -> None:
     reasons = TEXT.partition("## The embedded")[0]
     rows = [line.split("|") for line in reasons.splitlines() if line.startswith("| ")]

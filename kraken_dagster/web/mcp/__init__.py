@@ -1,0 +1,1 @@
+"""What assistants ask of Kraken, by the Model Context Protocol: tools that only read."""
