@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from kraken_dagster.cli import INTERRUPTED
 from kraken_dagster.cli.main import main
 from kraken_dagster.cli.operations import mcp as command
 from kraken_dagster.config.dagit import Dagit, Place
@@ -89,6 +91,29 @@ def test_the_command_serves_http_until_it_is_ended(laboratory: Laboratory) -> No
     assert "Traceback" not in told
     assert second.returncode == 1
     assert second.stderr.startswith("kraken: The server for assistants can't listen there")
+
+
+def test_ctrl_c_ends_the_command_that_reads_standard_input(laboratory: Laboratory) -> None:
+    words = ["--config", str(laboratory.path), "mcp"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, *words], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        process.stdin.write(json.dumps(ping) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        told = process.stderr.read()
+    assert answer["id"] == 1
+    assert (code, told.strip()) == (1, INTERRUPTED)
 
 
 def test_without_its_package_the_command_says_what_to_install(

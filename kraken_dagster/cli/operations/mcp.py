@@ -1,10 +1,14 @@
 """`kraken mcp`: Kraken's tools for assistants, by the Model Context Protocol."""
 
+import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 import click
 
+from kraken_dagster.cli import INTERRUPTED
 from kraken_dagster.cli.common import open_services, reported, say
 from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.model.errors import ConfigError
@@ -36,9 +40,16 @@ def mcp(path: Path, *, http: bool, port: int, host: str) -> None:
     from kraken_dagster.web.mcp.serving import PATH, serve_http, serve_stdio  # noqa: PLC0415
 
     if not http:
+        signal.signal(signal.SIGINT, _end)
         serve_stdio(services)
         return
     place = start.place_of(services.config, host, port, name="The server for assistants")
     start.require_free(place, options="--port or --host")
     say(f"MCP: {place.url}{PATH}", err=True)
     serve_http(services, place)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C: an ordinary end would wait for a line of standard input. Nothing is half done."""
+    os.write(2, f"\n{INTERRUPTED}\n".encode())
+    os._exit(1)
