@@ -68,7 +68,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[L
     try:
         lab.up()
         lab.wait_for_dagit()
-        _register(lab)
+        _register(lab, "thermo1", _FILES)
         yield lab
     finally:
         if lab.process is not None and lab.process.poll() is None:
@@ -87,19 +87,19 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def _register(lab: Lab) -> None:
-    """Both files are known, their acquisitions are over, and they have partitions."""
+def _register(lab: Lab, instrument_id: str, names: list[str]) -> None:
+    """The files are known, their acquisitions are over, and they have partitions."""
     config = load_config(lab.config_path, environment={})
     services = Services(config=config, store=lab.store, engines={})
 
     def over() -> bool:
-        look_at(services, "thermo1")
-        due = due_for_backup(services.store, "thermo1", services.now())
-        return {item.id for item in due} == set(_FILES)
+        look_at(services, instrument_id)
+        due = due_for_backup(services.store, instrument_id, services.now())
+        return {item.id for item in due} == set(names)
 
     wait_until(over, "the acquisitions are over", timeout_s=PATIENCE_S, every_s=0.5)
     with dg.DagsterInstance.from_config(str(lab.dagster_home)) as instance:
-        instance.add_dynamic_partitions(str(raw_files("thermo1").name), _FILES)
+        instance.add_dynamic_partitions(str(raw_files(instrument_id).name), names)
 
 
 def _page(browser: Browser) -> Page:

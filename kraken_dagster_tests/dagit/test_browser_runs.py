@@ -1,5 +1,5 @@
-"""What a person sees in Dagit who asks for a done file again, ends a run in mid-copy, or makes a
-mistake in instruments.yaml."""
+"""What a person sees in Dagit who asks for a done file again, ends a run in mid-copy, cancels a
+backfill, or makes a mistake in instruments.yaml."""
 
 # ruff: noqa: F811 fixtures of another module
 
@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from playwright.sync_api import Browser, Page, Response, expect
 
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.model.raw_file import Status
+from kraken_dagster_tests.dagit.dagit_queries import IN_KRAKEN, START_SENSOR
 from kraken_dagster_tests.dagit.test_browser import (
+    _backfills,
     _logged_in,
+    _register,
     _shows,
     browser,  # noqa: F401 fixture
 )
@@ -31,6 +35,9 @@ pytestmark = [
     pytest.mark.timeout(1800),  # a guard against hanging; each wait has its own
     pytest.mark.xdist_group("browser"),
 ]
+_STOP_SENSOR = """mutation($id: String!) { stopSensor(id: $id) { __typename } }"""
+_SENSOR = """query($sensorSelector: SensorSelector!) {
+  sensorOrError(sensorSelector: $sensorSelector) { ... on Sensor { sensorState { id } } } }"""
 _RELOAD = "mutation ReloadRepositoryLocationMutation"
 _RUNS = """{ runsOrError(limit: 100) { ... on Runs { results {
   runId assetSelection { path } } } } }"""
@@ -43,6 +50,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[L
     lab = Lab(home, uri=database_uri(server_uri, "browser_runs"))
     settings = yaml.safe_load(lab.config_path.read_text())
     settings["defaults"]["lease_s"] = 2 * PATIENCE_S  # so that a run may be held for so long
+    settings["defaults"]["catchup_threads"] = 1  # so that of several files some are not begun
+    settings["instruments"]["share1"].pop("copy_stall_s")  # a run that is held is no stall
     lab.config_path.write_text(yaml.safe_dump(settings))
     dagster = yaml.safe_load((home / "dagster.yaml").read_text())
     dagster["run_monitoring"]["start_timeout_seconds"] = PATIENCE_S  # here nobody kills runs
@@ -74,17 +83,8 @@ def test_materialising_over_a_done_file_changes_nothing_and_says_so(
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_role("button", name="All", exact=True).click()
     page.get_by_role("button", name=re.compile("^Launch (run|backfill|1 run)$")).click()
-    new = "the run that was asked for is there"
-    [run] = wait_until(
-        lambda: _runs_of(lab, "quant_job") - before, new, timeout_s=PATIENCE_S, every_s=1
-    )
-    failed = "the run has failed"
-    wait_until(
-        lambda: lab.run_status(run) is DagsterRunStatus.FAILURE,
-        failed,
-        timeout_s=PATIENCE_S,
-        every_s=1,
-    )
+    [run] = _until(lambda: _runs_of(lab, "quant_job") - before, "the run is there")
+    _until(lambda: lab.run_status(run) is DagsterRunStatus.FAILURE, "the run has failed")
     _shows(page, f"{dagit}/runs/{run}", "Nothing was begun, and the file stays done")
     page.screenshot(path=tmp_path / "materialised_over_done.png")
     _shows(
@@ -110,12 +110,7 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
         page.get_by_role("button", name="Terminate").first.click()
         page.screenshot(path=tmp_path / "terminate.png")
         page.get_by_role("dialog").get_by_role("button", name=re.compile("^Terminate")).click()
-        canceling = "Dagster was asked to end it"
-        wait_until(
-            lambda: lab.run_status(run) is DagsterRunStatus.CANCELING,
-            canceling,
-            timeout_s=PATIENCE_S,
-        )
+        _until(lambda: lab.run_status(run) is DagsterRunStatus.CANCELING, "it is to end")
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -124,7 +119,7 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
         events = file.history if file else []
         return [item for item in events if "the run ended before" in str(item["reason"])]
 
-    [event] = wait_until(reported, "the file's history says so", timeout_s=PATIENCE_S)
+    [event] = _until(reported, "the file's history says so")
     assert event["run_id"] == run
     assert event["at"].tzinfo is not None
     assert "its termination was asked for in Dagster" in event["reason"]
@@ -137,7 +132,57 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
         file = lab.file(name)
         return file is not None and file.is_backed_up
 
-    wait_until(copied, "the next run has copied it", timeout_s=PATIENCE_S, every_s=0.5)
+    _until(copied, "the next run has copied it")
+
+
+def test_a_backfill_that_is_cancelled_says_what_was_not_begun(
+    lab: Lab, browser: Browser, tmp_path: Path
+) -> None:
+    dagit, page = f"http://127.0.0.1:{lab.port}", _logged_in(browser, lab, Role.OPERATOR)
+    folder = lab.folders / "instruments" / "share1"
+    lab.wait_until_done([lab.add_thermo("a_done.raw", folder=folder)])
+    names = ["b_first.raw", "b_second.raw", "b_third.raw"]
+    with _switched_off(lab, "share1_watcher"):
+        for name in names:
+            lab.add_thermo(name, megabytes=300, folder=folder)
+        _register(lab, "share1", names)
+        before = _backfills(lab)
+        _shows(page, f"{dagit}/assets/share1/backup?view=partitions", *names)
+        page.get_by_role("button", name="Materialize").first.click()
+        page.get_by_role("button", name="All", exact=True).click()
+        page.get_by_role("button", name="Launch backfill").click()
+        pid, _ = lab.mid_copy(at_least_bytes=1_000_000)
+        os.kill(pid, signal.SIGSTOP)  # as slow as a hand is
+        try:
+            [held] = [name for name in names if lab.status(name) is Status.COPYING]
+            run, [backfill] = lab.run_of(held), _backfills(lab) - before
+            _cancel_backfill(page, f"{dagit}/runs/b/{backfill}", tmp_path / "cancel_backfill.png")
+            _until(lambda: lab.run_status(run) is DagsterRunStatus.CANCELING, "its run is told")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        _until(lambda: lab.run_status(run) is DagsterRunStatus.CANCELED, "its run has ended")
+        left = [name for name in names if name != held]
+        counts = "1 of 4 files was stopped in its midst, 2 were not begun"
+        each = [f"'{name}': not begun" for name in left]
+        _shows(page, f"{dagit}/runs/{run}", counts, *each)
+        page.screenshot(path=tmp_path / "cancelled_run.png")
+        _shows(page, f"{dagit}/runs/b/{backfill}", "Canceled")
+        page.screenshot(path=tmp_path / "cancelled_backfill.png")
+        for name in left:
+            file = lab.file(name)
+            assert file is not None
+            assert (file.status, file.lease) == (Status.MONITORING_DONE, None)
+        assert lab.status("a_done.raw") is Status.DONE
+    lab.wait_until_done(names)
+
+
+def _cancel_backfill(page: Page, url: str, picture: Path) -> None:
+    page.goto(url)
+    # The menu's button has no text, only a picture.
+    page.get_by_role("button", name="expand_more", exact=True).click()
+    page.get_by_role("menuitem", name="Cancel backfill").click()
+    page.screenshot(path=picture)
+    page.get_by_role("dialog").get_by_role("button", name="Cancel backfill").click()
 
 
 def test_a_mistake_in_the_configuration_is_told_where_it_is_reloaded(
@@ -146,24 +191,45 @@ def test_a_mistake_in_the_configuration_is_told_where_it_is_reloaded(
     dagit, page = f"http://127.0.0.1:{lab.port}", _logged_in(browser, lab, Role.OPERATOR)
     good = lab.config_path.read_text()
     lab.config_path.write_text(good.replace("type: bruker", "type: brucker"))
+    try:
+        _the_mistake_is_told(lab, page, tmp_path)
+    finally:
+        lab.config_path.write_text(good)
+    _reload(page, dagit)
+    _shows(page, f"{dagit}/locations", "Loaded")
+    _shows(page, f"{dagit}/automation", "thermo1_watcher")
+    page.screenshot(path=tmp_path / "mended_automation.png")
+
+
+def _the_mistake_is_told(lab: Lab, page: Page, pictures: Path) -> None:
+    dagit = f"http://127.0.0.1:{lab.port}"
     _reload(page, dagit)
     mistake = "key 'instruments.bruker1.type': Input should be 'thermo', 'bruker' or 'sciex'"
     expect(page.get_by_role("dialog").get_by_text(mistake)).to_be_visible()
-    page.screenshot(path=tmp_path / "mistake_dialog.png")
+    page.screenshot(path=pictures / "mistake_dialog.png")
     page.goto(f"{dagit}/automation")
     expect(page.get_by_text("thermo1_watcher")).to_have_count(0)
     _shows(page, f"{dagit}/locations", "Failed", "View error")
-    page.screenshot(path=tmp_path / "mistake_deployment.png")
+    page.screenshot(path=pictures / "mistake_deployment.png")
     told = _kraken(lab, "status")
     assert told.returncode == 1
     assert "dagit knows the configuration that was written at" in told.stderr
     assert mistake in told.stderr
 
-    lab.config_path.write_text(good)
-    _reload(page, dagit)
-    _shows(page, f"{dagit}/locations", "Loaded")
-    _shows(page, f"{dagit}/automation", "thermo1_watcher")
-    page.screenshot(path=tmp_path / "mended_automation.png")
+
+@contextmanager
+def _switched_off(lab: Lab, sensor: str) -> Iterator[None]:
+    selector = {**IN_KRAKEN, "sensorName": sensor}
+    state = lab.graphql(_SENSOR, sensorSelector=selector)["sensorOrError"]["sensorState"]
+    lab.graphql(_STOP_SENSOR, id=state["id"])
+    try:
+        yield
+    finally:
+        lab.graphql(START_SENSOR, sensorSelector=selector)
+
+
+def _until(condition: Callable[[], Any], what: str) -> Any:
+    return wait_until(condition, what, timeout_s=PATIENCE_S, every_s=1)
 
 
 def _reload(page: Page, dagit: str) -> None:
