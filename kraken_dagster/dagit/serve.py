@@ -4,14 +4,12 @@ Dagit itself is Dagster's, twice over one workspace: for operators, and for view
 right to change something.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import uvicorn
 from dagster import DagsterInstance
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
@@ -21,6 +19,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.dagit.graphql_guard import DagitGuard
 from kraken_dagster.dagit.guard import Guard
+from kraken_dagster.dagit.listening import listen, log_to_stderr
 from kraken_dagster.orchestration.dagster_internals import (
     IWorkspaceProcessContext,
     WorkspaceOpts,
@@ -34,7 +33,6 @@ _POLL_MS = 2000
 _STATEMENT_TIMEOUT_MS = 15_000
 _RECYCLE_S = 3600
 _MAX_OVERFLOW = 20
-_GRACE_S = 5
 
 
 class ReadOnly(IWorkspaceProcessContext[WorkspaceRequestContext]):
@@ -89,8 +87,7 @@ def main(config: Path, workspace: Sequence[str], host: str, port: int) -> None:
     """Serve Dagit until SIGTERM."""
     if sys.stdout.isatty():
         configure_loggers(formatter="colored", log_level="INFO")
-    logging.getLogger("kraken").setLevel(logging.INFO)
-    logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     settings = load_config(config)
     place = Place(settings.dagit, host, port)
     place.check()
@@ -100,19 +97,7 @@ def main(config: Path, workspace: Sequence[str], host: str, port: int) -> None:
         with WorkspaceProcessContext(
             instance, version=__version__, workspace_load_target=target
         ) as context:
-            uvicorn.run(
-                guarded(context, place, Access(settings.home)),
-                host=host,
-                port=port,
-                lifespan="off",
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,  # who is connected is told by the connection alone
-                server_header=False,
-                ssl_certfile=place.settings.certificate,
-                ssl_keyfile=place.settings.private_key,
-                timeout_graceful_shutdown=_GRACE_S,
-            )
+            listen(guarded(context, place, Access(settings.home)), place)
 
 
 if __name__ == "__main__":

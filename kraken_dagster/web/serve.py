@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import uvicorn
 
 from kraken_dagster.alerts.channels.channel import missing_variables
 from kraken_dagster.alerts.watch import stand_by
 from kraken_dagster.config.dagit import LOOPBACK, Place
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import PAGE, Access
+from kraken_dagster.dagit.listening import listen, log_to_stderr
 from kraken_dagster.engines.factory import make_engines
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.runtime.logs import quote_log_records
@@ -23,7 +23,6 @@ from kraken_dagster.web.column_config import ColumnChoice, columns_of
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.start import place_of
 
-_GRACE_S = 3
 _log = logging.getLogger("kraken.page")
 
 
@@ -33,8 +32,7 @@ def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
     Raises:
         ConfigError: the folder with the logins can't be used.
     """
-    logging.getLogger("kraken").setLevel(logging.INFO)
-    logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     access = Access(services.config.home)
     access.prepare(place.url, of=PAGE)
     feed = Feed(services, choice.other_names)
@@ -42,19 +40,7 @@ def serve(services: Services, place: Place, choice: ColumnChoice) -> None:
     _look_after_alerts(services, feed.stopping)
     threading.Thread(target=make_indexes, args=(services,), name="indexes", daemon=True).start()
     try:
-        uvicorn.run(
-            guarded_page(feed, choice, place, access),
-            host=place.host,
-            port=place.port,
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # who is connected is told by the connection alone
-            server_header=False,
-            ssl_certfile=place.settings.certificate,
-            ssl_keyfile=place.settings.private_key,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+        listen(guarded_page(feed, choice, place, access), place)
     finally:
         feed.stop()
 

@@ -4,7 +4,6 @@ import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kraken_dagster.config.dagit import Place, Role, is_loopback
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.dagit.guard import Caller
+from kraken_dagster.dagit.listening import listen, log_to_stderr
 from kraken_dagster.dagit.rules import Asked, Refused
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.api.limits import Limits
@@ -21,7 +21,6 @@ from kraken_dagster.web.mcp.server import make_server
 PATH = "/mcp"
 HOW = "`kraken token add NAME --scope read` makes a token; send it as `Authorization: Bearer ...`."
 _METHODS = ("GET", "POST", "DELETE")
-_GRACE_S = 3
 
 
 def serve_stdio(services: Services) -> None:
@@ -35,21 +34,8 @@ def serve_http(services: Services, place: Place) -> None:
     Raises:
         ConfigError: the folder with the logins can't be used.
     """
-    logging.getLogger("kraken").setLevel(logging.INFO)
-    logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
-    uvicorn.run(
-        guarded(services, place),
-        host=place.host,
-        port=place.port,
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,  # who is connected is told by the connection alone
-        server_header=False,
-        ssl_certfile=place.settings.certificate,
-        ssl_keyfile=place.settings.private_key,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
+    log_to_stderr()
+    listen(guarded(services, place), place, lifespan="on")
 
 
 def guarded(services: Services, place: Place) -> ASGIApp:
