@@ -124,7 +124,7 @@ def head_of(s3: S3, stored: StoredObject) -> Mapping[str, Any]:
     """
     try:
         head: Mapping[str, Any] = s3.head_object(**stored.version)
-    except Exception as error:
+    except s3.exceptions.ClientError as error:
         if not is_missing(error):
             raise
         require_fit(s3, stored.bucket)  # a bucket that is missing is told by the same 404

@@ -74,7 +74,7 @@ def _asked(s3: S3, stored: StoredObject, *, days: int, tier: str) -> Readiness:
             request["Days"] = days
         try:
             s3.restore_object(**stored.version, RestoreRequest=request)
-        except Exception as error:
+        except s3.exceptions.ClientError as error:
             if error_code(error) != "RestoreAlreadyInProgress":
                 raise
     return found

@@ -18,9 +18,9 @@ from kraken_dagster.offsite.upload import UploadOutcome, upload_file, why_not
 from kraken_dagster.orchestration.asked_by import asked_by_hand
 from kraken_dagster.orchestration.exclusive_ops import alone, fail
 from kraken_dagster.orchestration.failures import dagster_errors, skip
-from kraken_dagster.orchestration.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.outcomes import Done, Work
 from kraken_dagster.orchestration.metadata import offsite_metadata
-from kraken_dagster.orchestration.outcomes import Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     OFFSITE,

@@ -99,7 +99,7 @@ def require_fit(s3: S3, bucket: str) -> None:
     with s3_errors(f"s3://{bucket}"):
         try:
             s3.head_bucket(Bucket=bucket)
-        except Exception as error:
+        except s3.exceptions.ClientError as error:
             if is_missing(error):
                 raise no_bucket(f"s3://{bucket}") from error
             raise

@@ -149,7 +149,7 @@ def sweep(services: Services, s3: S3) -> Iterator[str]:
         with s3_errors(what):
             try:
                 s3.abort_multipart_upload(Bucket=begun.bucket, Key=begun.key, UploadId=begun.id)
-            except Exception as error:
+            except s3.exceptions.ClientError as error:
                 if not is_missing(error):
                     raise
         services.store.offsite.ended(begun.id)

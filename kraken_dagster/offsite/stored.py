@@ -86,9 +86,10 @@ def stored_as(member: Member, read: MemberDigest, head: Mapping[str, Any]) -> St
 
 def head_of_member(member: Member, version_id: str | None) -> dict[str, Any] | None:
     version = {} if version_id is None else {"VersionId": version_id}
+    s3 = member.transfer.s3
     try:
-        answer: dict[str, Any] = member.transfer.s3.head_object(**member.target, **version)
-    except Exception as error:
+        answer: dict[str, Any] = s3.head_object(**member.target, **version)
+    except s3.exceptions.ClientError as error:
         if is_missing(error):
             return None
         raise

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from botocore.exceptions import EndpointConnectionError
 
 from kraken_dagster.model.offsite import MIB, StoredObject
-from kraken_dagster_tests.offsite.stand_in import refusal
+from kraken_dagster_tests.offsite.stand_in import ERRORS, refusal
 
 UPLOADED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -173,6 +174,7 @@ class Mute:
     """A server that answers every question with the same error."""
 
     error: Exception
+    exceptions: ClassVar[SimpleNamespace] = ERRORS
 
     def __getattr__(self, _name: str) -> Callable[..., Any]:
         def answer(**_options: Any) -> Any:

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 
 # One server for all of these, and so one worker.
 NEEDS_S3 = [pytest.mark.xdist_group("s3"), pytest.mark.timeout(300)]

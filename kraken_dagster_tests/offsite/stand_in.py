@@ -11,10 +11,12 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
+ERRORS = SimpleNamespace(ClientError=ClientError)  # as a client of boto3 has them
 COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -38,6 +40,7 @@ class Version:
 class StandIn:
     """`trouble`, where it is set, answers every request."""
 
+    exceptions: ClassVar[SimpleNamespace] = ERRORS
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     thaw_h: float = 12
     buckets: dict[str, dict[str, dict[str, Version | None]]] = field(default_factory=dict)

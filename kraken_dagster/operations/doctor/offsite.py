@@ -90,7 +90,7 @@ def _lifecycle(s3: S3, bucket: str) -> list[str]:
     """The rules that would delete objects, or versions, by themselves."""
     try:
         found = s3.get_bucket_lifecycle_configuration(Bucket=bucket).get("Rules", [])
-    except Exception as error:
+    except s3.exceptions.ClientError as error:
         if is_missing(error):
             return []
         raise
@@ -105,7 +105,7 @@ def _lifecycle(s3: S3, bucket: str) -> list[str]:
 def _has_lock(s3: S3, bucket: str) -> bool:
     try:
         found = s3.get_object_lock_configuration(Bucket=bucket)
-    except Exception as error:
+    except s3.exceptions.ClientError as error:
         if is_missing(error):
             return False
         raise
