@@ -76,13 +76,7 @@ class Tools:
     ) -> Row:
         """Find raw files, those made last first. A page may have fewer files than `limit`, or
         none, and a `next`: ask with it as `cursor` for the rest."""
-        if EVERYTHING in fields and limit > _MOST_WITH_ALL:
-            raise InputRefused(
-                "That would be too much to read",
-                expected=f"at most {_MOST_WITH_ALL} files with `*`",
-                found=f"limit {limit}",
-                next_step="name the fields, or take a smaller limit.",
-            )
+        _require_readable(fields, limit)
         query = ListQuery(
             instrument=instrument,
             project=project,
@@ -205,3 +199,13 @@ class Tools:
         ]
         unknown = [name for name, it in zip(names, found, strict=False) if it is None]
         return {"data": rows[:MOST], "left_out": max(0, len(rows) - MOST), "unknown": unknown}
+
+
+def _require_readable(fields: str, limit: int) -> None:
+    if EVERYTHING in fields and limit > _MOST_WITH_ALL:
+        raise InputRefused(
+            "That would be too much to read",
+            expected=f"at most {_MOST_WITH_ALL} files with `*`",
+            found=f"limit {limit}",
+            next_step="name the fields, or take a smaller limit.",
+        )
