@@ -29,7 +29,7 @@ from playwright.sync_api import sync_playwright
 from kraken_dagster.config.dagit import Dagit, Place
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster.web.app import guarded_page

@@ -25,7 +25,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import ensure_running
-from kraken_dagster.web.gauges import count_files
+from kraken_dagster.web.health.gauges import count_files
 from kraken_dagster.web.intake import cells_of
 from kraken_dagster.web.queries.alphakraken import RawFilesQuery, raw_files
 from kraken_dagster.web.queries.files import ListQuery, find_files

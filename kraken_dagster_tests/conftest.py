@@ -19,7 +19,7 @@ import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
-from kraken_dagster.fs.job_keeper import SITE_UMASK
+from kraken_dagster.fs.processes.job_keeper import SITE_UMASK
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store, connect
 from kraken_dagster.store.embedded.server import ensure_running

@@ -8,7 +8,7 @@ from kraken_dagster.acquisition.registration import register_new
 from kraken_dagster.acquisition.scene import list_entries
 from kraken_dagster.model.errors import ContentChanged, NameTaken
 from kraken_dagster.model.files.acquisition import FolderEntry
-from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.raw_file import InstrumentFileStatus
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services

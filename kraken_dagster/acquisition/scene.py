@@ -18,8 +18,8 @@ from kraken_dagster.model.files.folder import (
     oldest_first,
     sort_out,
 )
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.files.vendors import elder_names, younger_names
-from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, InstrumentFileStatus, RawFile, Status
 from kraken_dagster.runtime.services import Services
 

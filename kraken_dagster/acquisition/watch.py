@@ -15,7 +15,7 @@ from kraken_dagster.model.files import acquisition
 from kraken_dagster.model.files.acquisition import FolderEntry, Watch
 from kraken_dagster.model.files.dates import in_words
 from kraken_dagster.model.files.folder import LeftAlone, left_alone_in_words, written_since
-from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.raw_file import BACKUP_UNDER_WAY, OPEN_ACQUISITION, RawFile, Status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store

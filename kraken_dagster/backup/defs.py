@@ -15,8 +15,14 @@ from kraken_dagster.model.raw_file import OPEN_ACQUISITION, BackupStatus, RawFil
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.orchestration.asked_by import asked_by_hand, is_catchup
 from kraken_dagster.orchestration.failures import dagster_errors
-from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.file_batches import Events, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.file_runs.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.file_batches import (
+    Events,
+    for_each_file,
+    for_many_at_once,
+)
+from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
+from kraken_dagster.orchestration.file_runs.planned import has_next, has_raw_metrics
 from kraken_dagster.orchestration.metadata import (
     Metadata,
     acquisition_metadata,
@@ -25,7 +31,6 @@ from kraken_dagster.orchestration.metadata import (
     index_metadata,
     text,
 )
-from kraken_dagster.orchestration.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
@@ -36,7 +41,6 @@ from kraken_dagster.orchestration.partitions import (
     op_name,
     raw_files,
 )
-from kraken_dagster.orchestration.planned import has_next, has_raw_metrics
 from kraken_dagster.orchestration.pools import pool_limit
 from kraken_dagster.orchestration.run_config import backup_config, open_config, require_understood
 from kraken_dagster.runtime.services import Services

@@ -14,10 +14,10 @@ from kraken_dagster.cli.common import (
     say,
     user_name,
 )
-from kraken_dagster.operations import instrument_retire as retire_steps
 from kraken_dagster.operations.dagster_home import open_dagster
-from kraken_dagster.operations.instrument_rename import plan_rename
-from kraken_dagster.operations.instrument_rename import rename as rename_step
+from kraken_dagster.operations.instruments import retire as retire_steps
+from kraken_dagster.operations.instruments.rename import plan_rename
+from kraken_dagster.operations.instruments.rename import rename as rename_step
 from kraken_dagster.operations.report import instruments_known
 from kraken_dagster.orchestration.partitions import forget_partitions
 from kraken_dagster.rebuild.defs import rebuild_instrument

@@ -31,10 +31,11 @@ from pathlib import Path
 from typing import IO
 
 from kraken_dagster.engines.job_script import checked_command
-from kraken_dagster.fs import job_keeper
 from kraken_dagster.fs.attributes import Refusals, flush
 from kraken_dagster.fs.digests import exists
-from kraken_dagster.fs.job_keeper import (
+from kraken_dagster.fs.private import PRIVATE_UMASK, make_folders, site_umask
+from kraken_dagster.fs.processes import job_keeper
+from kraken_dagster.fs.processes.job_keeper import (
     ENDED,
     ENDED_AWAY,
     EXIT_CODE,
@@ -52,8 +53,7 @@ from kraken_dagster.fs.job_keeper import (
     living,
     send,
 )
-from kraken_dagster.fs.pid_namespace import pid_namespace
-from kraken_dagster.fs.private import PRIVATE_UMASK, make_folders, site_umask
+from kraken_dagster.fs.processes.pid_namespace import pid_namespace
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import CopyStalled, SubmitFailed
 from kraken_dagster.model.files.vendors import safe_relative

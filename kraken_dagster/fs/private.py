@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from kraken_dagster.fs.job_keeper import SITE_UMASK
+from kraken_dagster.fs.processes.job_keeper import SITE_UMASK
 from kraken_dagster.model.errors import ConfigError
 
 PRIVATE_UMASK = 0o077

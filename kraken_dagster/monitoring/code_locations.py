@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from kraken_dagster.fs.pid_namespace import pid_namespace
+from kraken_dagster.fs.processes.pid_namespace import pid_namespace
 from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import LIVES_FOR, Instance

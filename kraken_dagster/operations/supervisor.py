@@ -17,7 +17,7 @@ from kraken_dagster.config.loader import CONFIG_VARIABLE
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit import start
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.fs.child_processes import accepts, die_with_parent
+from kraken_dagster.fs.processes.child_processes import accepts, die_with_parent
 from kraken_dagster.model.errors import KrakenError, StoreError
 from kraken_dagster.model.printable import printable
 from kraken_dagster.monitoring.loaded import (

@@ -7,7 +7,7 @@ from functools import partial
 import dagster as dg
 
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors
-from kraken_dagster.orchestration.interruption import who_ended
+from kraken_dagster.orchestration.file_runs.interruption import who_ended
 from kraken_dagster.runtime.ending import explained
 from kraken_dagster.runtime.exclusive_runs import at_work
 from kraken_dagster.runtime.services import Services

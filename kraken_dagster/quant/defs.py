@@ -8,10 +8,14 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.asked_by import asked_by_hand
 from kraken_dagster.orchestration.failures import dagster_errors
-from kraken_dagster.orchestration.file_assets import file_asset
-from kraken_dagster.orchestration.file_batches import Events, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.file_runs.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.file_batches import (
+    Events,
+    for_each_file,
+    for_many_at_once,
+)
+from kraken_dagster.orchestration.file_runs.outcomes import Done, Work
 from kraken_dagster.orchestration.metadata import Metadata, ended_metadata, submitted_metadata
-from kraken_dagster.orchestration.outcomes import Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     QUANT_JOB,

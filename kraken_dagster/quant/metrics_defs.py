@@ -5,9 +5,9 @@ import dagster as dg
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.jobs.job import failed_details
-from kraken_dagster.orchestration.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.metadata import catalogue_metadata, log, metrics_metadata, text
-from kraken_dagster.orchestration.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,

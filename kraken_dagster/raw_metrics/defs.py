@@ -4,13 +4,13 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_metrics import RawMetricsStatus
-from kraken_dagster.orchestration.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.file_assets import file_asset
+from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.metadata import (
     catalogue_metadata,
     index_metadata,
     raw_metrics_metadata,
 )
-from kraken_dagster.orchestration.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     INDEX_COMPLETE,

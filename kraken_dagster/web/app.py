@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kraken_dagster.config.dagit import Place
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.web import downloads, pages, probes
+from kraken_dagster.web import downloads, pages
 from kraken_dagster.web.alerts import pages as alerts
 from kraken_dagster.web.api.endpoint import ROOT
 from kraken_dagster.web.api.limits import Limits
@@ -25,6 +25,7 @@ from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.events import events
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.guard import PageGuard
+from kraken_dagster.web.health import probes
 from kraken_dagster.web.once import Once
 from kraken_dagster.web.operate import actions
 from kraken_dagster.web.operate.errands import Errands

@@ -7,7 +7,7 @@ from pathlib import Path
 from kraken_dagster.config.dagit import Place, Role
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit.access import LINK_LIVES_FOR, PAGE, Access
-from kraken_dagster.fs.child_processes import is_free
+from kraken_dagster.fs.processes.child_processes import is_free
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.operations.supervisor import Program
 from kraken_dagster.runtime.services import utc_now

@@ -20,8 +20,8 @@ from kraken_dagster.model.errors import InstrumentInDoubt, RenameRefused
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.doctor.checks import examine
-from kraken_dagster.operations.instrument_rename import plan_rename, rename
-from kraken_dagster.operations.instrument_retire import accept, plan_retirement, retire
+from kraken_dagster.operations.instruments.rename import plan_rename, rename
+from kraken_dagster.operations.instruments.retire import accept, plan_retirement, retire
 from kraken_dagster.operations.presence import Presence
 from kraken_dagster.operations.report import status
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive

@@ -8,7 +8,7 @@ from threading import Barrier, Thread
 import pytest
 
 from kraken_dagster.acquisition.watch import due_for_backup, look_at
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.errors import FolderMissing, FolderUnreadable, StoreUnavailable
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.store.connection import connect

@@ -13,7 +13,7 @@ from kraken_dagster.alerts.exposition import readiness
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster.web.feed import Feed
-from kraken_dagster.web.gauges import gauges
+from kraken_dagster.web.health.gauges import gauges
 from kraken_dagster_tests.alerts.watching import Watching, no_trouble, with_alerts
 from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import record

@@ -18,8 +18,8 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster.orchestration.file_batches import _Batch
-from kraken_dagster.orchestration.outcomes import Done
+from kraken_dagster.orchestration.file_runs.file_batches import _Batch
+from kraken_dagster.orchestration.file_runs.outcomes import Done
 from kraken_dagster.orchestration.partitions import TAG_INSTRUMENT, asset_key, raw_files
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.rebuild.rebuilding import new_instance

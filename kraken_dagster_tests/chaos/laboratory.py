@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.errors import KrakenError, StoreUnavailable
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from kraken_dagster.cli.main import main
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.fs.stores.marker import MARKER_NAME
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings

@@ -16,7 +16,7 @@ import yaml
 
 from kraken_dagster.cli.common import errors_of_the_system
 from kraken_dagster.cli.main import main
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.errors import KrakenError
 
 pytestmark = pytest.mark.timeout(600)

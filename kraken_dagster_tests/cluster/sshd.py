@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kraken_dagster.engines.ssh import HeadNode, Login
-from kraken_dagster.fs.child_processes import die_with_parent, free_port
+from kraken_dagster.fs.processes.child_processes import die_with_parent, free_port
 from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.helpers import wait_until
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from kraken_dagster.config.dagit import Dagit, Place, Role
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.dagit.serve import ReadOnly, guarded
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.runtime.services import utc_now
 from kraken_dagster_tests.support.helpers import wait_until
 

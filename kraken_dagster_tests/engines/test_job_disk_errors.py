@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from kraken_dagster.fs import job_keeper
-from kraken_dagster.fs.job_keeper import ENDED, EXIT_CODE, EXIT_CODE_BYTES
+from kraken_dagster.fs.processes import job_keeper
+from kraken_dagster.fs.processes.job_keeper import ENDED, EXIT_CODE, EXIT_CODE_BYTES
 from kraken_dagster_tests.file_systems.test_share_errors import erring
 
 pytestmark = pytest.mark.fuse

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.engines.local import LocalJobs
-from kraken_dagster.fs.job_keeper import EXIT_CODE, LEFT_IN_OUTPUT, MARK, facts_of, living
+from kraken_dagster.fs.processes.job_keeper import EXIT_CODE, LEFT_IN_OUTPUT, MARK, facts_of, living
 from kraken_dagster.model.errors import StatusConflict, SubmitFailed
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import Status

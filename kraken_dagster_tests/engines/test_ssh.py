@@ -19,7 +19,7 @@ import pytest
 
 from kraken_dagster.engines.ssh import Answer, HeadNode, Login, Ssh, shared
 from kraken_dagster.engines.ssh_connect import connect
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.errors import (
     AnswerLost,
     ClusterError,

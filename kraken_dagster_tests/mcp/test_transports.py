@@ -23,7 +23,7 @@ from kraken_dagster.cli import INTERRUPTED
 from kraken_dagster.cli.main import main
 from kraken_dagster.cli.operations import mcp as command
 from kraken_dagster.config.dagit import Dagit, Place
-from kraken_dagster.fs.child_processes import free_port, is_free
+from kraken_dagster.fs.processes.child_processes import free_port, is_free
 from kraken_dagster.model.api_tokens import TokenScope
 from kraken_dagster.operations.tokens import add_token, revoke_token
 from kraken_dagster.runtime.services import Services

@@ -12,8 +12,8 @@ from kraken_dagster.catchup.register import register_all
 from kraken_dagster.fs.folder_listing import list_folder
 from kraken_dagster.model.errors import SourceChanged
 from kraken_dagster.model.files.folder import Listing
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.files.vendors import RULES, Vendor
-from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, archive_members

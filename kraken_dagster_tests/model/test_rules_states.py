@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from kraken_dagster.model.errors import SettingsRefused, UnsafePath
 from kraken_dagster.model.files.acquisition import Timing, Verdict, Watch, observe
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.files.vendors import RULES, Vendor
 from kraken_dagster.model.jobs.job import job_name
-from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_file import (
     FINAL,

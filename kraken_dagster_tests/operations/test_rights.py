@@ -16,8 +16,8 @@ from kraken_dagster.backup.verify import Verdict, verify_backup
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.engines.local import LocalJobs
-from kraken_dagster.fs.job_keeper import SITE_UMASK
 from kraken_dagster.fs.private import be_private, make_folders, make_private, site_umask
+from kraken_dagster.fs.processes.job_keeper import SITE_UMASK
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.manifest import write_manifest
 from kraken_dagster.model.errors import ConfigError

@@ -12,7 +12,7 @@ import yaml
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType
 
 from kraken_dagster.cli.main import main
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT, InstrumentFileStatus
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.runtime.exclusive_runs import archive_of

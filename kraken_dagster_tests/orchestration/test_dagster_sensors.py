@@ -9,7 +9,7 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.raw_file import Lease, Status
 from kraken_dagster.orchestration.partitions import copy_pool
 from kraken_dagster.runtime.services import utc_now

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster_tests.support.helpers import wait_until
 from kraken_dagster_tests.support.laboratory import PATIENCE_S, processes_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.fs.stores.marker import MARKER_NAME
 from kraken_dagster_tests.support.helpers import wait_until
 from kraken_dagster_tests.support.laboratory import KRAKEN, processes_of

@@ -10,7 +10,7 @@ import pytest
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.quality import Outcome, Verdict
-from kraken_dagster.operations.instrument_rename import rename
+from kraken_dagster.operations.instruments.rename import rename
 from kraken_dagster.quality.evaluate import evaluate, judge_due, newest_of_each_class
 from kraken_dagster.quality.runs import qc_runs
 from kraken_dagster.runtime.services import Services

@@ -10,7 +10,7 @@ import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.local import LocalJobs
-from kraken_dagster.fs.pid_namespace import pid_namespace
+from kraken_dagster.fs.processes.pid_namespace import pid_namespace
 from kraken_dagster.model.errors import SchedulerAway
 from kraken_dagster.model.jobs.job import JobSpec
 from kraken_dagster.model.jobs.report import JobReport, JobState

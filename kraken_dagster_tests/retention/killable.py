@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.operations.instrument_rename import rename
+from kraken_dagster.operations.instruments.rename import rename
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.retention.retention_cases import move_all, purge_all

@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 import pytest
 
-from kraken_dagster.fs.child_processes import accepts
+from kraken_dagster.fs.processes.child_processes import accepts
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded import server as embedded

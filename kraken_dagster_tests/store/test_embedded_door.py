@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pymongo.errors import PyMongoError
 
 from kraken_dagster.cli.main import main
-from kraken_dagster.fs.child_processes import accepts, free_port
+from kraken_dagster.fs.processes.child_processes import accepts, free_port
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded import server as embedded

@@ -14,7 +14,7 @@ from kraken_dagster.model.errors import (
     StatusConflict,
     StoreUnavailable,
 )
-from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.raw_file import InstrumentFileStatus, Status, Step
 from kraken_dagster.model.retention.refusal import Refusal
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, due_for_move

@@ -11,7 +11,7 @@ import pytest
 
 from kraken_dagster.model.errors import StatusConflict, UnknownRawFile
 from kraken_dagster.model.files.acquisition import Watch
-from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.raw_file import BackupStatus, FileFact, InstrumentFileStatus, Status
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, NOW, long_name, record

@@ -9,7 +9,7 @@ import pymongo
 import pytest
 from pymongo.monitoring import CommandListener
 
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.errors import ConfigError, StoreUnavailable
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.store.catalog import catalog, settings_versions

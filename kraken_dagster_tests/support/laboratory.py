@@ -24,8 +24,8 @@ import yaml
 from kraken_dagster.config.dagit import Role
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.fs.child_processes import free_port
 from kraken_dagster.fs.copying.part_files import PART_PREFIX
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.fs.stores.marker import MARKER_NAME
 from kraken_dagster.model.errors import StoreUnavailable, UnknownRawFile
 from kraken_dagster.model.raw_file import RawFile, Status

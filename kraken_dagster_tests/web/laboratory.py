@@ -15,7 +15,7 @@ import uvicorn
 
 from kraken_dagster.config.dagit import Dagit, Place, Role
 from kraken_dagster.dagit.access import PAGE, Access
-from kraken_dagster.fs.child_processes import free_port
+from kraken_dagster.fs.processes.child_processes import free_port
 from kraken_dagster.model.raw_file import BackupStatus, FileFact, Status
 from kraken_dagster.model.raw_metrics import RawMetricsState, RawMetricsStatus
 from kraken_dagster.raw_metrics.trace_files import keep_traces

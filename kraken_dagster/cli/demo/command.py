@@ -23,7 +23,7 @@ from kraken_dagster.config.dagit import LOOPBACK
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.engines.factory import make_engines
-from kraken_dagster.fs.child_processes import die_with_parent
+from kraken_dagster.fs.processes.child_processes import die_with_parent
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.fs.stores.read_only import lift
 from kraken_dagster.model.errors import ConfigError

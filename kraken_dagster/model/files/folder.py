@@ -9,9 +9,9 @@ from typing import NamedTuple
 from kraken_dagster.model.files.acquisition import FolderEntry
 from kraken_dagster.model.files.dates import plausible
 from kraken_dagster.model.files.debris import is_debris
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.files.marks import is_written_later
 from kraken_dagster.model.files.vendors import RULES, Vendor, VendorRules
-from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import InstrumentFileStatus
 
 _MOST_BYTES = 2**63 - 1  # that MongoDB can hold as a number; sparse files have any size

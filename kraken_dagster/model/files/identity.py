@@ -13,8 +13,8 @@ from typing import NamedTuple
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from kraken_dagster.model.files.acquisition import FolderEntry
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.files.vendors import VendorRules
-from kraken_dagster.model.known_file import KnownFile
 
 MOST_COMPARED = 100  # what one query asks for
 _FEW = 3

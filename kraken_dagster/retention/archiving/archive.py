@@ -21,8 +21,8 @@ from kraken_dagster.model.errors import (
     StatusConflict,
     StoreError,
 )
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.files.vendors import BACKUP_FOLDER_NAME
-from kraken_dagster.model.known_file import KnownFile
 from kraken_dagster.model.raw_file import FINAL, InstrumentFileStatus, RawFile, Step
 from kraken_dagster.model.retention.rules import why_not_move
 from kraken_dagster.retention.archiving.rename import MoveResult

@@ -18,7 +18,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from kraken_dagster.fs.child_processes import LOOPBACK
+from kraken_dagster.fs.processes.child_processes import LOOPBACK
 
 USER = "kraken"
 _PASSWORD = "password"  # noqa: S105 - the file's name

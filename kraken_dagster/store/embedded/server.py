@@ -23,14 +23,14 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from kraken_dagster.fs.child_processes import (
+from kraken_dagster.fs.private import PRIVATE_UMASK, make_private
+from kraken_dagster.fs.processes.child_processes import (
     LOOPBACK,
     accepts,
     die_with_parent,
     free_port,
     is_free,
 )
-from kraken_dagster.fs.private import PRIVATE_UMASK, make_private
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.store.embedded.password import (
     certificate,

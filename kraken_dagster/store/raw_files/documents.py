@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kraken_dagster.model.files.dates import dated
-from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.raw_file import (
     FileFact,
     InstrumentFileStatus,

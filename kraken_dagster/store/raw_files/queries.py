@@ -9,7 +9,7 @@ from pymongo import DESCENDING
 from pymongo.collection import Collection as MongoCollection
 
 from kraken_dagster.model.errors import UnknownRawFile
-from kraken_dagster.model.known_file import KnownFile
+from kraken_dagster.model.files.known_file import KnownFile
 from kraken_dagster.model.raw_file import RawFile, Status
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.documents import IDENTITY, known_file, parse, readable

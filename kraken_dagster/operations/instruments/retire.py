@@ -7,7 +7,7 @@ from kraken_dagster.acquisition.identity import identity_of
 from kraken_dagster.model.errors import RenameRefused, StatusConflict
 from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
-from kraken_dagster.operations.instrument_rename import require_rest
+from kraken_dagster.operations.instruments.rename import require_rest
 from kraken_dagster.runtime.services import Services
 
 _OPEN = frozenset(Status) - FINAL

@@ -6,9 +6,13 @@ import dagster as dg
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.orchestration.failures import dagster_errors
-from kraken_dagster.orchestration.file_batches import Events, for_each_file, for_many_at_once
+from kraken_dagster.orchestration.file_runs.file_batches import (
+    Events,
+    for_each_file,
+    for_many_at_once,
+)
+from kraken_dagster.orchestration.file_runs.outcomes import Work
 from kraken_dagster.orchestration.metadata import Metadata
-from kraken_dagster.orchestration.outcomes import Work
 from kraken_dagster.orchestration.partitions import asset_key, raw_files
 from kraken_dagster.orchestration.run_config import require_understood
 from kraken_dagster.runtime.services import Services

@@ -10,7 +10,7 @@ from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import KrakenError, OutputExists
 from kraken_dagster.model.raw_file import Status
-from kraken_dagster.operations.instrument_retire import retire
+from kraken_dagster.operations.instruments.retire import retire
 from kraken_dagster.operations.retry import retry
 from kraken_dagster.quant.submit import submit_jobs
 from kraken_dagster.runtime.services import Services

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from kraken_dagster.fs.job_keeper import facts_of
+from kraken_dagster.fs.processes.job_keeper import facts_of
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -22,16 +22,16 @@ from kraken_dagster.orchestration.dagster_internals import (
 )
 from kraken_dagster.orchestration.event_log import Event, Origin, Planned, report
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
-from kraken_dagster.orchestration.interruption import reporting_what_is_left
-from kraken_dagster.orchestration.metadata import page_metadata, text
-from kraken_dagster.orchestration.outcomes import Check, Done, Work, had_ended
-from kraken_dagster.orchestration.planned import (
+from kraken_dagster.orchestration.file_runs.interruption import reporting_what_is_left
+from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work, had_ended
+from kraken_dagster.orchestration.file_runs.planned import (
     FAILED_BEFORE,
     from_here_on,
     is_followed,
     others_report,
     reported_before,
 )
+from kraken_dagster.orchestration.metadata import page_metadata, text
 from kraken_dagster.runtime.ending import Ending
 from kraken_dagster.runtime.heartbeats import giving_life_signs
 from kraken_dagster.runtime.services import Services

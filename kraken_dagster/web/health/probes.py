@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from kraken_dagster.alerts.exposition import CONTENT_TYPE, readiness
 from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.web.feed import Feed
-from kraken_dagster.web.gauges import gauges
+from kraken_dagster.web.health.gauges import gauges
 
 _MONGODB_WITHIN = timedelta(minutes=1)
 

@@ -1,0 +1,1 @@
+"""An instrument that got another id, or is out of use."""

@@ -1,0 +1,1 @@
+"""Whether the page and Kraken are well, for programs: probes and Prometheus."""
