@@ -89,7 +89,7 @@ class Connection:
             file=self._url,
             expected="the address that `kraken web` prints",
             found=f"{type(error).__name__}: {error}",
-            next_step="look whether it runs, and whether this machine reaches it.",
+            next_step="check that it runs, and that this machine reaches it.",
         )
         found.transient = isinstance(error, httpx.TransportError)
         return found
@@ -118,9 +118,9 @@ def _headers(token: str | None) -> dict[str, str]:
         return headers
     if not (token.isascii() and token.isprintable()):  # the token itself is told nobody
         raise RestError(
-            "The token is none of Kraken's",
+            "This is not a token of Kraken",
             expected="what `kraken token add` has printed: `kraken_` and letters, digits, `-`, `_`",
-            next_step="copy it anew, or make another.",
+            next_step="copy it again, or make another by `kraken token add`.",
         )
     return {**headers, "Authorization": f"Bearer {token}"}
 
@@ -136,12 +136,12 @@ def _content_of(answer: httpx.Response) -> Any:
         raise of_problem(answer.status_code, content)
     where = answer.headers.get("Location")
     raise RestError(
-        "The answer is none of Kraken's page",
+        "The address does not answer as Kraken's page",
         status=answer.status_code,
         file=answer.url.copy_with(query=None),
         expected="JSON",
         found=f"{answer.status_code} {answer.reason_phrase}, "
         + (f"which leads to {where}" if where else answer.headers.get("Content-Type", "no type")),
-        next_step="look whether the address is the page's; a proxy before it has to let the "
-        "header `Authorization` through.",
+        next_step="check that the address is the page's; a proxy in front of it must pass the "
+        "header `Authorization`.",
     )

@@ -148,7 +148,7 @@ class _Fetch:
             file=stored.shown,
             expected=f"{fact.size} bytes, MD5 {fact.md5}",
             found=f"{found[0]} bytes, MD5 {found[1]}",
-            next_step="try again; if it comes again the server's disks, or the way, are damaged.",
+            next_step="try again; if it happens again, the server or the network damages data.",
         )
 
     def _more_of(self, folder: Folder, name: str, stored: StoredObject) -> int:

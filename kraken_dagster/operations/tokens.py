@@ -23,7 +23,7 @@ def add_token(
     now = services.now()
     if re.fullmatch(NAME, name) is None:
         raise InputRefused(
-            "A token's name stands in histories, for people",
+            "The name can't be used for a token",
             expected="1 to 60 of A-Z, a-z, 0-9, `.`, `_` and `-`, a letter or digit first",
             found=name,
             next_step="choose another name.",
@@ -45,7 +45,7 @@ def add_token(
     )
     if not services.store.api_tokens.add(token):
         raise AlreadyThere(
-            "There is or was a token of that name, which histories name",
+            "A token of that name exists, or existed, and histories name it",
             file=name,
             next_step="choose another name; `kraken token list` shows all.",
         )

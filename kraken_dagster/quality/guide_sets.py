@@ -97,7 +97,7 @@ def _require_comparable(runs: Sequence[QcRun]) -> float | None:
     for item in runs:
         if item.series != runs[0].series:
             raise InputRefused(
-                "A guide set is of one instrument, sample class and version of settings",
+                "A guide set has runs of one instrument, sample class and settings version",
                 file=item.raw_file,
                 expected=runs[0].series.in_words(),
                 found=item.series.in_words(),
@@ -105,7 +105,7 @@ def _require_comparable(runs: Sequence[QcRun]) -> float | None:
             )
         if not same_gradient(gradient, item.gradient_min):
             raise InputRefused(
-                "A guide set's runs have one gradient",
+                "The runs of a guide set have one gradient length",
                 file=item.raw_file,
                 expected="unknown" if gradient is None else f"{gradient:.4g} min, within 10 %",
                 found="unknown" if item.gradient_min is None else f"{item.gradient_min:.4g} min",

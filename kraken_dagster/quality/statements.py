@@ -82,7 +82,7 @@ def withdraw(services: Services, document_id: str, *, by: str) -> str:
     kind = services.store.quality.withdraw(document_id, by=by, now=services.now())
     if kind is None:
         raise UnknownRawFile(
-            "There is no annotation, exclusion or guide set of this id that holds",
+            "There is no active annotation, exclusion or guide set with this id",
             file=document_id,
             next_step="`kraken quality annotations` and `kraken quality guide-set list` list them; "
             "`kraken quality show` names exclusions.",
@@ -121,7 +121,7 @@ def _of(services: Services, raw_file: str, settings: str | None) -> QcRun:
     titles = {f"{it.series.settings_name}:{it.series.settings_version}": it for it in found}
     if not titles:
         raise InputRefused(
-            "The run is no quality control, or has no metrics yet",
+            "The run is not a quality control run, or has no metrics yet",
             file=raw_file,
             next_step="see `qc.classes` in instruments.yaml and `kraken show`.",
         )

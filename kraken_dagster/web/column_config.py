@@ -126,7 +126,7 @@ def load_columns(path: Path) -> ColumnChoice:
 
 def _unusable(path: Path, found: str) -> ConfigError:
     return ConfigError(
-        "The file that says how columns are shown can't be used",
+        "The column configuration can't be used",
         file=path,
         expected="a list `columns` with entries that have a `name`; see docs/page.md",
         found=found[:500],

@@ -113,7 +113,7 @@ def test_metrics_come_exact_as_csv_and_parquet(kraken: Kraken, tmp_path: Path) -
         (("files", "--filter", "nothing=3"), "there is no column 'nothing'"),
         (("files", "--filter", "(a"), "no regular expression"),
         (("files", "--settings", "dia:new"), "expected NAME or NAME:VERSION"),
-        (("metrics", "--metric", "irt_*"), "no file that is meant has such a metric"),
+        (("metrics", "--metric", "irt_*"), "no chosen file has such a metric"),
     ],
 )
 def test_what_is_not_understood_is_wrong_use(

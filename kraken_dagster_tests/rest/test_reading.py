@@ -184,7 +184,7 @@ def test_errors_are_problem_details_in_the_words_of_the_commands(page: OpenPage)
     assert _get(page, "nothing", 404)["status"] == 404
     wrong = _get(page, "files", 422, limit=0, typo=1)
     assert "query.typo" in wrong["detail"]
-    assert _get(page, "files", 400, cursor="nonsense")["title"].startswith("The cursor is none")
+    assert _get(page, "files", 400, cursor="nonsense")["title"].startswith("The cursor is not one")
 
 
 def test_a_stranger_is_refused_in_the_same_form(page: OpenPage) -> None:

@@ -102,7 +102,7 @@ class Watch:
         for instrument_id in self.services.config.instruments:
             for due in (due_for_move, due_for_comparison):
                 for item in due(self.services, instrument_id, self.services.now() + _SOON):
-                    waiting.setdefault(item.id, "being archived on its instrument")
+                    waiting.setdefault(item.id, "its archiving on the instrument")
         for name in self._not_seen(found):
             waiting.setdefault(name, "its acquisition")
         if self.laboratory.poll() is None:

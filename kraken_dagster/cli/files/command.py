@@ -67,7 +67,7 @@ def metrics(
     """Metrics of raw files, newest first: as a table, or all of them for another program."""
     is_terminal = output is sys.stdout.buffer and sys.stdout.isatty()
     if form == "parquet" and is_terminal:
-        raise click.UsageError("--parquet is nothing for a terminal: name a file with --output")
+        raise click.UsageError("--parquet is binary: name a file with --output")
     services = open_services(path)
     found = gathered(services, chosen, limit if form or limit else _SHOWN)
     names = _names(services, found, wanted)
@@ -95,7 +95,7 @@ def _names(services: Services, found: Found, wanted: Sequence[str]) -> list[str]
     chosen = [name for item in wanted for name in metrics if matches(item, name)]
     if wanted and not chosen and len(found.table):
         known = ", ".join(as_text(name) for name in metrics[:20]) or "none"
-        raise click.UsageError(f"no file that is meant has such a metric (there are: {known})")
+        raise click.UsageError(f"no chosen file has such a metric (there are: {known})")
     return list(dict.fromkeys(chosen)) if wanted else metrics
 
 

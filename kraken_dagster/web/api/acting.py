@@ -66,7 +66,7 @@ def verify(asked: Asked) -> Any:
     services.store.raw_files.current(file_id)
     if not errands.begin(file_id, VERIFIED, lambda: verified(services, file_id, by)):
         raise LeaseHeld(
-            "Too many errands wait already",
+            "Too many actions are waiting",
             found=f"{MOST_WAITING} wait",
             next_step="ask again later.",
         )

@@ -143,4 +143,4 @@ def _one(form: Mapping[str, list[str]], name: str) -> str:
 
 
 def _refused(what: str, expected: str, found: str) -> InputRefused:
-    return InputRefused(what, expected=expected, found=found, next_step="go back and mend it.")
+    return InputRefused(what, expected=expected, found=found, next_step="go back and correct it.")

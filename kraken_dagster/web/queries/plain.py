@@ -61,8 +61,8 @@ def place_of(cursor: str) -> Place:
         return datetime.fromisoformat(at).astimezone(UTC), "".join(file_id)
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise InputRefused(
-            "The cursor is none that a list has given",
+            "The cursor is not one that a list gave",
             expected="the value of `next` of the page before",
             found=cursor[:80],
-            next_step="begin without one.",
+            next_step="begin without a cursor.",
         ) from None
