@@ -76,6 +76,11 @@ class Offsite(Strict):
     object_lock: ObjectLock | None = Field(
         None, description="Lock what is uploaded; the bucket must have object lock switched on."
     )
+    checksum: Literal["sha256"] | None = Field(
+        None,
+        description="Have the server compare and keep a SHA-256 of each part beside its MD5. None: "
+        "the MD5 only. `kraken doctor --try-uploads` says whether the server has it.",
+    )
     part_mb: int = Field(
         64,
         ge=5,

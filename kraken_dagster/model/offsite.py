@@ -4,6 +4,7 @@ Source of the names, the ETags and the words of the status: AlphaKraken's docume
 Part limits: Amazon S3's "multipart upload limits", which other servers keep to.
 """
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
@@ -127,6 +128,8 @@ class StoredObject(BaseModel):
         etag: as the server told it. It is made of MD5s unless the server encrypts with keys of
             its customers' or of a key service (`is_opaque`).
         part_md5s: of each part, as hex; one part was sent without multipart.
+        sha256: as the server keeps it, where it was asked to: base64, of the content or, with
+            `-<parts>`, of the digests of its parts.
         lock_until: before which the server deletes this version for nobody.
     """
 
@@ -142,6 +145,7 @@ class StoredObject(BaseModel):
     part_md5s: tuple[str, ...] = ()
     is_opaque: bool = False
     storage_class: str | None = None
+    sha256: str | None = None
     lock_until: AwareDatetime | None = None
     uploaded_at: AwareDatetime
 
@@ -209,6 +213,19 @@ def etag_of(parts: Sequence[bytes]) -> str:
         return parts[0].hex()
     whole = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
     return f"{whole}-{len(parts)}"
+
+
+def sha256_of(parts: Sequence[bytes]) -> str:
+    """What a server keeps as the SHA-256 of an object that was sent in these parts.
+
+    By the SHA-256 digest (32 bytes) of each; in base64. Source: Amazon S3's "composite checksums".
+    """
+    if not parts:
+        return base64.b64encode(hashlib.sha256(b"").digest()).decode()
+    if len(parts) == 1:
+        return base64.b64encode(parts[0]).decode()
+    whole = hashlib.sha256(b"".join(parts)).digest()
+    return f"{base64.b64encode(whole).decode()}-{len(parts)}"
 
 
 def recorded_etag(etag: str, *, part_mb: int) -> str:

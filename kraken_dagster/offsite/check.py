@@ -19,6 +19,7 @@ from kraken_dagster.model.offsite import (
 from kraken_dagster.model.raw_file import FileFact, RawFile, short_details
 from kraken_dagster.offsite.client import S3, is_missing, s3_errors
 from kraken_dagster.offsite.places import content_of, require_fit
+from kraken_dagster.offsite.stored import SHA256_OF_OBJECT, WITH_CHECKSUM
 from kraken_dagster.runtime.services import Services
 
 _NEXT = "find out who changed it; it is uploaded again by itself, as another version."
@@ -80,6 +81,8 @@ def require_object(s3: S3, path: str, fact: FileFact, stored: StoredObject | Non
     with s3_errors(stored.shown):
         head = head_of(s3, stored)
     etag = str(head["ETag"]).strip('"')
+    if stored.sha256 is not None and head.get(SHA256_OF_OBJECT) != stored.sha256:
+        raise differs(stored, f"SHA-256 {head.get(SHA256_OF_OBJECT)}, recorded is {stored.sha256}")
     found = (head.get("VersionId"), head["ContentLength"], etag)
     if found != (stored.version_id, stored.size, stored.etag):
         version, size, etag = found
@@ -123,7 +126,8 @@ def head_of(s3: S3, stored: StoredObject) -> Mapping[str, Any]:
         OffsiteUnfit, and errors of boto3
     """
     try:
-        head: Mapping[str, Any] = s3.head_object(**stored.version)
+        options = {} if stored.sha256 is None else WITH_CHECKSUM
+        head: Mapping[str, Any] = s3.head_object(**stored.version, **options)
     except s3.exceptions.ClientError as error:
         if not is_missing(error):
             raise

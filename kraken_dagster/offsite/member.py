@@ -14,8 +14,16 @@ from kraken_dagster.model.offsite import StoredObject, etag_of, part_size
 from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster.offsite.client import s3_errors
 from kraken_dagster.offsite.multipart import send_parts
-from kraken_dagster.offsite.parts import MemberDigest, parts_of
-from kraken_dagster.offsite.stored import etag, head_of_member, is_opaque, proven, stored_as
+from kraken_dagster.offsite.parts import MemberDigest
+from kraken_dagster.offsite.stored import (
+    SHA256,
+    etag,
+    head_of_member,
+    is_opaque,
+    lacks_sha256,
+    proven,
+    stored_as,
+)
 from kraken_dagster.offsite.transfer import Member, Transfer
 
 
@@ -51,6 +59,8 @@ def _options(transfer: Transfer, storage_class: str | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if chosen := storage_class or transfer.config.storage_class:
         options["StorageClass"] = chosen
+    if transfer.config.checksum is not None:
+        options["ChecksumAlgorithm"] = SHA256
     if (lock := transfer.config.object_lock) is not None:
         options["ObjectLockMode"] = lock.mode.upper()
         options["ObjectLockRetainUntilDate"] = transfer.now() + timedelta(days=lock.days)
@@ -65,11 +75,11 @@ def _already_there(member: Member) -> StoredObject | None:
     if "VersionId" not in found or found["VersionId"] == "null":
         return None
     read = MemberDigest()
-    for part in parts_of(member.backup, member.path, part_bytes=member.part_bytes):
+    for part in member.parts():
         member.transfer.require()
         read.take(part)
     member.require_recorded(read)
-    if etag(found) != etag_of(read.parts):
+    if etag(found) != etag_of(read.parts) or lacks_sha256(member, read, found):
         return None
     member.transfer.on_bytes(read.size)
     return stored_as(member, read, found)
@@ -77,14 +87,14 @@ def _already_there(member: Member) -> StoredObject | None:
 
 def _send_whole(member: Member) -> StoredObject:
     transfer, read = member.transfer, MemberDigest()
-    parts = list(parts_of(member.backup, member.path, part_bytes=member.part_bytes))
+    parts = list(member.parts())
     for part in parts:
         read.take(part)
     member.require_recorded(read)
     transfer.require()
     content: dict[str, Any] = {"Body": b""}
     if parts:
-        content = {"Body": transfer.body(parts[0]), "ContentMD5": parts[0].content_md5}
+        content = {"Body": transfer.body(parts[0]), **parts[0].checksums}
     answer = transfer.s3.put_object(**member.target, **content, **member.options)
     transfer.on_bytes(read.size)
     return proven(member, read, answer.get("VersionId"))

@@ -6,8 +6,8 @@ from typing import Any
 
 from kraken_dagster.model.errors import OffsiteDiffers
 from kraken_dagster.model.offsite import StoredObject
-from kraken_dagster.offsite.parts import MemberDigest, Part, Sender, parts_of
-from kraken_dagster.offsite.stored import proven
+from kraken_dagster.offsite.parts import MemberDigest, Part, Sender
+from kraken_dagster.offsite.stored import SHA256, SHA256_OF_OBJECT, proven
 from kraken_dagster.offsite.transfer import Member
 
 
@@ -15,10 +15,10 @@ def send_parts(member: Member) -> StoredObject:
     s3, read = member.transfer.s3, MemberDigest()
     upload_id, there = _begun(member)
     with Sender(member.transfer.config.upload_threads) as sender:
-        for part in parts_of(member.backup, member.path, part_bytes=member.part_bytes):
+        for part in member.parts():
             member.transfer.require()
             read.take(part)
-            if there.get(part.number) == (len(part.content), part.md5.hex()):
+            if _has(there.get(part.number), part):
                 member.transfer.on_bytes(len(part.content))
             else:
                 sender.send(_sending(member, upload_id, part))
@@ -29,10 +29,7 @@ def send_parts(member: Member) -> StoredObject:
         _give_up(member, upload_id)
         raise
     member.transfer.require()
-    parts = [
-        {"PartNumber": number, "ETag": f'"{md5}"'}
-        for number, md5 in _etags_of_parts(member, upload_id, read)
-    ]
+    parts = _parts_as_listed(member, upload_id, read)
     answer = s3.complete_multipart_upload(
         **member.target, UploadId=upload_id, MultipartUpload={"Parts": parts}
     )
@@ -47,14 +44,28 @@ def _sending(member: Member, upload_id: str, part: Part) -> Callable[[], None]:
             UploadId=upload_id,
             PartNumber=part.number,
             Body=member.transfer.body(part),
-            ContentMD5=part.content_md5,
+            **part.checksums,
         )
         member.transfer.on_bytes(len(part.content))
 
     return send
 
 
-def _etags_of_parts(member: Member, upload_id: str, read: MemberDigest) -> list[tuple[int, str]]:
+def _has(there: Mapping[str, Any] | None, part: Part) -> bool:
+    """Whether an upload has this part, by size and every checksum that it is sent with."""
+    if there is None or there["Size"] != len(part.content):
+        return False
+    sha256 = part.checksums.get(SHA256_OF_OBJECT)
+    return _etag(there) == part.md5.hex() and (
+        sha256 is None or there.get(SHA256_OF_OBJECT) == sha256
+    )
+
+
+def _etag(part: Mapping[str, Any]) -> str:
+    return str(part["ETag"]).strip('"')
+
+
+def _parts_as_listed(member: Member, upload_id: str, read: MemberDigest) -> list[dict[str, Any]]:
     """The parts as the server lists them: where it encrypts, an ETag is not the MD5.
 
     Raises:
@@ -64,18 +75,22 @@ def _etags_of_parts(member: Member, upload_id: str, read: MemberDigest) -> list[
     for number in range(1, len(read.parts) + 1):
         last = number == len(read.parts)
         expected = read.size - member.part_bytes * (number - 1) if last else member.part_bytes
-        if number not in listed or listed[number][0] != expected:
+        if number not in listed or listed[number]["Size"] != expected:
             raise OffsiteDiffers(
                 f"Part {number} is not as it was sent",
                 file=member.shown,
                 expected=f"{expected} bytes",
-                found=f"{listed[number][0]} bytes" if number in listed else "no such part",
+                found=f"{listed[number]['Size']} bytes" if number in listed else "no such part",
                 next_step="nothing: it is sent again by the next try.",
             )
-    return [(number, listed[number][1]) for number in range(1, len(read.parts) + 1)]
+    named = ("PartNumber", "ETag", SHA256_OF_OBJECT)
+    return [
+        {name: listed[number][name] for name in named if name in listed[number]}
+        for number in range(1, len(read.parts) + 1)
+    ]
 
 
-def _begun(member: Member) -> tuple[str, dict[int, tuple[int, str]]]:
+def _begun(member: Member) -> tuple[str, dict[int, Mapping[str, Any]]]:
     """The upload to go on with, Kraken's newest of this key, with the parts it has; else a new one.
 
     Its older ones of this key are given up.
@@ -88,7 +103,8 @@ def _begun(member: Member) -> tuple[str, dict[int, tuple[int, str]]]:
     every = [item for page in pages for item in page.get("Uploads", [])]
     ours = (item for item in every if item["UploadId"] in transfer.begun.ids)
     found = sorted((item for item in ours if item["Key"] == member.key), key=_initiated)
-    newest = found.pop() if found and found[-1]["Initiated"] >= oldest else None
+    goes_on = found and found[-1]["Initiated"] >= oldest and _takes_checksums(found[-1], member)
+    newest = found.pop() if goes_on else None
     for item in found:
         _give_up(member, item["UploadId"])
     if newest is not None:
@@ -96,6 +112,11 @@ def _begun(member: Member) -> tuple[str, dict[int, tuple[int, str]]]:
     answer = s3.create_multipart_upload(**member.target, **member.options)
     transfer.begun.on_begun(member.key, answer["UploadId"])
     return answer["UploadId"], {}
+
+
+def _takes_checksums(upload: Mapping[str, Any], member: Member) -> bool:
+    """Whether it was begun with the checksums that are configured now."""
+    return (upload.get("ChecksumAlgorithm") == SHA256) is member.has_sha256
 
 
 def _give_up(member: Member, upload_id: str) -> None:
@@ -108,13 +129,9 @@ def _initiated(upload: Mapping[str, Any]) -> datetime:
     return begun
 
 
-def _parts_there(member: Member, upload_id: str) -> dict[int, tuple[int, str]]:
-    """Size in bytes and ETag of each part that the server has."""
+def _parts_there(member: Member, upload_id: str) -> dict[int, Mapping[str, Any]]:
+    """Each part that the server has, with size in bytes and checksums."""
     pages = member.transfer.s3.get_paginator("list_parts").paginate(
         **member.target, UploadId=upload_id
     )
-    return {
-        item["PartNumber"]: (item["Size"], item["ETag"].strip('"'))
-        for page in pages
-        for item in page.get("Parts", [])
-    }
+    return {item["PartNumber"]: item for page in pages for item in page.get("Parts", [])}

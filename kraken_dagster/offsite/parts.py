@@ -23,23 +23,31 @@ from kraken_dagster.model.offsite import MIB
 
 @dataclass(frozen=True)
 class Part:
-    """`number` counts from 1, as S3's do."""
+    """`number` counts from 1, as S3's do; `sha256` is there where it was asked for."""
 
     number: int
     content: bytearray
     md5: bytes
+    sha256: bytes | None = None
 
     @property
-    def content_md5(self) -> str:
-        return base64.b64encode(self.md5).decode()
+    def checksums(self) -> dict[str, str]:
+        """What the server compares the content with, as boto3 takes it."""
+        named = {"ContentMD5": self.md5, "ChecksumSHA256": self.sha256}
+        return {
+            name: base64.b64encode(digest).decode()
+            for name, digest in named.items()
+            if digest is not None
+        }
 
 
 @dataclass
 class MemberDigest:
-    """Of what was read so far: the MD5 of the whole and of each part."""
+    """Of what was read so far: the MD5 of the whole, and the digests of each part."""
 
     size: int = 0
     parts: list[bytes] = field(default_factory=list)
+    sha256s: list[bytes] = field(default_factory=list)
     _whole: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
 
     @property
@@ -50,9 +58,13 @@ class MemberDigest:
         self._whole.update(part.content)
         self.size += len(part.content)
         self.parts.append(part.md5)
+        if part.sha256 is not None:
+            self.sha256s.append(part.sha256)
 
 
-def parts_of(backup: Backup, path: str, *, part_bytes: int) -> Iterator[Part]:
+def parts_of(
+    backup: Backup, path: str, *, part_bytes: int, with_sha256: bool = False
+) -> Iterator[Part]:
     """The parts of one member of a backup, from its disk; none of an empty one.
 
     Raises:
@@ -67,8 +79,9 @@ def parts_of(backup: Backup, path: str, *, part_bytes: int) -> Iterator[Part]:
             if not content:
                 return
             number += 1
-            digest = hashlib.md5(content, usedforsecurity=False).digest()
-            yield Part(number, content, digest)
+            md5 = hashlib.md5(content, usedforsecurity=False).digest()
+            sha256 = hashlib.sha256(content).digest() if with_sha256 else None
+            yield Part(number, content, md5, sha256)
 
 
 @contextmanager

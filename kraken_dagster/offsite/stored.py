@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from kraken_dagster.model.errors import OffsiteDiffers, OffsiteUnfit
-from kraken_dagster.model.offsite import StoredObject, etag_of
+from kraken_dagster.model.offsite import StoredObject, etag_of, sha256_of
 from kraken_dagster.offsite.client import is_missing
 from kraken_dagster.offsite.parts import MemberDigest
 from kraken_dagster.offsite.transfer import Member
 
+SHA256 = "SHA256"  # as S3 names the algorithm
+SHA256_OF_OBJECT = "ChecksumSHA256"
+WITH_CHECKSUM = {"ChecksumMode": "ENABLED"}  # a HEAD tells it only then
 _KEY_SERVICES = ("aws:kms", "aws:kms:dsse")
 
 
@@ -16,7 +19,7 @@ def proven(member: Member, read: MemberDigest, version_id: str | None) -> Stored
     """
     Raises:
         OffsiteDiffers: the server has something else than was sent.
-        OffsiteUnfit: it keeps no versions.
+        OffsiteUnfit: it keeps no versions, or no SHA-256 where that was asked for.
     """
     found = _locked(member, head_of_member(member, version_id))
     expected = etag_of(read.parts)
@@ -40,7 +43,34 @@ def proven(member: Member, read: MemberDigest, version_id: str | None) -> Stored
             file=member.shown,
             next_step="see that versioning is switched on; it is sent again by itself.",
         )
+    if lacks_sha256(member, read, found):
+        raise _without_sha256(member, read, found)
     return stored_as(member, read, found)
+
+
+def lacks_sha256(member: Member, read: MemberDigest, head: Mapping[str, Any]) -> bool:
+    """Whether the server was to keep a SHA-256 of what was read, and has none, or another."""
+    return member.has_sha256 and head.get(SHA256_OF_OBJECT) != sha256_of(read.sha256s)
+
+
+def _without_sha256(
+    member: Member, read: MemberDigest, head: Mapping[str, Any]
+) -> OffsiteDiffers | OffsiteUnfit:
+    expected, found = sha256_of(read.sha256s), head.get(SHA256_OF_OBJECT)
+    if found is not None:
+        return OffsiteDiffers(
+            "The server doesn't have what was just sent",
+            file=member.shown,
+            expected=f"SHA-256 {expected}",
+            found=f"SHA-256 {found}",
+            next_step="see who else writes to this key; it is sent again by itself.",
+        )
+    return OffsiteUnfit(
+        "The server keeps no SHA-256 of an object",
+        file=member.shown,
+        expected=f"SHA-256 {expected}, by `checksum` of `offsite`",
+        next_step="leave `checksum` out: the MD5 of each part is compared all the same.",
+    )
 
 
 def _locked(member: Member, head: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -79,16 +109,19 @@ def stored_as(member: Member, read: MemberDigest, head: Mapping[str, Any]) -> St
         part_md5s=tuple(part.hex() for part in read.parts),
         is_opaque=is_opaque(head),
         storage_class=head.get("StorageClass"),
+        sha256=head.get(SHA256_OF_OBJECT) if member.has_sha256 else None,
         lock_until=head.get("ObjectLockRetainUntilDate"),
         uploaded_at=member.transfer.now(),
     )
 
 
 def head_of_member(member: Member, version_id: str | None) -> dict[str, Any] | None:
-    version = {} if version_id is None else {"VersionId": version_id}
+    options = {} if version_id is None else {"VersionId": version_id}
+    if member.has_sha256:
+        options.update(WITH_CHECKSUM)
     s3 = member.transfer.s3
     try:
-        answer: dict[str, Any] = s3.head_object(**member.target, **version)
+        answer: dict[str, Any] = s3.head_object(**member.target, **options)
     except s3.exceptions.ClientError as error:
         if is_missing(error):
             return None

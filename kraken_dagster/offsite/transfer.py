@@ -1,7 +1,7 @@
 """What the upload of a member works with: the server, the member, and what was begun before."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.backup_reader import Backup, damaged
 from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster.offsite.client import S3
-from kraken_dagster.offsite.parts import MemberDigest, Part, Throttled
+from kraken_dagster.offsite.parts import MemberDigest, Part, Throttled, parts_of
 from kraken_dagster.offsite.places import Place
 
 
@@ -69,6 +69,20 @@ class Member:
     @property
     def target(self) -> dict[str, str]:
         return {"Bucket": self.transfer.place.bucket, "Key": self.key}
+
+    @property
+    def has_sha256(self) -> bool:
+        return self.transfer.config.checksum == "sha256"
+
+    def parts(self) -> Iterator[Part]:
+        """What is to be sent, from the backup's disk.
+
+        Raises:
+            BackupUnwritable: it can't be read.
+        """
+        return parts_of(
+            self.backup, self.path, part_bytes=self.part_bytes, with_sha256=self.has_sha256
+        )
 
     @property
     def shown(self) -> str:

@@ -78,3 +78,11 @@ def test_a_bucket_without_versions_is_not_tried_out(copying_to, server, bucket):
     [found] = try_uploads(lambda: copying_to(server.endpoint, bucket=plain))
     assert (found.level, "keeps no versions" in found.found) == ("error", True)
     assert server.client().list_objects_v2(Bucket=plain).get("Contents", []) == []
+
+
+def test_the_doctor_says_so_beforehand(copying_to, server, bucket):
+    services = copying_to(server.endpoint, bucket=bucket, checksum="sha256")
+    found = {item.found: item.level for item in try_uploads(lambda: services)}
+    [(told, level)] = [item for item in found.items() if "sha256" in item[0]]
+    assert level == "error"
+    assert "leave `checksum` of `offsite` out" in told

@@ -248,3 +248,15 @@ def test_a_locked_version_has_its_date(copying_to, server, bucket):
     stored = services.store.offsite.objects("x.raw")["x.raw"]
     expected = stored.uploaded_at.replace(microsecond=0)
     assert (stored.lock_until.replace(microsecond=0) - expected).days == 30
+
+
+@pytest.mark.parametrize("size", [5000, 12 * MIB])
+def test_a_server_that_keeps_none_is_told(copying_to, server, bucket, size):
+    services = copying_to(server.endpoint, bucket=bucket, checksum="sha256")
+    done(services, "thermo1", "x.raw", size_bytes=size)
+    with pytest.raises(OffsiteUnfit, match="keeps no SHA-256"):
+        upload(services, "x.raw")
+    after = services.store.raw_files.get("x.raw")
+    assert after.offsite.status is OffsiteStatus.FAILED
+    assert "leave `checksum` out" in after.offsite.problem
+    assert after.is_backed_up

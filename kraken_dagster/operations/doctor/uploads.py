@@ -119,11 +119,16 @@ class _Trial:
         try:
             self._put("sha256", Body=_CONTENT, ChecksumSHA256=_WRONG_SHA256)
         except self.s3.exceptions.ClientError as error:
-            return Finding("ok", self.what, f"it refuses a wrong SHA-256: {error_code(error)}")
-        found = (
-            "it doesn't compare x-amz-checksum-sha256; Kraken goes by Content-MD5 and needs none"
-        )
-        return Finding("ok", self.what, found)
+            found = f"it refuses a wrong SHA-256: {error_code(error)}"
+            if self.config.checksum is None:
+                found += "; `checksum: sha256` of `offsite` has it keep one of each object"
+            return Finding("ok", self.what, found)
+        found = "it doesn't compare x-amz-checksum-sha256; "
+        if self.config.checksum is None:
+            found += "Kraken goes by Content-MD5 and needs none"
+            return Finding("ok", self.what, found)
+        found += "leave `checksum` of `offsite` out, or use a server that does"
+        return Finding("error", self.what, found)
 
     def _kept(self, what: str, again: Callable[[], object]) -> Finding:
         try:
