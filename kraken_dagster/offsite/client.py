@@ -28,6 +28,7 @@ _NO_CREDENTIALS = frozenset(
     }
 )
 
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL names it
 _AGAIN = " Tried again by itself."
 _LOCK = "make a bucket with object lock, or leave `offsite.object_lock` out."
 _REGION = "set `offsite.region` to the region of the bucket."
@@ -136,6 +137,8 @@ def s3_errors(what: str) -> Iterator[None]:
     except BotoCoreError as error:
         if type(error).__name__ in _NO_CREDENTIALS:
             raise _refused(what, str(error)) from error
+        if _UNTRUSTED in str(error):
+            raise _untrusted(what, str(error)) from error
         raise _away(what, str(error)) from error
 
 
@@ -203,6 +206,16 @@ def _away(what: str, found: str) -> OffsiteAway:
         found=found,
         next_step="check the network and the server; tried again by itself, and goes on with the "
         "parts that are there. Nothing else waits for it.",
+    )
+
+
+def _untrusted(what: str, found: str) -> OffsiteRefused:
+    return OffsiteRefused(
+        "The S3 server's certificate is not trusted, so nothing is sent",
+        file=what,
+        found=found,
+        next_step="have it renewed if it has expired, or name the certificates that sign it in "
+        "`offsite.ca_bundle`. Tried again by itself.",
     )
 
 

@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from kraken_dagster.alerts.actions import acknowledge
 from kraken_dagster.alerts.channels.channel import missing_variables
@@ -25,6 +21,7 @@ from kraken_dagster.model.raw_file import Status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.alerts.receivers import WebhookServer, running
 from kraken_dagster_tests.alerts.watching import GB, Watching, no_trouble, with_alerts
+from kraken_dagster_tests.support.certificates import certificate
 from kraken_dagster_tests.support.helpers import record, wait_until
 
 Told = list[tuple[str, str]]
@@ -174,19 +171,6 @@ def test_a_clock_that_is_wrong_is_told_until_it_is_right(watching: Watching) -> 
             )
             watching.minute()
         assert watching.open() == open_after
-
-
-def certificate(path: Path, *, expires: datetime) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab.example")])
-    made = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(1)
-        .not_valid_before(expires - timedelta(days=400))
-        .not_valid_after(expires)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(made.public_bytes(Encoding.PEM))
 
 
 def test_a_certificate_that_expires_or_is_broken_is_told_until_there_is_another(

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -75,6 +76,7 @@ class Line:
     """Passes connections on to the server, or disturbs them as `mode` says.
 
     `cut` ends a connection after `after_bytes`; `busy` answers 503 SlowDown; `hang` says nothing.
+    With `tls` it speaks HTTPS to those who connect.
     """
 
     target: int
@@ -82,6 +84,7 @@ class Line:
     after_bytes: int = 3 * MIB
     slow: bool = False
     disturbed: int = 0
+    tls: ssl.SSLContext | None = None
     port: int = 0
     _socket: socket.socket = field(init=False)
 
@@ -100,8 +103,14 @@ class Line:
                 accepted, _ = self._socket.accept()
                 threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
 
-    def _serve(self, accepted: socket.socket) -> None:
-        with accepted, suppress(OSError):
+    def _serve(self, plain: socket.socket) -> None:
+        with plain, suppress(OSError):
+            self._talk(plain)
+
+    def _talk(self, plain: socket.socket) -> None:
+        with (
+            plain if self.tls is None else self.tls.wrap_socket(plain, server_side=True) as accepted
+        ):
             if self.mode == "busy":
                 self.disturbed += 1
                 self._say_busy(accepted)
