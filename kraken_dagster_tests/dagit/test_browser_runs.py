@@ -1,5 +1,5 @@
 """What a person sees in Dagit who asks for a done file again, ends a run in mid-copy, cancels a
-backfill, or makes a mistake in instruments.yaml."""
+backfill, makes a mistake in instruments.yaml, or gives an instrument another id."""
 
 # ruff: noqa: F811 fixtures of another module
 
@@ -52,6 +52,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[L
     settings["defaults"]["lease_s"] = 2 * PATIENCE_S  # so that a run may be held for so long
     settings["defaults"]["catchup_threads"] = 1  # so that of several files some are not begun
     settings["instruments"]["share1"].pop("copy_stall_s")  # a run that is held is no stall
+    settings["instruments"]["bruker1"]["move_files"] = False  # a rename finds them in its folder
     lab.config_path.write_text(yaml.safe_dump(settings))
     dagster = yaml.safe_load((home / "dagster.yaml").read_text())
     dagster["run_monitoring"]["start_timeout_seconds"] = PATIENCE_S  # here nobody kills runs
@@ -217,6 +218,40 @@ def _the_mistake_is_told(lab: Lab, page: Page, pictures: Path) -> None:
     assert mistake in told.stderr
 
 
+def test_a_renamed_instrument_is_not_scanned_until_a_person_says_so(
+    lab: Lab, browser: Browser, tmp_path: Path
+) -> None:
+    dagit, page = f"http://127.0.0.1:{lab.port}", _logged_in(browser, lab, Role.OPERATOR)
+    names, command = ["early_1.d", "early_2.d"], "kraken instrument rename bruker1 timstof1"
+    lab.wait_until_done([lab.add_bruker(name) for name in names])
+    settings = yaml.safe_load(lab.config_path.read_text())
+    place = {"path": str(lab.folders / "instruments" / "bruker1")}
+    settings["instruments"]["timstof1"] = settings["instruments"].pop("bruker1") | place
+    lab.config_path.write_text(yaml.safe_dump(settings))
+    _reload(page, dagit)
+    _until(lambda: lab.health("timstof1").get("status") == "error", "its watcher has looked")
+    lab.add_bruker("late.d")
+    page.goto(f"{dagit}/locations/kraken/sensors/timstof1_watcher")
+    ticks = page.get_by_role("row").filter(has_not_text="Evaluating")
+    ticks.get_by_role("button", name="0 runs requested").first.click()
+    expect(page.get_by_role("dialog").get_by_text(command)).to_be_visible()
+    page.screenshot(path=tmp_path / "rename_asked_for.png")
+    for words in (["status"], ["doctor"]):
+        assert command in _kraken(lab, *words).stdout
+    assert lab.store.bulk.ids("timstof1") == []
+
+    _until(lambda: _renamed(lab), "no process serves it under its old id any more")
+    lab.wait_until_done(["late.d"])
+    assert lab.store.bulk.ids("bruker1") == []
+    names.append("late.d")
+    assert sorted(lab.store.bulk.ids("timstof1")) == names
+    assert lab.health("timstof1")["status"] == "ok"
+    _shows(page, f"{dagit}/assets/timstof1/backup?view=partitions", *names)
+    page.screenshot(path=tmp_path / "renamed_partitions.png")
+    backups = {name: len(list(lab.backup.rglob(name))) for name in names}
+    assert backups == dict.fromkeys(names, 1)
+
+
 @contextmanager
 def _switched_off(lab: Lab, sensor: str) -> Iterator[None]:
     selector = {**IN_KRAKEN, "sensorName": sensor}
@@ -250,3 +285,9 @@ def _kraken(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KRAKEN", "DAGSTER"))}
     command = [KRAKEN, "--config", str(lab.config_path), *arguments]
     return subprocess.run(command, env=kept, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def _renamed(lab: Lab) -> bool:
+    """It is refused while the daemon has not taken up the new configuration."""
+    told = _kraken(lab, "instrument", "rename", "bruker1", "timstof1", "--yes")
+    return told.returncode == 0
