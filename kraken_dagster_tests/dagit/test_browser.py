@@ -4,7 +4,6 @@ that no answer holds a secret."""
 import json
 import re
 import secrets
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from kraken_dagster.acquisition.watch import due_for_backup, look_at
 from kraken_dagster.config.dagit import Role
@@ -22,9 +21,9 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.orchestration.partitions import ASSETS, raw_files
 from kraken_dagster.runtime.services import Services, utc_now
-from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.dagit.dagit_door import MUTATION, POOL, by_get
 from kraken_dagster_tests.dagit.dagit_queries import COMPUTE_LOGS, PAGES, START_SENSOR, variables
+from kraken_dagster_tests.support.chromium import chromium
 from kraken_dagster_tests.support.helpers import database_uri, wait_until
 from kraken_dagster_tests.support.laboratory import PATIENCE_S, Lab
 
@@ -34,7 +33,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),  # in one worker, as they share a laboratory
 ]
 _FILES = ["first.raw", "second.raw"]
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP *.example 127.0.0.1"]
+_NAMES = "--host-resolver-rules=MAP *.example 127.0.0.1"
 _OF_BACKUPS = "The raw file's verified copy on the backup store."
 _POOLS = "{ instance { concurrencyLimits { concurrencyKey } } }"
 # Tries what a page can: an image, a form, fetch in three ways, a web socket, a frame.
@@ -76,15 +75,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[L
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        unavailable("no Chromium to look at Dagit with")
-    expect.set_options(timeout=PATIENCE_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+def started_browser() -> Iterator[Browser]:
+    with chromium(_NAMES) as browser:
         yield browser
-        browser.close()
+
+
+@pytest.fixture
+def browser(started_browser: Browser) -> Iterator[Browser]:
+    """A page that is left open goes on asking Dagit, and drawing: none is."""
+    yield started_browser
+    for context in started_browser.contexts:
+        context.close()
 
 
 def _register(lab: Lab, instrument_id: str, names: list[str]) -> None:

@@ -26,6 +26,7 @@ from kraken_dagster_tests.dagit.test_browser import (
     _register,
     _shows,
     browser,  # noqa: F401 fixture
+    started_browser,  # noqa: F401 fixture
 )
 from kraken_dagster_tests.support.helpers import database_uri, wait_until
 from kraken_dagster_tests.support.laboratory import KRAKEN, PATIENCE_S, Lab

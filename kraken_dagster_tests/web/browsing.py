@@ -1,14 +1,11 @@
-"""A real browser, on a desk and on a phone, and what it finds hard to use."""
+"""A browser's page, on a desk and on a phone, and what is hard to use on it."""
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from kraken_dagster_tests.backup.copying.copying_cases import unavailable
 from kraken_dagster_tests.support.laboratory import PATIENCE_S
 
 _AXE = Path(__file__).parent / "assets" / "axe.min.js"
@@ -19,20 +16,6 @@ PHONE = {
     "has_touch": True,
     "is_mobile": True,
 }
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        unavailable("no Chromium to look at the page with")
-    expect.set_options(timeout=PATIENCE_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, device: dict[str, Any]) -> Iterator[Page]:

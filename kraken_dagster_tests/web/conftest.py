@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from kraken_dagster_tests.web.browsing import DESK, PHONE, chromium, opened
+from kraken_dagster_tests.support.chromium import chromium
+from kraken_dagster_tests.web.browsing import DESK, PHONE, opened
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster_tests.support.chromium import chromium
 from kraken_dagster_tests.support.helpers import database_uri
 from kraken_dagster_tests.web.laboratory import OpenPage, fill, served
 
@@ -24,16 +23,12 @@ _PICTURES = (
 
 
 def take(page: OpenPage) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
+    with chromium() as browser:
         for name, path, size in _PICTURES:
             shown = browser.new_context(viewport=size).new_page()
             shown.goto(page.origin + path)
             shown.wait_for_timeout(2000)  # until what is drawn is drawn
             shown.screenshot(path=_IMAGES / f"{name}.png")
-        browser.close()
 
 
 def main() -> None:
