@@ -81,7 +81,7 @@ class Lab:
             "engines": {"local": {"slots": self.engine_slots}},
             "defaults": {
                 "sensors": self.sensors,
-                "watch_interval_s": 1,
+                "watch_interval_s": 4,  # a tick of each of seven sensors costs a third of a second
                 "folder_timeout_s": 2,
                 "lease_s": 8,
                 "retry_after_s": 1,

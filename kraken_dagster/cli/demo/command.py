@@ -179,7 +179,7 @@ class Demo:
             "locations": {name: name for name in _ROOTS},
             "defaults": {
                 "sensors": "running",
-                "watch_interval_s": 2,
+                "watch_interval_s": 5,
                 "lease_s": 60,
                 "retry_after_s": 5,
                 "file_move_delay_m": 0.1,
