@@ -26,6 +26,7 @@ from kraken_dagster.monitoring.defs import disk_assets
 from kraken_dagster.monitoring.loaded import load_and_report
 from kraken_dagster.offsite.defs import offsite_asset, uploads_sensor
 from kraken_dagster.orchestration.this_run import instruments_of_this_run
+from kraken_dagster.orchestration.without_config import nothing_is_handed_on, without_config
 from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
 from kraken_dagster.quant.defs import quant_job_asset, quant_result_asset
@@ -116,7 +117,8 @@ def _resources(config: KrakenConfig, overrides: Mapping[str, Any]) -> dict[str, 
         **overrides,
     }
     whole = KrakenResource(**{name: parts[name] for name in ("store", "cluster", "storage")})
-    return {"kraken": whole, **parts}
+    shown = {name: without_config(item) for name, item in {"kraken": whole, **parts}.items()}
+    return {**shown, "io_manager": nothing_is_handed_on()}
 
 
 @dg.definitions

@@ -149,7 +149,9 @@ class Alerts(Strict):
     give_up_after_hours: float = Field(
         72, gt=0, description="Hours after which a message that can't be sent is given up."
     )
-    page_url: HttpUrl | None = Field(None, description="Kraken's page, for links in messages.")
+    page_url: HttpUrl | None = Field(
+        None, description="Kraken's page, for links in messages and in Dagit."
+    )
     dagit_url: HttpUrl | None = Field(None, description="Dagit, for links in messages.")
     health_urls: list[HttpUrl] = Field(
         default_factory=list,

@@ -56,6 +56,11 @@ INTERNALS: Mapping[str, Internal] = {
         "a run over many partitions shows only those as done that are",
         "an asset that yields some of its partitions",
     ),
+    "DefinitionConfigSchema": Internal(
+        "dagster._core.definitions.definition_config_schema",
+        "launchpads show no configuration of resources",
+        "a resource without a config schema",
+    ),
     "assets_are_externally_managed": Internal(
         "dagster._core.storage.dagster_run",
         "whether a run is one of a catch-up, whose partitions Kraken reports itself",

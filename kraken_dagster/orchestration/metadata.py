@@ -49,6 +49,17 @@ def page_metadata(page_url: object | None, raw_file_id: str) -> Metadata:
     return {"page": dg.MetadataValue.url(f"{str(page_url).rstrip('/')}/file?{query}")}
 
 
+def plots_metadata(page_url: object | None, instrument_id: str) -> Metadata:
+    """A link to the instrument's plots over time on Kraken's page.
+
+    Dagit draws over partitions, and labels each point with the name of its file.
+    """
+    if page_url is None:
+        return {}
+    query = urlencode({"filter": f"instrument_id=^{instrument_id}$"})
+    return {"plots over time": dg.MetadataValue.url(f"{str(page_url).rstrip('/')}/plots?{query}")}
+
+
 def catalogue_metadata(*types: str) -> Metadata:
     """What the metrics of an asset mean, for the asset's own page."""
     lines = ["| metric | unit | |", "|---|---|---|"]

@@ -7,7 +7,13 @@ from kraken_dagster.model.errors import BackupDamaged
 from kraken_dagster.model.jobs.job import failed_details
 from kraken_dagster.orchestration.file_runs.file_assets import file_asset
 from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
-from kraken_dagster.orchestration.metadata import catalogue_metadata, log, metrics_metadata, text
+from kraken_dagster.orchestration.metadata import (
+    catalogue_metadata,
+    log,
+    metrics_metadata,
+    plots_metadata,
+    text,
+)
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     DIGESTS_MATCH,
@@ -27,7 +33,10 @@ def metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefiniti
         _collected_in,
         after=QUANT_RESULT,
         description="Quality metrics of a raw file, by settings.",
-        metadata=catalogue_metadata("alphadia", "diann", "msqc", "skyline"),
+        metadata={
+            **plots_metadata(config.alerts.page_url, instrument_id),
+            **catalogue_metadata("alphadia", "diann", "msqc", "skyline"),
+        },
     )
 
 

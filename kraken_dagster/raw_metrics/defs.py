@@ -9,6 +9,7 @@ from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.metadata import (
     catalogue_metadata,
     index_metadata,
+    plots_metadata,
     raw_metrics_metadata,
 )
 from kraken_dagster.orchestration.partitions import (
@@ -34,7 +35,10 @@ def raw_metrics_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefi
         measured_in,
         after=BACKUP,
         description="Metrics and traces from the raw file itself, read from its backup.",
-        metadata=catalogue_metadata("raw"),
+        metadata={
+            **plots_metadata(config.alerts.page_url, instrument_id),
+            **catalogue_metadata("raw"),
+        },
     )
 
 

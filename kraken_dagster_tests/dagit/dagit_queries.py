@@ -51,7 +51,7 @@ PAGES = {
               configuredValues { key value type }
               configFields { name description defaultValueAsJson configTypeKey }
               nestedResources { name resource { name configuredValues { key value } } } } } } }""",
-        "StoreResource",
+        "Connects to MongoDB.",
     ),
     "one resource": (
         """query($resource: ResourceSelector!) {
@@ -59,7 +59,7 @@ PAGES = {
             ... on ResourceDetails { name description resourceType
               configuredValues { key value type }
               configFields { name description defaultValueAsJson configTypeKey } } } }""",
-        "StoreResource",
+        "Connects to MongoDB.",
     ),
     "environment": (
         """query($repository: RepositorySelector!) {

@@ -165,7 +165,8 @@ def test_a_stand_in_takes_the_place_of_a_resource() -> None:
         _config({"thermo1": {"type": "thermo"}}), resource_overrides={"store": stand_in}
     )
     found = defs.get_repository_def().get_top_level_resources()["store"]
-    assert found.resource_fn(None) is stand_in
+    with dg.build_resources({"store": found}) as given:
+        assert given.store is stand_in
 
 
 def test_a_wrong_configuration_fails_the_load_with_file_line_and_key(tmp_path: Path) -> None:
