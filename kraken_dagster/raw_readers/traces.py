@@ -20,10 +20,11 @@ from kraken_dagster.raw_readers.metrics import ms1_positions
 
 MOST_POINTS = 2_000
 _MOST_TRACES = 32
-_RT = "_rt_min"
+_RT, _UNIT, _TITLE = "_rt_min", "_unit", "_title"
 _MAGIC = b"\x93NUMPY\x01\x00"
 _LENGTH = struct.Struct("<H")
 _ALIGNED = 64
+_TEXT, _TEXT_CODEC, _CHARACTER_BYTES = "<U", "utf-32-le", 4  # numpy's text of a fixed length
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same traces
 _MOST_BYTES = 4_000_000
 
@@ -70,17 +71,20 @@ def decimated(trace: Trace, most: int = MOST_POINTS) -> Trace:
 
 
 def to_npz(traces: Iterable[Trace]) -> bytes:
-    """Arrays `<name>` and `<name>_rt_min` of float64 for each trace."""
+    """Arrays `<name>` and `<name>_rt_min` (minutes) of float64 for each trace, and the texts
+    `<name>_unit` of its values and `<name>_title`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for trace in traces:
-            for name, column in ((trace.name, trace.values), (trace.name + _RT, trace.rt_min)):
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _LONG_AGO), _npy(column))
+            arrays = {"": _npy(trace.values), _RT: _npy(trace.rt_min)}
+            texts = {_UNIT: _npy_text(trace.unit), _TITLE: _npy_text(trace.title)}
+            for ending, content in (arrays | texts).items():
+                archive.writestr(zipfile.ZipInfo(f"{trace.name}{ending}.npy", _LONG_AGO), content)
     return buffer.getvalue()
 
 
 def read_npz(path: Path | io.BytesIO) -> Mapping[str, Trace]:
-    """The traces in a file that `to_npz` made, by name; without units.
+    """The traces in a file that `to_npz` made, by name. One made before units were kept has none.
 
     Raises:
         FileFormatError: it is none.
@@ -97,32 +101,53 @@ def read_npz(path: Path | io.BytesIO) -> Mapping[str, Trace]:
         raise FileFormatError(
             "This is not a trace file of Kraken",
             file=path if isinstance(path, Path) else None,
-            expected="float64 arrays in a file for numpy.load",
+            expected="arrays of float64 and texts in a file for numpy.load",
             found=error,
             next_step="delete it; `kraken retry` makes it anew.",
         ) from error
+    numeric = {name: it for name, it in columns.items() if isinstance(it, array)}
+    texts = {name: it for name, it in columns.items() if isinstance(it, str)}
     return {
-        name: Trace(name, "", columns[name + _RT], values)
-        for name, values in columns.items()
-        if name + _RT in columns
+        name: Trace(
+            name,
+            texts.get(name + _UNIT, ""),
+            numeric[name + _RT],
+            values,
+            texts.get(name + _TITLE, ""),
+        )
+        for name, values in numeric.items()
+        if name + _RT in numeric
     }
 
 
 def _npy(column: "array[float]") -> bytes:
-    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({len(column)},), }}"
+    return _with_header("<f8", f"({len(column)},)", _little(column).tobytes())
+
+
+def _npy_text(text: str) -> bytes:
+    content = text.encode(_TEXT_CODEC, "replace") or bytes(_CHARACTER_BYTES)
+    return _with_header(f"{_TEXT}{len(content) // _CHARACTER_BYTES}", "()", content)
+
+
+def _with_header(kind: str, shape: str, content: bytes) -> bytes:
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
     length = len(_MAGIC) + _LENGTH.size + len(header) + 1
     header += " " * (-length % _ALIGNED) + "\n"
-    return _MAGIC + _LENGTH.pack(len(header)) + header.encode("ascii") + _little(column).tobytes()
+    return _MAGIC + _LENGTH.pack(len(header)) + header.encode("ascii") + content
 
 
-def _column(data: bytes) -> "array[float]":
+def _column(data: bytes) -> "array[float] | str":
     begin = len(_MAGIC) + _LENGTH.size
     (length,) = _LENGTH.unpack_from(data, len(_MAGIC))
-    header = ast.literal_eval(data[begin : begin + length].decode("ascii"))
-    if not data.startswith(_MAGIC) or header["descr"] != "<f8" or header["fortran_order"]:
+    header, content = data[begin : begin + length], data[begin + length :]
+    facts = ast.literal_eval(header.decode("ascii"))
+    kind = str(facts["descr"])
+    if data.startswith(_MAGIC) and kind.startswith(_TEXT):
+        return content.decode(_TEXT_CODEC).rstrip("\0")
+    if not data.startswith(_MAGIC) or kind != "<f8" or facts["fortran_order"]:
         raise ValueError("an array of another kind")
     column = numbers()
-    column.frombytes(data[begin + length :])
+    column.frombytes(content)
     return _little(column)
 
 

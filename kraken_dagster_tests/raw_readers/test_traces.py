@@ -43,16 +43,30 @@ def test_numpy_reads_what_is_written_and_so_do_we(tmp_path: Path) -> None:
     path.write_bytes(to_npz(traces))
     ours = read_npz(path)
     with np.load(path, allow_pickle=False) as arrays:
-        assert sorted(arrays) == sorted(n for t in traces for n in (t.name, f"{t.name}_rt_min"))
+        endings = ("", "_rt_min", "_unit", "_title")
+        assert sorted(arrays) == sorted(f"{t.name}{end}" for t in traces for end in endings)
         for one in traces:
             assert arrays[one.name].tolist() == list(one.values) == list(ours[one.name].values)
             assert arrays[f"{one.name}_rt_min"].tolist() == list(ours[one.name].rt_min)
     assert [len(one.values) for one in traces] == [14, 14, 34]
 
 
+@pytest.mark.parametrize("title", ["Evosep HP [bar]", "D\xe4mpfer \U0001f9ea", ""])
+def test_units_and_titles_are_kept_with_the_values(tmp_path: Path, title: str) -> None:
+    path = tmp_path / "x.npz"
+    rt, values = array("d", [0.1]), array("d", [300.0])
+    path.write_bytes(to_npz([Trace("pressure_1", "bar", rt, values, title), trace([1])]))
+    found = read_npz(path)
+    assert found["pressure_1"] == Trace("pressure_1", "bar", rt, values, title)
+    assert (found["tic"].unit, found["tic"].title) == ("arbitrary", "")
+    with np.load(path, allow_pickle=False) as arrays:
+        assert (str(arrays["pressure_1_unit"]), str(arrays["pressure_1_title"])) == ("bar", title)
+
+
 def test_what_numpy_writes_we_read(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "x.npz", tic=np.arange(3.0), tic_rt_min=np.arange(3.0))
-    assert list(read_npz(tmp_path / "x.npz")["tic"].values) == [0, 1, 2]
+    found = read_npz(tmp_path / "x.npz")["tic"]
+    assert (list(found.values), found.unit) == ([0, 1, 2], "")  # as a file of before units
 
 
 @pytest.mark.parametrize("damage", ["no zip", "cut", "integers"])

@@ -126,7 +126,7 @@ def test_no_rows_have_the_same_types(client: KrakenClient) -> None:
 
 def test_traces_are_values_over_retention_time(client: KrakenClient) -> None:
     pressure = client.traces(TRACED[0], "pressure_1")
-    assert pressure.attrs["units"] == {"rt_min": "min"}  # the file of traces has no units
+    assert pressure.attrs["units"] == {"rt_min": "min", "value": "bar"}
     assert (len(pressure), pressure["value"][0], pressure["rt_min"][2]) == (3000, 300.0, 0.02)
     with pytest.warns(RestWarning, match=f"no traces: '{RERUN}'. Next: "):
         found = client.traces([*TRACED, RERUN])
@@ -136,7 +136,9 @@ def test_traces_are_values_over_retention_time(client: KrakenClient) -> None:
     }
     highest = found[found["trace"] == "tic"].groupby("raw_file", observed=True)["value"].max()
     assert highest.to_dict() == dict.fromkeys(TRACED, 1e6)
-    assert found.attrs["units"] == {"rt_min": "min"}
+    assert found.attrs["units"] == {"rt_min": "min"}  # the column `unit` tells each trace's
+    units = found.groupby("trace", observed=True)["unit"].first().to_dict()
+    assert units == {"tic": "arbitrary", "pressure_1": "bar"}
     assert client.traces([]).columns.equals(found.columns)
     with pytest.raises(RestError, match="materialise `raw_metrics`"):
         client.traces(RERUN)

@@ -148,8 +148,8 @@ def with_traces(services: Services, name: str, *, highest: float) -> None:
     tic = array("d", (highest * (1 + math.sin(at / 3)) / 2 for at in rt))
     tic[1500] = highest
     traces = [
-        Trace("tic", "", rt, tic),
-        Trace("pressure_1", "bar", rt, array("d", (300 + at for at in rt))),
+        Trace("tic", "arbitrary", rt, tic),
+        Trace("pressure_1", "bar", rt, array("d", (300 + at for at in rt)), "Evosep HP"),
     ]
     place = keep_traces(services, raw_file, to_npz(traces))
     state = RawMetricsState(

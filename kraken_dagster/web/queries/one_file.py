@@ -29,6 +29,9 @@ def one_file(services: Services, file_id: str) -> dict[str, Any]:
 def traces_of(services: Services, file_id: str, names: Sequence[str] = ()) -> dict[str, Any]:
     """The traces of a raw file, such as its total ion current: values over retention time.
 
+    `unit` is that of `values`, empty where the file of traces was made before units were kept;
+    `rt_unit` is that of `rt_min`.
+
     Args:
         names: only these, which are its names; none: all.
 
@@ -64,6 +67,7 @@ def _trace_row(trace: Trace) -> dict[str, Any]:
         "name": trace.name,
         "title": trace.title,
         "unit": trace.unit,
+        "rt_unit": "min",
         "rt_min": plain(trace.rt_min.tolist()),
         "values": plain(trace.values.tolist()),
     }
