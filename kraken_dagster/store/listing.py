@@ -1,7 +1,7 @@
 """Lists of raw files for programs, in pages: newest first, by an index and never by an offset."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymongo
@@ -18,7 +18,9 @@ INDEXES = (
 )
 _INDEX_WITHIN_S = 24 * 3600
 _AT_ONCE = 100  # `$in` over more costs the embedded server more than it saves
-_END = datetime(9999, 12, 31, tzinfo=UTC)
+_BEGIN, _END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_MOMENT = timedelta(milliseconds=1)  # what MongoDB's dates tell apart
+_FIRST_PERIOD, _WIDER = timedelta(hours=4), 4
 
 Document = dict[str, Any]
 
@@ -43,43 +45,46 @@ class Listing:
         fields: Sequence[str],
         after: tuple[datetime, str] | None = None,
         batch: int,
+        now: datetime,
     ) -> Iterator[list[Document]]:
         """Batches of files by (`created_at`, `_id`), greatest first, and short ones as they come.
+
+        They are looked for in one period after the other, from now on back, each wider than the
+        one before: the embedded server reads and sorts whatever stands in a period.
 
         Args:
             query: of exact values and `$in`; a period as `created_at`.
             after: where the last page has ended.
             batch: documents that are read at a time.
+            now: where the first period ends that is not of the future.
         """
         wanted = dict.fromkeys((*fields, "created_at"), 1)
-        period: Document = dict(query.get("created_at", {}))
-        before = period.pop("$lte", None)
-        period["$lt"] = _END
+        low, before, rest = _bounds(query)
         if after is not None:
             at, last_id = after
-            ties = self._of_moment(query, at, wanted)
-            yield [item for item in ties if str(item["_id"]) < last_id]
-            before, period = None, {**period, "$lt": at}
-        if before is not None:
-            period["$lte"] = before
-        while True:
-            found = self._files.find({**query, "created_at": period}, wanted)
+            if low <= at < before:
+                ties = self._of_moment(rest, at, wanted)
+                yield [item for item in ties if str(item["_id"]) < last_id]
+            before = min(before, at)
+        width = _FIRST_PERIOD
+        while before > low:
+            width_now = before - now if before > now else width
+            begin = before - width_now if before - low > width_now else low
+            period = {"created_at": {"$gte": begin, "$lt": before}}
+            found = self._files.find({**period, **rest}, wanted)
             documents = list(found.sort("created_at", DESCENDING).limit(batch))
-            if not documents:
-                return
+            if len(documents) < batch:
+                yield _sorted(documents)
+                width *= 1 if before > now else _WIDER
+                before = begin
+                continue
             # Files of the last moment may go on beyond the batch; they are read for themselves.
-            last = documents[-1]["created_at"]
-            whole = [item for item in documents if item["created_at"] != last]
-            yield _sorted(whole) + self._of_moment(query, last, wanted)
-            period = {**period, "$lt": last}
+            before = documents[-1]["created_at"]
+            whole = [item for item in documents if item["created_at"] != before]
+            yield _sorted(whole) + self._of_moment(rest, before, wanted)
 
-    def _of_moment(
-        self, query: Mapping[str, Any], at: datetime, wanted: Document
-    ) -> list[Document]:
-        period = query.get("created_at", {})
-        if at < period.get("$gte", at) or at > period.get("$lte", at):
-            return []
-        return _sorted(list(self._files.find({**query, "created_at": at}, wanted)))
+    def _of_moment(self, rest: Document, at: datetime, wanted: Document) -> list[Document]:
+        return _sorted(list(self._files.find({"created_at": at, **rest}, wanted)))
 
     def documents(self, raw_file_ids: Sequence[str]) -> dict[str, Document]:
         """Whole documents but for what is long, by id."""
@@ -89,6 +94,18 @@ class Listing:
             for item in self._files.find(query, {"history": 0, "file_info": 0}):
                 found[str(item["_id"])] = item
         return found
+
+
+def _bounds(query: Mapping[str, Any]) -> tuple[datetime, datetime, Document]:
+    """The first moment and the one after the last, and the other conditions. One value instead of
+    a list of one: so the embedded server finds the index with both."""
+    period = query.get("created_at", {})
+    before = min(period.get("$lte", _END), _END - _MOMENT) + _MOMENT
+    rest = {name: value for name, value in query.items() if name != "created_at"}
+    for name, value in rest.items():
+        if isinstance(value, Mapping) and len(value.get("$in", ())) == 1:
+            rest[name] = value["$in"][0]
+    return period.get("$gte", _BEGIN), before, rest
 
 
 def _sorted(documents: list[Document]) -> list[Document]:

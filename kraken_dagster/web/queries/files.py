@@ -136,6 +136,7 @@ class Found:
             fields=OF_FILE,
             after=self._after,
             batch=self._query.limit + 1 if exact else _BATCH,
+            now=self._services.now(),
         )
         for documents in batches:
             self.scanned += len(documents)
