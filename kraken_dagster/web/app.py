@@ -138,7 +138,7 @@ class _Outermost:
 
 async def _reported(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith(f"{ROOT}/"):
+    if f"{request.url.path}/".startswith(f"{ROOT}/"):
         detail = "GET /api/openapi.json describes all routes"
         return Problem(error.status_code, str(error.detail), detail, headers=error.headers)
     what = "There is no such page" if error.status_code == 404 else str(error.detail)

@@ -25,6 +25,8 @@ _OPEN = ("/wall", "/events", "/healthz", "/api/health", "/favicon.ico")
 _NEW_TOKEN = "`kraken token list` shows all, `kraken token add` makes one."  # noqa: S105
 _STATIC = "/static/"
 _READING = ("GET", "HEAD")
+_TAKEN = (*_READING, "POST")
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": ", ".join(_TAKEN)}}
 
 
 @dataclass
@@ -38,7 +40,7 @@ class PageGuard(Guard):
     def check_path(self, asked: Asked) -> None:
         if not asked.path.startswith("/") or {".", ".."} & {*asked.path.split("/")}:
             raise Refused(400, f"{asked.path!a} is not a plain path")
-        if asked.method not in (*_READING, "POST"):
+        if asked.method not in _TAKEN:
             raise Refused(405, f"{asked.method!a} is not taken")
 
     async def admit(self, asked: Asked, caller: Caller, scope: Scope, receive: Receive) -> Receive:  # noqa: ARG002
@@ -63,7 +65,7 @@ class PageGuard(Guard):
     def refusal(self, refused: Refused, scope: Scope) -> Response:
         if not scope["path"].removeprefix(self.place.root_path).startswith(f"{API}/"):
             return super().refusal(refused, scope)
-        headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else None
+        headers = _HEADERS.get(refused.status)
         kind = HTTPStatus(refused.status).phrase
         return Problem(
             refused.status, kind, str(refused), kind="urn:kraken:access", headers=headers

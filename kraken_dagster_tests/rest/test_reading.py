@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 import pytest
 
-from kraken_dagster_tests.rest.conftest import RERUN
+from kraken_dagster.web.api import examples
+from kraken_dagster_tests.rest.conftest import RERUN, TRACED
 from kraken_dagster_tests.support.helpers import HOSTILE_STEMS
 from kraken_dagster_tests.web.laboratory import HOSTILE, OpenPage
 
@@ -172,6 +173,21 @@ def test_the_laboratory_is_told(page: OpenPage) -> None:
     assert _get(page, "quality/verdicts", instrument="thermo1")["data"] == []
 
 
+def test_each_trace_is_told_with_its_units(page: OpenPage) -> None:
+    found = _get(page, f"files/{TRACED[0]}/traces")
+    tic, pressure = found["traces"]
+    assert set(pressure) == set(examples.TRACES["traces"][0])
+    assert [tic[name] for name in ("name", "unit", "rt_unit")] == ["tic", "arbitrary", "min"]
+    told = [pressure[name] for name in ("name", "title", "unit", "rt_unit")]
+    assert told == ["pressure_1", "Evosep HP", "bar", "min"]
+    assert len(pressure["values"]) == len(pressure["rt_min"]) == 3000
+    assert (pressure["rt_min"][2], pressure["values"][2]) == (0.02, 300.02)
+    only = _get(page, f"files/{TRACED[0]}/traces", name="pressure_1, tic")
+    assert only == found
+    unknown = _get(page, f"files/{TRACED[0]}/traces", 404, name="nothing")
+    assert unknown["expected"] == "tic, pressure_1"
+
+
 def test_errors_are_problem_details_in_the_words_of_the_commands(page: OpenPage) -> None:
     answer = page.get("/api/v1/files/nothing.raw")
     assert answer.status == 404
@@ -194,4 +210,36 @@ def test_a_stranger_is_refused_in_the_same_form(page: OpenPage) -> None:
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert json.loads(answer.content)["type"] == "urn:kraken:access"
     assert page.send("POST", "/api/v1/files/x/retry", ("Origin", page.origin)).status == 401
-    assert page.send("DELETE", "/api/v1/files/x").status == 405
+    for method in ("DELETE", "OPTIONS", "TRACE"):
+        refused = page.send(method, "/api/v1/files/x")
+        assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD, POST")
+    wrong = page.send("POST", "/api/v1/files", ("Origin", page.origin), page.login())
+    assert (wrong.status, sorted(wrong.headers["Allow"].split(", "))) == (405, ["GET", "HEAD"])
+
+
+def test_an_address_with_a_slash_too_many_or_none_is_told(page: OpenPage) -> None:
+    for path in ("v1/files", "v1/alerts"):
+        moved = page.get(f"/api/{path}/?limit=1")
+        assert moved.status == 307
+        assert moved.headers["Location"].endswith(f"/api/{path}?limit=1")
+    for path in ("/api", "/api/", "/api/v2/files"):
+        answer = page.get(path)
+        assert (answer.status, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_head_has_the_headers_of_get_and_no_content(page: OpenPage) -> None:
+    whole, head = page.get("/api/v1/files"), page.send("HEAD", "/api/v1/files")
+    assert (head.status, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Last-Event-ID", "If-None-Match", "Cookie"])
+def test_a_header_that_is_no_text_is_no_fault_of_kraken(page: OpenPage, name: str) -> None:
+    answer = page.get("/api/v1/files?limit=1", (name, "\xff \xfe"))
+    assert answer.status == 200, answer.text
+
+
+def test_a_query_that_is_no_utf_8_is_taken_as_a_text(page: OpenPage) -> None:
+    assert _get(page, "files?name_contains=%ff%fe&instrument=thermo1")["data"] == []
+    assert "%ff" not in _get(page, "files?%ff=1", 422)["detail"]
+    assert _get(page, "files/%ff%fe", 404)["type"] == "urn:kraken:UnknownRawFile"

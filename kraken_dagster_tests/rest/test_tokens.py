@@ -8,11 +8,14 @@ from datetime import timedelta
 
 import pytest
 
+from kraken_dagster.model.alerts.alert import Condition, State, does_not_hold
 from kraken_dagster.model.api_tokens import TokenScope
 from kraken_dagster.model.errors import AlreadyThere, InputRefused
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.operations.tokens import add_token, revoke_token
 from kraken_dagster.runtime.services import Services
+from kraken_dagster.web.api import examples
+from kraken_dagster_tests.alerts.watching import an_alert
 from kraken_dagster_tests.support.helpers import backed_up, wait_until
 from kraken_dagster_tests.web.laboratory import Answer, OpenPage, add, served
 
@@ -121,6 +124,40 @@ def test_who_asks_too_often_is_told_when_to_come_again(page: OpenPage) -> None:
     assert int(refused[0].headers["Retry-After"]) >= 1
     assert _post(page, "alerts/none/acknowledge", other).status == 400
     assert page.get("/api/v1/files", robot).status == 200
+
+
+def test_an_alert_is_acknowledged_with_the_name_of_the_token(page: OpenPage) -> None:
+    services = page.feed.services
+    condition = Condition(subject="thermo1", summary="<b>no answer</b>", instrument="thermo1")
+    made = an_alert(condition, kind="health_failed")
+    assert services.store.alerts.open(made)
+    reader = _token(services, "wall", TokenScope.READ)
+    robot = _token(services, "robot", TokenScope.OPERATE)
+
+    def listed(**query: str) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = json.loads(
+            page.get("/api/v1/alerts", reader, **query).content
+        )["data"]
+        return found
+
+    [told] = listed(instrument="thermo1")
+    assert (told["name"], told["state"], told["summary"]) == (made.id, "open", "<b>no answer</b>")
+    assert set(told) == set(examples.ALERTS["data"][0])
+    assert listed(instrument="bruker1") == []
+    path = f"alerts/{told['id']}/acknowledge"
+    assert _post(page, path, reader).status == 403
+    answer = _post(page, path, robot)
+    seen = json.loads(answer.content)
+    assert (answer.status, seen["state"]) == (200, "acknowledged")
+    assert seen["acknowledged_by"] == "token robot by REST"
+    assert listed()[0]["acknowledged_by"] == "token robot by REST"
+    [kept] = services.store.alerts.current()
+    assert kept.state is State.ACKNOWLEDGED
+    for _ in range(2):
+        [alert] = services.store.alerts.current()
+        services.store.alerts.change(alert, does_not_hold(alert, now=services.now()))
+    assert _post(page, path, robot).status == 400
+    assert (listed(), [it["id"] for it in listed(resolved="true")]) == ([], [told["id"]])
 
 
 def test_a_backup_is_read_again_and_the_file_tells_what_was_found(page: OpenPage) -> None:

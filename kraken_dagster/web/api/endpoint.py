@@ -28,7 +28,7 @@ _log = logging.getLogger("kraken.page")
 
 
 class _Any(StringConvertor):
-    regex = "(?s:.*)"
+    regex = "(?s:.+)"
 
 
 register_url_convertor(ANY, _Any())

@@ -73,8 +73,9 @@ _VERDICT: dict[str, Any] = {
     "class": "hela",
     "settings": "dia:1",
     "acquired_at": _AT,
-    "verdict": "in_control",
-    "reason": "all metrics are within their limits",
+    "verdict": "out_of_control",
+    "words": "ms1 signal 35 % below: spray?",
+    "reason": "1 of 4 metrics is out of control",
     "guide_set": None,
     "last_good": None,
     "false_alarms_a_month": 0.4,
@@ -108,8 +109,9 @@ TRACES = {
     "traces": [
         {
             "name": "tic",
-            "title": "total ion current",
-            "unit": "counts",
+            "title": "",
+            "unit": "arbitrary",
+            "rt_unit": "min",
             "rt_min": [0.01, 0.02],
             "values": [1.2e6, 1.4e6],
         }
@@ -186,16 +188,36 @@ SETTINGS = {
 }
 _ALERT: dict[str, Any] = {
     "id": "ab12cd34",
-    "kind": "backup_late",
+    "name": "health_failed astral1 #1",
+    "kind": "health_failed",
     "subject": "astral1",
     "instrument": "astral1",
     "severity": "warning",
+    "audience": "operations",
     "state": "open",
-    "summary": "astral1: 3 files have no backup for more than 24 h",
+    "summary": "astral1: its folder does not answer",
+    "details": "",
+    "members": [],
+    "member_count": 0,
+    "since": _AT,
     "opened": _AT,
+    "last_seen": _LATER,
+    "count": 1,
     "acknowledged_by": None,
+    "silenced_until": None,
+    "resolved_at": None,
     "next_step": "see `kraken status`.",
-    "messages": [],
+    "messages": [
+        {
+            "id": "5f2a1b3c4d5e",
+            "channel": "mail",
+            "event": "opened",
+            "state": "sent",
+            "tries": 1,
+            "sent_at": _AT,
+            "error": None,
+        }
+    ],
 }
 ALERTS = {"data": [_ALERT]}
 ACKNOWLEDGED = {**_ALERT, "state": "acknowledged", "acknowledged_by": "night shift by REST"}

@@ -117,4 +117,5 @@ def verdicts_of(services: Services, query: VerdictsQuery) -> list[Row]:
             expected="`file` or `instrument`",
             next_step="name one of the two.",
         )
-    return [{**plain(verdict_row(item)), "metrics": plain(item.metrics)} for item in found]
+    hints = services.config.qc.hints
+    return [{**plain(verdict_row(item, hints)), "metrics": plain(item.metrics)} for item in found]

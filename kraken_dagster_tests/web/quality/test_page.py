@@ -17,6 +17,7 @@ from kraken_dagster.quality.hints import hints_of, in_words
 from kraken_dagster.quality.history import histories, most_often_out
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
+from kraken_dagster.web.api import examples
 from kraken_dagster.web.quality.drawing import polylines, scale_of, steps
 from kraken_dagster_tests.metrics.test_mzqc import SCHEMA
 from kraken_dagster_tests.support.helpers import database_uri
@@ -53,6 +54,23 @@ def page(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
         fill_quality(services, now)
         with served(services, lives=False) as page:
             yield page
+
+
+def test_rest_tells_the_verdicts_that_the_page_shows(page: OpenPage) -> None:
+    def told(**query: object) -> list[dict[str, object]]:
+        answer = page.get("/api/v1/quality/verdicts", **query)
+        assert answer.status == 200, answer.text
+        found: list[dict[str, object]] = json.loads(answer.content)["data"]
+        return found
+
+    runs = told(instrument="thermo1", limit=5)
+    assert runs[0]["file"] == name_of("thermo1", COUNT - 1)
+    assert len(runs) == 5
+    assert set(runs[0]) == set(examples.VERDICTS["data"][0])
+    assert str(runs[0]["words"]).endswith(": a column that dies?")
+    of_file = told(file=name_of("thermo1", COUNT - 1))
+    assert of_file[-1] == runs[0]
+    assert told(instrument="thermo1", sample_class="other") == []
 
 
 def say(page: OpenPage, path: str, role: Role = Role.OPERATOR, **form: object) -> object:
