@@ -21,12 +21,13 @@ FILES ?= 150
 
 MEGABYTES ?= 1024
 
-.PHONY: help setup demo up test check licences bench chaos docker-test slurm slurm-stop clean
+.PHONY: help setup demo up test nightly check licences bench chaos docker-test slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
 	@echo "make up      start Kraken with instruments.yaml: Dagit on http://127.0.0.1:3000"
-	@echo "make test    the whole test suite"
+	@echo "make test    the test suite"
+	@echo "make nightly the tests that take the whole machine for minutes each"
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
 	@echo "make bench   the verified copy against cp, md5sum and rsync: MEGABYTES=1024"
 	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
@@ -52,7 +53,10 @@ up: setup
 	$(BIN)/kraken up
 
 test: setup
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) -m 'not nightly' $(PYTEST_ARGS)
+
+nightly: setup
+	$(PYTEST) -n0 -m nightly $(PYTEST_ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

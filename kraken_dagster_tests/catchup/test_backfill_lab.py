@@ -12,7 +12,7 @@ from kraken_dagster.model.raw_file import InstrumentFileStatus, Status
 from kraken_dagster_tests.support.helpers import wait_until
 from kraken_dagster_tests.support.laboratory import PATIENCE_S, Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.nightly, pytest.mark.timeout(600)]
 BAD = [f"s_{number:04d}.raw" for number in (3, 50, 51, 52, 120, 150, 199)]
 MOVED = [f"moved_{number}.raw" for number in range(5)]
 

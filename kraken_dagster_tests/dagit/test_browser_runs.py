@@ -33,6 +33,7 @@ from kraken_dagster_tests.support.laboratory import KRAKEN, PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.nightly,
     pytest.mark.timeout(1800),  # a guard against hanging; each wait has its own
     pytest.mark.xdist_group("browser"),
 ]

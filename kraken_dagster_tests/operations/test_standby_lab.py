@@ -13,6 +13,7 @@ from kraken_dagster_tests.support.laboratory import PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]

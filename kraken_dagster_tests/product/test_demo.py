@@ -46,6 +46,7 @@ def _are_nobody_elses_to_write(home: Path) -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.nightly  # CI has the demo of the installed package beside these
 @pytest.mark.timeout(600)
 def test_the_demo_ends_every_file_as_it_should_and_leaves_nothing_running(tmp_path: Path) -> None:
     real = tmp_path / "dagster_home_of_a_real_kraken"

@@ -14,6 +14,7 @@ from kraken_dagster_tests.support.laboratory import KRAKEN, PATIENCE_S, Lab
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]
