@@ -31,6 +31,7 @@ _MODULES: Final = {
     "purge": "retention",
     "quality": "quality",
     "rebuild": "rebuild",
+    "reload": "operations.reload",
     "restore": "restore",
     "retry": "operations.retry",
     "sensors": "sensors",

@@ -20,7 +20,7 @@ INSTRUMENTS_VARIABLE = "KRAKEN_INSTRUMENTS"
 # The name of a code location, the same after every restart; several need one each.
 LOCATION_VARIABLE = "KRAKEN_LOCATION"
 CONFIG_FILE_NAME = "instruments.yaml"
-_NEXT = "mend it and reload the code location; docs/configuration.md has every key."
+_NEXT = "mend it; docs/configuration.md has every key."
 
 
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -34,15 +34,21 @@ def config_path(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def load_config(
-    path: Path | None = None, *, environment: Mapping[str, str] = os.environ
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    copy: Path | None = None,
 ) -> KrakenConfig:
     """The configuration, with its relative paths made absolute from the file's folder.
+
+    Args:
+        copy: of the file as it was, which is read in its place.
 
     Raises:
         ConfigError: naming file, line, key and what was expected; all problems at once.
     """
     path = config_path(environment) if path is None else path.absolute()
-    root = _compose(path)
+    root = _compose(path, copy or path)
     values = _construct(path, root, dict(environment))
     # A section whose keys are all commented out reads as null, and means an empty one.
     data = {key: value for key, value in values.items() if value is not None}
@@ -72,9 +78,9 @@ def _location(path: Path, name: str | None) -> str | None:
     return name
 
 
-def _compose(path: Path) -> yaml.MappingNode:
+def _compose(path: Path, content: Path) -> yaml.MappingNode:
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(content.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(
             "The configuration can't be read",
@@ -89,7 +95,7 @@ def _compose(path: Path) -> yaml.MappingNode:
             file=path,
             found=where_yaml_breaks(error),
             next_step="keys of one level begin in the same column, each ends in `: `, and lines "
-            "are indented by spaces, not tabs; then reload the code location.",
+            "are indented by spaces, not tabs.",
         ) from error
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(

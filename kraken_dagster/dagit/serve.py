@@ -20,6 +20,7 @@ from kraken_dagster.dagit.access import Access
 from kraken_dagster.dagit.graphql_guard import DagitGuard
 from kraken_dagster.dagit.guard import Guard
 from kraken_dagster.dagit.listening import listen, log_to_stderr
+from kraken_dagster.dagit.workspace import Workspace
 from kraken_dagster.orchestration.dagster_internals import (
     IWorkspaceProcessContext,
     WorkspaceOpts,
@@ -94,9 +95,7 @@ def main(config: Path, workspace: Sequence[str], host: str, port: int) -> None:
     target = workspace_opts_to_load_target(WorkspaceOpts(workspace=workspace))
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW)
-        with WorkspaceProcessContext(
-            instance, version=__version__, workspace_load_target=target
-        ) as context:
+        with Workspace(instance, version=__version__, workspace_load_target=target) as context:
             listen(guarded(context, place, Access(settings.home)), place)
 
 

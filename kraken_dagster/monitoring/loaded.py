@@ -1,13 +1,14 @@
-"""Which instruments.yaml each process of a `kraken up` has loaded, and since when.
+"""Which instruments.yaml each code server of a `kraken up` has loaded, and since when.
 
-A code server says so itself, in a file in Kraken's home, whenever it loads the definitions: the
-daemon's and Dagit's are processes of their own, and take up a change at different times. `kraken
-up` reads what they say, and tells MongoDB.
+A code server says so itself, in a file in Kraken's home, whenever it loads the definitions; and it
+keeps a copy of that instruments.yaml for its runs, so that an edit that is broken, or half done,
+ends none of them. `kraken up` reads what the code servers say, and tells MongoDB.
 """
 
 import hashlib
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,18 +24,24 @@ from kraken_dagster.model.raw_file import short_details
 from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.store.instances import Loaded, OnDisk
 
-# Which of the programs that `kraken up` keeps running a code server belongs to.
+# Which of the programs that `kraken up` keeps running a code server is, or belongs to.
 PROCESS_VARIABLE = "KRAKEN_UP_PROCESS"
+CODE_SERVER = "code_server"
+# What they have loaded is what is ticked. Of these the daemon has one of its own where the site's
+# workspace.yaml has it so; that ticks only what it could load, each minute anew.
+TICKS = (CODE_SERVER, "daemon")
+_COPY_VARIABLE = "KRAKEN_LOADED_COPY"
 _FOLDER = "loaded"
 _KNOWN = "known"
 _LIST = TypeAdapter(list[Loaded])
 _DIGITS = 12
-# The daemon loads everything anew each minute, and ticks only what it could load.
 STOPS = (
     "while the file can't be loaded, no sensor looks after at most 90 s, and nothing new is begun; "
     "runs and jobs at work go on"
 )
-TAKEN_UP = (
+GOES_ON = "sensors, runs and jobs go on by the configuration that is known"
+TAKEN_UP = "it is taken up within about 90 s"
+TAKEN_UP_BY_EACH = (
     "the daemon takes it up within about 90 s, Dagit when it is reloaded (Deployment, Reload)"
 )
 
@@ -42,15 +49,21 @@ TAKEN_UP = (
 def load_and_report(environment: Mapping[str, str] = os.environ) -> KrakenConfig:
     """The configuration; a code server of `kraken up` says what it has loaded, or why it can't.
 
+    A run of such a code server gets the one that this has loaded.
+
     Raises:
         ConfigError
     """
     path = config_path(environment)
-    digest, file_time = _scan(path)
+    if not _is_code_server(environment):
+        return load_config(path, environment=environment, copy=_copy_for_this_run(environment))
+    base = Path(environment[HOME_VARIABLE]) / _FOLDER
+    copy = _copied(path, base / f"{environment[PROCESS_VARIABLE]}-{os.getpid()}.yaml")
+    digest, file_time = _scan(copy or path)[0], _scan(path)[1]
     problem: str | None = None
     instruments: list[str] = []
     try:
-        config = load_config(path, environment=environment)
+        config = load_config(path, environment=environment, copy=copy)
         instruments = list(config.instruments)
     except ConfigError as error:
         problem = short_details(str(error))
@@ -58,24 +71,41 @@ def load_and_report(environment: Mapping[str, str] = os.environ) -> KrakenConfig
     else:
         return config
     finally:
-        if _is_code_server(environment):
-            said = Loaded(
-                process=environment[PROCESS_VARIABLE],
-                pid=os.getpid(),
-                digest=digest,
-                file_time=file_time,
-                since=datetime.now(UTC),
-                instruments=instruments,
-                problem=problem,
-            )
-            with suppress(OSError):  # no reason to load nothing
-                _write(Path(environment[HOME_VARIABLE]) / _FOLDER, said)
+        said = Loaded(
+            process=environment[PROCESS_VARIABLE],
+            pid=os.getpid(),
+            digest=digest,
+            file_time=file_time,
+            since=datetime.now(UTC),
+            instruments=instruments,
+            problem=problem,
+        )
+        with suppress(OSError):  # no reason to load nothing
+            _write(base, said)
 
 
 def _is_code_server(environment: Mapping[str, str]) -> bool:
     """Runs are processes of a code server's, and load the definitions too."""
     ours = HOME_VARIABLE in environment and PROCESS_VARIABLE in environment
     return ours and "grpc" in sys.argv and multiprocessing.parent_process() is None
+
+
+def _copied(path: Path, copy: Path) -> Path | None:
+    """The copy for the runs of this code server, which find its name in their environment."""
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    except OSError:  # the home is full, or there is no such file: its runs read the file itself
+        return None
+    os.environ[_COPY_VARIABLE] = str(copy)
+    return copy
+
+
+def _copy_for_this_run(environment: Mapping[str, str]) -> Path | None:
+    copy = environment.get(_COPY_VARIABLE)
+    if copy is None or multiprocessing.parent_process() is None or not Path(copy).is_file():
+        return None
+    return Path(copy)
 
 
 def _write(folder: Path, said: Loaded) -> None:
@@ -129,14 +159,16 @@ def loaded_now(home: Path, before: list[Loaded]) -> list[Loaded]:
 
 
 def _joined(newest: Loaded | None, last: Loaded | None, known: Loaded | None) -> Loaded | None:
+    found = newest
     if newest is None or (last is not None and last.since > newest.since):
         base = newest or (known if last is not None and known is not None else last)
         if base is None or last is None:
             return None
-        newest = base.model_copy(update={"problem": last.problem})
-    if known is not None and known.digest == newest.digest:
-        return newest.model_copy(update={"since": known.since})
-    return newest
+        stands = newest is None or base.process != CODE_SERVER
+        found = base.model_copy(update={"problem": last.problem, "stands": stands})
+    if found is not None and known is not None and known.digest == found.digest:
+        return found.model_copy(update={"since": known.since})
+    return found
 
 
 def _said(home: Path) -> Iterator[Loaded]:
@@ -148,6 +180,9 @@ def _said(home: Path) -> Iterator[Loaded]:
 def _forget(home: Path, items: list[Loaded]) -> None:
     for item in items:
         (home / _FOLDER / f"{item.process}-{item.pid}.json").unlink(missing_ok=True)
+    for copy in (home / _FOLDER).glob("*-*.yaml"):
+        if not _lives(int(copy.stem.rpartition("-")[2])):  # an old one may have runs
+            copy.unlink(missing_ok=True)
 
 
 def forget_all(home: Path) -> None:
@@ -185,12 +220,15 @@ def told_without_configuration(path: Path) -> list[str]:
     home = home_that_runs(path)
     if home is None:
         return []
+    items = _remembered(home)
     known = [
         f"{item.process} knows the configuration that was written at {in_words(item.file_time)} "
         f"({item.digest}), since {in_words(item.since)}"
-        for item in _remembered(home)
+        for item in items
     ]
-    return [*known, f"{STOPS}. Next: correct it; {TAKEN_UP}."]
+    of_ours = [item for item in items if item.process == CODE_SERVER]
+    means = GOES_ON if any(not item.stands for item in of_ours) else STOPS
+    return [*known, f"{means}. Next: correct it; {TAKEN_UP if of_ours else TAKEN_UP_BY_EACH}."]
 
 
 def in_words(time: datetime | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import ConfigError
+from kraken_dagster.monitoring.loaded import TICKS
 from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster.store.connection import Store
 from kraken_dagster.store.instances import Instance, Loaded, OnDisk
@@ -160,7 +161,7 @@ class Presence:
 
     def beat(self, *, now: datetime, loaded: list[Loaded], on_disk: OnDisk) -> None:
         """A sign of life, with what its processes run: that is what it serves by now."""
-        daemon = [item.instruments for item in loaded if item.process == "daemon"]
+        daemon = [item.instruments for item in loaded if item.process in TICKS]
         changes = {"seen_at": now, "loaded": loaded, "on_disk": on_disk}
         if daemon and daemon[0]:
             changes["instruments"] = daemon[0]

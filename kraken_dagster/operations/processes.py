@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from kraken_dagster.monitoring.loaded import STOPS, TAKEN_UP, in_words
+from kraken_dagster.monitoring.loaded import (
+    CODE_SERVER,
+    GOES_ON,
+    STOPS,
+    TAKEN_UP,
+    TAKEN_UP_BY_EACH,
+    TICKS,
+    in_words,
+)
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.instances import Instance, Loaded
 
@@ -12,9 +20,11 @@ _CURRENT = "current"
 _NEWER = "the file is newer"
 _BROKEN = "the file is broken"
 _MENDED = "the file was mended"
-# The daemon loads its code anew each minute, and a tick takes a while.
+# `kraken up` looks every 10 s, and loading takes a while; a daemon that loads its code itself does
+# so each minute.
 _TAKEN_UP_WITHIN = timedelta(minutes=3)
 _RELOAD = "reload it in Dagit (Deployment, Reload)"
+_COMMAND = "`kraken reload` says why"
 
 
 def processes_of(services: Services) -> list[dict[str, Any]]:
@@ -27,10 +37,9 @@ def processes_of(services: Services) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: (item["host"], item["home"], item["process"]))
 
 
-def daemon_stands(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a daemon ticks nothing, as it could not load the file."""
-    states = {item["state"] for item in rows if item["process"] == "daemon"}
-    return not states.isdisjoint((_BROKEN, _MENDED))
+def nothing_ticks(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether what ticks has nothing to tick, as it could not load the file."""
+    return any(item["stands"] for item in rows if item["process"] in TICKS)
 
 
 def _process(instance: Instance, loaded: Loaded, now: datetime) -> dict[str, Any]:
@@ -42,6 +51,7 @@ def _process(instance: Instance, loaded: Loaded, now: datetime) -> dict[str, Any
         "configuration": loaded.digest,
         "file_time": loaded.file_time,
         "since": loaded.since,
+        "stands": loaded.stands or (loaded.process == "daemon" and state in (_BROKEN, _MENDED)),
         "state": state,
         "told": _told(instance, loaded, state, now),
     }
@@ -51,7 +61,7 @@ def _state(instance: Instance, loaded: Loaded) -> str:
     disk = instance.on_disk
     if disk is not None and disk.problem is not None:
         return _BROKEN
-    if loaded.problem is not None:
+    if loaded.problem is not None and (loaded.stands or loaded.process != CODE_SERVER):
         return _MENDED
     return _CURRENT if disk is None or disk.digest == loaded.digest else _NEWER
 
@@ -60,17 +70,24 @@ def _told(instance: Instance, loaded: Loaded, state: str, now: datetime) -> str 
     disk = instance.on_disk
     if state == _CURRENT or disk is None:
         return None
-    is_daemon, what = loaded.process == "daemon", f"{loaded.process} on {instance.host}"
+    ticks, what = loaded.process in TICKS, f"{loaded.process} on {instance.host}"
     which = f"{disk.path}, written at {in_words(disk.file_time)}"
     knows = f"that of {in_words(loaded.file_time)} ({loaded.digest})"
     knows += f", since {in_words(loaded.since)}"
     if state == _BROKEN:
-        meanwhile = STOPS if is_daemon else "reloaded, Dagit shows no sensors"
         reported = f"{what} can't take up {which}, and knows {knows}: {disk.problem}"
-        return f"{reported} Meanwhile: {meanwhile}. Next: correct the file; {TAKEN_UP}."
+        by = TAKEN_UP if loaded.process == CODE_SERVER else TAKEN_UP_BY_EACH
+        return f"{reported} Meanwhile: {_meanwhile(loaded)}. Next: correct the file; {by}."
     if state == _MENDED:
-        follows = "nothing new is begun until it has, within about 90 s" if is_daemon else _RELOAD
+        follows = "nothing new is begun until it has, within about 90 s" if ticks else _RELOAD
         return f"{what} could not load the file that was before {which}: {follows}"
     if disk.file_time is not None and now - disk.file_time < _TAKEN_UP_WITHIN:
         return None
-    return f"{what} has not taken up {which}, and runs {knows}: {_RELOAD}"
+    next_step = _COMMAND if loaded.process == CODE_SERVER else _RELOAD
+    return f"{what} has not taken up {which}, and runs {knows}: {next_step}"
+
+
+def _meanwhile(loaded: Loaded) -> str:
+    if loaded.process == CODE_SERVER:
+        return STOPS if loaded.stands else GOES_ON
+    return STOPS if loaded.process == "daemon" else "reloaded, Dagit shows no sensors"

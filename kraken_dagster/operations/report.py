@@ -10,7 +10,7 @@ from kraken_dagster.model.files.identity import Identity
 from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, Status
 from kraken_dagster.monitoring.code_locations import code_locations
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
-from kraken_dagster.operations.processes import daemon_stands, processes_of
+from kraken_dagster.operations.processes import nothing_ticks, processes_of
 from kraken_dagster.retention.in_the_way import in_the_way
 from kraken_dagster.retention.in_the_way import lines as lines_of
 from kraken_dagster.runtime.services import Services
@@ -35,7 +35,7 @@ def status(services: Services) -> dict[str, Any]:
     unseen = {item["unseen"] for item in reported}
     if not_running := _not_running(services, instruments):
         wrong = [not_running, *(problem for problem in wrong if problem not in unseen)]
-    elif daemon_stands(processes):  # which is told below, with what to do
+    elif nothing_ticks(processes):  # which is told below, with what to do
         wrong = [problem for problem in wrong if problem not in unseen]
     wrong += [
         f"jobs of the engine {name!r}, which is not in instruments.yaml (any more), wait for ever"

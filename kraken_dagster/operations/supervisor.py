@@ -1,4 +1,4 @@
-"""`kraken up`: starts the embedded server, Dagit and the daemon, and starts again what dies."""
+"""`kraken up`: starts the embedded server, Dagster's programs and others, and again what dies."""
 
 import contextlib
 import os
@@ -17,16 +17,19 @@ from kraken_dagster.config.loader import CONFIG_VARIABLE
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.dagit import start
 from kraken_dagster.dagit.access import Access
-from kraken_dagster.fs.processes.child_processes import accepts, die_with_parent
+from kraken_dagster.fs.processes.child_processes import accepts
 from kraken_dagster.model.errors import KrakenError, StoreError
-from kraken_dagster.model.printable import printable
 from kraken_dagster.monitoring.loaded import (
-    PROCESS_VARIABLE,
+    CODE_SERVER,
     forget_all,
     loaded_now,
     on_disk,
     remember,
 )
+from kraken_dagster.operations.child import Child, say
+from kraken_dagster.operations.code_server.place import CodeServerPlace
+from kraken_dagster.operations.code_server.place import prepare as place_code_server
+from kraken_dagster.operations.code_server.reload import Follower
 from kraken_dagster.operations.dagster_home import prepare_dagster
 from kraken_dagster.operations.presence import HomeLock, Presence, end_all_of, refuse_second
 from kraken_dagster.operations.site_files import beside
@@ -42,24 +45,11 @@ from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import EmbeddedServer, ensure_running
 from kraken_dagster.store.instances import Loaded, OnDisk
 
-_LONGEST_PAUSE_S = 30.0
 _STOP_TIMEOUT_S = 20.0
 _BEAT_EVERY_S = 10.0
 # Dagit and the page are told together, last of all; whichever takes longer is told when it comes.
 _TOGETHER_S = 60.0
 _DAEMON_LOG_LEVEL = "DAGSTER_DAEMON_LOG_LEVEL"
-
-
-@dataclass
-class Child:
-    """A program that is kept running. `deaths` counts those since it last ran for a minute."""
-
-    name: str
-    command: Sequence[str]
-    process: "subprocess.Popen[bytes] | None" = None
-    started_at: float = 0.0
-    start_again_at: float = 0.0
-    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +87,8 @@ class Supervisor:
     _programs: Sequence[Program] = ()
     _loaded: list[Loaded] = field(default_factory=list)
     _on_disk: OnDisk | None = None
+    _code_server: CodeServerPlace | None = None
+    _follower: Follower | None = None
 
     @property
     def home(self) -> Path:
@@ -126,17 +118,31 @@ class Supervisor:
         presence.begin()
         self._presence = presence
         prepare_dagster(self.home, self.config, self.config_path)
-        workspace = ["-w", str(beside(self.config_path, "workspace.yaml", spare_folder=self.home))]
-        self._children = [Child("daemon", [*_plain("dagster-daemon"), "run", *workspace])]
-        if self.place is not None:
-            Access(self.config.home).prepare(self.place.url)
-            dagit = start.command(self.place, self.config_path, workspace[-1])
-            self._children.append(Child("dagit", dagit))
+        self._children = self._dagster_s_programs()
         self._programs = self.find_programs()
         self._children += [Child(item.name, item.command) for item in self._programs]
         for child in self._children:
-            self._start_child(child)
+            child.look_after(self.environment(), self.log_folder)
         self.started.set()
+
+    def _dagster_s_programs(self) -> list[Child]:
+        workspace = beside(self.config_path, "workspace.yaml", spare_folder=self.home)
+        server = place_code_server(self.config.home, workspace)
+        children, is_there = [], None
+        if server is None:
+            say(f"{workspace} names code locations of its own: no code server is started for them")
+        else:
+            self._code_server, self._follower = server, Follower(server.socket)
+            extra = server.environment()
+            children.append(Child(CODE_SERVER, server.command(), extra=extra))
+            workspace, is_there = server.workspace, server.answers
+        daemon = [*_plain("dagster-daemon"), "run", "-w", str(workspace)]
+        children.append(Child("daemon", daemon, comes_after=is_there))
+        if self.place is not None:
+            Access(self.config.home).prepare(self.place.url)
+            dagit = start.command(self.place, self.config_path, str(workspace))
+            children.append(Child("dagit", dagit, comes_after=is_there))
+        return children
 
     def watch(self) -> None:
         """Starts again what died, until `stopping` is set."""
@@ -149,7 +155,7 @@ class Supervisor:
             self._look_after_server()
             self._give_a_sign_of_life()
             for child in self._children:
-                self._look_after(child)
+                child.look_after(self.environment(), self.log_folder)
             ready = [item for item in silent if accepts(*item[0])]
             if len(ready) == len(silent) or time.monotonic() > together_until:
                 silent = [item for item in silent if item not in ready]
@@ -172,6 +178,8 @@ class Supervisor:
                 process.wait()
         if self._lock is not None:
             end_all_of(self.config.home)
+        if self._code_server is not None:
+            self._code_server.remove()
         if self._presence is not None:
             with contextlib.suppress(StoreError):
                 self._presence.end(now=utc_now())
@@ -202,6 +210,8 @@ class Supervisor:
         self._loaded = loaded_now(self.config.home, self._loaded)
         remember(self.config.home, self._loaded)
         self._on_disk = on_disk(self.config_path, self.environment(), self._on_disk)
+        if self._follower is not None:
+            self._follower.look(self._loaded, self._on_disk)
         with contextlib.suppress(StoreError):  # it is away: told by whoever needs it
             self._presence.beat(now=utc_now(), loaded=self._loaded, on_disk=self._on_disk)
 
@@ -239,35 +249,6 @@ class Supervisor:
                 if child.process is not None:
                     child.process.terminate()
 
-    def _look_after(self, child: Child) -> None:
-        now = time.monotonic()
-        if child.process is not None:
-            if child.process.poll() is None:
-                child.deaths = 0 if now - child.started_at > 60 else child.deaths
-                return
-            child.deaths += 1
-            pause = min(2.0 ** (child.deaths - 1) - 1, _LONGEST_PAUSE_S)
-            say(f"{child.name} has ended with {child.process.returncode}; again in {pause:.0f} s")
-            child.process, child.start_again_at = None, now + pause
-        if now >= child.start_again_at:
-            self._start_child(child)
-
-    def _start_child(self, child: Child) -> None:
-        child.started_at = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            log = None
-            if self.log_folder is not None:
-                self.log_folder.mkdir(parents=True, exist_ok=True)
-                log = stack.enter_context((self.log_folder / f"{child.name}.log").open("ab"))
-            child.process = subprocess.Popen(
-                child.command,
-                env={**self.environment(), PROCESS_VARIABLE: child.name},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=None if log is None else subprocess.STDOUT,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads' locks are touched in it
-            )
-
 
 def _plain(program: str) -> list[str]:
     """One of Dagster's programs, whose colours no file and no journal wants."""
@@ -286,7 +267,3 @@ def run_until_stopped(supervisor: Supervisor) -> None:
         supervisor.watch()
     finally:
         supervisor.stop()
-
-
-def say(text: str) -> None:
-    print(f"kraken: {printable(text)}", flush=True)

@@ -29,6 +29,8 @@ _EVENTS = "events are written in one transaction, 20 times faster than one by on
 _RUNLESS = "`DagsterInstance.report_runless_asset_event`, once it takes many events"
 _BACKFILL = "a catch-up launches backfills of what is due from within a run"
 _WORKSPACE = "Dagit is served twice over one workspace, behind Kraken's guard"
+_SERVER = "one code server, which keeps what works when a reload fails"
+_PROXY = "`dagster code-server start`, once a failed reload leaves the code that works"
 _SWITCHES = "whether a sensor or schedule is switched on, without loading the definitions"
 
 INTERNALS: Mapping[str, Internal] = {
@@ -88,12 +90,33 @@ INTERNALS: Mapping[str, Internal] = {
     "WorkspaceRequestContext": Internal(
         "dagster._core.workspace.context", _WORKSPACE, "an ASGI factory"
     ),
+    "CodeLocationEntry": Internal(
+        "dagster._core.workspace.workspace",
+        "Dagit says why the code server has refused to load anew",
+        "a field for an error in gRPC's ReloadCodeReply",
+    ),
     "configure_loggers": Internal(
         "dagster._utils.log", "Dagit's own lines in its own form", "an ASGI factory"
     ),
     "InstigatorStatus": Internal("dagster._core.scheduler.instigation", _SWITCHES, "GraphQL"),
     "InstigatorType": Internal("dagster._core.scheduler.instigation", _SWITCHES, "GraphQL"),
     "SensorInstigatorData": Internal("dagster._core.scheduler.instigation", _SWITCHES, "GraphQL"),
+    "DagsterProxyApiServicer": Internal("dagster._grpc.proxy_server", _SERVER, _PROXY),
+    "DagsterGrpcServer": Internal("dagster._grpc.server", _SERVER, _PROXY),
+    "DagsterGrpcClient": Internal(
+        "dagster._grpc.client",
+        "`kraken reload` asks the code server",
+        "a command of Dagster's that reloads a code location",
+    ),
+    "client_heartbeat_thread": Internal("dagster._grpc.client", _SERVER, _PROXY),
+    "dagster_api_pb2": Internal("dagster._grpc.__generated__", _SERVER, _PROXY),
+    "sync_list_repositories_grpc": Internal("dagster._api.list_repositories", _SERVER, _PROXY),
+    "DagsterUserCodeProcessError": Internal("dagster._core.errors", _SERVER, _PROXY),
+    "DagsterUserCodeUnreachableError": Internal("dagster._core.errors", _SERVER, _PROXY),
+    "LoadableTargetOrigin": Internal("dagster._core.types.loadable_target_origin", _SERVER, _PROXY),
+    "SerializableErrorInfo": Internal("dagster._utils.error", _SERVER, _PROXY),
+    "FuturesAwareThreadPoolExecutor": Internal("dagster._core.utils", _SERVER, _PROXY),
+    "setup_interrupt_handlers": Internal("dagster._utils.interrupts", _SERVER, _PROXY),
     "ReconstructableJob": Internal(
         "dagster._core.definitions.reconstruct",
         "a run builds the definitions of its own instrument only",

@@ -144,7 +144,7 @@ def _program(settings: Settings, paths: JobPaths) -> str:
             f"Nothing says where the program of settings {settings.name!r} is",
             file=settings.software,
             expected="`locations.software` in instruments.yaml",
-            next_step="set it to the folder of the programs, and reload the code location.",
+            next_step="set it to the folder of the programs, and `kraken reload`.",
         )
     return f"{paths.software_base}/{safe_relative(settings.software)}"
 

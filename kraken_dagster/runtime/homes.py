@@ -17,7 +17,7 @@ from kraken_dagster.model.errors import ConfigError
 DAGSTER_HOME = "DAGSTER_HOME"
 OWNER_NAME = "kraken-owner.json"
 _MADE_BY_KRAKEN = ("up.lock", "mongodb")  # in a home of Kraken's that says nothing yet
-_PARTS = (*_MADE_BY_KRAKEN, "dagster", "jobs", "logs", OWNER_NAME)
+_PARTS = (*_MADE_BY_KRAKEN, "code_server", "dagster", "jobs", "loaded", "logs", OWNER_NAME)
 _OURS = ("KRAKEN_", "DAGSTER_HOME")
 # Of others the values are not told: they may be passwords.
 _PLACES = ("DAGSTER_HOME", "KRAKEN_CONFIG", "KRAKEN_DATA", "KRAKEN_HOME", "KRAKEN_INSTRUMENTS")

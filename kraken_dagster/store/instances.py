@@ -17,9 +17,10 @@ Document = dict[str, Any]
 
 
 class Loaded(BaseModel):
-    """What the code server of one program (`daemon`, `dagit`) runs, since when.
+    """What the code server of `kraken up`, or of one program (`daemon`, `dagit`), runs, since when.
 
-    `problem`: why it could not take up a newer file, and goes on with this one.
+    `problem`: why it could not take up a newer file. `stands`: it has nothing to work with since
+    then; else it goes on with what it runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -30,6 +31,7 @@ class Loaded(BaseModel):
     since: AwareDatetime
     instruments: list[str] = Field(default_factory=list)
     problem: str | None = None
+    stands: bool = False
 
 
 class OnDisk(BaseModel):

@@ -74,6 +74,19 @@ def test_with_a_broken_file_status_says_what_runs_since_when_and_what_it_means(
     assert "not valid YAML" in error
 
 
+def test_with_a_broken_file_and_a_code_server_that_has_another_what_runs_goes_on(
+    tmp_path: Path,
+) -> None:
+    config, home = tmp_path / "instruments.yaml", tmp_path / "home"
+    config.write_text("instruments: [\n")
+    with code_server(config, home) as pid:
+        remember(home, [loaded(pid, process="code_server", problem=PROBLEM)])
+        found = CliRunner().invoke(main, ["--config", str(config), "status"])
+    known, meaning, _ = found.stderr.splitlines()
+    assert known.startswith("code_server knows the configuration that was written at 2026-03-01")
+    assert meaning.startswith("sensors, runs and jobs go on by the configuration that is known.")
+
+
 def test_with_a_broken_file_and_nothing_that_runs_only_the_mistake_is_told(tmp_path: Path) -> None:
     config = tmp_path / "instruments.yaml"
     config.write_text("instruments: [\n")
@@ -88,9 +101,61 @@ def test_a_code_server_that_could_not_load_leaves_what_was_known(tmp_path: Path)
         said(tmp_path, loaded(2, since=LATER, problem=PROBLEM))
         [found] = loaded_now(tmp_path, [])
     assert (found.pid, found.since, found.problem) == (pid, EARLIER, PROBLEM)
+    assert found.stands  # a daemon ticks only what it could load
     # The good one ends a while later, as the daemon's do each minute.
     [found] = loaded_now(tmp_path, [found])
     assert (found.digest, found.since, found.problem) == ("abc", EARLIER, PROBLEM)
+
+
+def test_a_code_server_that_could_not_load_another_file_goes_on_until_it_ends(
+    tmp_path: Path,
+) -> None:
+    with code_server(tmp_path / "instruments.yaml", tmp_path) as pid:
+        said(tmp_path, loaded(pid, process="code_server", since=EARLIER))
+        said(tmp_path, loaded(2, process="code_server", since=LATER, problem=PROBLEM))
+        [found] = loaded_now(tmp_path, [])
+    assert (found.pid, found.problem, found.stands) == (pid, PROBLEM, False)
+    [found] = loaded_now(tmp_path, [found])
+    assert (found.digest, found.problem, found.stands) == ("abc", PROBLEM, True)
+
+
+@pytest.mark.parametrize(
+    ("digest", "age_min", "on_disk", "at_load", "stands", "state", "told"),
+    [
+        ("abc", 60, None, None, False, "current", None),
+        ("abc", 60, None, PROBLEM, False, "current", None),  # a mistake that was undone
+        ("new", 1, None, None, False, "the file is newer", None),
+        ("new", 60, None, None, False, "the file is newer", "`kraken reload` says why"),
+        ("new", 1, PROBLEM, PROBLEM, False, "the file is broken", "sensors, runs and jobs go on"),
+        ("new", 1, PROBLEM, PROBLEM, True, "the file is broken", "nothing new is begun"),
+        ("abc", 1, None, PROBLEM, True, "the file was mended", "nothing new is begun until"),
+    ],
+)
+def test_status_says_how_the_code_server_stands_to_the_file(
+    services: Services,
+    *,
+    digest: str,
+    age_min: float,
+    on_disk: str | None,
+    at_load: str | None,
+    stands: bool,
+    state: str,
+    told: str | None,
+) -> None:
+    now = services.now()
+    written = now - timedelta(minutes=age_min)
+    disk = OnDisk(path="instruments.yaml", digest=digest, file_time=written, problem=on_disk)
+    running = loaded(1, process="code_server", problem=at_load).model_copy(
+        update={"stands": stands}
+    )
+    instance = Instance(
+        id="h", host="h", home="/h", pid=1, instruments=[*services.config.instruments],
+        since=EARLIER, seen_at=now, loaded=[running], on_disk=disk,
+    )  # fmt: skip
+    services.store.instances.seen(instance)
+    [row] = status(services)["processes"]
+    assert (row["state"], row["stands"]) == (state, stands)
+    assert (row["told"] is None) if told is None else (told in row["told"])
 
 
 @pytest.mark.parametrize(

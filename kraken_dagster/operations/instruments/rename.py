@@ -165,7 +165,7 @@ def _require_not_served(services: Services, before: Identity) -> None:
         raise RenameRefused(
             "The instrument is in instruments.yaml under its old id",
             file=old,
-            next_step="change its id there first, and reload the code location in Dagit; "
+            next_step="change its id there first; "
             "`kraken status` says when every process has taken it up.",
         )
     if waits:
@@ -175,7 +175,7 @@ def _require_not_served(services: Services, before: Identity) -> None:
             "A Kraken that runs still serves the instrument under its old id",
             file=old,
             found=f"process {other.pid} on {other.host}",
-            next_step="reload the code location in Dagit (Deployment, Reload), or restart it; "
+            next_step="`kraken reload`, or restart it; "
             "`kraken status` says when every process has taken the change up.",
         )
 

@@ -151,6 +151,6 @@ def _require_not_configured(services: Services, instrument_id: str) -> None:
             "The instrument is in use",
             file=instrument_id,
             found=f"it is served by {where}",
-            next_step="take it out of instruments.yaml first, and reload the code location in "
-            "Dagit; `kraken status` says when every process has taken the change up.",
+            next_step="take it out of instruments.yaml first; "
+            "`kraken status` says when every process has taken the change up.",
         )
