@@ -58,19 +58,21 @@ def laboratory(folder: Path, instruments: int) -> Path:
 
 
 def report(folder: Path, minutes: float) -> None:
-    began, before = time.monotonic(), cpu_s(folder)
+    began, before = time.monotonic(), {path: cpu_s(path) for path in ours(folder)}
     servers, memory = [], []
-    while (passed_s := time.monotonic() - began) < minutes * 60:
+    while time.monotonic() - began < minutes * 60:
         time.sleep(5)
         lines = [(folder_ / "cmdline").read_bytes() for folder_ in ours(folder)]
         servers.append(sum(b"\0grpc\0" in line for line in lines))
         memory.append(pss_mb(folder))
-    used = (cpu_s(folder) - before) / (passed_s / 60)
-    print(f"CPU-s a minute: {used:.1f}; code servers: {min(servers)} to {max(servers)}; ", end="")
+    used = {path: cpu_s(path) - before.get(path, 0) for path in ours(folder)}
+    print(f"CPU-s a minute: {sum(used.values()) / minutes:.1f}")
+    print(f"code servers: {min(servers)} to {max(servers)}")
     print(f"PSS: {sorted(memory)[len(memory) // 2]:.0f} MB, at most {max(memory):.0f} MB")
     for path in ours(folder):
         words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:150]
-        print(f"  {pss_kb(path) / 1024:5.0f} MB  {words}")
+        a_minute = used.get(path, 0) / minutes
+        print(f"  {a_minute:5.2f} CPU-s a minute {pss_kb(path) / 1024:5.0f} MB  {words}")
 
 
 def ours(folder: Path) -> Iterator[Path]:
@@ -82,13 +84,12 @@ def ours(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def cpu_s(folder: Path) -> float:
-    ticks = 0
-    for path in ours(folder):
-        with suppress(OSError):
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(item) for item in fields[11:15])
-    return ticks / TICKS_PER_S
+def cpu_s(path: Path) -> float:
+    """Of a process, and of those below it that have ended."""
+    with suppress(OSError):
+        fields = (path / "stat").read_text().rpartition(")")[2].split()
+        return sum(int(item) for item in fields[11:15]) / TICKS_PER_S
+    return 0.0
 
 
 def pss_kb(path: Path) -> int:

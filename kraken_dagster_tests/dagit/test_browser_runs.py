@@ -111,7 +111,7 @@ def test_a_copy_that_is_terminated_is_explained_and_made_anew(
         run = lab.run_of(name)
         reloaded = _kraken(lab, "reload")  # it is another code server's then
         assert reloaded.returncode == 0, reloaded.stderr
-        assert "is loaded: thermo1, bruker1, share1; runs at work go on" in reloaded.stdout
+        assert "is loaded: bruker1, share1, thermo1; runs at work go on" in reloaded.stdout
         page.goto(f"{dagit}/runs/{run}")
         page.get_by_role("button", name="Terminate").first.click()
         page.screenshot(path=tmp_path / "terminate.png")
