@@ -7,6 +7,7 @@ from kraken_dagster.orchestration.dagster_internals import (
     CodeLocationEntry,
     SerializableErrorInfo,
     WorkspaceProcessContext,
+    replace,
 )
 
 # As the client of gRPC shows an error; Dagster keeps nothing else of it.
@@ -27,4 +28,4 @@ class Workspace(WorkspaceProcessContext):
         # Of the same class: after some seconds Dagster asks for what goes on, and shows that again.
         kind = entry.load_error.cls_name
         told = f"{found[1]}\nWhat was loaded before goes on, and is shown again in some seconds."
-        return entry._replace(load_error=SerializableErrorInfo(told, [], kind))
+        return replace(entry, load_error=SerializableErrorInfo(told, [], kind))

@@ -95,6 +95,11 @@ INTERNALS: Mapping[str, Internal] = {
         "Dagit says why the code server has refused to load anew",
         "a field for an error in gRPC's ReloadCodeReply",
     ),
+    "replace": Internal(
+        "dagster_shared.record",
+        "a CodeLocationEntry with another error",
+        "`dataclasses.replace`, once Dagster's records are dataclasses",
+    ),
     "configure_loggers": Internal(
         "dagster._utils.log", "Dagit's own lines in its own form", "an ASGI factory"
     ),

@@ -6,23 +6,28 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
 from kraken_dagster.config.loader import CONFIG_VARIABLE
+from kraken_dagster.dagit.workspace import Workspace
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.monitoring.loaded import CODE_SERVER, PROCESS_VARIABLE, loaded_now
 from kraken_dagster.operations.code_server.place import CodeServerPlace, prepare, socket_of
 from kraken_dagster.operations.code_server.reload import load_anew
 from kraken_dagster.orchestration.dagster_internals import (
     DagsterGrpcClient,
+    WorkspaceOpts,
     sync_list_repositories_grpc,
+    workspace_opts_to_load_target,
 )
 from kraken_dagster.runtime.homes import DAGSTER_HOME
 from kraken_dagster.runtime.open_store import HOME_VARIABLE
 from kraken_dagster_tests.support.helpers import wait_until
 from kraken_dagster_tests.support.laboratory import PATIENCE_S
 
+pytestmark = pytest.mark.timeout(900)  # a guard against hanging
 SHIPPED = Path(__file__).resolve().parents[2] / "workspace.yaml"
 
 
@@ -104,7 +109,23 @@ def test_a_change_is_loaded_and_a_mistake_leaves_what_works(server: Server) -> N
     # What its runs read, whatever stands in the file by now.
     copy = server.home / "loaded" / f"{CODE_SERVER}-{known.pid}.yaml"
     assert copy.read_text() == good
+    dagit_says_it(server)
     server.config.write_text(good)
+
+
+def dagit_says_it(server: Server) -> None:
+    """And shows what goes on once it has asked again."""
+    target = workspace_opts_to_load_target(WorkspaceOpts(workspace=(str(server.place.workspace),)))
+    with (
+        dg.DagsterInstance.from_config(str(server.home / "dagster")) as instance,
+        Workspace(instance, workspace_load_target=target) as dagit,
+    ):
+        assert dagit.has_code_location("kraken")
+        dagit.reload_code_location("kraken")
+        error = dagit.get_current_workspace().code_location_entries["kraken"].load_error
+        assert "key 'instruments.one1.type': Input should be" in error.message
+        assert "What was loaded before goes on" in error.message
+        wait_until(lambda: dagit.has_code_location("kraken"), "it is back", timeout_s=PATIENCE_S)
 
 
 def test_a_child_that_dies_is_replaced(server: Server) -> None:
