@@ -31,6 +31,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster.store.embedded.server import ensure_running
+from kraken_dagster.store.listing import INDEXES
 from kraken_dagster.web.health.gauges import count_files
 from kraken_dagster.web.intake import cells_of
 from kraken_dagster.web.queries.alphakraken import RawFilesQuery, raw_files
@@ -80,6 +81,8 @@ class Laboratory:
     def fill(self) -> None:
         with MongoClient[dict[str, Any]](self.uri) as client:
             database = client.get_default_database()
+            for index in INDEXES:  # an empty database has them at once
+                database["raw_file"].drop_index(index.document["name"])
             for start in range(0, self.count, _AT_ONCE):
                 some = range(start, min(start + _AT_ONCE, self.count))
                 files = [self.document(number) for number in some]
@@ -134,10 +137,12 @@ def _lists() -> Iterator[tuple[str, Callable[..., Any], Any, int]]:
     """Name, what answers it, the question, and of how many files one is in the list."""
     instrument = {"limit": _PAGE, "instrument": "astral1"}
     part = {**instrument, "name_contains": "hela"}
+    nothing = {**instrument, "name_contains": "nothing"}
     yield "files", find_files, ListQuery(limit=_PAGE), 1
     yield "files of an instrument", find_files, ListQuery(**instrument), _INSTRUMENTS
     yield "files of a project", find_files, ListQuery(limit=_PAGE, project="P001"), _PROJECTS
     yield "a part of a name in an instrument", find_files, ListQuery(**part), _INSTRUMENTS
+    yield "a name that none has in an instrument", find_files, ListQuery(**nothing), _INSTRUMENTS
     yield "metrics of an instrument", find_metrics, MetricsQuery(**instrument), _INSTRUMENTS
 
 

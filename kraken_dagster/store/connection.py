@@ -7,7 +7,7 @@ from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
 
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.store import alerts, api_tokens, quality
+from kraken_dagster.store import alerts, api_tokens, listing, quality
 from kraken_dagster.store.alert_facts import AlertFacts
 from kraken_dagster.store.alerts import Alerts, Outbox
 from kraken_dagster.store.api_tokens import ApiTokens
@@ -90,6 +90,9 @@ class Store:
         for name, indexes in _INDEXES.items():
             for index in indexes:
                 self._create_index(name, index)
+        if self._database["raw_file"].find_one({}, {"_id": 1}) is None:  # it takes no time yet
+            for index in listing.INDEXES:
+                self._create_index("raw_file", index)
         self.catalog.seed(now=datetime.now(UTC))
 
     def _create_index(self, collection: str, index: IndexModel) -> None:

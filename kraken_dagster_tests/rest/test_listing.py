@@ -7,6 +7,7 @@ import pytest
 from pymongo import MongoClient
 
 from kraken_dagster.store.connection import Store
+from kraken_dagster.store.listing import INDEXES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
@@ -30,7 +31,10 @@ def files(store: Store, mongodb_uri: str) -> Store:
     ]
     documents += [{"_id": "undated.raw"}, {"_id": "text.raw", "created_at": "2026-01-01"}]
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        client.get_default_database()["raw_file"].insert_many(documents)
+        collection = client.get_default_database()["raw_file"]
+        for index in INDEXES:  # as in a database of before
+            collection.drop_index(index.document["name"])
+        collection.insert_many(documents)
     return store
 
 
