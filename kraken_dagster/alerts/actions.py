@@ -8,7 +8,7 @@ from datetime import datetime
 from kraken_dagster.alerts.channels.channel import ways
 from kraken_dagster.model.alerts.alert import Alert, Severity, Silence, State, acknowledged
 from kraken_dagster.model.alerts.outbox import Message
-from kraken_dagster.model.errors import InputRefused, KrakenError
+from kraken_dagster.model.errors import InputRefused, KrakenError, UnknownAlert
 from kraken_dagster.runtime.services import Services
 
 _TRIES = 5
@@ -20,7 +20,7 @@ def acknowledge(services: Services, name: str, *, by: str) -> Alert:
         name: the alert's id, or the short one.
 
     Raises:
-        InputRefused: there is no such alert that is open.
+        UnknownAlert: there is no such alert that is open.
         StoreUnavailable
     """
     store = services.store.alerts
@@ -31,7 +31,7 @@ def acknowledge(services: Services, name: str, *, by: str) -> Alert:
         after = acknowledged(found, by=by, now=services.now())
         if store.change(found, after):
             return after
-    raise InputRefused(
+    raise UnknownAlert(
         "No such alert is open",
         file=name,
         expected="the id of an open alert, as `kraken alerts list` shows it",

@@ -1,4 +1,10 @@
-"""Whatever a program asks of the routes that are described, it is no fault of Kraken's."""
+"""Whatever a program asks of the routes that are described, it is no fault of Kraken's.
+
+schemathesis asks more: 8,000 questions in some minutes, which is too long for a test. To have it
+look at a page: `schemathesis run URL/api/openapi.json -H 'Authorization: Bearer TOKEN'
+--exclude-path /api/v1/events`. It can't know that a cursor must be a list's, that verdicts need
+a file or an instrument, or that AlphaKraken takes a number for a date.
+"""
 
 import json
 from typing import Any
@@ -7,6 +13,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from kraken_dagster.web.api.openapi import describe
 from kraken_dagster.web.api.routes import ENDPOINTS
@@ -58,10 +65,13 @@ def test_no_parameter_is_a_fault_of_kraken(
 ) -> None:
     answer = page.get(_address(data.draw, path, operation))
     assert answer.status < 500, answer.text
-    assert str(answer.status) in operation["responses"] or answer.status == 405
+    assert str(answer.status) in operation["responses"]
     kind = answer.headers["Content-Type"] or ""
     if kind.endswith("json"):
-        json.loads(answer.content, parse_constant=_refuse)
+        found = json.loads(answer.content, parse_constant=_refuse)
+        described = operation["responses"][str(answer.status)]["content"][kind]["schema"]
+        schema = {**described, "components": _DOCUMENT["components"]}
+        Draft202012Validator(schema).validate(found)
 
 
 def _refuse(constant: str) -> None:

@@ -227,6 +227,13 @@ def test_an_address_with_a_slash_too_many_or_none_is_told(page: OpenPage) -> Non
         assert (answer.status, answer.headers["Content-Type"]) == (404, "application/problem+json")
 
 
+@pytest.mark.parametrize("since", ["2026", "-1", "0.5", "1e9", "nan", "20260131", "yesterday", ""])
+def test_a_number_is_no_date(page: OpenPage, since: str) -> None:
+    wrong = _get(page, f"files?since={since}", 422)
+    assert wrong["errors"][0]["loc"] == ["query", "since"]
+    assert _get(page, "files", since="2026-03-01", instrument="thermo1")["data"]
+
+
 def test_head_has_the_headers_of_get_and_no_content(page: OpenPage) -> None:
     whole, head = page.get("/api/v1/files"), page.send("HEAD", "/api/v1/files")
     assert (head.status, head.content) == (200, b"")

@@ -83,13 +83,13 @@ def test_what_an_operators_token_has_done_is_recorded_with_its_name(page: OpenPa
     made = json.loads(_post(page, "quality/annotations", robot, body=note).content)
     [kept] = services.store.quality.annotations("thermo1")
     assert (kept.id, kept.by) == (made["id"], "token robot by REST")
-    assert _post(page, "alerts/none/acknowledge", robot).status == 400
+    assert _post(page, "alerts/none/acknowledge", robot).status == 404
     assert _post(page, "files/nothing/verify", robot).status == 404
     done = services.store.api_tokens.actions(limit=10)
     assert {(it["action"], it["subject"], it["status"]) for it in done} == {
         ("retry", "failed.raw", 200),
         ("annotate", "", 201),
-        ("acknowledge", "none", 400),
+        ("acknowledge", "none", 404),
         ("verify", "nothing", 404),
     }
     assert {item["by"] for item in done} == {"token robot by REST"}
@@ -102,6 +102,9 @@ def test_what_an_operators_token_has_done_is_recorded_with_its_name(page: OpenPa
         ("{", 400),
         ('{"instrument": "thermo1"}', 422),
         ('{"instrument": "\\ud800", "kind": "column", "text": "x"}', 422),
+        ('{"instrument": "thermo1", "kind": "column", "text": "x", "new_guide_set": 0}', 422),
+        ('{"instrument": "thermo1", "kind": "column", "text": "x", "begins_at": 0}', 422),
+        (f'{{"instrument": "x", "kind": "column", "text": "x", "begins_at": {10**400}}}', 422),
         ('{"instrument": "nowhere", "kind": "column", "text": "x"}', 400),
         ('{"instrument": "thermo1", "kind": "column", "text": "x", "by": "somebody else"}', 422),
         ("x" * 200_000, 413),
@@ -122,7 +125,7 @@ def test_who_asks_too_often_is_told_when_to_come_again(page: OpenPage) -> None:
     refused = [answer for answer in answers if answer.status == 429]
     assert refused
     assert int(refused[0].headers["Retry-After"]) >= 1
-    assert _post(page, "alerts/none/acknowledge", other).status == 400
+    assert _post(page, "alerts/none/acknowledge", other).status == 404
     assert page.get("/api/v1/files", robot).status == 200
 
 
@@ -156,7 +159,7 @@ def test_an_alert_is_acknowledged_with_the_name_of_the_token(page: OpenPage) -> 
     for _ in range(2):
         [alert] = services.store.alerts.current()
         services.store.alerts.change(alert, does_not_hold(alert, now=services.now()))
-    assert _post(page, path, robot).status == 400
+    assert _post(page, path, robot).status == 404
     assert (listed(), [it["id"] for it in listed(resolved="true")]) == ([], [told["id"]])
 
 

@@ -21,6 +21,7 @@ from kraken_dagster.model.errors.catalog import (
     Archived,
     CatalogError,
     InputRefused,
+    UnknownAlert,
     UnknownAssignment,
     UnknownProject,
 )
@@ -174,6 +175,7 @@ __all__ = [
     "StoreUnavailable",
     "SubmitFailed",
     "Unexpected",
+    "UnknownAlert",
     "UnknownAssignment",
     "UnknownProject",
     "UnknownRawFile",

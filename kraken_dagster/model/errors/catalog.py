@@ -11,6 +11,10 @@ class InputRefused(CatalogError):
     """Fields that break a rule; each is named."""
 
 
+class UnknownAlert(InputRefused):
+    """No such alert is open."""
+
+
 class UnknownProject(CatalogError):
     """There is no such project."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from kraken_dagster.alerts.actions import acknowledge as acknowledge_step
 from kraken_dagster.alerts.actions import row as alert_row
@@ -41,7 +41,7 @@ class Annotate(_Body):
     text: str = Field(pattern=r"\S", max_length=2_000, description="For people.")
     begins_at: Moment | None = Field(None, description="None: now.")
     ends_at: Moment | None = Field(None, description="Runs in between are not judged.")
-    new_guide_set: bool = Field(False, description="The first good runs after it make one.")
+    new_guide_set: StrictBool = Field(False, description="The first good runs after it make one.")
 
 
 def retry(asked: Asked) -> Any:

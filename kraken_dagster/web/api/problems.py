@@ -15,6 +15,7 @@ _ABOUT_NOTHING = "about:blank"
 _STATUSES: Sequence[tuple[type[KrakenError], int]] = (
     (errors.UnknownRawFile, 404),
     (errors.UnknownProject, 404),
+    (errors.UnknownAlert, 404),
     (errors.UnknownSettings, 404),
     (errors.MetricsError, 404),
     (errors.StatusConflict, 409),

@@ -141,6 +141,7 @@ _ACTING = (
         method="POST",
         body=acting.Nothing,
         path_example="ab12cd34",
+        errors=(404,),
     ),
 )
 ENDPOINTS = (*_READING, *_ACTING)

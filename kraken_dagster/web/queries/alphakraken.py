@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from kraken_dagster.runtime.services import Services
-from kraken_dagster.web.queries.period import Moment
+from kraken_dagster.web.queries.period import AnyMoment
 from kraken_dagster.web.queries.plain import plain
 from kraken_dagster.web.queries.results import newest_of_each
 from kraken_dagster.web.table.columns import Mask, Table
@@ -43,10 +43,10 @@ class RawFilesQuery(BaseModel):
         None, description="Case-insensitive substring search on raw file ID"
     )
     project_id: str | None = Field(None, description="Filter by project ID (exact match)")
-    date_from: Moment | None = Field(
+    date_from: AnyMoment | None = Field(
         None, description="Filter: created_at >= date_from (ISO 8601); UTC without a zone"
     )
-    date_to: Moment | None = Field(
+    date_to: AnyMoment | None = Field(
         None, description="Filter: created_at <= date_to (ISO 8601); UTC without a zone"
     )
     limit: int = Field(100, ge=1, le=MOST, description="Number of results per page")
