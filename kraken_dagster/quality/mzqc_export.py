@@ -25,21 +25,33 @@ def mzqc_of_run(services: Services, raw_file_id: str) -> Document:
         UnknownRawFile
         InputRefused: no metric of it has a term.
     """
-    raw_file = services.store.raw_files.get(raw_file_id)
-    results = services.store.quality.results([raw_file_id]).get(raw_file_id, [])
-    verdicts = services.store.quality.latest([raw_file_id])
+    services.store.raw_files.get(raw_file_id)
+    return mzqc_of_runs(services, [raw_file_id])
+
+
+def mzqc_of_runs(services: Services, ids: Sequence[str]) -> Document:
+    """All results of these raw files; those that MongoDB has no more are left out.
+
+    Raises:
+        InputRefused: no metric of them has a term.
+    """
+    files = services.store.raw_files.many(ids)
+    results = services.store.quality.results(ids)
+    verdicts = services.store.quality.latest(ids)
     output = services.config.locations.output.cluster_path
     found = []
-    for document in current_results(results):
-        settings = str(document.get("settings_name")), int(document.get("settings_version") or 1)
-        verdict = verdicts.get((raw_file_id, *settings))
-        reported = None if verdict is None else verdict.outcome.value
-        found.append(result_of(raw_file, document, output=output, verdict=reported))
+    for file_id in [item for item in ids if item in files]:
+        for document in current_results(results.get(file_id, [])):
+            settings = str(document.get("settings_name"))
+            version_of_them = int(document.get("settings_version") or 1)
+            verdict = verdicts.get((file_id, settings, version_of_them))
+            reported = None if verdict is None else verdict.outcome.value
+            found.append(result_of(files[file_id], document, output=output, verdict=reported))
     written = run_document(found, kraken=version("kraken-dagster"), now=services.now())
     if written is None:
         raise InputRefused(
-            "The raw file has no metric that mzQC has a term for",
-            file=raw_file_id,
+            "There is no metric that mzQC has a term for",
+            file=", ".join(ids[:3]),
             found=f"{len(found)} results",
             next_step="see `kraken show` for its results, and docs/mzqc.md for the terms.",
         )

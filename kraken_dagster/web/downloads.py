@@ -9,13 +9,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from kraken_dagster.model.errors import KrakenError
-from kraken_dagster.quality.mzqc_export import mzqc_of_run
+from kraken_dagster.quality.mzqc_export import mzqc_of_run, mzqc_of_runs
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.rendering import render
 from kraken_dagster.web.table.columns import Rows, Table
 from kraken_dagster.web.table.exports import FORMS
 from kraken_dagster.web.table.selection import select
 from kraken_dagster.web.views import files as file_view
+
+_MOST_IN_MZQC = 2_000  # files; each has some 5 kB
 
 
 def paths(request: Request) -> Response:
@@ -31,8 +33,10 @@ def export(request: Request) -> Response:
     """The same files with their metrics; the columns that are asked for, else all."""
     feed: Feed = request.app.state.feed
     form = request.query_params.get("as", "csv")
+    if form == "mzqc":
+        return _mzqc_of_chosen(request)
     if form not in FORMS:
-        known = ", ".join(FORMS)
+        known = ", ".join((*FORMS, "mzqc"))
         return render(
             request, "message.html", status=400, title=f"There is no export as {form!r}", text=known
         )
@@ -43,6 +47,21 @@ def export(request: Request) -> Response:
         names = file_view.names_of(table, request.app.state.choice, wanted)
         content = write(table, _chosen(request, table), names)
     return _download(content, media_type, f"files.{form}")
+
+
+def _mzqc_of_chosen(request: Request) -> Response:
+    feed: Feed = request.app.state.feed
+    with feed.table.lock:
+        ids = [feed.table.ids[row] for row in _chosen(request, feed.table)]
+    title = "No mzQC can be made of these files"
+    if len(ids) > _MOST_IN_MZQC:
+        text = f"They are {len(ids):,}, expected at most {_MOST_IN_MZQC:,}. Next: filter, or pick."
+        return render(request, "message.html", status=400, title=title, text=text)
+    try:
+        found = mzqc_of_runs(feed.services, ids)
+    except KrakenError as error:
+        return render(request, "message.html", status=404, title=title, text=str(error))
+    return as_json(found, "files.mzQC")
 
 
 def mzqc(request: Request) -> Response:

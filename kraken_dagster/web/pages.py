@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from kraken_dagster.model.errors import KrakenError, StoreError, UnknownRawFile
 from kraken_dagster.model.files.file_ids import partition_key
@@ -16,6 +16,7 @@ from kraken_dagster.web.column_config import ColumnChoice
 from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.file_page import comparable_ids, file_page
 from kraken_dagster.web.intake import BASIC
+from kraken_dagster.web.once import Once
 from kraken_dagster.web.rendering import PART, render
 from kraken_dagster.web.table.selection import select
 from kraken_dagster.web.views import files as file_view
@@ -44,13 +45,16 @@ def _cards(feed: Feed) -> dict[str, Any]:
 def _once(request: Request, template: str, values: Callable[[Feed], dict[str, Any]]) -> Response:
     """A page that is the same for all who ask within a second, while nothing changes."""
     feed: Feed = request.app.state.feed
-    caller, now = request.scope["caller"], feed.services.now()
+    caller = request.scope["caller"]
     who = caller.role if PART in request.query_params else caller
-    key = (template, PART in request.query_params, who, feed.stamp, int(now.timestamp()))
-    made = request.app.state.once.get(
-        key, lambda: bytes(render(request, template, **values(feed)).body)
-    )
-    return HTMLResponse(made)
+    key = (template, PART in request.query_params, who, *_now(feed))
+    once: Once = request.app.state.once
+    return once.answer(request, key, lambda: render(request, template, **values(feed)))
+
+
+def _now(feed: Feed) -> tuple[int, int]:
+    """What an answer with times in it depends on, beside the question."""
+    return feed.stamp, int(feed.services.now().timestamp())
 
 
 def files(request: Request) -> Response:
@@ -59,6 +63,12 @@ def files(request: Request) -> Response:
 
 def rows(request: Request) -> Response:
     """A window of the table, for a page that is open."""
+    key = ("rows", str(request.query_params), *_now(request.app.state.feed))
+    once: Once = request.app.state.once
+    return once.answer(request, key, lambda: _rows(request))
+
+
+def _rows(request: Request) -> Response:
     found = _window(request, file_view.MOST_ROWS)
     answer = render(request, "rows.html", **found)
     answer.headers["X-Total"] = str(found["total"])
@@ -119,6 +129,7 @@ def plots(request: Request) -> Response:
         y=(wanted or _usual_plots(choice, names))[: plot_view.MOST_PLOTS],
         x=request.query_params.get("x", "created_at"),
         color=request.query_params.get("color", "instrument_id"),
+        baseline=request.query_params.get("baseline", ""),
         log=request.query_params.get("log", ""),
         is_log={name for name in names if (e := choice.entry(name)) is not None and e.log_scale},
     )
@@ -126,6 +137,12 @@ def plots(request: Request) -> Response:
 
 def plot_data(request: Request) -> Response:
     """What is drawn: several plots over one range."""
+    key = ("plots", str(request.query_params), request.app.state.feed.stamp)
+    once: Once = request.app.state.once
+    return once.answer(request, key, lambda: _plot_data(request))
+
+
+def _plot_data(request: Request) -> Response:
     feed: Feed = request.app.state.feed
     query, table = request.query_params, request.app.state.feed.table
     view = plot_view.View(
@@ -138,7 +155,10 @@ def plot_data(request: Request) -> Response:
     with table.lock:
         selection = select(table, query.get("filter", ""))
         names = _names(query.get("y"))[: plot_view.MOST_PLOTS]
-        found = [plot_view.series(table, selection.mask, name, view) for name in names]
+        wanted = query.get("baseline", "").strip()
+        baseline = select(table, wanted) if wanted else None
+        band = None if baseline is None else baseline.mask
+        found = [plot_view.series(table, selection.mask, name, view, band) for name in names]
         column = table.columns.get(view.x)
         is_time = column is not None and column.is_time
     return JSONResponse(
@@ -146,7 +166,7 @@ def plot_data(request: Request) -> Response:
             "plots": found,
             "is_time": is_time,
             "total": int(selection.mask.sum()),
-            "warnings": selection.warnings,
+            "warnings": [*selection.warnings, *(baseline.warnings if baseline else ())],
             "stamp": feed.stamp,
         }
     )
@@ -199,7 +219,9 @@ def _window(request: Request, most: int) -> dict[str, Any]:
         names = file_view.names_of(table, choice, wanted)
         selection = select(table, text)
         order = file_view.ordered(table, selection.mask, sort)
-        lines = file_view.lines(table, order[offset : offset + limit], names, choice, order)
+        shown = order[offset : offset + limit]
+        ages = fleet_view.ages(table, [int(row) for row in shown], feed.services.now())
+        lines = file_view.lines(table, shown, names, choice, scale=order, ages=ages)
         heads = file_view.headings(table, names, choice)
         everything = file_view.names_of(table, choice)
     return {

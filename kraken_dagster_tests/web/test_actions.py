@@ -18,7 +18,7 @@ from kraken_dagster.model.raw_file import Status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.exports import FORMS, as_csv, as_parquet, as_xlsx
-from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, backed_up, wait_until
+from kraken_dagster_tests.support.helpers import HOSTILE_STEMS, backed_up, job, wait_until
 from kraken_dagster_tests.web.laboratory import OpenPage, add, served, with_traces
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -169,4 +169,21 @@ def test_a_file_without_metrics_has_no_mzqc(page: OpenPage) -> None:
     add(page.feed.services, "bare.raw", page.feed.services.now())
     answer = page.get("/file/mzqc", id="bare.raw")
     assert answer.status == 404
-    assert "has no metric" in answer.text
+    assert "There is no metric that mzQC has a term for" in answer.text
+
+
+def test_the_files_that_are_shown_or_picked_are_one_mzqc(page: OpenPage) -> None:
+    names = ("one.raw", "two.raw", "three.raw")
+    services, now = page.feed.services, page.feed.services.now()
+    for name in names:
+        add(services, name, now)
+        ended = job(f"job-{name}", raw_file=name, metrics_type="alphadia")
+        services.store.metrics.add(ended, {"precursors": 90_000}, provenance={}, now=now)
+    page.feed.refresh()
+    answer = page.get("/files/export", filter="one|two", **{"as": "mzqc"})
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="files.mzQC"'
+    runs = json.loads(answer.content)["mzQC"]["runQualities"]
+    inputs = [run["metadata"]["inputFiles"][0]["name"] for run in runs]
+    assert sorted(inputs) == ["one.raw", "two.raw"]
+    picked = page.get("/files/export", id="three.raw", **{"as": "mzqc"})
+    assert len(json.loads(picked.content)["mzQC"]["runQualities"]) == 1

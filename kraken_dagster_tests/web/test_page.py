@@ -114,6 +114,15 @@ def test_rows_come_in_windows_with_their_number_and_what_was_ignored(page: OpenP
     assert "no%20regular%20expression" in answer.headers["X-Warnings"]
 
 
+def test_a_baseline_that_can_not_be_understood_is_told(page: OpenPage) -> None:
+    asked = {"y": "proteins", "filter": "hela"}
+    whole = json.loads(page.get("/plots/data", **asked).text)
+    of_two = json.loads(page.get("/plots/data", **asked, baseline="hela_000[12]").text)
+    assert of_two["plots"][0]["median"] == 7001.5 != whole["plots"][0]["median"]
+    assert of_two["total"] == whole["total"] == 12
+    assert json.loads(page.get("/plots/data", **asked, baseline="nothing=[1,2]").text)["warnings"]
+
+
 def test_unknown_pages_and_files_are_told(page: OpenPage) -> None:
     assert page.get("/nothing").status == 404
     answer = page.get("/file", id="nothing")

@@ -48,6 +48,26 @@ def test_every_file_is_in_the_lowest_the_highest_or_the_mean(table: Table) -> No
     assert np.mean(group["mean"]) == pytest.approx(4.5 + 993 / COUNT, rel=1e-3)
 
 
+def test_median_and_band_are_those_of_the_baseline_whenever_it_was_made(table: Table) -> None:
+    baseline = np.zeros(COUNT, dtype=bool)
+    baseline[[3, 13, 14, 5]] = True  # 3, 3, 4 and 5
+    seen = View(x="at", low=770, high=780, width=200)
+    found = series(table, _all(table), "v", seen, baseline)
+    assert found["median"] == 3.5
+    assert found["median"] != series(table, _all(table), "v", seen)["median"]
+    assert [group["label"] for group in found["groups"]] == ["t0", "t1"]
+
+
+def test_a_metric_colours_from_its_lowest_to_its_highest_values(table: Table) -> None:
+    found = series(table, _all(table), "v", View(x="at", low=0, high=9, width=200, color="v"))
+    assert found["is_gradient"]
+    labels = [group["label"] for group in found["groups"]]
+    assert len(labels) == 5
+    assert labels[0].startswith("0 to ")
+    assert labels[-1].endswith(" to 9")
+    assert [group["y"] for group in found["groups"]] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
 def test_a_star_stands_for_columns_with_numbers_only(table: Table) -> None:
     assert overlaid(table, "*") == ["at", "v"]
     assert overlaid(table, "[v]") == []

@@ -76,6 +76,17 @@ def test_the_end_of_an_acquisition_is_expected_after_the_usual_time() -> None:
     assert (card.acquiring, card.expected_end) == ("now", NOW - timedelta(minutes=30))
 
 
+def test_the_table_says_how_old_a_file_is_and_when_one_that_runs_ends() -> None:
+    earlier = [_file(f"f{n}", 0.2 + n * 0.5) for n in range(1, 10)]
+    table = _table(*earlier, _file("now", 0.2, status="monitoring_acquisition"), ("undated", {}))
+    ages = fleet.ages(table, range(len(table)), NOW)
+    told = {table.ids[row]: text for row, text in ages.items()}
+    assert (told["now"], told["f1"], told["f9"]) == ("ends in 18 min", "42 min ago", "5 h ago")
+    assert "undated" not in told
+    stuck = _table(*earlier, _file("now", 48, status="monitoring_acquisition"))
+    assert fleet.ages(stuck, [9], NOW) == {9: "2 days ago"}
+
+
 def test_a_disk_is_full_at_the_rate_of_the_last_week() -> None:
     table = _table(*(_file(f"f{n}", 24 * n, size_gb=10) for n in range(7)))
     [card] = fleet.cards(table, {"instruments": [_item("t1")]}, NOW)
@@ -132,7 +143,7 @@ def test_a_gradient_goes_over_what_is_shown_and_can_be_turned_round() -> None:
     entry = ColumnEntry(name="v", color_gradient="red_is_high")
     table = _table(*((f"f{n}", {"v": n}) for n in range(11)))
     rows = np.arange(11)
-    shown = files.lines(table, rows, ["v"], ColumnChoice((entry,)), rows)
+    shown = files.lines(table, rows, ["v"], ColumnChoice((entry,)), scale=rows)
     assert [shown[0].cells[0].css, shown[-1].cells[0].css] == ["g g9", "g g0"]
 
 
@@ -141,7 +152,7 @@ def test_odd_values_have_a_cell(value: object) -> None:
     entry = ColumnEntry(name="v", color_gradient="green_is_high")
     table = _table(("a", {"v": 1.0}), ("b", {"v": value}), ("c", {"v": 2.0}))
     rows = np.arange(3)
-    shown = files.lines(table, rows, ["v"], ColumnChoice((entry,)), rows)
+    shown = files.lines(table, rows, ["v"], ColumnChoice((entry,)), scale=rows)
     assert shown[1].cells[0].text
 
 

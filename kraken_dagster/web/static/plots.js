@@ -3,9 +3,11 @@
 (() => {
   const COLORS = ["#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0a7ea4",
     "#57606a", "#cf222e", "#4d7c0f", "#5b21b6", "#92400e"];
+  const SHADES = ["#3b4cc0", "#8db0fe", "#b8a99a", "#f4987a", "#b40426", "#57606a"];
   const holder = document.getElementById("plots"), count = document.getElementById("count");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const form = document.getElementById("search");
+  const warnings = document.getElementById("warnings");
   let asked = 0, timer = 0, drawn = [];
 
   function option(name, standard) {
@@ -44,7 +46,8 @@
       series.push(options);
     }
     plot.groups.forEach((group, number) => {
-      const color = COLORS[number % COLORS.length];
+      const colors = plot.is_gradient ? SHADES : COLORS;
+      const color = colors[number % colors.length];
       shown.push([group.label, color]);
       if (group.y) {
         add(group, group.y, {label: group.label, stroke: color, paths: () => null,
@@ -155,6 +158,7 @@
     const query = new URLSearchParams({
       y: figures.map(item => item.dataset.y).join(","), x: option("x", "created_at"),
       color: option("color", "instrument_id"), filter: option("filter", ""),
+      baseline: option("baseline", ""),
       width: String(Math.round(figures[0].clientWidth - 60)),
     });
     for (const end of ["low", "high"]) if (option(end, "")) query.set(end, option(end, ""));
@@ -165,15 +169,23 @@
     drawn.forEach(chart => chart.destroy());
     drawn = [];
     told.plots.forEach((plot, number) => draw(figures[number], plot, told));
+    warnings.replaceChildren(...told.warnings.map(line => {
+      const item = document.createElement("li");
+      item.textContent = line;
+      return item;
+    }));
+    warnings.hidden = told.warnings.length === 0;
     count.textContent = told.total.toLocaleString("en") + " files";
     performance.mark("kraken:plots");
     document.body.dataset.drawn = String(Number(document.body.dataset.drawn || 0) + 1);
   }
 
-  document.getElementById("filter").addEventListener("input", event => {
-    clearTimeout(timer);
-    timer = setTimeout(() => { remember({filter: event.target.value}); ask(); }, 120);
-  });
+  for (const name of ["filter", "baseline"]) {
+    document.getElementById(name).addEventListener("input", event => {
+      clearTimeout(timer);
+      timer = setTimeout(() => { remember({[name]: event.target.value}); ask(); }, 120);
+    });
+  }
   form.addEventListener("change", event => {
     if (event.target.id === "x") remember({low: null, high: null});
     if (event.target.id === "x" || event.target.id === "color") {

@@ -47,12 +47,16 @@ class Heading:
     about: str
     is_number: bool
     gradient: str | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class Line:
+    """`age` of the file, in words."""
+
     id: str
     cells: tuple[Shown, ...]
+    age: str = ""
 
 
 def names_of(table: Table, choice: ColumnChoice, wanted: Sequence[str] = ()) -> list[str]:
@@ -103,6 +107,7 @@ def headings(table: Table, names: Sequence[str], choice: ColumnChoice) -> list[H
             about(name),
             table.columns[name].codes is None and not table.columns[name].is_time,
             choice.gradient(name),
+            known.unit if (known := described(name)) is not None else "",
         )
         for name in names
     ]
@@ -115,7 +120,13 @@ def about(name: str) -> str:
 
 
 def lines(
-    table: Table, rows: Rows, names: Sequence[str], choice: ColumnChoice, scale: Rows
+    table: Table,
+    rows: Rows,
+    names: Sequence[str],
+    choice: ColumnChoice,
+    *,
+    scale: Rows,
+    ages: Mapping[int, str] | None = None,
 ) -> list[Line]:
     """The cells of some rows; colours are relative to the rows of `scale`."""
     ends = {
@@ -124,7 +135,11 @@ def lines(
         if choice.gradient(name) and (found := _ends(table, name, scale)) is not None
     }
     return [
-        Line(table.ids[row], tuple(_shown(table, name, int(row), ends, choice) for name in names))
+        Line(
+            table.ids[row],
+            tuple(_shown(table, name, int(row), ends, choice) for name in names),
+            (ages or {}).get(int(row), ""),
+        )
         for row in rows
     ]
 
@@ -157,7 +172,8 @@ def _shown(
         return Shown("")
     value = float(column.numbers[row])
     if column.is_time:
-        return Shown(datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M"))
+        text = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
+        return Shown(text, css="created" if name == "created_at" else "")
     css = ""
     if name in ends and np.isfinite(value):
         low, high = ends[name]

@@ -1,6 +1,6 @@
 """The instruments at a glance: what each does, what of it is not well, and the next step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from kraken_dagster.model.raw_file import OPEN_ACQUISITION, Status
 from kraken_dagster.web.intake import BACKED, GB, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
 from kraken_dagster.web.views.robust import median, robust_sd
+from kraken_dagster.web.views.words import ago
 
 _FAILED = (Status.ERROR, Status.QUANTING_FAILED, Status.ACQUISITION_FAILED)
 _QUEUED = (Status.QUEUED_FOR_QUANTING, Status.QUANTING)
@@ -104,10 +105,8 @@ def yesterday(now: datetime) -> datetime:
 
 def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
     own = table.is_word("instrument_id", item["id"])
-    rows = np.flatnonzero(own)
+    rows = _by_time(table, own)
     created = table.numbers("created_at")
-    rows = rows[np.argsort(created[rows], kind="stable")]
-    rows = rows[~np.isnan(created[rows])]
     friday = own & (created >= last_friday(now).timestamp())
     waiting = own & ~any_of(table, _NEVER_BACKED_UP) & ~table.is_word(BACKED, "yes")
     return Card(
@@ -168,6 +167,30 @@ def _acquiring(table: Table, rows: Rows) -> dict[str, Any]:
     if len(gaps) >= _FEWEST_COMPARED and since is not None:
         end = since + timedelta(seconds=float(np.median(gaps)))
     return {"acquiring": table.ids[row], "acquiring_since": since, "expected_end": end}
+
+
+def ages(table: Table, rows: Sequence[int], now: datetime) -> dict[int, str]:
+    """How long ago these files were made; of one that is being written, when that should end."""
+    open_ones = any_of(table, tuple(OPEN_ACQUISITION))
+    found = {}
+    for row in rows:
+        made, end = _time(table, row), None
+        if open_ones[row]:
+            own = table.is_word("instrument_id", table.text("instrument_id", row))
+            told = _acquiring(table, _by_time(table, own))
+            end = told["expected_end"] if told.get("acquiring") == table.ids[row] else None
+        if end is not None and end > now:
+            found[row] = f"ends {ago(end, now)}"
+        elif made is not None:
+            found[row] = ago(made, now)
+    return found
+
+
+def _by_time(table: Table, mask: Mask) -> Rows:
+    rows = np.flatnonzero(mask)
+    created = table.numbers("created_at")
+    rows = rows[np.argsort(created[rows], kind="stable")]
+    return rows[~np.isnan(created[rows])]
 
 
 def _time(table: Table, row: int) -> datetime | None:

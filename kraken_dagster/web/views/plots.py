@@ -16,6 +16,7 @@ from kraken_dagster.web.column_config import matches
 from kraken_dagster.web.intake import QUALITY
 from kraken_dagster.web.table.columns import Mask, Numbers, Rows, Table
 from kraken_dagster.web.views.robust import median, robust_sd
+from kraken_dagster.web.views.words import number
 
 MOST_PLOTS = 24
 MOST_OVERLAID = 12
@@ -24,6 +25,7 @@ _MOST_FLAGGED = 2_000
 _POINTS_PER_PIXEL = 2
 _DIGITS = 5
 _SD = 3.0
+_SHADES = 5  # of a gradient
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,12 @@ class View:
     color: str = "instrument_id"
 
 
-def series(table: Table, mask: Mask, pattern: str, view: View) -> dict[str, Any]:
+def series(
+    table: Table, mask: Mask, pattern: str, view: View, baseline: Mask | None = None
+) -> dict[str, Any]:
     """The groups of one plot, each with `x`, `y` and `ids`, or `bins` (pixels) and `low`, `high`,
-    `mean`; `flagged` points besides, and the median and band of all."""
+    `mean`; `flagged` points besides, and the median and band of the files of `baseline`, whenever
+    they were made, else of all that are shown."""
     names = overlaid(table, pattern)
     x = table.numbers(view.x)
     rows = np.flatnonzero(mask & np.isfinite(x))
@@ -53,7 +58,7 @@ def series(table: Table, mask: Mask, pattern: str, view: View) -> dict[str, Any]
     for name in names:
         y = table.numbers(name)
         own = rows[np.isfinite(y[rows])]
-        values.append(y[own])
+        values.append(y[own] if baseline is None else y[baseline & np.isfinite(y)])
         flagged += _flagged(table, own, x, y)
         for label, some in _groups(table, own, view.color, name if len(names) > 1 else None):
             groups.append({"label": label, **_points(table, some, (x, y), (low, high), view.width)})
@@ -63,6 +68,7 @@ def series(table: Table, mask: Mask, pattern: str, view: View) -> dict[str, Any]
         "flagged": flagged[:_MOST_FLAGGED],
         "range": [low, high],
         "width": view.width,
+        "is_gradient": _is_gradient(table, view.color),
         **_band(values),
     }
 
@@ -84,6 +90,8 @@ def plottable(table: Table) -> list[str]:
 def _groups(table: Table, rows: Rows, color: str, name: str | None) -> list[tuple[str, Rows]]:
     """The most frequent ones by themselves, and all others as one."""
     column = table.columns.get(color)
+    if _is_gradient(table, color):
+        return _shades(table.numbers(color)[rows], rows, name)
     if column is None or column.codes is None:
         return [(name or "files", rows)] if len(rows) else []
     codes = table.codes(color)[rows]
@@ -96,6 +104,25 @@ def _groups(table: Table, rows: Rows, color: str, name: str | None) -> list[tupl
     ]
     others = rows[~np.isin(codes, kept)]
     return [*groups, (f"{prefix}others", others)] if len(others) else groups
+
+
+def _is_gradient(table: Table, color: str) -> bool:
+    column = table.columns.get(color)
+    return column is not None and column.codes is None and not column.is_time
+
+
+def _shades(values: Numbers, rows: Rows, name: str | None) -> list[tuple[str, Rows]]:
+    """As many files in each, from the lowest values to the highest; last those without one."""
+    prefix = "" if name is None else f"{name} "
+    there = np.isfinite(values)
+    groups = []
+    if there.any():
+        edges = np.quantile(values[there], np.linspace(0, 1, _SHADES + 1))
+        shade = np.searchsorted(edges[1:-1], values, side="right")
+        for place in range(_SHADES):
+            label = f"{prefix}{number(float(edges[place]))} to {number(float(edges[place + 1]))}"
+            groups.append((label, rows[there & (shade == place)]))
+    return [*groups, *([(f"{prefix}none", rows[~there])] if not there.all() else [])]
 
 
 def _points(
