@@ -126,7 +126,8 @@ def _feed(count: int, folder: Path) -> Feed:
     feed = Feed(services)
     fill(feed.table, count)
     feed.seen_at = utc_now()
-    of_one = {"type": "thermo", "status": "ok", "free_space_gb": 500, "wrong": []}
+    space = {"free_space_gb": 500, "total_space_gb": 1000}
+    of_one = {"type": "thermo", "status": "ok", "wrong": [], **space}
     feed.report = {
         "instruments": [{**of_one, "id": name, "looked_at": utc_now()} for name in _INSTRUMENTS]
     }
