@@ -65,6 +65,7 @@ def test_a_metric_colours_from_its_lowest_to_its_highest_values(table: Table) ->
     assert len(labels) == 5
     assert labels[0].startswith("0 to ")
     assert labels[-1].endswith(" to 9")
+    assert [group["shade"] for group in found["groups"]] == [0, 1, 2, 3, 4]
     assert [group["y"] for group in found["groups"]] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
 
 

@@ -46,8 +46,7 @@
       series.push(options);
     }
     plot.groups.forEach((group, number) => {
-      const colors = plot.is_gradient ? SHADES : COLORS;
-      const color = colors[number % colors.length];
+      const color = plot.is_gradient ? SHADES[group.shade] : COLORS[number % COLORS.length];
       shown.push([group.label, color]);
       if (group.y) {
         add(group, group.y, {label: group.label, stroke: color, paths: () => null,
@@ -70,6 +69,17 @@
       shown.push(["out of control", "#cf222e"]);
     }
     return {data, ids, series, bands, shown};
+  }
+
+  // English dates in UTC; the first one of a plot says so.
+  function times(_chart, splits, _axis, _space, step) {
+    return splits.map((at, place) => {
+      const text = new Date(at * 1000).toUTCString();
+      const day = text.slice(5, 16), clock = text.slice(17, 22);
+      const zone = place === 0 ? " UTC" : "";
+      if (step >= 86400) return day + zone;
+      return clock + (place === 0 || clock === "00:00" ? "\n" + day + zone : "");
+    });
   }
 
   function width(values) {
@@ -114,7 +124,7 @@
       tzDate: seconds => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       scales: {x: {time: told.is_time, range: () => plot.range},
         y: {distr: logarithmic && positive ? 3 : 1}},
-      axes: [axis, {...axis, size: (_, values) => width(values)}],
+      axes: [told.is_time ? {...axis, values: times, space: 110} : axis, {...axis, size: (_, values) => width(values)}],
       cursor: {drag: {x: true, y: false, setScale: false}, focus: {prox: 20}},
       hooks: {
         drawClear: [band(plot)],

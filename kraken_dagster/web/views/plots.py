@@ -60,8 +60,10 @@ def series(
         own = rows[np.isfinite(y[rows])]
         values.append(y[own] if baseline is None else y[baseline & np.isfinite(y)])
         flagged += _flagged(table, own, x, y)
-        for label, some in _groups(table, own, view.color, name if len(names) > 1 else None):
-            groups.append({"label": label, **_points(table, some, (x, y), (low, high), view.width)})
+        of_name = _groups(table, own, view.color, name if len(names) > 1 else None)
+        for shade, (label, some) in enumerate(of_name):
+            points = _points(table, some, (x, y), (low, high), view.width)
+            groups.append({"label": label, "shade": shade, **points})
     return {
         "name": pattern,
         "groups": groups,
