@@ -101,11 +101,9 @@ def try_channels(
             next_try_at=None,
         )
         try:
-            way.send(message)
+            yield way.name, way.send(message)
         except KrakenError as error:
             yield way.name, str(error)
-        else:
-            yield way.name, None
 
 
 def row(services: Services, alert: Alert) -> dict[str, object]:

@@ -58,7 +58,7 @@ def gather(services: Services, dagster: DagsterFacts | None) -> Snapshot:
         StoreUnavailable
     """
     now, store, alerts = services.now(), services.store, services.config.alerts
-    began_at = store.alerts.began_at(now)
+    began_at = min(store.alerts.began_at(now), now)
     health = tuple(health_of(services))
     instruments: list[InstrumentFacts] = []
     unknown: dict[str, str] = {}
@@ -79,7 +79,8 @@ def gather(services: Services, dagster: DagsterFacts | None) -> Snapshot:
         pages=tuple(Page(url, why_down(url)) for url in alerts.health_urls),
         expiries=tuple(_expiries(services.config)),
         trends=tuple(
-            Trend(disk, tuple(store.alerts.samples(disk, since=now - _TREND_OF))) for disk in _DISKS
+            Trend(disk, tuple(store.alerts.samples(disk, since=now - _TREND_OF, until=now)))
+            for disk in _DISKS
         ),
         channels=tuple(_stuck_channels(services, now)),
         users=frozenset(alerts.users),
@@ -138,6 +139,7 @@ def _instrument(
     not_moved_before = now - timedelta(hours=limits.not_moved_hours)
     late_before = now - timedelta(hours=limits.no_backup_hours)
     failed = facts.failed(instrument_id, since=began_at - _BEFORE_THE_FIRST_LOOK)
+    jobs_failed_since = now - timedelta(hours=limits.jobs_failed_hours)
     counts = services.store.raw_files.count_by_status(instrument_id)
     return InstrumentFacts(
         id=instrument_id,
@@ -148,6 +150,9 @@ def _instrument(
         if entry.move_files and entry.file_move_delay_m >= 0
         else 0,
         failed=tuple(map(_failed_file, failed)),
+        jobs_failed=tuple(
+            map(_failed_file, facts.jobs_failed(instrument_id, since=jobs_failed_since))
+        ),
         upload_failed=tuple(facts.upload_failed(instrument_id)),
         without_backup=tuple(
             FileName(str(item["_id"]), item["created_at_"])

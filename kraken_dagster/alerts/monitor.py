@@ -146,10 +146,12 @@ def _snapshot(services: Services, dagster: Callable[[], DagsterFacts] | None) ->
 
 
 def _watching_since(services: Services, now: datetime) -> datetime:
-    """Since when there is no gap in the looks."""
+    """Since when there is no gap in the looks; what a clock that was ahead has left is one."""
     last = services.store.alerts.last_look()
     looked_at, since = last.get("looked_at"), last.get("watching_since")
     if not isinstance(looked_at, datetime) or not isinstance(since, datetime):
+        return now
+    if max(looked_at, since) - now > _GAP:
         return now
     usual = timedelta(seconds=_LOOKS_MISSED * services.config.alerts.look_every_s)
     return since if now - looked_at < max(usual, _GAP) else now

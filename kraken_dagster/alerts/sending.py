@@ -2,7 +2,8 @@
 until a message is given up."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,6 +14,8 @@ from kraken_dagster.model.errors import KrakenError
 from kraken_dagster.store.connection import Store
 
 _WITHIN_S = 30.0  # a look is a tick of a sensor, which must end
+# A second one shows whether it is the channel that takes nothing, or it refuses one message.
+_FAILURES_IN_A_LOOK = 2
 
 
 @dataclass
@@ -23,44 +26,57 @@ class Sent:
 
 
 def send_due(store: Store, settings: Alerts, ways: Mapping[str, Way], *, now: datetime) -> Sent:
-    """Sends the messages whose time has come, the oldest first; what is left goes at the next look.
+    """Sends the messages whose time has come, the oldest first; what is left goes at a later look.
 
-    A channel that fails is tried once in a look.
+    A channel that fails twice is left alone until the next try of what failed last.
 
     Raises:
         StoreUnavailable
     """
     give_up_after = timedelta(hours=settings.give_up_after_hours)
-    result, failing, until = Sent(), set[str](), time.monotonic() + _WITHIN_S
-    for message in store.outbox.due(now):
+    result, failures, until = Sent(), Counter[str](), time.monotonic() + _WITHIN_S
+    for message in _in_order(store.outbox.due(now), store.outbox.waiting()):
         if is_hopeless(message, give_up_after=give_up_after, now=now):
             store.outbox.give_up(message)
             result.given_up += 1
-        elif message.channel not in failing and time.monotonic() < until:
-            problem = _send(store, message, ways.get(message.channel), now=now)
-            if problem is None:
-                result.sent += 1
-            elif problem:
-                failing.add(message.channel)
+        elif failures[message.channel] < _FAILURES_IN_A_LOOK and time.monotonic() < until:
+            next_try_at = now + pause_after(message.tries + 1)
+            if not store.outbox.claim(message, next_try_at=next_try_at):
+                continue  # somebody else sends it
+            went, problem = _send(store, message, ways.get(message.channel), now=now)
+            result.sent += went
+            failures[message.channel] += not went
+            if problem is not None:
                 result.failed.append(f"{message.channel}: {problem}")
+            if failures[message.channel] == _FAILURES_IN_A_LOOK:
+                store.outbox.postpone(message.channel, until=next_try_at)
     return result
 
 
-def _send(store: Store, message: Message, way: Way | None, *, now: datetime) -> str | None:
-    """Why it was not sent; empty if somebody else sends it, None if it was."""
-    if not store.outbox.claim(message, next_try_at=now + pause_after(message.tries + 1)):
-        return ""
+def _in_order(due: Sequence[Message], waiting: Sequence[Message]) -> list[Message]:
+    """What is due, and what failed before on the same channels: that a channel takes something
+    again serves all, and an end is never told before its beginning."""
+    channels = {item.channel for item in due}
+    failed = [item for item in waiting if item.error is not None and item.channel in channels]
+    found = {item.id: item for item in (*due, *failed)}
+    return sorted(found.values(), key=lambda item: item.created_at)
+
+
+def _send(
+    store: Store, message: Message, way: Way | None, *, now: datetime
+) -> tuple[bool, str | None]:
+    """Whether it went, and what somebody should know of that."""
     if way is None:
         problem = "no such channel in instruments.yaml any more"
     else:
         try:
-            way.send(message)
+            remark = way.send(message)
         except KrakenError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - a channel's fault stops no other
             problem = type(error).__name__  # its text may hold a secret of the channel's
         else:
-            store.outbox.sent(message, now=now)
-            return None
+            store.outbox.sent(message, now=now, remark=remark)
+            return True, remark
     store.outbox.failed(message, error=problem)
-    return problem
+    return False, problem

@@ -65,6 +65,7 @@ class InstrumentFacts:
     newest: tuple[FileName, ...] = ()
     not_moved: int = 0
     failed: tuple[FailedFile, ...] = ()
+    jobs_failed: tuple[FailedFile, ...] = ()
     upload_failed: tuple[str, ...] = ()
     without_backup: tuple[FileName, ...] = ()
     pressures: tuple[Pressure, ...] = ()

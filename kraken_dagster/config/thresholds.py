@@ -60,6 +60,15 @@ class Thresholds(Strict):
         description="A file whose failed step is tried again by itself is told of after so many "
         "failures in a row; one that waits for a person at once.",
     )
+    jobs_failed_files: int = Field(
+        1,
+        ge=1,
+        description="So many files of an instrument, or more, of which a job failed and was not "
+        "tried again.",
+    )
+    jobs_failed_hours: float = Field(
+        24, gt=0, description="A job that failed longer ago is no news, and not counted any more."
+    )
     no_backup_hours: float = Field(
         24, gt=0, description="A file that is known for longer and has no backup."
     )

@@ -73,6 +73,17 @@ class AlertFacts:
         found = self._raw_files.find(query, dict.fromkeys(names, 1))
         return list(found.sort("updated_at_", DESCENDING).limit(MOST))
 
+    def jobs_failed(self, instrument_id: str, *, since: datetime) -> list[Document]:
+        """Files of which a job failed since then and none was tried again, the last first."""
+        query = {
+            "instrument_id": instrument_id,
+            "status": Status.QUANTING_FAILED,
+            "updated_at_": {"$gte": since},
+            "history": {"$elemMatch": {"to": Status.QUANTING_FAILED, "at": {"$gte": since}}},
+        }
+        found = self._raw_files.find(query, {"status_details": 1, "updated_at_": 1})
+        return list(found.sort("updated_at_", DESCENDING).limit(MOST))
+
     def upload_failed(self, instrument_id: str) -> list[str]:
         query = {"instrument_id": instrument_id, "backup_status": BackupStatus.UPLOAD_FAILED}
         found = self._raw_files.find(query, {"_id": 1}).limit(MOST)

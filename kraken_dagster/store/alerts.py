@@ -1,7 +1,7 @@
 """The collections of alerts: `alert`, `alert_message` (the queue of what is to be sent),
 `alert_silence`, `alert_monitor` (the looks) and `disk_sample` (how full disks were)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -10,7 +10,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from kraken_dagster.model.alerts.alert import Alert, Silence, State
-from kraken_dagster.model.alerts.outbox import Delivery, Message
+from kraken_dagster.model.alerts.outbox import LONGEST_PAUSE, Delivery, Message
 from kraken_dagster.model.raw_file import short_details
 from kraken_dagster.store.errors import translated
 
@@ -25,6 +25,7 @@ INDEXES = {
     "disk_sample": (IndexModel([("disk", ASCENDING), ("at", ASCENDING)]),),
 }
 _MONITOR = "monitor"
+_LONGEST_QUIET = timedelta(days=1)  # what was not tried yet may wait for the end of quiet hours
 _UNRESOLVED = [State.OPEN.value, State.ACKNOWLEDGED.value, State.SILENCED.value]
 
 Document = dict[str, Any]
@@ -130,9 +131,12 @@ class Alerts:
         change = {"$setOnInsert": fields}
         self._samples.update_one({"_id": f"{disk} {hour.isoformat()}"}, change, upsert=True)
 
-    def samples(self, disk: str, *, since: datetime) -> list[tuple[datetime, float]]:
-        """Times, and GB that were free then, oldest first."""
-        found = self._samples.find({"disk": disk, "at": {"$gte": since}}).sort("at", ASCENDING)
+    def samples(
+        self, disk: str, *, since: datetime, until: datetime
+    ) -> list[tuple[datetime, float]]:
+        """Times, and GB that were free then, oldest first; none of a clock that was ahead."""
+        query = {"disk": disk, "at": {"$gte": since, "$lte": until}}
+        found = self._samples.find(query).sort("at", ASCENDING)
         return [(item["at"], float(item["free_gb"])) for item in found]
 
     def forget_samples(self, *, before: datetime) -> None:
@@ -155,8 +159,16 @@ class Outbox:
         return True
 
     def due(self, now: datetime) -> list[Message]:
-        """Those whose next try has come, oldest first."""
-        query = {"state": Delivery.WAITING, "next_try_at": {"$lte": now}}
+        """Those whose next try has come, oldest first.
+
+        One further away than any pause was planned while the clock was wrong, and is due as well.
+        """
+        times: list[Document] = [
+            {"next_try_at": {"$lte": now}},
+            {"next_try_at": {"$gt": now + _LONGEST_QUIET}},
+            {"next_try_at": {"$gt": now + 2 * LONGEST_PAUSE}, "tries": {"$gt": 0}},
+        ]
+        query = {"state": Delivery.WAITING, "$or": times}
         found = self._collection.find(query).sort("created_at", ASCENDING)
         return [Message.model_validate(item) for item in found]
 
@@ -174,8 +186,14 @@ class Outbox:
         change = {"$set": {"tries": message.tries + 1, "next_try_at": next_try_at}}
         return self._collection.update_one(query, change).matched_count == 1
 
-    def sent(self, message: Message, *, now: datetime) -> None:
-        fields = {"state": Delivery.SENT, "sent_at": now, "error": None, "next_try_at": None}
+    def postpone(self, channel: str, *, until: datetime) -> None:
+        """Leaves a channel alone until then."""
+        query = {"channel": channel, "state": Delivery.WAITING, "next_try_at": {"$lt": until}}
+        self._collection.update_many(query, {"$set": {"next_try_at": until}})
+
+    def sent(self, message: Message, *, now: datetime, remark: str | None = None) -> None:
+        """`remark`: for whom it was refused."""
+        fields = {"state": Delivery.SENT, "sent_at": now, "error": remark, "next_try_at": None}
         self._collection.update_one({"_id": message.id}, {"$set": fields})
 
     def failed(self, message: Message, *, error: str) -> None:

@@ -86,6 +86,26 @@ def test_a_file_that_fails_and_one_whose_backup_is_damaged(watching: Watching) -
     assert watching.alert("backup_damaged").severity == "critical"
 
 
+def test_jobs_that_failed_are_told_until_they_are_tried_again_or_old(watching: Watching) -> None:
+    watching.minute()
+    store, now = watching.services.store.raw_files, watching.services.now
+    for name in ("a.raw", "b.raw"):
+        register(watching, name, status=Status.QUANTING)
+        failed = f"exit code 7 in {name}"
+        store.transition(store.get(name), Status.QUANTING_FAILED, now=now(), reason=failed)
+    watching.minute()
+    assert watching.open() == ["jobs_failed thermo1"]
+    assert watching.alert("jobs_failed").summary == "thermo1: jobs of 2 files failed"
+    assert "exit code 7 in a.raw" in watching.alert("jobs_failed").details
+    again = "tried again"
+    store.transition(store.get("a.raw"), Status.QUEUED_FOR_QUANTING, now=now(), reason=again)
+    watching.minute()
+    assert watching.alert("jobs_failed").members == ("b.raw",)
+    watching.minute(minutes=60 * 25)
+    watching.minutes(2)
+    assert not any("jobs_failed" in item for item in watching.open())
+
+
 def test_a_sensor_that_is_off_explains_what_is_not_looked_at(watching: Watching) -> None:
     watching.dagster = no_trouble(watching.services)
     watching.minutes(3)

@@ -28,7 +28,11 @@ def send_by_apprise(message: Message, url: str) -> None:
             raise _failed("a URL that apprise doesn't know")
         kind = "success" if message.event == "resolved" else _TYPES.get(message.severity, "info")
         # Its connections have limits of their own: 4 s to connect, 4 s without a byte.
-        if not sender.notify(body=message.text, title=message.subject, notify_type=kind):
+        # As plain text, so that no name of a file is markup, or calls everybody, where it arrives.
+        plain = apprise.NotifyFormat.TEXT
+        if not sender.notify(
+            body=message.text, title=message.subject, notify_type=kind, body_format=plain
+        ):
             raise _failed(without_secrets(said.getvalue(), url) or "no reason is told")
 
 

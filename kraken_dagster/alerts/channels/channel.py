@@ -21,9 +21,9 @@ STUCK_AFTER = timedelta(minutes=30)
 
 
 class Sender(Protocol):
-    """Sends a message, or raises ChannelFailed."""
+    """Sends a message, or raises ChannelFailed; what is to be known of one that went."""
 
-    def __call__(self, message: Message) -> None: ...
+    def __call__(self, message: Message) -> str | None: ...
 
 
 @dataclass(frozen=True)

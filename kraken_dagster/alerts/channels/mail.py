@@ -15,10 +15,14 @@ _TIMEOUT_S = 10.0
 _PRIORITY = {"critical": "high"}
 
 
-def send_mail(message: Message, *, server: Smtp, to: Sequence[str], password: str | None) -> None:
-    """
+def send_mail(
+    message: Message, *, server: Smtp, to: Sequence[str], password: str | None
+) -> str | None:
+    """Sends it to all; for whom alone it was refused. It isn't sent again for these: the others
+    would have it twice.
+
     Raises:
-        ChannelFailed: the server didn't take it for somebody.
+        ChannelFailed: the server took it for nobody.
     """
     mail = as_mail(message, sender=server.sender, to=to)
     try:
@@ -33,13 +37,10 @@ def send_mail(message: Message, *, server: Smtp, to: Sequence[str], password: st
             found=_in_words(error),
             next_step="see `alerts.smtp` and the server's log; it is tried again by itself.",
         ) from None
-    if refused:
-        raise ChannelFailed(
-            "The mail server didn't take a message for everybody",
-            file=f"{server.host}:{server.port}",
-            found=f"refused for {', '.join(sorted(refused))}",
-            next_step="correct the addresses in `alerts`; it is tried again by itself.",
-        )
+    if not refused:
+        return None
+    whom = ", ".join(sorted(refused))
+    return f"sent, but not to {whom}, whom the mail server refuses; correct `alerts`"
 
 
 def as_mail(message: Message, *, sender: str, to: Sequence[str]) -> EmailMessage:

@@ -7,6 +7,7 @@ from kraken_dagster.alerts.rules.rule import ALPHAKRAKEN, Rule, lasted
 from kraken_dagster.alerts.snapshot import FailedFile, InstrumentFacts, Snapshot
 from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
+from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_file import FINAL, Status
 
 _DETAILS_OF = 3  # files whose reasons are told
@@ -47,6 +48,13 @@ def raw_file_error(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> It
             yield _of_failed(item, f"{_files(len(failed))} failed", failed)
 
 
+def jobs_failed(snapshot: Snapshot, limits: Thresholds, _now: datetime) -> Iterator[Condition]:
+    for item in snapshot.instruments:
+        if len(item.jobs_failed) >= limits.jobs_failed_files:
+            what = f"jobs of {_files(len(item.jobs_failed))} failed"
+            yield _of_failed(item, what, item.jobs_failed)
+
+
 def backup_damaged(snapshot: Snapshot, _limits: Thresholds, _now: datetime) -> Iterator[Condition]:
     for item in snapshot.instruments:
         damaged = [file for file in item.failed if file.backup_damaged]
@@ -83,7 +91,9 @@ def _of_failed(item: InstrumentFacts, text: str, failed: Sequence[FailedFile]) -
     return _condition(
         item,
         text,
-        details="\n".join(f"{file.id}: {file.details}" for file in failed[:_DETAILS_OF]),
+        details="\n".join(
+            f"{printable(file.id)}: {printable(file.details)}" for file in failed[:_DETAILS_OF]
+        ),
         members=tuple(file.id for file in failed),
         since=min(file.at for file in failed),
     )
@@ -141,6 +151,15 @@ RULES = (
         check=raw_file_error,
         thresholds=("error_failures",),
         source=ALPHAKRAKEN,
+    ),
+    Rule(
+        kind="jobs_failed",
+        severity=Severity.WARNING,
+        audience=Audience.OPERATIONS,
+        condition="jobs of files failed, and were not tried again",
+        next_step="`kraken show ID` says why; correct it, then `kraken retry ID`.",
+        check=jobs_failed,
+        thresholds=("jobs_failed_files", "jobs_failed_hours"),
     ),
     Rule(
         kind="backup_damaged",

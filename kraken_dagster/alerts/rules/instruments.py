@@ -9,6 +9,7 @@ from kraken_dagster.alerts.rules.rule import ALPHAKRAKEN, Rule, lasted
 from kraken_dagster.alerts.snapshot import Snapshot
 from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.alerts.alert import Audience, Condition, Severity
+from kraken_dagster.model.printable import printable
 
 
 def instrument_stall(snapshot: Snapshot, limits: Thresholds, now: datetime) -> Iterator[Condition]:
@@ -21,7 +22,7 @@ def instrument_stall(snapshot: Snapshot, limits: Thresholds, now: datetime) -> I
             yield Condition(
                 subject=item.id,
                 summary=f"{item.id}: no new file for {lasted(last.at, now)}",
-                details=f"The last one was {last.id}.",
+                details=f"The last one was {printable(last.id)}.",
                 instrument=item.id,
                 since=last.at,
             )
@@ -41,7 +42,7 @@ def queue_stop(snapshot: Snapshot, limits: Thresholds, now: datetime) -> Iterato
                 subject=f"{item.id}:{end.file}",
                 summary=f"{item.id}: {_in_words(end)}",
                 details="\n".join(
-                    f"{file.id}, {file.at:%Y-%m-%d %H:%M} UTC" for file in item.newest
+                    f"{printable(file.id)}, {file.at:%Y-%m-%d %H:%M} UTC" for file in item.newest
                 ),
                 members=(end.file,),
                 instrument=item.id,
@@ -69,7 +70,7 @@ def pump_pressure_rise(
                 subject=item.id,
                 summary=f"{item.id}: the pump's pressure rose by {found.bar:.1f} bar, from "
                 f"{found.older.bar:.1f} to {found.younger.bar:.1f}",
-                details=f"From {found.older.file} to {found.younger.file}.",
+                details=f"From {printable(found.older.file)} to {printable(found.younger.file)}.",
                 members=(found.younger.file,),
                 instrument=item.id,
             )

@@ -240,7 +240,9 @@ def still_holds(
         return seen
     if alert.told_at is None:
         return _tell(seen, Event.OPENED, now)
-    since_told = now - alert.told_at
+    if alert.told_at > now:  # by a clock that was ahead: count from here
+        seen = seen.model_copy(update={"told_at": now})
+    since_told = max(now - alert.told_at, timedelta(0))
     if set(seen.members) - set(alert.known_members) and since_told >= manners.more_after:
         # What is new is not what somebody has acknowledged.
         fresh = {"acknowledged_by": None, "acknowledged_at": None, "state": State.OPEN}

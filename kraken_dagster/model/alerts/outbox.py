@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 _FIRST_PAUSE = timedelta(minutes=1)
-_LONGEST_PAUSE = timedelta(hours=1)
+LONGEST_PAUSE = timedelta(hours=1)
 
 
 class Delivery(StrEnum):
@@ -45,7 +45,7 @@ class Message(BaseModel):
 def pause_after(tries: int) -> timedelta:
     """Until the next try: 1, 2, 4, ... minutes, at most an hour."""
     doubled: int = 2 ** min(max(tries - 1, 0), 10)
-    return min(_FIRST_PAUSE * doubled, _LONGEST_PAUSE)
+    return min(_FIRST_PAUSE * doubled, LONGEST_PAUSE)
 
 
 def is_hopeless(message: Message, *, give_up_after: timedelta, now: datetime) -> bool:
