@@ -40,11 +40,24 @@ def pytest_configure() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several workers begin with what takes longest, or one of them is left with it in the end."""
+    """Several workers begin with what takes longest, or one of them is left with it in the end.
+
+    A module whose tests share a fixture goes to one of them, which makes it once.
+    """
     if "PYTEST_XDIST_WORKER" in os.environ:
         long = ("slurm", "lab")
         items.sort(key=lambda item: not any(map(item.get_closest_marker, long)))
+        for item in items:
+            if item.get_closest_marker("xdist_group") is None and _shares_a_fixture(item):
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    found = item._fixtureinfo.name2fixturedefs.values()
+    return any(used[-1].scope == "module" for used in found)
 
 
 @pytest.fixture(autouse=True)
