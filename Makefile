@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# Whoever forbids Python to keep what it has compiled has each of hundreds of processes compile it.
+export PYTHONDONTWRITEBYTECODE :=
 # More than CI has processors, as tests that start the whole product wait for most of their time.
 # PYTEST_ARGS='-n0' has the tests in one process, as a debugger needs it.
 WORKERS ?= 3
