@@ -209,6 +209,17 @@ def install_search(config: KrakenConfig, store: Store, *, waits_for: Path | None
         store.catalog.assign(FALLBACK_PROJECT, SEARCH, scope=scope, now=now)
 
 
+def require_success(result: dg.ExecuteInProcessResult) -> None:
+    """Else says which steps failed, and why."""
+    failed = [event.message for event in result.all_events if event.is_failure]
+    errors = [
+        event.step_failure_data.error_display_string
+        for event in result.all_events
+        if event.is_step_failure
+    ]
+    assert result.success, "\n".join([*failed, *errors])
+
+
 def hastened(config: KrakenConfig, **defaults: Any) -> KrakenConfig:
     """The configuration for a laboratory whose clock runs fast, with other defaults."""
     given = config.model_dump(exclude_unset=True)

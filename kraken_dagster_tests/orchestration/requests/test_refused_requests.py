@@ -20,7 +20,13 @@ from kraken_dagster.orchestration.partitions import ASSETS, TAG_STEP
 from kraken_dagster.quant.collect import collect
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.store.connection import Store, connect
-from kraken_dagster_tests.support.dagster_bench import Bench, hastened, install_search, raw_file
+from kraken_dagster_tests.support.dagster_bench import (
+    Bench,
+    hastened,
+    install_search,
+    raw_file,
+    require_success,
+)
 from kraken_dagster_tests.support.helpers import database_uri, wait_for_jobs
 
 pytestmark = [
@@ -87,10 +93,10 @@ def _all_done(bench: Bench, store: Store) -> None:
     for name in NAMES.values():
         raw_file(bench.services.instrument_folder("thermo1"), name, f"bytes of {name}".encode())
     bench.requested("thermo1")
-    assert bench.execute_range("thermo1_ingest", *_ends()).success
+    require_success(bench.execute_range("thermo1_ingest", *_ends()))
     wait_for_jobs(bench.services)
     bench.tick("cluster_jobs")
-    assert bench.execute_range("thermo1_collect", *_ends()).success
+    require_success(bench.execute_range("thermo1_collect", *_ends()))
     assert {bench.status(name) for name in NAMES.values()} == {Status.DONE}
     _documents(bench.services).update_many({}, {"$set": {"status_details": "how it was"}})
     for scene, fields in SCENES.items():
