@@ -86,6 +86,7 @@ def test_the_last_file_of_an_instrument_has_its_chromatogram(user: Clicks) -> No
 
 def test_metrics_of_the_last_month(user: Clicks) -> None:
     user.link("Plots")
+    expect(user.page.locator("body")).to_have_attribute("data-drawn", "1")
     user.on(user.page.get_by_role("button", name="30 days"))
     expect(user.page.locator("body")).to_have_attribute("data-drawn", "2")
 
