@@ -23,20 +23,11 @@ def proven(member: Member, read: MemberDigest, version_id: str | None) -> Stored
     """
     found = _locked(member, head_of_member(member, version_id))
     expected = etag_of(read.parts)
-    if (
-        found is None
-        or found["ContentLength"] != read.size
-        or (not is_opaque(found) and etag(found) != expected)
-    ):
-        raise OffsiteDiffers(
-            "The server doesn't have what was just sent",
-            file=member.shown,
-            expected=f"{read.size} bytes, ETag {expected}",
-            found="nothing"
-            if found is None
-            else f"{found['ContentLength']} bytes, ETag {etag(found)}",
-            next_step="see who else writes to this key; it is sent again by itself.",
-        )
+    if found is None:
+        raise _differs(member, f"{read.size} bytes, ETag {expected}", "nothing")
+    if found["ContentLength"] != read.size or (not is_opaque(found) and etag(found) != expected):
+        told = f"{found['ContentLength']} bytes, ETag {etag(found)}"
+        raise _differs(member, f"{read.size} bytes, ETag {expected}", told)
     if found.get("VersionId") in (None, "null"):
         raise OffsiteUnfit(
             "The server gave the object no version of its own",
@@ -56,20 +47,24 @@ def lacks_sha256(member: Member, read: MemberDigest, head: Mapping[str, Any]) ->
 def _without_sha256(
     member: Member, read: MemberDigest, head: Mapping[str, Any]
 ) -> OffsiteDiffers | OffsiteUnfit:
-    expected, found = sha256_of(read.sha256s), head.get(SHA256_OF_OBJECT)
+    expected, found = f"SHA-256 {sha256_of(read.sha256s)}", head.get(SHA256_OF_OBJECT)
     if found is not None:
-        return OffsiteDiffers(
-            "The server doesn't have what was just sent",
-            file=member.shown,
-            expected=f"SHA-256 {expected}",
-            found=f"SHA-256 {found}",
-            next_step="see who else writes to this key; it is sent again by itself.",
-        )
+        return _differs(member, expected, f"SHA-256 {found}")
     return OffsiteUnfit(
         "The server keeps no SHA-256 of an object",
         file=member.shown,
-        expected=f"SHA-256 {expected}, by `checksum` of `offsite`",
+        expected=f"{expected}, by `checksum` of `offsite`",
         next_step="leave `checksum` out: the MD5 of each part is compared all the same.",
+    )
+
+
+def _differs(member: Member, expected: str, found: str) -> OffsiteDiffers:
+    return OffsiteDiffers(
+        "The server doesn't have what was just sent",
+        file=member.shown,
+        expected=expected,
+        found=found,
+        next_step="see who else writes to this key; it is sent again by itself.",
     )
 
 

@@ -61,15 +61,11 @@ class Listing:
         wanted = dict.fromkeys((*fields, "created_at"), 1)
         low, before, rest = _bounds(query)
         if after is not None:
-            at, last_id = after
-            if low <= at < before:
-                ties = self._of_moment(rest, at, wanted)
-                yield [item for item in ties if str(item["_id"]) < last_id]
-            before = min(before, at)
+            yield self._left_of_moment(rest, after, (low, before), wanted)
+            before = min(before, after[0])
         width = _FIRST_PERIOD
         while before > low:
-            width_now = before - now if before > now else width
-            begin = before - width_now if before - low > width_now else low
+            begin = _begin(before, low, width if before <= now else before - now)
             period = {"created_at": {"$gte": begin, "$lt": before}}
             found = self._files.find({**period, **rest}, wanted)
             documents = list(found.sort("created_at", DESCENDING).limit(batch))
@@ -83,6 +79,19 @@ class Listing:
             whole = [item for item in documents if item["created_at"] != before]
             yield _sorted(whole) + self._of_moment(rest, before, wanted)
 
+    def _left_of_moment(
+        self,
+        rest: Document,
+        after: tuple[datetime, str],
+        bounds: tuple[datetime, datetime],
+        wanted: Document,
+    ) -> list[Document]:
+        """The files of the moment at which the last page has ended that were not on it."""
+        at, last_id = after
+        if not bounds[0] <= at < bounds[1]:
+            return []
+        return [item for item in self._of_moment(rest, at, wanted) if str(item["_id"]) < last_id]
+
     def _of_moment(self, rest: Document, at: datetime, wanted: Document) -> list[Document]:
         return _sorted(list(self._files.find({"created_at": at, **rest}, wanted)))
 
@@ -94,6 +103,10 @@ class Listing:
             for item in self._files.find(query, {"history": 0, "file_info": 0}):
                 found[str(item["_id"])] = item
         return found
+
+
+def _begin(before: datetime, low: datetime, width: timedelta) -> datetime:
+    return before - width if before - low > width else low
 
 
 def _bounds(query: Mapping[str, Any]) -> tuple[datetime, datetime, Document]:

@@ -1,6 +1,5 @@
 """Faults of a laboratory, one by one: each is told once; a good night is quiet."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,16 +12,9 @@ from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.quality import Outcome, Series, Verdict
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.runtime.services import Services
-from kraken_dagster_tests.alerts.receivers import WebhookServer, running
+from kraken_dagster_tests.alerts.receivers import WebhookServer
 from kraken_dagster_tests.alerts.watching import Watching, no_trouble, with_alerts
 from kraken_dagster_tests.support.helpers import NOW, record
-
-
-@pytest.fixture
-def hook() -> Iterator[WebhookServer]:
-    server = WebhookServer()
-    with running(server):
-        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """When somebody is told, and by whom: quiet hours, reminders, and the page for a dead daemon."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,19 +18,12 @@ from kraken_dagster.config.alerts import QuietHours
 from kraken_dagster.config.thresholds import Thresholds
 from kraken_dagster.model.raw_file import Status
 from kraken_dagster.runtime.services import Services
-from kraken_dagster_tests.alerts.receivers import WebhookServer, running
+from kraken_dagster_tests.alerts.receivers import WebhookServer
 from kraken_dagster_tests.alerts.watching import GB, Watching, no_trouble, with_alerts
 from kraken_dagster_tests.support.certificates import certificate
 from kraken_dagster_tests.support.helpers import record, wait_until
 
 Told = list[tuple[str, str]]
-
-
-@pytest.fixture
-def hook() -> Iterator[WebhookServer]:
-    server = WebhookServer()
-    with running(server):
-        yield server
 
 
 @pytest.fixture

@@ -20,13 +20,6 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def hook() -> Iterator[WebhookServer]:
-    server = WebhookServer()
-    with running(server):
-        yield server
-
-
-@pytest.fixture
 def watching(services: Services, mail: MailServer, hook: WebhookServer) -> Watching:
     outside = {"type": "webhook", "url_variable": "HOOK", "names": False}
     changed = with_alerts(
