@@ -161,10 +161,8 @@ def cpu_seconds() -> float:
     return sum(item.ru_utime + item.ru_stime for item in used)
 
 
-def benchmark(home: Path, uri: str, count: int) -> None:
-    write_files(home, count)
-    path = write_config(home, uri)
-    config = load_config(path)
+def prepared(home: Path, uri: str, path: Path) -> Services:
+    """A laboratory with a search for each vendor, and a result that any job could have left."""
     store = connect(uri)
     store.prepare()
     store.catalog.add_settings(SEARCH, now=utc_now())
@@ -172,11 +170,19 @@ def benchmark(home: Path, uri: str, count: int) -> None:
         store.catalog.unassign(built_in.id)
     for vendor in INSTRUMENTS.values():
         store.catalog.assign(FALLBACK_PROJECT, SEARCH, scope=vendor, now=utc_now())
-    services = Services(config=config, store=store, engines={})
+    services = Services(config=load_config(path), store=store, engines={})
     mark_stores(services)
     raw = home / "raw"
     raw.write_bytes(b"raw" * 1000)
     search_program.main([str(raw), str(home / "result")])
+    return services
+
+
+def benchmark(home: Path, uri: str, count: int) -> None:
+    write_files(home, count)
+    path = write_config(home, uri)
+    services = prepared(home, uri, path)
+    store = services.store
     keys: dict[str, list[str]] = {}
     registering = time.process_time()
     for instrument in INSTRUMENTS:
