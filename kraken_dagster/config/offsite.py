@@ -81,6 +81,13 @@ class Offsite(Strict):
         description="Have the server compare and keep a SHA-256 of each part beside its MD5. None: "
         "the MD5 only. `kraken doctor --try-uploads` says whether the server has it.",
     )
+    encryption: Literal["AES256", "aws:kms"] | None = Field(
+        None,
+        description="How the server is asked to encrypt. None: as the bucket has it.",
+    )
+    kms_key: str | None = Field(
+        None, description="The key of `encryption: aws:kms`, by its id or ARN. None: the account's."
+    )
     part_mb: int = Field(
         64,
         ge=5,
@@ -119,6 +126,18 @@ class Offsite(Strict):
         if (self.bucket is None) == (self.bucket_prefix is None):
             raise ValueError("expected either `bucket` or `bucket_prefix`")
         return self
+
+    @model_validator(mode="after")
+    def _key_of_a_service(self) -> "Offsite":
+        if self.kms_key is not None and self.encryption != "aws:kms":
+            raise ValueError("expected `encryption: aws:kms` beside `kms_key`")
+        return self
+
+    @property
+    def encryption_options(self) -> dict[str, str]:
+        """As boto3 takes them with a new object."""
+        options = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in options.items() if value is not None}
 
     @property
     def zone(self) -> ZoneInfo:

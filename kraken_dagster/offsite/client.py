@@ -33,7 +33,10 @@ _AGAIN = " Tried again by itself."
 _LOCK = "make a bucket with object lock, or leave `offsite.object_lock` out."
 _REGION = "set `offsite.region` to the region of the bucket."
 _PARTS = "change `offsite.part_mb`: the server has other limits of a part than Amazon's."
-_KEYS = "see that the key of the bucket's encryption is there, and that Kraken may use it."
+_KEYS = (
+    "see that the key of `offsite.kms_key`, or of the bucket's encryption, is there, and that "
+    "Kraken may use it."
+)
 _FULL = "make room on the server, or raise the bucket's quota."
 _OPTIONS = (
     "see that the server has what `storage_class`, `object_lock` and `part_mb` of `offsite` ask "
@@ -169,6 +172,8 @@ def _of_answer(answer: dict[str, Any], what: str) -> OffsiteError:
             found=found,
             next_step="set both by NTP; tried again by itself.",
         )
+    if "kms" in str(error.get("Message")).lower():
+        return _without_key(what, found)
     if status == 501 or code in _NEXT_STEPS:
         return _refuses(what, found, code)
     if status >= 500 or status == 429 or code in _IN_TROUBLE or code in _DAMAGED_ON_THE_WAY:
@@ -216,6 +221,15 @@ def _untrusted(what: str, found: str) -> OffsiteRefused:
         found=found,
         next_step="have it renewed if it has expired, or name the certificates that sign it in "
         "`offsite.ca_bundle`. Tried again by itself.",
+    )
+
+
+def _without_key(what: str, found: str) -> OffsiteRefused:
+    return OffsiteRefused(
+        "The S3 server doesn't get the key that it is to encrypt with",
+        file=what,
+        found=found,
+        next_step=_KEYS + _AGAIN,
     )
 
 

@@ -20,6 +20,7 @@ from kraken_dagster.offsite.stored import (
     etag,
     head_of_member,
     is_opaque,
+    lacks_encryption,
     lacks_sha256,
     proven,
     stored_as,
@@ -56,7 +57,7 @@ def upload_member(
 
 
 def _options(transfer: Transfer, storage_class: str | None) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(transfer.config.encryption_options)
     if chosen := storage_class or transfer.config.storage_class:
         options["StorageClass"] = chosen
     if transfer.config.checksum is not None:
@@ -73,6 +74,8 @@ def _already_there(member: Member) -> StoredObject | None:
     if found is None or found["ContentLength"] != member.recorded.size or is_opaque(found):
         return None
     if "VersionId" not in found or found["VersionId"] == "null":
+        return None
+    if lacks_encryption(member.transfer.config, found):
         return None
     read = MemberDigest()
     for part in member.parts():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kraken_dagster.config.offsite import Offsite
 from kraken_dagster.model.errors import OffsiteDiffers, OffsiteUnfit
 from kraken_dagster.model.offsite import StoredObject, etag_of, sha256_of
 from kraken_dagster.offsite.client import is_missing
@@ -19,7 +20,7 @@ def proven(member: Member, read: MemberDigest, version_id: str | None) -> Stored
     """
     Raises:
         OffsiteDiffers: the server has something else than was sent.
-        OffsiteUnfit: it keeps no versions, or no SHA-256 where that was asked for.
+        OffsiteUnfit: it keeps no versions, or no SHA-256 or no encryption that was asked for.
     """
     found = _locked(member, head_of_member(member, version_id))
     expected = etag_of(read.parts)
@@ -34,6 +35,8 @@ def proven(member: Member, read: MemberDigest, version_id: str | None) -> Stored
             file=member.shown,
             next_step="see that versioning is switched on; it is sent again by itself.",
         )
+    if lacks_encryption(member.transfer.config, found):
+        raise _without_encryption(member, found)
     if lacks_sha256(member, read, found):
         raise _without_sha256(member, read, found)
     return stored_as(member, read, found)
@@ -42,6 +45,21 @@ def proven(member: Member, read: MemberDigest, version_id: str | None) -> Stored
 def lacks_sha256(member: Member, read: MemberDigest, head: Mapping[str, Any]) -> bool:
     """Whether the server was to keep a SHA-256 of what was read, and has none, or another."""
     return member.has_sha256 and head.get(SHA256_OF_OBJECT) != sha256_of(read.sha256s)
+
+
+def lacks_encryption(config: Offsite, head: Mapping[str, Any]) -> bool:
+    """Whether the object is not encrypted as the configuration asks for."""
+    return config.encryption not in (None, head.get("ServerSideEncryption"))
+
+
+def _without_encryption(member: Member, head: Mapping[str, Any]) -> OffsiteUnfit:
+    return OffsiteUnfit(
+        "The server did not encrypt the object as it was asked to",
+        file=member.shown,
+        expected=f"{member.transfer.config.encryption}, by `encryption` of `offsite`",
+        found=head.get("ServerSideEncryption", "none"),
+        next_step="use a server that does, or leave `encryption` out.",
+    )
 
 
 def _without_sha256(

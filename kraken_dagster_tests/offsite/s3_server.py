@@ -53,22 +53,33 @@ class Server:
 
 
 def running(folder: Path) -> Iterator[Server]:
-    """The server, while the caller goes on."""
-    port = free_port()
-    path = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    try:
-        subprocess.run(
-            [SCRIPTS / "start.sh", folder, str(port)],
-            check=True,
-            timeout=180,
-            env=path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        yield Server(port)
-    finally:
-        subprocess.run([SCRIPTS / "stop.sh", folder], check=True, timeout=60)
+    """The server, while the caller goes on.
+
+    A port that was free may be taken when it is needed, so others are tried.
+    """
+    for attempt in range(3):
+        place = folder / str(attempt)
+        try:
+            port = free_port()
+            if _starts(place, port, free_port()):
+                yield Server(port)
+                return
+        finally:
+            subprocess.run([SCRIPTS / "stop.sh", place], check=True, timeout=60)
+    raise AssertionError(f"radosgw doesn't start; see the logs in {folder}")
+
+
+def _starts(folder: Path, port: int, monitor_port: int) -> bool:
+    started = subprocess.run(
+        [SCRIPTS / "start.sh", folder, str(port), str(monitor_port)],
+        check=False,
+        timeout=180,
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return started.returncode == 0
 
 
 @dataclass

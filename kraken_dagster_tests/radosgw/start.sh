@@ -2,18 +2,18 @@
 # Starts a real S3 server for the tests on 127.0.0.1: Ceph's radosgw, over one monitor and one OSD
 # that keeps everything in memory. As root; no systemd. All it leaves is in its folder.
 #
-#   start.sh FOLDER PORT   an empty folder; the monitor takes PORT+1, the OSD what is free.
+#   start.sh FOLDER PORT MONITOR_PORT   an empty folder; the OSD takes ports that are free.
 #                          Ends once the server answers; user `kraken`, secret `kraken-secret`
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
-folder=$(realpath -m "$1") port=$2
+folder=$(realpath -m "$1") port=$2 monitor=$3
 mkdir -p "$folder"/{mon,osd,run}
 cluster=$(cat /proc/sys/kernel/random/uuid)
 
 cat >"$folder/ceph.conf" <<CONF
 [global]
 fsid = $cluster
-mon_host = [v2:127.0.0.1:$((port + 1))]
+mon_host = [v2:127.0.0.1:$monitor]
 mon_initial_members = a
 mon_data = $folder/mon
 public_network = 127.0.0.0/8
@@ -41,6 +41,9 @@ rgw_frontends = beast endpoint=127.0.0.1:$port
 rgw_enable_usage_log = false
 rgw_crypt_require_ssl = false
 rgw_thread_pool_size = 32
+# A key service whose keys are written here: one, of the id laboratory.
+rgw_crypt_s3_kms_backend = testing
+rgw_crypt_s3_kms_encryption_keys = laboratory=bGFib3JhdG9yeS1rZXktb2YtMzItYnl0ZXMtLi4uLi4=
 CONF
 export CEPH_ARGS="--conf $folder/ceph.conf"
 
@@ -48,7 +51,7 @@ key() { ceph-authtool "$folder/keyring" --gen-key "$@" >/dev/null; }
 key --create-keyring -n mon. --cap mon 'allow *'
 key -n client.admin --cap mon 'allow *' --cap osd 'allow *'
 key -n client.rgw.a --cap mon 'allow rw' --cap osd 'allow rwx'
-monmaptool --create --fsid "$cluster" --addv a "[v2:127.0.0.1:$((port + 1))]" "$folder/monmap" >/dev/null
+monmaptool --create --fsid "$cluster" --addv a "[v2:127.0.0.1:$monitor]" "$folder/monmap" >/dev/null
 ceph-mon --mkfs -i a --monmap "$folder/monmap" --keyring "$folder/keyring"
 ceph-mon -i a
 

@@ -11,7 +11,7 @@ from kraken_dagster.config.offsite import Offsite
 from kraken_dagster.model.errors import KrakenError, OffsiteError
 from kraken_dagster.offsite.client import S3, connect, error_code, s3_errors
 from kraken_dagster.offsite.places import require_fit
-from kraken_dagster.offsite.stored import is_opaque
+from kraken_dagster.offsite.stored import is_opaque, lacks_encryption
 from kraken_dagster.operations.doctor.finding import Finding
 from kraken_dagster.operations.doctor.offsite import buckets_of
 from kraken_dagster.runtime.services import Services
@@ -68,9 +68,7 @@ class _Trial:
         head = self._put("put", Body=_CONTENT)
         self._send_parts("parts", _CONTENT)
         yield Finding("ok", self.what, "it takes uploads, whole and in parts, and keeps versions")
-        if is_opaque(head):
-            found = "it encrypts, and its ETags are no MD5: compared with the recorded ones only"
-            yield Finding("ok", self.what, found)
+        yield from self._encrypted(head)
         yield self._refused_md5()
         yield self._refused_sha256()
         yield self._kept("an upload", lambda: self._put("put", Body=_OTHER, IfNoneMatch="*"))
@@ -80,7 +78,8 @@ class _Trial:
         )
 
     def _put(self, name: str, **options: Any) -> dict[str, Any]:
-        answer = self.s3.put_object(**self.target(name), **options)
+        encryption = self.config.encryption_options
+        answer = self.s3.put_object(**self.target(name), **encryption, **options)
         return self._made(name, answer)
 
     def _made(self, name: str, answer: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +89,7 @@ class _Trial:
 
     def _send_parts(self, name: str, content: bytes, **options: Any) -> dict[str, Any]:
         target = self.target(name)
-        upload_id = self.s3.create_multipart_upload(**target)["UploadId"]
+        upload_id = self._begun(target)
         try:
             part = {**target, "UploadId": upload_id, "PartNumber": 1}
             etag = self.s3.upload_part(**part, Body=content)["ETag"]
@@ -103,6 +102,18 @@ class _Trial:
             self.s3.abort_multipart_upload(**target, UploadId=upload_id)
             raise
         return self._made(name, answer)
+
+    def _begun(self, target: dict[str, str]) -> str:
+        options = self.config.encryption_options
+        return str(self.s3.create_multipart_upload(**target, **options)["UploadId"])
+
+    def _encrypted(self, head: dict[str, Any]) -> Iterator[Finding]:
+        if lacks_encryption(self.config, head):
+            found = f"it doesn't encrypt by {self.config.encryption}, as `encryption` asks for"
+            yield Finding("error", self.what, found)
+        if is_opaque(head):
+            found = "it encrypts, and its ETags are no MD5: compared with the recorded ones only"
+            yield Finding("ok", self.what, found)
 
     def _refused_md5(self) -> Finding:
         try:
