@@ -1,5 +1,6 @@
 """A connection to the S3 server, and its errors in the project's words. Only this imports boto3."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,8 @@ _KEYS = (
     "see that the key of `offsite.kms_key`, or of the bucket's encryption, is there, and that "
     "Kraken may use it."
 )
+# Of Amazon (an action's name) and of radosgw, whose codes are those of other things.
+_OF_A_KEY = re.compile(r"\b(kms:[A-Z]|kms-keyid|KMS managed key)")
 _FULL = "make room on the server, or raise the bucket's quota."
 _OPTIONS = (
     "see that the server has what `storage_class`, `object_lock` and `part_mb` of `offsite` ask "
@@ -172,7 +175,7 @@ def _of_answer(answer: dict[str, Any], what: str) -> OffsiteError:
             found=found,
             next_step="set both by NTP; tried again by itself.",
         )
-    if "kms" in str(error.get("Message")).lower():
+    if status in (400, 403) and _OF_A_KEY.search(str(error.get("Message"))):
         return _without_key(what, found)
     if status == 501 or code in _NEXT_STEPS:
         return _refuses(what, found, code)
@@ -226,7 +229,7 @@ def _untrusted(what: str, found: str) -> OffsiteRefused:
 
 def _without_key(what: str, found: str) -> OffsiteRefused:
     return OffsiteRefused(
-        "The S3 server doesn't get the key that it is to encrypt with",
+        "The S3 server can't use the key that it encrypts with",
         file=what,
         found=found,
         next_step=_KEYS + _AGAIN,

@@ -20,8 +20,10 @@ ERRORS = SimpleNamespace(ClientError=ClientError)  # as a client of boto3 has th
 COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
-def refusal(status: int, code: str, operation: str = "HeadObject") -> ClientError:
-    error = {"Code": code, "Message": f"{code}, says the stand-in"}
+def refusal(
+    status: int, code: str, operation: str = "HeadObject", *, message: str = ""
+) -> ClientError:
+    error = {"Code": code, "Message": message or f"{code}, says the stand-in"}
     answer = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, operation)
 

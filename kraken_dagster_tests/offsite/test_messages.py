@@ -53,6 +53,20 @@ def test_a_refusal_says_what_the_server_said_and_a_step_that_fits(status, code, 
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "message", "words"),
+    [
+        (403, "AccessDenied", "not authorized to perform: kms:GenerateDataKey", "offsite.kms_key"),
+        (403, "InvalidAccessKeyId", "Failed to retrieve the key, kms-keyid: k", "offsite.kms_key"),
+        (404, "NoSuchBucket", "The bucket kms-keyid is not there", "create it, with versioning"),
+        (403, "AccessDenied", "No access to kms-data", "credentials"),
+    ],
+)
+def test_a_key_is_named_where_the_server_speaks_of_one(status, code, message, words):
+    with pytest.raises(OffsiteError, match=words), s3_errors("s3://b/k"):
+        raise refusal(status, code, message=message)
+
+
 def test_a_storage_class_that_the_server_has_not_is_named(copying_to, server, bucket):
     services = copying_to(server.endpoint, bucket=bucket, storage_class="NO_SUCH_CLASS")
     done(services, "thermo1", "x.raw")
