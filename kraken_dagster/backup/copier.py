@@ -199,10 +199,11 @@ class _Copier:
                 read_only=self.plan.read_only,
                 group=self.plan.group,
                 attempt=self.plan.attempt,
+                second=self.plan.digests.get(target),
                 flush_name=self.places.staging is None,  # else all at once, before it is published
             )
             return Done(target, True, fact)
-        proven, difference = self._compare(source, place, self.before[member].size, goes_on)
+        proven, difference = self._compare(member, target, goes_on)
         if proven is not None:
             return Done(target, False, proven)
         self._refuse_twin(target, place)
@@ -225,24 +226,27 @@ class _Copier:
             )
 
     def _compare(
-        self, source: Path, place: Path, size: int, goes_on: Callable[[], bool]
+        self, member: str, target: str, goes_on: Callable[[], bool]
     ) -> tuple[FileFact | None, tuple[str, str]]:
-        """The digest if both are the same; else what was expected and found.
+        """The digests if both are the same; else what was expected and found.
 
         Sizes first: a conflict that stays is met again at every try, and mostly costs no reading.
         """
+        source, place = self.plan.source_folder / member, self.places.of(target)
+        size, second = self.before[member].size, self.plan.digests.get(target)
         with target_errors(place):
             facts = os.lstat(place)
             if not stat.S_ISREG(facts.st_mode):
                 return None, ("a plain file", "something else")
             if facts.st_size != size:
                 return None, (f"{size} bytes", f"{facts.st_size} bytes")
-            there = digest(place, on_bytes=go_on_or_stop(self.progress.touch, goes_on))
+            touch = go_on_or_stop(self.progress.touch, goes_on)
+            there = digest(place, second=second, on_bytes=touch)
         with source_errors(source):
-            wanted = digest(source, on_bytes=self._read(goes_on))
+            wanted = digest(source, second=second, on_bytes=self._read(goes_on))
         if there == wanted:
             return wanted, ("", "")
-        return None, (f"MD5 {wanted.md5}", f"MD5 {there.md5}")
+        return None, (wanted.in_words(), there.in_words())
 
     def _read(self, goes_on: Callable[[], bool]) -> Callable[[int], None]:
         def count(size: int) -> None:

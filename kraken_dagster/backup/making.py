@@ -1,7 +1,7 @@
 """Makes the backup of a raw file: copies its members, proves them, records what there is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,12 @@ from kraken_dagster.backup.copier import copy_members
 from kraken_dagster.backup.copying.plan import CopyPlan, CopyResult
 from kraken_dagster.backup.mended import end_as_before
 from kraken_dagster.backup.not_copied import end_without_backup
-from kraken_dagster.backup.outcome import BackupOutcome, instrument_facts, to_record
+from kraken_dagster.backup.outcome import BackupOutcome, instrument_facts, with_known
 from kraken_dagster.backup.places import clear_away, others_kept, settle_place
 from kraken_dagster.backup.source import members_of, refuse_grown, source_of
 from kraken_dagster.fs.copying.progress import Progress
 from kraken_dagster.fs.rate_limit import shared_limit
-from kraken_dagster.fs.stores.manifest import write_manifest
+from kraken_dagster.fs.stores.manifest import write_manifests
 from kraken_dagster.fs.stores.roots import OpenRoot, shown
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.eligibility import overwrite_requested
@@ -36,6 +36,7 @@ from kraken_dagster.runtime.after_jobs import seen
 from kraken_dagster.runtime.leases import Held
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import opened_backup, require_unchanged
+from kraken_dagster.store.raw_files.members import recorded
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,15 @@ def _make(
     plan = _plan(services, held.raw_file, found, options, root=root)
     result = _copied(services, held, plan, on_progress, root=root.path)
     _refuse_other_digests(held.raw_file, result.facts, options)
+    result = replace(result, facts=with_known(held.raw_file, result.facts))
     manifest = bounded(
-        lambda: write_manifest(plan.target_folder, held.raw_file.id, result.facts, plan.group),
+        lambda: write_manifests(
+            plan.target_folder,
+            held.raw_file.id,
+            result.facts,
+            plan.group,
+            before=held.raw_file.file_info,
+        ),
         timeout_s=plan.stall_s,
         what=plan.target_folder,
     )
@@ -139,10 +147,12 @@ def _plan(
     root: OpenRoot,
 ) -> CopyPlan:
     instrument = services.instrument(raw_file.instrument_id)
+    mapping = _mapping(services, raw_file, members)
+    second = instrument.second_digest
     return CopyPlan(
         source_folder=source_of(services, raw_file)[0],
         target_folder=services.backup_folder(raw_file, root.path),
-        members=_mapping(services, raw_file, members),
+        members=mapping,
         target_top=raw_file.id,
         is_folder=services.rules(raw_file.instrument_id).is_folder,
         overwrite=overwrite_requested(
@@ -155,6 +165,7 @@ def _plan(
         read_only=True,
         group=services.backup_group,
         attempt=f"{raw_file.id} of {raw_file.created_at_.isoformat()} on {root.store_id}",
+        digests={} if second is None else dict.fromkeys(mapping.values(), second),
         rate_limit=shared_limit(raw_file.instrument_id, instrument.copy_mb_per_s),
     )
 
@@ -174,14 +185,14 @@ def _refuse_other_digests(
         instrument_id=raw_file.instrument_id,
     ):
         return
-    for name, recorded in without_gone_debris(raw_file.file_info, facts).items():
+    for name, known in without_gone_debris(raw_file.file_info, facts).items():
         found = facts.get(name)
-        if recorded.md5 is not None and (found is None or found.md5 != recorded.md5):
+        if known.md5 is not None and (found is None or known.differs(found)):
             raise _RecordedDigestDiffers(
                 "The source is not what was recorded of it earlier",
                 file=name,
-                expected=f"{recorded.size} bytes, MD5 {recorded.md5}",
-                found=f"{found.size} bytes, MD5 {found.md5}" if found else "no such file",
+                expected=known.in_words(),
+                found=found.in_words() if found else "no such file",
                 next_step="find out why it changed; to take it as it is now, set "
                 "checksum_overwrite_file_id to this raw file id and `kraken retry` it.",
             )
@@ -243,7 +254,7 @@ def _backup_fields(
         "backup_status": BackupStatus.COPYING_DONE,
         "backup_base_path": services.backup_base_path(raw_file),
         "backup_store": root.store_id,
-        "file_info": to_record(raw_file, result.facts),
+        **recorded(result.facts),
         "backup_seen": seen(services, copied, root.path).model_dump(),
         "source_look": _source_look(services, raw_file, result),
         "source_differs_at": None,

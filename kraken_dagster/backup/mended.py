@@ -53,8 +53,7 @@ def _are_same(facts: Mapping[str, FileFact], recorded: Mapping[str, FileFact]) -
     """Whether sizes and digests are; an ETag is of another copy."""
     recorded = without_gone_debris(recorded, facts)
     return facts.keys() == recorded.keys() and all(
-        (fact.size, fact.md5) == (recorded[name].size, recorded[name].md5)
-        for name, fact in facts.items()
+        not recorded[name].differs(fact) for name, fact in facts.items()
     )
 
 

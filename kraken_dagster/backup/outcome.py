@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kraken_dagster.backup import bruker_metadata as bruker
 from kraken_dagster.backup.copying.plan import CopyResult
@@ -104,11 +103,13 @@ def instrument_facts(
     return {name: said[name][:_LONGEST_FACT] for name in _BRUKER_FACTS if name in said}
 
 
-def to_record(raw_file: RawFile, facts: Mapping[str, FileFact]) -> dict[str, list[Any]]:
-    """With the ETag that another program has recorded of the same bytes."""
-    known = {name: (fact.md5, fact.etag) for name, fact in raw_file.file_info.items()}
-    return {
-        name: fact.model_copy(update={"etag": etag if md5 == fact.md5 else None}).to_record()
-        for name, fact in facts.items()
-        for md5, etag in [known.get(name, (None, None))]
-    }
+def with_known(raw_file: RawFile, facts: Mapping[str, FileFact]) -> dict[str, FileFact]:
+    """With the ETag that another program has recorded of the same bytes, and the second digest of
+    an earlier copy where none was taken now."""
+    return {name: _with_known(fact, raw_file.file_info.get(name)) for name, fact in facts.items()}
+
+
+def _with_known(fact: FileFact, known: FileFact | None) -> FileFact:
+    if known is None or known.md5 != fact.md5:
+        return fact
+    return fact.model_copy(update={"etag": known.etag, "second": fact.second or known.second})

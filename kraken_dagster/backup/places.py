@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kraken_dagster.backup.copying.staging import remove_dead_copy
 from kraken_dagster.fs.digests import exists, target_errors
-from kraken_dagster.fs.stores.manifest import manifest_name
+from kraken_dagster.fs.stores.manifest import manifest_names
 from kraken_dagster.fs.stores.roots import shown
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import BackupConflict
@@ -50,7 +50,7 @@ def clear_away(services: Services, raw_file: RawFile, *, root: Path) -> None:
     """Removes what dead copies left of a file that is not on the instrument any more."""
     folder = services.backup_folder(raw_file, root)
     rules = services.rules(raw_file.instrument_id)
-    tops = {raw_file.id, manifest_name(raw_file.id)}
+    tops = {raw_file.id} | manifest_names(raw_file.id)
     tops |= {name.split("/")[0] for name in raw_file.file_info}
     if rules.has_companions:
         stem = rules.stem(raw_file.id)
@@ -70,7 +70,7 @@ def owner_of(
 ) -> RawFile | None:
     """The other raw file whose recorded backup stands under one of this one's names."""
     folder = services.backup_folder(raw_file, root)
-    names = {target.split("/")[0] for target in targets} | {manifest_name(raw_file.id)}
+    names = {target.split("/")[0] for target in targets} | manifest_names(raw_file.id)
     stall_s = services.instrument(raw_file.instrument_id).copy_stall_s
 
     def scan() -> tuple[list[str], set[str]]:
@@ -132,7 +132,8 @@ def _refuse_others(
 
 
 def _names_of(other: RawFile) -> set[str]:
-    return {name.split("/")[0] for name in other.file_info} | {other.id, manifest_name(other.id)}
+    names = {name.split("/")[0] for name in other.file_info}
+    return names | {other.id} | manifest_names(other.id)
 
 
 def _spelled(folder: Path, taken: list[str], listed: set[str]) -> set[str]:

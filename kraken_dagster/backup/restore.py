@@ -107,10 +107,9 @@ def _restore(
     result = _copy(services, raw_file, target, on_progress, root=root)
     for name, recorded in raw_file.file_info.items():
         fact = result.facts[name]
-        if (fact.size, fact.md5) != (recorded.size, recorded.md5):
-            raise damaged(
-                folder / name, f"MD5 {recorded.md5}", f"MD5 {fact.md5} in what was copied out"
-            )
+        if not recorded.holds(fact):
+            found = f"{fact.in_words()} in what was copied out"
+            raise damaged(folder / name, recorded.in_words(), found)
     return result
 
 
@@ -149,6 +148,7 @@ def _copy(
         is_folder=services.rules(raw_file.instrument_id).is_folder,
         threads=instrument.copy_threads,
         stall_s=instrument.copy_stall_s,
+        digests={name: fact.kind for name, fact in raw_file.file_info.items() if fact.kind},
     )
     try:
         return copy_members(

@@ -12,7 +12,12 @@ from kraken_dagster.fs.dir_handles import Folder, one_name, walk
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.backup_reader import damaged, read_all
 from kraken_dagster.fs.stores.backup_scan import appearance
-from kraken_dagster.fs.stores.manifest import manifest_path, manifest_text, write_manifest
+from kraken_dagster.fs.stores.manifest import (
+    manifest_kinds,
+    manifest_path,
+    manifest_text,
+    write_manifests,
+)
 from kraken_dagster.fs.stores.read_only import protect_backup
 from kraken_dagster.fs.stores.roots import OpenRoot
 from kraken_dagster.model.errors import (
@@ -238,16 +243,18 @@ def _settle_manifest(
     Where the store is mounted read-only a missing one stays missing; so it does where this hung,
     and was given up.
     """
-    path = manifest_path(folder, raw_file.id, raw_file.file_info)
-    with target_errors(path):
-        if exists(path):
-            if path.is_symlink() or path.read_bytes() != manifest_text(raw_file.file_info).encode():
+    facts, missing = raw_file.file_info, False
+    for kind in manifest_kinds(facts):
+        path = manifest_path(folder, raw_file.id, facts, kind)
+        with target_errors(path):
+            if not exists(path):
+                missing = True
+            elif path.is_symlink() or path.read_bytes() != manifest_text(facts, kind).encode():
                 raise damaged(path, "what MongoDB has recorded", "a manifest that says otherwise")
-            return False
-    if not may_write():
+    if not missing or not may_write():
         return False
     with suppress(BackupUnwritable, BackupFull):
-        write_manifest(folder, raw_file.id, raw_file.file_info, group)
+        write_manifests(folder, raw_file.id, facts, group)
         return True
     return False
 

@@ -11,6 +11,7 @@ from kraken_dagster.config.engines import (
 )
 from kraken_dagster.config.patterns import why_not_pattern
 from kraken_dagster.model.eligibility import DEFAULT_SKIP_PATTERN
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.strict import Strict
 
@@ -112,6 +113,12 @@ class Defaults(Strict):
         gt=0,
         description="Megabytes per second that one run may read from the instrument for copies; "
         "`copy_slots` runs may read at once. Without it there is no limit.",
+    )
+    second_digest: DigestKind | None = Field(
+        None,
+        description="A digest of each member beside its MD5, taken in the same reading of the "
+        "source: `sha256`, or `xxh3` (XXH3-128). Recorded, and compared wherever the MD5 is. "
+        "Without it there is the MD5 only.",
     )
     catchup_threads: int = Field(
         4, ge=1, le=64, description="How many files a run over many of them works on at once."

@@ -4,7 +4,6 @@ Nothing here writes. Operating system errors become the project's own here, by w
 copy they happened on.
 """
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kraken_dagster.fs.content_digests import ContentDigests
 from kraken_dagster.fs.copying.uncached import open_uncached, pieces
 from kraken_dagster.model.errors import (
     BackupFull,
@@ -24,6 +24,7 @@ from kraken_dagster.model.errors import (
 )
 from kraken_dagster.model.errors.kinds import Kind, kind_of_errno
 from kraken_dagster.model.files.debris import is_debris
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.model.raw_file import FileFact
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -174,23 +175,34 @@ def _is_plain(path: Path) -> bool:
         return False
 
 
-def digest(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
-    """Size and MD5 of what the disk holds, read past the page cache where that can be done."""
+def digest(
+    path: Path,
+    *,
+    second: DigestKind | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> FileFact:
+    """Size and MD5 of what the disk holds, read past the page cache where that can be done; and
+    the `second` digest of the same bytes."""
     handle = open_uncached(path)
     try:
-        return digest_of(handle, on_bytes=on_bytes)
+        return digest_of(handle, second=second, on_bytes=on_bytes)
     finally:
         os.close(handle)
 
 
-def digest_of(handle: int, *, on_bytes: Callable[[int], None] = lambda _: None) -> FileFact:
+def digest_of(
+    handle: int,
+    *,
+    second: DigestKind | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> FileFact:
     """Like `digest`, of a file that `open_uncached` has opened."""
-    md5, size = hashlib.md5(usedforsecurity=False), 0
+    digests, size = ContentDigests(second), 0
     for piece in pieces(handle, CHUNK_BYTES):
-        md5.update(piece)
+        digests.update(piece)
         size += len(piece)
         on_bytes(len(piece))
-    return FileFact(size=size, md5=md5.hexdigest())
+    return digests.fact(size)
 
 
 def identity_of(facts: os.stat_result) -> Identity:

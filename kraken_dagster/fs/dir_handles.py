@@ -18,6 +18,7 @@ from kraken_dagster.fs.copying.uncached import open_uncached
 from kraken_dagster.fs.digests import digest_of
 from kraken_dagster.model.errors import UnsafePath
 from kraken_dagster.model.files.folder import Kind
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.model.raw_file import FileFact
 
 # Deeper than any instrument's software nests its folders, and few enough handles to hold.
@@ -154,14 +155,19 @@ class Folder:
         return one.inode != other.inode, one.ctime_ns != other.ctime_ns
 
     def read(
-        self, relative: str, *, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        relative: str,
+        *,
+        second: DigestKind | None = None,
+        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> tuple[Seen, FileFact]:
-        """A file's identity, and the size and MD5 of what its disk holds."""
+        """A file's identity, and the size, MD5 and `second` digest of what its disk holds."""
         parent, _, name = relative.rpartition("/")
         with self.below(parent) as folder:
             handle = open_uncached(one_name(name), dir_fd=folder.handle)
             try:
-                return Seen.of(os.fstat(handle)), digest_of(handle, on_bytes=on_bytes)
+                seen = Seen.of(os.fstat(handle))
+                return seen, digest_of(handle, second=second, on_bytes=on_bytes)
             finally:
                 os.close(handle)
 

@@ -4,7 +4,7 @@ Source of the fields: the documents of AlphaKraken's collection `raw_file`; `acq
 `attempts`, `lease`, `retry_at`, `history` and what retention needs are our additions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 from kraken_dagster.model.files.appearance import Appearance
 from kraken_dagster.model.files.dates import dated
 from kraken_dagster.model.files.marks import SourceLook
+from kraken_dagster.model.files.second_digest import DigestKind, SecondDigest
 from kraken_dagster.model.offsite import ColdRequest, OffsiteState
 from kraken_dagster.model.printable import printable
 from kraken_dagster.model.raw_metrics import RawMetricsState
@@ -111,21 +112,51 @@ class Step(StrEnum):
 
 
 class FileFact(BaseModel):
-    """What is recorded of one member: size in bytes, MD5 as hex, S3 ETag where there is one."""
+    """What is recorded of one member: size in bytes, MD5 as hex, S3 ETag where there is one, and
+    a second digest where that was asked for."""
 
     model_config = ConfigDict(frozen=True)
     size: int | None
     md5: str | None
     etag: str | None = None
+    second: SecondDigest | None = None
 
     @classmethod
-    def from_record(cls, record: list[Any] | tuple[Any, ...]) -> "FileFact":
+    def from_record(cls, record: Sequence[Any], second: Sequence[Any] | None = None) -> "FileFact":
+        """Of a member in `file_info`, and of the same in `file_digests`."""
         size, md5, etag = [*record, None, None, None][:3]  # older records have fewer
-        return cls(size=None if size is None else int(size), md5=md5, etag=etag)
+        size = None if size is None else int(size)
+        return cls(size=size, md5=md5, etag=etag, second=SecondDigest.from_record(second, md5))
 
     def to_record(self) -> list[Any]:
         record: list[Any] = [None if self.size is None else float(self.size), self.md5]
         return record if self.etag is None else [*record, self.etag]
+
+    @property
+    def kind(self) -> DigestKind | None:
+        return None if self.second is None else self.second.kind
+
+    def holds(self, found: "FileFact") -> bool:
+        """Whether these are the recorded bytes: those that a reading with this `kind` has found."""
+        return (self.size, self.md5, self.second) == (
+            found.size,
+            found.md5,
+            None if self.second is None else found.second,
+        )
+
+    def differs(self, found: "FileFact") -> bool:
+        """Whether anything speaks against both being the same bytes; one may have no second digest,
+        or another kind of it."""
+        both = self.second is not None and self.kind is found.kind
+        return (self.size, self.md5) != (found.size, found.md5) or (
+            both and self.second != found.second
+        )
+
+    def in_words(self) -> str:
+        digests = [f"{self.size} bytes", f"MD5 {self.md5}"]
+        if self.second is not None:
+            digests.append(self.second.in_words())
+        return ", ".join(digests)
 
 
 class Lease(BaseModel):

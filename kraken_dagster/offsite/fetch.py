@@ -114,7 +114,7 @@ def _missing(folder: Folder, raw_file: RawFile) -> list[str]:
         seen = folder.scan_below(path)
         if seen is None:
             missing.append(path)
-        elif seen.kind is not Kind.FILE or _read(folder, path) != _content(fact):
+        elif seen.kind is not Kind.FILE or not fact.holds(_read(folder, path, fact)):
             raise refused(folder.path / path, "something else has this name", _NEXT)
     tops = {path.partition("/")[0] for path in missing if "/" in path}
     if taken := sorted(top for top in tops if folder.stat(top) is not None):
@@ -135,19 +135,19 @@ class _Fetch:
         parent, _, name = path.rpartition("/")
         with _made(self.staging, parent) as folder:
             had = self._more_of(folder, name, stored)
-            found = _read(folder, name)
-            if found != _content(fact) and had:
-                self._remove(folder, name, found[0])
+            found = _read(folder, name, fact)
+            if not fact.holds(found) and had:
+                self._remove(folder, name, found.size or 0)
                 self._more_of(folder, name, stored)
-                found = _read(folder, name)
-            if found == _content(fact):
+                found = _read(folder, name, fact)
+            if fact.holds(found):
                 return
-            self._remove(folder, name, found[0])
+            self._remove(folder, name, found.size or 0)
         raise OffsiteDiffers(
             "What the S3 server gave is not what was recorded",
             file=stored.shown,
-            expected=f"{fact.size} bytes, MD5 {fact.md5}",
-            found=f"{found[0]} bytes, MD5 {found[1]}",
+            expected=fact.in_words(),
+            found=found.in_words(),
             next_step="try again; if it happens again, the server or the network damages data.",
         )
 
@@ -201,13 +201,8 @@ def _made(folder: Folder, relative: str) -> Iterator[Folder]:
         yield made
 
 
-def _read(folder: Folder, path: str) -> tuple[int, str | None]:
-    _, fact = folder.read(path)
-    return _content(fact)
-
-
-def _content(fact: FileFact) -> tuple[int, str | None]:
-    return fact.size or 0, fact.md5
+def _read(folder: Folder, path: str, recorded: FileFact) -> FileFact:
+    return folder.read(path, second=recorded.kind)[1]
 
 
 @contextmanager

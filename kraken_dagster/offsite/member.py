@@ -77,7 +77,7 @@ def _already_there(member: Member) -> StoredObject | None:
         return None
     if lacks_encryption(member.transfer.config, found):
         return None
-    read = MemberDigest()
+    read = MemberDigest(member.recorded.kind)
     for part in member.parts():
         member.transfer.require()
         read.take(part)
@@ -89,7 +89,7 @@ def _already_there(member: Member) -> StoredObject | None:
 
 
 def _send_whole(member: Member) -> StoredObject:
-    transfer, read = member.transfer, MemberDigest()
+    transfer, read = member.transfer, MemberDigest(member.recorded.kind)
     parts = list(member.parts())
     for part in parts:
         read.take(part)

@@ -12,7 +12,7 @@ from kraken_dagster.offsite.transfer import Member
 
 
 def send_parts(member: Member) -> StoredObject:
-    s3, read = member.transfer.s3, MemberDigest()
+    s3, read = member.transfer.s3, MemberDigest(member.recorded.kind)
     upload_id, there = _begun(member)
     with Sender(member.transfer.config.upload_threads) as sender:
         for part in member.parts():

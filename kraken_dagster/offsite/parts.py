@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
+from kraken_dagster.fs.content_digests import ContentDigests
 from kraken_dagster.fs.copying.uncached import open_uncached, read_into
 from kraken_dagster.fs.digests import target_errors
 from kraken_dagster.fs.dir_handles import one_name
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.fs.stores.backup_reader import Backup
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.model.offsite import MIB
+from kraken_dagster.model.raw_file import FileFact
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,26 @@ class Part:
 
 @dataclass
 class MemberDigest:
-    """Of what was read so far: the MD5 of the whole, and the digests of each part."""
+    """Of what was read so far: the digests of the whole, and of each part.
 
+    `kind`: which digest of the whole is taken beside its MD5.
+    """
+
+    kind: DigestKind | None = None
     size: int = 0
     parts: list[bytes] = field(default_factory=list)
     sha256s: list[bytes] = field(default_factory=list)
-    _whole: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+
+    def __post_init__(self) -> None:
+        self._whole = ContentDigests(self.kind)
 
     @property
     def md5(self) -> str:
-        return str(self._whole.hexdigest())
+        return self._whole.md5.hexdigest()
+
+    @property
+    def fact(self) -> FileFact:
+        return self._whole.fact(self.size)
 
     def take(self, part: Part) -> None:
         self._whole.update(part.content)

@@ -93,9 +93,6 @@ class Member:
         Raises:
             BackupDamaged: what was read is not what was recorded.
         """
-        if (read.size, read.md5) != (self.recorded.size, self.recorded.md5):
-            raise damaged(
-                self.backup.path / self.path,
-                f"{self.recorded.size} bytes, MD5 {self.recorded.md5}",
-                f"{read.size} bytes, MD5 {read.md5}",
-            )
+        if not self.recorded.holds(read.fact):
+            path = self.backup.path / self.path
+            raise damaged(path, self.recorded.in_words(), read.fact.in_words())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kraken_dagster.model.raw_file import RawFile, Status
+from kraken_dagster.model.raw_file import FileFact, RawFile, Status
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.quality.reported import verdict_row
 from kraken_dagster.retention.in_the_way import of_file
@@ -51,7 +51,7 @@ def show(services: Services, raw_file_id: str) -> dict[str, Any]:
         "cannot_be_purged": None if purge is None else purge.in_words(),
         "backup_base_path": raw_file.backup_base_path,
         "file_info": {
-            name: {"size_bytes": fact.size, "md5": fact.md5}
+            name: {"size_bytes": fact.size, "md5": fact.md5} | _second(fact)
             for name, fact in raw_file.file_info.items()
         },
         **_offsite(raw_file),
@@ -91,3 +91,8 @@ def _results(services: Services, raw_file_id: str) -> list[dict[str, Any]]:
     found = [*metrics.of(raw_file_id), *metrics.of_raw_file(raw_file_id)]
     current = [item["_id"] for item in current_results(found)]
     return [{**item, "current": item["_id"] in current} for item in found]
+
+
+def _second(fact: FileFact) -> dict[str, str]:
+    """`{"sha256": ...}` or `{"xxh3": ...}` where a second digest is recorded."""
+    return {} if fact.second is None else {fact.second.kind.value: fact.second.hex}

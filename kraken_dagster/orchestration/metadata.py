@@ -121,10 +121,16 @@ def offsite_metadata(state: OffsiteState) -> Metadata:
 
 def digests_metadata(facts: Mapping[str, FileFact]) -> Metadata:
     shown = {name: fact.md5 for name, fact in list(facts.items())[:_DIGESTS_SHOWN]}
-    return {
+    metadata: Metadata = {
         "files": dg.MetadataValue.int(len(facts)),
         "md5": dg.MetadataValue.json(shown),
     }
+    for kind in {fact.kind for fact in facts.values() if fact.kind is not None}:
+        seconds = {name: facts[name].second for name in shown}
+        metadata[kind.value] = dg.MetadataValue.json(
+            {name: it.hex for name, it in seconds.items() if it is not None and it.kind is kind}
+        )
+    return metadata
 
 
 def submitted_metadata(jobs: Sequence[QuantJob], *, state: str) -> Metadata:

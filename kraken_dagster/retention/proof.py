@@ -108,7 +108,7 @@ def _prove_one(sides: _Sides, name: str, surveyed: Seen, on_bytes: Callable[[int
     recorded = sides.target.recorded[name]
     there, kept = read_backup(sides.backup, name, recorded, on_bytes=on_bytes)
     with instrument_errors(sides.aside.path / name):
-        here, fact = sides.aside.read(name, on_bytes=on_bytes)
+        here, fact = sides.aside.read(name, second=recorded.kind, on_bytes=on_bytes)
     if here.is_one_file_with(there):
         what = "The file on the instrument and its backup are one file"
         raise refused(sides.target, what, name)
@@ -120,14 +120,14 @@ def _prove_one(sides: _Sides, name: str, surveyed: Seen, on_bytes: Callable[[int
             sides.target,
             "The file on the instrument is not what was backed up",
             name,
-            expected=f"{recorded.size} bytes, MD5 {recorded.md5}, and unchanged meanwhile",
-            found=f"{fact.size} bytes, MD5 {fact.md5}",
+            expected=f"{recorded.in_words()}, and unchanged meanwhile",
+            found=fact.in_words(),
         )
     return Proven(here, there, recorded)
 
 
 def _read_back(fact: FileFact) -> ReadBack | None:
-    return None if fact.size is None else ReadBack(fact.size, fact.md5)
+    return None if fact.size is None else ReadBack(fact.size, fact.md5, fact.second)
 
 
 def delete(

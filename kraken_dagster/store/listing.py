@@ -100,7 +100,7 @@ class Listing:
         found: dict[str, Document] = {}
         for start in range(0, len(raw_file_ids), _AT_ONCE):
             query = {"_id": {"$in": list(raw_file_ids[start : start + _AT_ONCE])}}
-            for item in self._files.find(query, {"history": 0, "file_info": 0}):
+            for item in self._files.find(query, {"history": 0, "file_info": 0, "file_digests": 0}):
                 found[str(item["_id"])] = item
         return found
 

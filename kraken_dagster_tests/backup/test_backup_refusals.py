@@ -10,7 +10,7 @@ from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.copier import copy_members
 from kraken_dagster.backup.copying.plan import CopyPlan
 from kraken_dagster.backup.outcome import BackupOutcome
-from kraken_dagster.fs.stores.manifest import write_manifest
+from kraken_dagster.fs.stores.manifest import write_manifests
 from kraken_dagster.model.errors import BackupConflict, Lasting, StoreAway, Unexpected
 from kraken_dagster.model.raw_file import FileFact, Status, Step
 from kraken_dagster.runtime.leases import holding
@@ -72,9 +72,9 @@ def test_a_member_that_has_the_manifests_name_is_backed_up_and_keeps_it(services
 
 def test_a_manifest_that_is_there_already_is_left_untouched(tmp_path):
     facts = {"x.raw": FileFact(size=1, md5="0" * 32)}
-    path = write_manifest(tmp_path, "x.raw", facts)
+    path = write_manifests(tmp_path, "x.raw", facts)
     before = path.stat()
-    assert write_manifest(tmp_path, "x.raw", facts) == path
+    assert write_manifests(tmp_path, "x.raw", facts) == path
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert [item.name for item in tmp_path.iterdir()] == ["x.raw.md5"]
 

@@ -18,7 +18,7 @@ EXTENSIONS = (".raw", ".d", ".wiff")
 PART_PREFIX = ".kraken-part-"
 MARKER_PREFIX = ".kraken"
 ASIDE_ENDING = "alphakraken.bkp"
-MANIFEST_ENDING = ".md5"
+MANIFEST_ENDINGS = (".md5", ".sha256", ".xxh128")
 
 
 class Content(NamedTuple):
@@ -130,7 +130,7 @@ def is_ours(path: str) -> bool:
     parts = path.split("/")
     return (
         any(part.startswith(MARKER_PREFIX) for part in parts)
-        or path.endswith(MANIFEST_ENDING)
+        or path.endswith(MANIFEST_ENDINGS)
         or any(ASIDE_ENDING in part for part in parts)
         or parts[0] == "lost+found"
     )

@@ -15,7 +15,7 @@ from kraken_dagster.backup.restore import restore
 from kraken_dagster.backup.verify import Verdict, verify_backup
 from kraken_dagster.fs.copying.part_files import PART_PREFIX
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.fs.stores.manifest import write_manifest
+from kraken_dagster.fs.stores.manifest import write_manifests
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster_tests.backup.copying.copying_cases import (
     BY_RIGHTS,
@@ -68,7 +68,7 @@ def writable(folder: Path) -> list[str]:
 def test_nobody_has_the_right_to_write_to_what_was_copied(case: Copying) -> None:
     before = {path: path.stat().st_mode for path in case.source.rglob("*")}
     result = case.run(read_only=True)
-    write_manifest(case.target, case.name, result.facts)
+    write_manifests(case.target, case.name, result.facts)
     assert writable(case.target) == []
     assert {path: path.stat().st_mode for path in case.source.rglob("*")} == before
     assert case.target.stat().st_mode & stat.S_IWUSR  # the next backup goes there, too

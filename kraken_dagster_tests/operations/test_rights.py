@@ -19,7 +19,7 @@ from kraken_dagster.engines.local import LocalJobs
 from kraken_dagster.fs.private import be_private, make_folders, make_private, site_umask
 from kraken_dagster.fs.processes.job_keeper import SITE_UMASK
 from kraken_dagster.fs.rate_limit import RateLimit
-from kraken_dagster.fs.stores.manifest import write_manifest
+from kraken_dagster.fs.stores.manifest import write_manifests
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.jobs.job import JobSpec
@@ -99,7 +99,7 @@ def test_a_backup_is_readable_as_the_sites_umask_says(
     target = case.target / "thermo1" / "2026_03"
     case = replace(case, target=target)
     result = case.run(read_only=True)
-    manifest = write_manifest(target, case.name, result.facts)
+    manifest = write_manifests(target, case.name, result.facts)
     files = [path for path in case.final.rglob("*") if path.is_file()]
     assert {mode(path) for path in (*files, manifest)} == {file}
     assert {mode(path) for path in (case.final, case.final / "1.m")} == {folder}
@@ -114,7 +114,7 @@ def test_with_a_group_a_backup_is_the_groups_to_read_and_nobody_elses(tmp_path: 
     target = case.target / "bruker1" / "2026_03"
     case = replace(case, target=target)
     result = case.run(read_only=True, group=group)
-    manifest = write_manifest(target, case.name, result.facts, group)
+    manifest = write_manifests(target, case.name, result.facts, group)
     made = [target.parent, target, manifest, case.final, *case.final.rglob("*")]
     assert {path.stat().st_gid for path in made} == {group}
     assert {mode(path) for path in made if path.is_file()} == {0o440}

@@ -8,6 +8,7 @@ from kraken_dagster.fs.copying.part_files import PART_PREFIX
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import UnsafePath
 from kraken_dagster.model.files.marks import FolderScan
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.model.raw_file import FileFact
 
 
@@ -19,7 +20,8 @@ class CopyPlan:
     `overwrite` sets aside what else stands there. `read_only`: nobody has the right to write to
     what is proven, nor to its folder where the raw file is one. `group`: who may then read it, and
     nobody else. `attempt`: what tells this backup from any other, so that a copy that died is gone
-    on with; None: it is made anew. `rate_limit`: of what is read from the source.
+    on with; None: it is made anew. `digests`: of which targets a second digest is taken.
+    `rate_limit`: of what is read from the source.
     """
 
     source_folder: Path
@@ -33,6 +35,7 @@ class CopyPlan:
     read_only: bool = False
     group: int | None = None
     attempt: str | None = None
+    digests: Mapping[str, DigestKind] = field(default_factory=dict)
     rate_limit: RateLimit = field(default_factory=RateLimit)
 
 

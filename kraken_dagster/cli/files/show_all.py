@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from kraken_dagster.cli.common import as_text, print_table, say
+from kraken_dagster.model.files.second_digest import DigestKind
 
 
 def print_all(found: dict[str, Any]) -> None:
@@ -16,6 +17,9 @@ def print_all(found: dict[str, Any]) -> None:
             say(f"{name:28} {as_text(value)}")
     for name, fact in found["file_info"].items():
         say(f"{'member':28} {fact['md5']}  {fact['size_bytes']:>12}  {as_text(name)}")
+        for kind in DigestKind:
+            if kind.value in fact:
+                say(f"{'':28} {kind.in_words} {fact[kind.value]}")
     for job in found["jobs"]:
         where = f"{job['_id']}: {job['state']} ({job['cluster_job_id']} on {job['engine']})"
         where += f" in {job['output_path']}"

@@ -8,12 +8,12 @@ What it does not promise: that the disk tells the truth about its own cache, and
 was right in the first place. Ownership, ACLs and alternate data streams are not copied.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from kraken_dagster.fs.content_digests import ContentDigests
 from kraken_dagster.fs.copying.journal import origin
 from kraken_dagster.fs.copying.overlapped import SIZES, CopySizes, Overlapped, copy_straight
 from kraken_dagster.fs.copying.part_files import (
@@ -32,6 +32,7 @@ from kraken_dagster.fs.digests import exists, identity, target_errors
 from kraken_dagster.fs.private import make_folders
 from kraken_dagster.fs.stores.read_only import protect
 from kraken_dagster.model.errors import SourceUnreadable
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.model.raw_file import FileFact
 
 
@@ -45,6 +46,7 @@ def copy_file(
     group: int | None = None,
     flush_name: bool = True,
     attempt: str | None = None,
+    second: DigestKind | None = None,
     sizes: CopySizes = SIZES,
 ) -> FileFact:
     """Copies one file to a place where nothing stands, and proves it; only for who holds its lease.
@@ -55,6 +57,7 @@ def copy_file(
         flush_name: False where the caller flushes the folder.
         attempt: tells this backup from any other; what a copy of a large file has written is then
             kept, and the next one on this host goes on from there (`resume`).
+        second: which digest of the source's bytes is taken beside MD5.
 
     Raises:
         SourceMissing, SourceUnreadable, SourceChanged, BackupFull, BackupUnwritable,
@@ -67,14 +70,15 @@ def copy_file(
     on_bytes = go_on_or_stop(progress.touch, may_go_on)
     with _removed_unless_resumable(part):
         with opened_source(source, before, progress, may_go_on) as reader:
-            md5 = _write(reader, _Place(target, part, progress, on_bytes), attempt, sizes)
+            place = _Place(target, part, progress, on_bytes)
+            digests = _write(reader, place, attempt, second, sizes)
         if read_only:
             protect([part], group)
         refuse_changed(source, before, identity(source))
         on_bytes(0)
         with target_errors(target):
             rename_into_place(part, target, flush_name=flush_name)
-    return FileFact(size=before.size, md5=md5)
+    return digests.fact(before.size)
 
 
 @contextmanager
@@ -100,16 +104,23 @@ class _Place(NamedTuple):
     on_bytes: Callable[[int], None]
 
 
-def _write(reader: SourceReader, place: _Place, attempt: str | None, sizes: CopySizes) -> str:
-    """Writes and proves the part; returns the MD5 of the source's bytes."""
+def _write(
+    reader: SourceReader,
+    place: _Place,
+    attempt: str | None,
+    second: DigestKind | None,
+    sizes: CopySizes,
+) -> ContentDigests:
+    """Writes and proves the part; returns the digests of the source's bytes."""
     straight = reader.before.size <= sizes.straight
     if straight or attempt is None:
         with target_errors(place.part):
             remove_leftovers(place.target)
-            begun = Begun(open_part(place.part), hashlib.md5(usedforsecurity=False))
+            begun = Begun(open_part(place.part), ContentDigests(second))
     else:
         wanted = origin(reader.path, reader.before, attempt, sizes.block)
-        begun = begin(reader, place.target, place.part, wanted, place.on_bytes)
+        new = ContentDigests(second)
+        begun = begin(reader, place.target, place.part, wanted, new, on_bytes=place.on_bytes)
     piece_bytes = sizes.straight_chunk if straight else sizes.read_back
     with (
         begun.closing_journal(),
@@ -123,9 +134,9 @@ def _write(reader: SourceReader, place: _Place, attempt: str | None, sizes: Copy
         ) as part,
     ):
         if straight:
-            md5 = copy_straight(reader, part, sizes)
+            copy_straight(reader, part, begun.digests, sizes)
         else:
-            md5 = Overlapped(reader, part, begun, sizes).run()
+            Overlapped(reader, part, begun, sizes).run()
         reader.require_whole()
         part.require_size(reader.before.size)
-    return md5
+    return begun.digests

@@ -1,12 +1,12 @@
 """Copies the bytes of one file: a small one straight on, a large one in stages that overlap.
 
-Of a large file one thread reads, one takes MD5, one writes, and one has the disk take each block
-and reads it back, while the others are further on. A block's XXH3-128 is taken where it is read,
-before anything else sees its bytes, so that whatever alters them later is found by the read-back.
-MD5 of the whole is taken once, and bounds the speed. Buffers are made once and go round.
+Of a large file one thread reads, one takes MD5, one the second digest where there is one to take,
+one writes, and one has the disk take each block and reads it back, while the others are further on.
+A block's XXH3-128 is taken where it is read, before anything else sees its bytes, so that whatever
+alters them later is found by the read-back. MD5 of the whole is taken once, and bounds the speed.
+Buffers are made once and go round.
 """
 
-import hashlib
 import queue
 import threading
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from kraken_dagster.fs.content_digests import ContentDigests, Hasher
 from kraken_dagster.fs.copying.blocks import Block
 from kraken_dagster.fs.copying.proven_part import ProvenPart
 from kraken_dagster.fs.copying.resume import Begun
@@ -43,28 +44,32 @@ class CopySizes:
 SIZES = CopySizes()
 
 
-def copy_straight(source: SourceReader, part: ProvenPart, sizes: CopySizes) -> str:
-    """Copies and proves all bytes in this thread; returns their MD5.
+def copy_straight(
+    source: SourceReader, part: ProvenPart, digests: ContentDigests, sizes: CopySizes
+) -> None:
+    """Copies and proves all bytes in this thread, and feeds them to the digests.
 
     Raises:
         whatever `copy_file` raises
     """
-    md5, xxh3 = hashlib.md5(usedforsecurity=False), xxhash.xxh3_128()
+    xxh3 = xxhash.xxh3_128()
     buffer = bytearray(min(sizes.straight_chunk, source.before.size + 1))
     while count := source.fill(buffer):
         with memoryview(buffer) as view, view[:count] as chunk:
             xxh3.update(chunk)
-            md5.update(chunk)
+            digests.update(chunk)
             part.write(chunk)
     part.set_times(source.before.mtime_ns)
     part.prove(Block(0, source.size, xxh3.hexdigest()))
-    return md5.hexdigest()
 
 
 @dataclass(frozen=True)
 class _Chunk:
     buffer: bytearray
     count: int
+
+
+_Queue = queue.SimpleQueue[_Chunk | Block | None]
 
 
 class _GivenUp(Exception):
@@ -80,23 +85,26 @@ class Overlapped:
         self._source = source
         self._part = part
         self._sizes = sizes
-        self._md5 = begun.md5
+        self._digests = begun.digests
         self._journal = begun.journal
         self._free: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
-        self._read: queue.SimpleQueue[_Chunk | Block | None] = queue.SimpleQueue()
-        self._digested: queue.SimpleQueue[_Chunk | Block | None] = queue.SimpleQueue()
+        self._read: _Queue = queue.SimpleQueue()
+        self._digested: _Queue = queue.SimpleQueue()
+        self._ready: _Queue = queue.SimpleQueue()
         self._written: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
         self._ahead = threading.Semaphore(sizes.ahead)
         self._error: BaseException | None = None
         self._failing = threading.Lock()
 
-    def run(self) -> str:
-        """Copies and proves all bytes from where the source stands; returns the MD5 of the whole.
+    def run(self) -> None:
+        """Copies and proves all bytes from where the source stands, and feeds them to the digests.
 
         Raises:
             whatever `copy_file` raises: the first error of any stage
         """
-        stages = (self._take_md5, self._write, self._prove)
+        stages = [self._take_md5, self._write, self._prove]
+        if self._digests.second is not None:
+            stages.append(self._take_second)
         threads = [
             threading.Thread(target=self._guarded, args=(stage,), daemon=True) for stage in stages
         ]
@@ -114,7 +122,6 @@ class Overlapped:
                 thread.join()
         if self._error is not None:
             raise self._error
-        return self._md5.hexdigest()
 
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
@@ -130,7 +137,7 @@ class Overlapped:
             if self._error is not None:
                 return
             self._error = error
-        for waiting in (self._free, self._read, self._digested, self._written):
+        for waiting in (self._free, self._read, self._digested, self._ready, self._written):
             waiting.put(None)
         self._ahead.release()
 
@@ -157,16 +164,24 @@ class Overlapped:
         self._read.put(None)
 
     def _take_md5(self) -> None:
-        while (item := self._read.get()) is not None:
+        alone = self._digests.second is None
+        self._feed(self._digests.md5, self._read, self._ready if alone else self._digested)
+
+    def _take_second(self) -> None:
+        assert self._digests.second is not None
+        self._feed(self._digests.second, self._digested, self._ready)
+
+    def _feed(self, digest: Hasher, taken: _Queue, given: _Queue) -> None:
+        while (item := taken.get()) is not None:
             self._go_on()
             if isinstance(item, _Chunk):
                 with memoryview(item.buffer) as view, view[: item.count] as chunk:
-                    self._md5.update(chunk)
-            self._digested.put(item)
-        self._digested.put(None)
+                    digest.update(chunk)
+            given.put(item)
+        given.put(None)
 
     def _write(self) -> None:
-        while (item := self._digested.get()) is not None:
+        while (item := self._ready.get()) is not None:
             self._go_on()
             if isinstance(item, Block):
                 if self._journal is not None:

@@ -8,7 +8,6 @@ they were read from the source. Everything else is copied anew.
 """
 
 import fcntl
-import hashlib
 import os
 import random
 import stat
@@ -16,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import xxhash
 
 from kraken_dagster.fs.attributes import Refusals, flush
+from kraken_dagster.fs.content_digests import ContentDigests
 from kraken_dagster.fs.copying.blocks import Block
 from kraken_dagster.fs.copying.journal import Journal, Origin, read_journal
 from kraken_dagster.fs.copying.part_files import (
@@ -32,9 +32,6 @@ from kraken_dagster.fs.copying.part_files import (
 from kraken_dagster.fs.copying.source import SourceReader
 from kraken_dagster.fs.copying.uncached import open_uncached, pieces
 from kraken_dagster.fs.digests import target_errors
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 _BY_CHANCE = 3
 _PIECE_BYTES = 4 * 1024 * 1024
@@ -48,10 +45,10 @@ class _Anew(Exception):
 
 @dataclass(frozen=True)
 class Begun:
-    """A part that is open for writing at its end. `md5` is of the bytes that it has."""
+    """A part that is open for writing at its end. `digests` are of the bytes that it has."""
 
     writer: int
-    md5: "_Hash"
+    digests: ContentDigests
     blocks: Sequence[Block] = ()
     journal: Journal | None = None
 
@@ -69,6 +66,8 @@ def begin(
     target: Path,
     part: Path,
     wanted: Origin,
+    digests: ContentDigests,
+    *,
     on_bytes: Callable[[int], None],
 ) -> Begun:
     """The part to write to, with its journal: what a copy that died left, or a new one.
@@ -77,17 +76,18 @@ def begin(
 
     Args:
         wanted: what the part will be a copy of.
+        digests: those that are to be taken, of no bytes yet.
         on_bytes: called with what is read back.
 
     Raises:
         SourceMissing, SourceUnreadable, BackupFull, BackupUnwritable, and what `on_bytes` raises
     """
-    begun = _taken_over(source, part, wanted, on_bytes)
+    begun = _taken_over(source, part, wanted, digests, on_bytes)
     try:
         with target_errors(part):
             remove_leftovers(target, but=(part, journal_path(part)) if begun else ())
             if begun is None:
-                begun = Begun(open_part(part), hashlib.md5(usedforsecurity=False))
+                begun = Begun(open_part(part), digests)
                 if not _is_locked(begun.writer):
                     return begun
         return replace(begun, journal=_journal(part, wanted, begun.blocks))
@@ -115,7 +115,11 @@ def _journal(part: Path, wanted: Origin, blocks: Sequence[Block]) -> Journal | N
 
 
 def _taken_over(
-    source: SourceReader, part: Path, wanted: Origin, on_bytes: Callable[[int], None]
+    source: SourceReader,
+    part: Path,
+    wanted: Origin,
+    digests: ContentDigests,
+    on_bytes: Callable[[int], None],
 ) -> Begun | None:
     """What a dead copy left, now under the name of `part`; None where there is nothing of use."""
     try:
@@ -127,18 +131,21 @@ def _taken_over(
             if name.endswith(JOURNAL_ENDING):
                 with suppress(OSError, _Anew):
                     blocks = _recorded(folder, name, wanted)
-                    return _take(_Left(folder, name, blocks), part, source, on_bytes)
+                    left = _Left(folder, name, blocks, digests)
+                    return _take(left, part, source, on_bytes)
     finally:
         os.close(folder)
     return None
 
 
 class _Left(NamedTuple):
-    """What a dead copy left: the folder's descriptor, its journal's name and what that says."""
+    """What a dead copy left: the folder's descriptor, its journal's name and what that says; and
+    the digests that are to be taken of it."""
 
     folder: int
     journal: str
     blocks: Sequence[Block]
+    digests: ContentDigests
 
 
 def _take(left: _Left, part: Path, source: SourceReader, on_bytes: Callable[[int], None]) -> Begun:
@@ -150,7 +157,7 @@ def _take(left: _Left, part: Path, source: SourceReader, on_bytes: Callable[[int
         own = journal_path(part).name  # as it is until another one is written: we may die too
         os.rename(left.journal, own, src_dir_fd=folder, dst_dir_fd=folder)
         flush(writer, Refusals())
-        md5, blocks = _given_back(folder, part.name, left.blocks, on_bytes)
+        digests, blocks = _given_back(left, part.name, on_bytes)
         _require_same(source, blocks)
         end = sum(block.size for block in blocks)
         os.ftruncate(writer, end)
@@ -159,7 +166,7 @@ def _take(left: _Left, part: Path, source: SourceReader, on_bytes: Callable[[int
     except BaseException:
         os.close(writer)
         raise
-    return Begun(writer, md5, blocks)
+    return Begun(writer, digests, blocks)
 
 
 def _recorded(folder: int, name: str, wanted: Origin) -> list[Block]:
@@ -180,17 +187,17 @@ def _require_deserted(writer: int) -> None:
 
 
 def _given_back(
-    folder: int, name: str, blocks: Sequence[Block], on_bytes: Callable[[int], None]
-) -> "tuple[_Hash, list[Block]]":
+    left: _Left, name: str, on_bytes: Callable[[int], None]
+) -> tuple[ContentDigests, list[Block]]:
     """The first blocks that the disk gives back as they were read from the source."""
-    md5, good = hashlib.md5(usedforsecurity=False), list[Block]()
+    digests, good = left.digests, list[Block]()
     end = 0
-    handle = open_uncached(name, dir_fd=folder)
+    handle = open_uncached(name, dir_fd=left.folder)
     try:
-        for block in blocks:
+        for block in left.blocks:
             if block.offset != end:
                 break
-            longer, xxh3, found = md5.copy(), xxhash.xxh3_128(), 0
+            longer, xxh3, found = digests.copy(), xxhash.xxh3_128(), 0
             for piece in pieces(handle, _PIECE_BYTES, offset=block.offset, size=block.size):
                 longer.update(piece)
                 xxh3.update(piece)
@@ -198,13 +205,13 @@ def _given_back(
                 on_bytes(len(piece))
             if (found, xxh3.hexdigest()) != (block.size, block.xxh3):
                 break
-            md5, end = longer, end + block.size
+            digests, end = longer, end + block.size
             good.append(block)
     finally:
         os.close(handle)
     if not good:
         raise _Anew
-    return md5, good
+    return digests, good
 
 
 def _require_same(source: SourceReader, blocks: Sequence[Block]) -> None:

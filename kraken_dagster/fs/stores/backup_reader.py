@@ -71,7 +71,7 @@ class Backup:
         """
         with target_errors(self.path / name):
             seen = self.folder.scan_below(name)
-        expected = f"{recorded.size} bytes, MD5 {recorded.md5}"
+        expected = recorded.in_words()
         if seen is None:
             raise damaged(self.path / name, expected, "no file")
         if seen.kind is not Kind.FILE:
@@ -96,13 +96,9 @@ def read_backup(
     """
     backup.require_size(name, recorded)
     with target_errors(backup.path / name):
-        read, fact = backup.folder.read(name, on_bytes=on_bytes)
-    if (fact.size, fact.md5) != (recorded.size, recorded.md5):
-        raise damaged(
-            backup.path / name,
-            f"{recorded.size} bytes, MD5 {recorded.md5}",
-            f"{fact.size} bytes, MD5 {fact.md5}",
-        )
+        read, fact = backup.folder.read(name, second=recorded.kind, on_bytes=on_bytes)
+    if not recorded.holds(fact):
+        raise damaged(backup.path / name, recorded.in_words(), fact.in_words())
     return read, fact
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from kraken_dagster.fs.copying.part_files import PART_PREFIX, REPLACED_ENDING
 from kraken_dagster.fs.digests import target_errors
 from kraken_dagster.fs.dir_handles import Folder, Seen, walk
-from kraken_dagster.fs.stores.manifest import MANIFEST_ENDING
+from kraken_dagster.fs.stores.manifest import MANIFEST_ENDINGS
 from kraken_dagster.model.files.appearance import Appearance, FolderScan
 from kraken_dagster.model.files.debris import is_debris
 from kraken_dagster.model.files.folder import Kind
@@ -58,5 +58,5 @@ def _beside(folder: Folder, raw_file_id: str, rules: VendorRules) -> list[str]:
         for name in folder.names()
         if name.startswith(raw_file_id)
         and not rules.matches(name)
-        and not name.endswith((MANIFEST_ENDING, REPLACED_ENDING))
+        and not name.endswith((*MANIFEST_ENDINGS, REPLACED_ENDING))
     ]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.model.errors import NotRecorded
 from kraken_dagster.model.files.dates import local
+from kraken_dagster.model.files.second_digest import SecondDigest
 from kraken_dagster.model.files.vendors import Vendor, recorded_members, safe_relative
 from kraken_dagster.model.raw_file import FINAL, FileFact, InstrumentFileStatus, RawFile, Status
 from kraken_dagster.model.retention.refusal import Refusal
@@ -20,10 +21,12 @@ _FAILED = frozenset({Status.ACQUISITION_FAILED, Status.IGNORED})
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What was just read of a file: size in bytes and, unless only sizes are compared, its MD5."""
+    """What was just read of a file: size in bytes and, unless only sizes are compared, its MD5 and
+    the second digest that is recorded of it."""
 
     size: int
     md5: str | None
+    second: SecondDigest | None = None
 
 
 def may_purge(
@@ -47,7 +50,11 @@ def may_purge(
         )
     if not instrument.size == backup.size == recorded.size:
         return False
-    return not hash_check or instrument.md5 == backup.md5 == recorded.md5
+    if not hash_check:
+        return True
+    if recorded.second is not None and not instrument.second == backup.second == recorded.second:
+        return False
+    return instrument.md5 == backup.md5 == recorded.md5
 
 
 def require_record(vendor: Vendor, raw_file_id: str, recorded: Mapping[str, FileFact]) -> None:

@@ -167,8 +167,11 @@ def _members_of(
     elsewhere = None if members is None else members.of(document)
     if elsewhere is not None:
         return elsewhere
+    seconds = document.get("file_digests") or {}
     return {
-        _below_backup_folder(path, instrument_id): FileFact.from_record(fact or (None, None))
+        _below_backup_folder(path, instrument_id): FileFact.from_record(
+            fact or (None, None), seconds.get(path)
+        )
         for path, fact in (document.get("file_info") or {}).items()
     }
 

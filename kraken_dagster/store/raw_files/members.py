@@ -5,6 +5,9 @@ whole list. It is written before the raw file's document names that digest, so w
 between leaves documents that nothing refers to; and one list never replaces another. None is ever
 deleted: what a document once said of a backup stays readable.
 
+Second digests of members (`file_digests`) stand beside `file_info`, or are the fourth element in a
+list that is kept here.
+
 In `raw_file.file_info`, which other programs read, the largest members stay, the main file among
 them. What another program writes there later counts. Where those members all stand there still (it
 has added their ETags, say) the others of the list count too: what it saw was a part, and a part is
@@ -30,9 +33,27 @@ _MOST_BYTES_IN_DOCUMENT = 2_000_000
 _KEPT_BYTES = 64_000
 _PART_BYTES = 4_000_000
 _RECORD_BYTES = 80  # of what is recorded beside a member's path
+_SECOND_BYTES = 130  # of its second digest
 
 Document = dict[str, Any]
 Record = list[Any]
+
+
+def recorded(facts: Mapping[str, FileFact]) -> Document:
+    """The fields of a raw file's document that have its members, for `MemberLists.kept`.
+
+    `file_info` is as AlphaKraken has it. `file_digests` has by path `[MD5, kind, digest]`, which
+    holds as long as that is the recorded MD5; None where there is none.
+    """
+    seconds = {
+        path: fact.second.to_record(fact.md5)
+        for path, fact in facts.items()
+        if fact.second is not None
+    }
+    return {
+        "file_info": {path: fact.to_record() for path, fact in facts.items()},
+        "file_digests": seconds or None,
+    }
 
 
 @translated
@@ -45,9 +66,11 @@ class MemberLists:
         if "file_info" not in fields:
             return dict(fields)
         info: Mapping[str, Record] = fields["file_info"]
-        if sum(map(_bytes, info)) <= _MOST_BYTES_IN_DOCUMENT:
+        seconds: Mapping[str, Record] = fields.get("file_digests") or {}
+        size = sum(map(_bytes, info)) + sum(len(path) + _SECOND_BYTES for path in seconds)
+        if size <= _MOST_BYTES_IN_DOCUMENT:
             return {**fields, "members": None}
-        rows = [[path, *info[path]] for path in sorted(info)]
+        rows = [_row(path, info[path], seconds.get(path)) for path in sorted(info)]
         digest, parts = _digest(rows), list(_parts(rows))
         for number, part in enumerate(parts):
             self._put(_part_id(raw_file_id, digest, number), raw_file_id, part)
@@ -58,7 +81,7 @@ class MemberLists:
             "count": len(rows),
             "in_document": _digest(_rows(largest)),
         }
-        return {**fields, "file_info": largest, "members": named}
+        return {**fields, "file_info": largest, "file_digests": None, "members": named}
 
     def _put(self, part_id: str, raw_file_id: str, rows: list[Record]) -> None:
         changes = {"$set": {"raw_file": raw_file_id, "members": rows}}
@@ -81,8 +104,10 @@ class MemberLists:
             return MembersElsewhere(named["count"], lambda: self.read(raw_file_id, named))
         if not _largest(whole).keys() <= said.keys():
             return None  # another program has written all that it knows
-        both = {**whole, **said}
-        return {path: FileFact.from_record(record or (None, None)) for path, record in both.items()}
+        return {
+            path: FileFact.from_record(record or (None, None), _second(whole.get(path)))
+            for path, record in {**whole, **said}.items()
+        }
 
     def read(self, raw_file_id: str, named: Mapping[str, Any]) -> Mapping[str, FileFact]:
         """
@@ -90,7 +115,9 @@ class MemberLists:
             NotRecorded: not all of it is there, or it is another list.
         """
         rows = self._rows_of(raw_file_id, named)
-        return {path: FileFact.from_record(record) for path, record in rows.items()}
+        return {
+            path: FileFact.from_record(record, _second(record)) for path, record in rows.items()
+        }
 
     def _rows_of(self, raw_file_id: str, named: Mapping[str, Any]) -> dict[str, Record]:
         rows: list[Record] = []
@@ -108,6 +135,15 @@ class MemberLists:
                 next_step="restore the collection `raw_file_members` from a backup of MongoDB.",
             )
         return {path: record for path, *record in rows}
+
+
+def _row(path: str, record: Record, second: Record | None) -> Record:
+    """One without a second digest is as it was before there were any."""
+    return [path, *record] if second is None else [path, *[*record, None][:3], second]
+
+
+def _second(record: Record | None) -> Record | None:
+    return record[3] if record is not None and len(record) > 3 else None
 
 
 def _rows(info: Mapping[str, Record]) -> list[Record]:

@@ -31,7 +31,7 @@ from kraken_dagster.model.raw_file import (
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.raw_files.documents import parse, readable
 from kraken_dagster.store.raw_files.history import appended, event_of
-from kraken_dagster.store.raw_files.members import MemberLists
+from kraken_dagster.store.raw_files.members import MemberLists, recorded
 
 INDEXES = (
     IndexModel(
@@ -178,7 +178,7 @@ class OffsiteCopies:
                 "offsite": state.model_dump(),
                 "backup_status": state.status,
                 "s3_upload_path": state.path,
-                "file_info": _with_etags(current.file_info, objects),
+                **recorded(_with_etags(current.file_info, objects)),
                 "updated_at_": now,
             }
             changes = {
@@ -253,9 +253,9 @@ def _content(facts: Mapping[str, FileFact]) -> dict[str, tuple[int | None, str |
 
 def _with_etags(
     facts: Mapping[str, FileFact], objects: Sequence[StoredObject]
-) -> dict[str, list[Any]]:
+) -> dict[str, FileFact]:
     etags = {item.path: item.etag_for_record for item in objects}
     return {
-        path: fact.model_copy(update={"etag": etags.get(path, fact.etag)}).to_record()
+        path: fact.model_copy(update={"etag": etags.get(path, fact.etag)})
         for path, fact in facts.items()
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kraken_dagster.fs.copying.part_files import open_part, part_path
-from kraken_dagster.fs.stores.manifest import manifest_name, write_manifest
+from kraken_dagster.fs.stores.manifest import manifest_name, write_manifests
 from kraken_dagster.model import errors
 from kraken_dagster.model.files.vendors import Vendor
 from kraken_dagster.model.raw_file import FileFact
@@ -76,7 +76,7 @@ def test_md5sum_itself_accepts_the_manifest(either: Copying, name: str) -> None:
     case = replace(either, own_name=None if is_folder else name)
     odd = f"x.d/{name}/{name}" if is_folder else name
     write(case.source / odd, 1_000, seed=9)
-    write_manifest(case.target, case.name, case.run().facts)
+    write_manifests(case.target, case.name, case.run().facts)
     check = ["md5sum", "--check", "--strict", "--", manifest_name(case.name)]
     assert subprocess.run(check, cwd=case.target, capture_output=True).returncode == 0
     write(case.target / odd, 1_000, seed=10)
@@ -246,5 +246,5 @@ def test_a_part_is_written_through_no_link(tmp_path: Path) -> None:
 def test_no_manifest_is_written_where_the_store_is_not_mounted(tmp_path: Path) -> None:
     facts = {"x.raw": FileFact(size=1, md5="0" * 32)}
     with pytest.raises(errors.BackupUnwritable):
-        write_manifest(tmp_path / "mount" / "thermo1", "x.raw", facts)
+        write_manifests(tmp_path / "mount" / "thermo1", "x.raw", facts)
     assert not [*tmp_path.iterdir()]
