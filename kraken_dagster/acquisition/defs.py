@@ -12,6 +12,7 @@ from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.fs.stores.marker import Role
 from kraken_dagster.model.errors import FolderError, StoreUnavailable
 from kraken_dagster.model.raw_file import RawFile, Status, Step
+from kraken_dagster.monitoring.being_written import copies_wait_for, why_copied_later
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import (
@@ -65,10 +66,11 @@ def watcher_sensor(
                 due = [item for item in due if item.is_backed_up]
             due, away = _with_stores(services, due)
             shown = [*scan.registered, *scan.open, *scan.ended, *due]
+            due, later = _without_later(services, instrument_id, due)
             handled = [item for item in shown if item.status is not Status.IGNORED]
             ensure_partitions(context.instance, instrument_id, handled)
             requests = _requests(context, services, instrument_id, due)
-            waiting = _waiting(services, [*scan.open, *due]) if not requests else ""
+            waiting = _waiting(services, [*scan.open, *later, *due]) if not requests else ""
         except StoreUnavailable as error:
             return skip(str(error))
         for left in scan.newly_left_alone:
@@ -76,6 +78,7 @@ def watcher_sensor(
         if requests:
             return dg.SensorResult(run_requests=requests)
         runs = f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
+        away += [f"{len(later)} wait while another file is being acquired"] if later else []
         reported = "".join(f"; {line}" for line in away)
         return skip(f"{scan.problem or f'{scan.summary()}; {runs}'}{reported}{waiting}")
 
@@ -104,6 +107,16 @@ def _with_stores(services: Services, due: list[RawFile]) -> tuple[list[RawFile],
             left = [item for item in due if not item.is_backed_up]
             return left, [f"{len(due) - len(left)} files wait. {away}"]
     return due, []
+
+
+def _without_later(
+    services: Services, instrument_id: str, due: list[RawFile]
+) -> tuple[list[RawFile], list[RawFile]]:
+    """What is done now, and what is not copied while the instrument writes."""
+    behind = copies_wait_for(services, instrument_id)
+    later = {item.id for item in due if why_copied_later(services, item, behind)}
+    now = [item for item in due if item.id not in later]
+    return now, [item for item in due if item.id in later]
 
 
 def _scan(looks: QuietLooks, services: Services, instrument_id: str) -> FolderScan:

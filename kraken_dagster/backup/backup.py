@@ -21,6 +21,7 @@ from kraken_dagster.model.raw_file import (
     Status,
     Step,
 )
+from kraken_dagster.monitoring.being_written import copies_wait_for, why_copied_later
 from kraken_dagster.quant.decide import decide
 from kraken_dagster.runtime.failures import (
     damage_fields,
@@ -46,8 +47,9 @@ def back_up(
     """Sees to it that a verified backup of the file exists.
 
     Args:
-        by_hand: a person asked for it. Then a backup that is there already is read again in full;
-            a sensor's request for what is done meanwhile does nothing.
+        by_hand: a person asked for it. Then a backup that is there already is read again in full,
+            and a copy waits for no other acquisition; a sensor's request for what is done meanwhile
+            does nothing.
         decides: also what is to be run on the file, so that one with nothing to run has ended,
             and the jobs of another are submitted once there is a slot.
 
@@ -57,7 +59,10 @@ def back_up(
         StoreUnavailable
     """
     raw_file = services.store.raw_files.current(raw_file_id)
-    if reason := _why_not(raw_file, by_hand=by_hand):
+    reason = _why_not(raw_file, by_hand=by_hand)
+    if not by_hand:
+        reason = reason or _why_later(services, raw_file)
+    if reason:
         return BackupOutcome(raw_file, False, reason)
     with holding(services, raw_file_id, step=Step.BACKUP, run_id=run_id, known=raw_file) as held:
         raw_file = held.raw_file
@@ -116,6 +121,13 @@ def _verify_again(services: Services, held: Held) -> BackupOutcome:
         unexpected = unexpected_of(error, held.raw_file.id)
         note_not_done(services, held.raw_file, unexpected, run_id=held.run_id)
         raise unexpected from error
+
+
+def _why_later(services: Services, raw_file: RawFile) -> str | None:
+    """A sensor's run may have waited for its turn until the instrument began to write again."""
+    behind = copies_wait_for(services, raw_file.instrument_id)
+    waiting = why_copied_later(services, raw_file, behind)
+    return None if waiting is None else waiting.in_words(services.now())
 
 
 def _why_not(raw_file: RawFile, *, by_hand: bool) -> str | None:

@@ -22,6 +22,7 @@ from kraken_dagster.fs.copying.part_files import conflict, remove_leftovers, set
 from kraken_dagster.fs.copying.progress import Progress, go_on_or_stop
 from kraken_dagster.fs.copying.source import refuse_changed
 from kraken_dagster.fs.digests import digest, exists, identity, source_errors, target_errors
+from kraken_dagster.fs.io_priority import io_priority
 from kraken_dagster.fs.stores.read_only import protect
 from kraken_dagster.fs.timeouts import bounded
 from kraken_dagster.model.errors import (
@@ -151,11 +152,16 @@ class _Copier:
     def _all(self, pairs: Sequence[tuple[str, str]]) -> list[Done]:
         """Each pair copied or proven, several at once; large ones first, as they take longest."""
         workers = Workers(
-            lambda member, target: self._one(member, target, workers.goes_on),
+            lambda member, target: self._gently(member, target, workers.goes_on),
             self.plan.threads,
             self.watch,
         )
         return workers.run(sorted(pairs, key=lambda pair: -self.before[pair[0]].size))
+
+    def _gently(self, member: str, target: str, goes_on: Callable[[], bool]) -> Done:
+        """In the worker's thread, whose priority the threads of a large file's copy take over."""
+        with io_priority(self.plan.ionice):
+            return self._one(member, target, goes_on)
 
     def _standing(self) -> list[tuple[str, str]]:
         """The members whose place is taken.

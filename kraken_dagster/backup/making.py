@@ -10,6 +10,7 @@ from kraken_dagster.backup.copying.plan import CopyPlan, CopyResult
 from kraken_dagster.backup.mended import end_as_before
 from kraken_dagster.backup.not_copied import end_without_backup
 from kraken_dagster.backup.outcome import BackupOutcome, instrument_facts, with_known
+from kraken_dagster.backup.pace import Pace
 from kraken_dagster.backup.places import clear_away, others_kept, settle_place
 from kraken_dagster.backup.source import members_of, refuse_grown, source_of
 from kraken_dagster.fs.copying.progress import Progress
@@ -166,7 +167,8 @@ def _plan(
         group=services.backup_group,
         attempt=f"{raw_file.id} of {raw_file.created_at_.isoformat()} on {root.store_id}",
         digests={} if second is None else dict.fromkeys(mapping.values(), second),
-        rate_limit=shared_limit(raw_file.instrument_id, instrument.copy_mb_per_s),
+        rate_limit=shared_limit(raw_file.instrument_id, Pace(services, raw_file.instrument_id)),
+        ionice=instrument.copy_ionice,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from kraken_dagster.config.copying import Gentleness
 from kraken_dagster.config.engines import (
     ENGINE_LOCAL,
 )
@@ -85,7 +86,7 @@ class Options(Strict):
     )
 
 
-class Defaults(Strict):
+class Defaults(Gentleness):
     """Settings of an instrument; in `defaults` they hold for all of them."""
 
     engine: str = Field(ENGINE_LOCAL, description="Which of `engines` runs its jobs.")
@@ -107,12 +108,6 @@ class Defaults(Strict):
     )
     copy_threads: int = Field(
         4, ge=1, le=16, description="How many members of one Bruker folder are copied at once."
-    )
-    copy_mb_per_s: float | None = Field(
-        None,
-        gt=0,
-        description="Megabytes per second that one run may read from the instrument for copies; "
-        "`copy_slots` runs may read at once. Without it there is no limit.",
     )
     second_digest: DigestKind | None = Field(
         None,

@@ -11,23 +11,17 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, StringConstraints, model_validator
 
 from kraken_dagster.config.alerts import HttpUrl
-from kraken_dagster.config.times import TimeOfDay, TimeZone, time_of
+from kraken_dagster.config.times import Hours, TimeOfDay, TimeZone
 from kraken_dagster.model.strict import Strict
 
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 
 
-class UploadHours(Strict):
+class UploadHours(Hours):
     """When uploads run. One that the end finds at work stops after its part, and goes on later."""
 
     begin: TimeOfDay = Field(description="When uploads begin, like `20:00`.")
     end: TimeOfDay = Field(description="When uploads end, like `06:00`.")
-
-    @model_validator(mode="after")
-    def _some(self) -> "UploadHours":
-        if self.begin == self.end:
-            raise ValueError("expected two different times; leave `hours` out for always")
-        return self
 
 
 class ObjectLock(Strict):
@@ -145,7 +139,7 @@ class Offsite(Strict):
 
     @property
     def allowed_hours(self) -> tuple[time, time] | None:
-        return None if self.hours is None else (time_of(self.hours.begin), time_of(self.hours.end))
+        return None if self.hours is None else self.hours.times
 
     def of_project(self, project_id: str | None) -> OffsiteProject:
         return self.projects.get(project_id or "", OffsiteProject())

@@ -1,10 +1,12 @@
-"""Times of the day and time zones in instruments.yaml."""
+"""Times of the day, hours and time zones in instruments.yaml."""
 
 from datetime import time
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, model_validator
+
+from kraken_dagster.model.strict import Strict
 
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
@@ -18,6 +20,24 @@ def _known(name: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_known)]
+
+
+class Hours(Strict):
+    """From `begin` to `end`, every day; past midnight where the end is earlier. Who has these has
+    both fields, with what they mean."""
+
+    begin: TimeOfDay
+    end: TimeOfDay
+
+    @model_validator(mode="after")
+    def _some(self) -> "Hours":
+        if self.begin == self.end:
+            raise ValueError("expected two different times; leave the hours out for always")
+        return self
+
+    @property
+    def times(self) -> tuple[time, time]:
+        return time_of(self.begin), time_of(self.end)
 
 
 def time_of(text: str) -> time:

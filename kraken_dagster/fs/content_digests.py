@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Hasher(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
+    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
@@ -34,7 +34,7 @@ class ContentDigests:
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.second = None if kind is None else hasher(kind)
 
-    def update(self, data: bytes | memoryview) -> None:
+    def update(self, data: bytes | bytearray | memoryview) -> None:
         self.md5.update(data)
         if self.second is not None:
             self.second.update(data)

@@ -1,11 +1,13 @@
 """What files wait for: what the laboratory is like right now, put to `waiting_rules`."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.raw_file import RawFile, Status
+from kraken_dagster.monitoring.being_written import copies_wait_for
 from kraken_dagster.monitoring.waiting_rules import Around, waits_for
 from kraken_dagster.runtime.services import Services
 
@@ -61,7 +63,8 @@ def _shared(services: Services, now: datetime, *, with_slots: bool) -> Around:
 def _of_instrument(services: Services, instrument_id: str, shared: Around) -> Around:
     known = services.store.health.get(instrument_id) or {}
     refusal = str(known.get("status_details")) if known.get("status") == _UNWELL else None
-    return Around(refusal, shared.backup, shared.output, shared.engines, shared.slots)
+    behind = copies_wait_for(services, instrument_id)
+    return replace(shared, folder=refusal, behind=behind)
 
 
 def _refusal(what: str, known: Mapping[str, Any] | None) -> str | None:

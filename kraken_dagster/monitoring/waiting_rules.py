@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from kraken_dagster.config.instruments import InstrumentEntry, PurgeProof
 from kraken_dagster.model.files.acquisition import Timing, Watch
+from kraken_dagster.model.files.being_written import BeingWritten, why_not_copied
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.vendors import RULES
 from kraken_dagster.model.offsite import why_no_copy
@@ -28,7 +29,8 @@ class Around:
 
     `folder` is the trouble of the instrument's folder, `backup` and `output` that of the stores;
     `engines` by name the trouble of those that can't be asked, with the time of the next try.
-    `slots` by name: open jobs, and how many may be.
+    `slots` by name: open jobs, and how many may be. `behind` is the acquisition during which no
+    copy is begun.
     """
 
     folder: str | None = None
@@ -36,6 +38,7 @@ class Around:
     output: str | None = None
     engines: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    behind: BeingWritten | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def waits_for(
         return _error(case)
     if raw_file.status in BACKUP_UNDER_WAY | {Status.MONITORING_DONE}:
         copies = f"at most {instrument.copy_slots} of the instrument at once, oldest first"
-        return around.backup or f"its copy is due: {copies}"
+        return around.backup or _behind_another(case) or f"its copy is due: {copies}"
     if raw_file.status in (Status.COPYING_DONE, Status.COMPUTING_MSQC):
         tick = f"every {in_words(timedelta(seconds=instrument.watch_interval_s))}"
         return around.backup or f"what is run on it is decided at the watcher's next tick, {tick}"
@@ -141,9 +144,20 @@ def _error(case: _Case) -> str:
     if raw_file.retry_at is None:
         return "it is tried again after `kraken retry`, once the cause is mended"
     away = case.around.output if raw_file.is_backed_up else case.around.backup
+    away = away or _behind_another(case)
     if raw_file.retry_at > case.now or away is None:
         return f"it is tried again {case.at(raw_file.retry_at)}"
     return away
+
+
+def _behind_another(case: _Case) -> str | None:
+    if case.raw_file.is_backed_up:
+        return None
+    at_the_latest = timedelta(hours=case.instrument.copy_at_the_latest_after_h)
+    waiting = why_not_copied(
+        case.raw_file, case.around.behind, at_the_latest=at_the_latest, now=case.now
+    )
+    return None if waiting is None else waiting.in_words(case.now)
 
 
 def _processing(case: _Case) -> str:

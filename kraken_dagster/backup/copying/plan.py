@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kraken_dagster.fs.copying.part_files import PART_PREFIX
+from kraken_dagster.fs.io_priority import Ionice
 from kraken_dagster.fs.rate_limit import RateLimit
 from kraken_dagster.model.errors import UnsafePath
 from kraken_dagster.model.files.marks import FolderScan
@@ -21,7 +22,7 @@ class CopyPlan:
     what is proven, nor to its folder where the raw file is one. `group`: who may then read it, and
     nobody else. `attempt`: what tells this backup from any other, so that a copy that died is gone
     on with; None: it is made anew. `digests`: of which targets a second digest is taken.
-    `rate_limit`: of what is read from the source.
+    `rate_limit`: of what is read from the source. `ionice`: the I/O priority of copying threads.
     """
 
     source_folder: Path
@@ -37,6 +38,7 @@ class CopyPlan:
     attempt: str | None = None
     digests: Mapping[str, DigestKind] = field(default_factory=dict)
     rate_limit: RateLimit = field(default_factory=RateLimit)
+    ionice: Ionice | None = None
 
 
 @dataclass(frozen=True)

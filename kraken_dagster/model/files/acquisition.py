@@ -27,7 +27,8 @@ FILE_RENAMED = "File got renamed: "
 class Timing:
     """How long the monitor waits. Source: the experience built into AlphaKraken.
 
-    `whole_look` is not its: within that a folder whose stamp stands still is not listed again.
+    Two are not its. Within `whole_look` a folder whose stamp stands still is not listed again; an
+    acquisition to which nothing was written for a `pause` counts as written no more.
     """
 
     size_check: timedelta = timedelta(minutes=60)
@@ -35,6 +36,7 @@ class Timing:
     sciex_size_check: timedelta = timedelta(hours=24)
     old_file: timedelta = timedelta(hours=5)
     whole_look: timedelta = timedelta(minutes=5)
+    pause: timedelta = timedelta(minutes=10)
 
     def hastened(self, speed: float) -> "Timing":
         """The same for a clock that runs `speed` times as fast; only simulations have one."""
@@ -44,6 +46,7 @@ class Timing:
             sciex_size_check=self.sciex_size_check / speed,
             old_file=self.old_file / speed,
             whole_look=self.whole_look / speed,
+            pause=self.pause / speed,
         )
 
 
@@ -76,7 +79,8 @@ class Watch:
     What was first seen after `baseline_at` counts as new. `size_bytes` is the main file's size at
     `size_checked_at`, -1 before the first check; `total_bytes` likewise. The `seen_` values are
     those of the last look that showed the main file, None where no look has kept them; `grown`
-    says that a look found more than the one before.
+    says that a look found more than the one before; `written_at` is that of the last look that
+    found other sizes.
     """
 
     began_at: datetime
@@ -91,6 +95,7 @@ class Watch:
     seen_total: int | None = None
     seen_scan: int | None = None
     grown: bool = False
+    written_at: datetime | None = None
 
     @classmethod
     def begin(
@@ -107,12 +112,15 @@ class Watch:
 
     def having_seen(self, seen: FolderEntry) -> "Watch":
         more = self.seen_size is not None and (seen.main_size_bytes or 0) > self.seen_size
+        sizes = (seen.main_size_bytes, seen.total_bytes)
+        others = self.seen_total is not None and sizes != (self.seen_size, self.seen_total)
         return replace(
             self,
             seen_size=seen.main_size_bytes,
             seen_total=seen.total_bytes,
             seen_scan=seen.scan_size_bytes,
             grown=self.grown or more,
+            written_at=self.looked_at if others else self.written_at,
         )
 
     def blindfold(self, now: datetime) -> "Watch":

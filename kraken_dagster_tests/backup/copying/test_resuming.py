@@ -1,5 +1,6 @@
 """A copy that died goes on where it stopped, and only if nothing at all speaks against it."""
 
+import hashlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from kraken_dagster.fs.copying import journal as journals
 from kraken_dagster.fs.copying import resume
@@ -20,6 +22,8 @@ from kraken_dagster.fs.copying.part_files import JOURNAL_ENDING, part_path
 from kraken_dagster.fs.copying.progress import Progress, Stopped
 from kraken_dagster.fs.digests import identity
 from kraken_dagster.model import errors
+from kraken_dagster.model.files.second_digest import DigestKind
+from kraken_dagster.model.raw_file import FileFact
 from kraken_dagster_tests.backup.copying.copying_cases import md5sum, parts, write
 
 PAGES = 4096
@@ -38,7 +42,8 @@ ATTEMPT = "x.raw of a moment on a store"
 _CHILD = """
 import mmap, os, pytest, signal, sys
 from pathlib import Path
-from kraken_dagster_tests.backup.copying.test_resuming import Reads, copied
+from kraken_dagster.model.files.second_digest import DigestKind
+from kraken_dagster_tests.backup.copying.test_resuming import Reads, fact_of
 calls = [0]
 counter = mmap.mmap(os.open(sys.argv[4], os.O_RDWR), 8)  # what is in there outlives a kill
 def keep(count):
@@ -49,7 +54,8 @@ def may_go_on():
     if calls[0] == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     return True
-copied(Path(sys.argv[1]), Path(sys.argv[2]), may_go_on)
+second = DigestKind(sys.argv[5]) if sys.argv[5] else None
+fact_of(Path(sys.argv[1]), Path(sys.argv[2]), may_go_on, second=second)
 """
 
 
@@ -70,23 +76,35 @@ def copied(
     *,
     attempt: str | None = ATTEMPT,
 ) -> str | None:
+    return fact_of(source, target, may_go_on, attempt=attempt).md5
+
+
+def fact_of(
+    source: Path,
+    target: Path,
+    may_go_on: Callable[[], bool] = lambda: True,
+    *,
+    attempt: str | None = ATTEMPT,
+    second: DigestKind | None = None,
+) -> FileFact:
     return copy_file(
         source,
         target,
         progress=Progress(0),
         may_go_on=may_go_on,
         attempt=attempt,
+        second=second,
         sizes=SIZES,
-    ).md5
+    )
 
 
-def killed(source: Path, target: Path, question: int) -> int:
+def killed(source: Path, target: Path, question: int, second: str = "") -> int:
     """A copy that is killed when it asks for that time whether it may go on; returns the bytes that
     it had read of its source.
     """
     counter = source.with_name("read bytes")
     counter.write_bytes(bytes(8))
-    command = [sys.executable, "-c", _CHILD, source, target, str(question), counter]
+    command = [sys.executable, "-c", _CHILD, source, target, str(question), counter, second]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not target.exists()
     return int.from_bytes(counter.read_bytes(), "little")
@@ -144,6 +162,23 @@ def test_a_copy_that_was_killed_goes_on_and_reads_its_source_once_and_four_block
     assert reads.count <= SIZE - known + 4 * BLOCK
     assert first + reads.count < SIZE + 4 * BLOCK + BLOCK + SIZES.chunks * SIZES.chunk
     assert os.listdir(target.parent) == ["x.raw"]
+
+
+@pytest.mark.parametrize("before", ["", "sha256", "xxh3"])
+@pytest.mark.parametrize("kind", DigestKind)
+def test_one_that_was_killed_is_gone_on_with_whatever_second_digest_was_and_is_taken(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, before: str, kind: DigestKind
+) -> None:
+    killed(source, target, 90, before)
+    known = sum(size for _, size, _ in recorded(left_of(target)[1]))
+    reads = Reads(monkeypatch, source)
+    fact = fact_of(source, target, second=kind)
+    content = source.read_bytes()
+    digest = hashlib.sha256 if kind is DigestKind.SHA256 else xxhash.xxh3_128
+    assert target.read_bytes() == content
+    assert (fact.md5, fact.second) == (md5sum(source), (kind, digest(content).hexdigest()))
+    assert known > 0
+    assert reads.count <= SIZE - known + 4 * BLOCK
 
 
 def test_one_may_be_killed_many_times(source: Path, target: Path) -> None:
