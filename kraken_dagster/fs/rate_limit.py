@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 _LONGEST_NAP_S = 1.0
-_NOTHING = 0.5  # bytes; what is less is rounding
+_NOTHING = 0.01  # bytes; what is less is rounding
 
 Rate = Callable[[], float | None]
 
@@ -30,6 +30,7 @@ class RateLimit:
         self._sleep = sleep
         self._taken = self._allowed = 0.0  # bytes since the first one
         self._at = clock()
+        self._bytes_per_s = 0.0  # since then
         self._lock = threading.Lock()
         self.follow(megabytes_per_s)
 
@@ -41,7 +42,7 @@ class RateLimit:
     def took(self, count: int, on_nap: Callable[[int], None] = lambda _: None) -> None:
         """Waits as long as `count` bytes may take; `on_nap(0)` tells that all is well meanwhile."""
         with self._lock:
-            self._go_on(0.0)
+            self._go_on()
             self._taken += count
             mine = self._taken
         while (wait := self._wait(mine)) > 0:
@@ -52,21 +53,20 @@ class RateLimit:
         """Seconds until so many bytes are allowed, at the rate that holds now."""
         rate = self._rate()
         with self._lock:
+            self._go_on()
             if rate is None:
-                self._allowed, self._at = self._taken, self._clock()
+                self._allowed = self._taken
                 return 0.0
-            self._go_on(rate * 1e6)
+            self._bytes_per_s = rate * 1e6
             left = mine - self._allowed
-            return left / (rate * 1e6) if left > _NOTHING else 0.0
+            return left / self._bytes_per_s if left > _NOTHING else 0.0
 
-    def _go_on(self, bytes_per_s: float) -> None:
-        """What was allowed since the last time; where nothing was owed, time passes unused."""
+    def _go_on(self) -> None:
+        """Allows what could be read since the last time; where nothing was owed, time passes
+        unused."""
         now = self._clock()
-        if self._allowed >= self._taken:
-            self._at = now
-        elif bytes_per_s > 0:
-            allowed = self._allowed + (now - self._at) * bytes_per_s
-            self._allowed, self._at = min(allowed, self._taken), now
+        allowed = self._allowed + (now - self._at) * self._bytes_per_s
+        self._allowed, self._at = min(allowed, self._taken), now
 
 
 _shared: dict[str, RateLimit] = {}
