@@ -8,6 +8,8 @@ Before each the source's pages are dropped. All end with the copy flushed. What 
 - `cp`, `sync`, and `md5sum` of the copy, from its disk: a digest that is compared with nothing.
 - `rsync -a`, then `rsync -a -c -n`: both sides are read again and compared, mostly from the cache.
 
+With a second digest the peer is our own copy without one.
+
 For the resume the bytes are counted that two processes read of the source, the first one killed.
 """
 
@@ -22,12 +24,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from kraken_dagster.backup.copier import copy_members
 from kraken_dagster.backup.copying.plan import CopyPlan
 from kraken_dagster.fs.copying.uncached import drop_cached
 from kraken_dagster.fs.digests import walk_members
+from kraken_dagster.model.files.second_digest import DigestKind
 
 MB = 1_000_000
 SMALL_FILES, SMALL_BYTES = 200, 20_000
@@ -49,6 +53,11 @@ def main() -> None:
             (f"{megabytes} MB, against `cp` + `sync` + `md5sum`", pairs(one, by_cp, rounds)),
             (f"{megabytes} MB, {rsync}", pairs(one, by_rsync, rounds)),
             (f"{folders}, {rsync}", pairs(bruker.parents[1], by_rsync, rounds)),
+            *(
+                (f"{megabytes} MB with {kind.in_words}, against without", digest_pairs)
+                for kind in DigestKind
+                for digest_pairs in [pairs(one, ours, rounds, partial(ours, second=kind))]
+            ),
         ]
         read = resumed(one, megabytes * MB)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}")
@@ -77,16 +86,20 @@ def write(path: Path, size: int) -> Path:
 
 
 def pairs(
-    source: Path, peer: Callable[[Path, Path], None], rounds: int
+    source: Path,
+    peer: Callable[[Path, Path], None],
+    rounds: int,
+    mine: Callable[[Path, Path], None] | None = None,
 ) -> list[tuple[float, float]]:
+    mine = mine or ours
     if peer is by_rsync and shutil.which("rsync") is None:
         raise SystemExit("rsync is not installed")
     times = []
     for number in range(rounds + 1):  # the first warms up
-        order = (ours, peer) if number % 2 else (peer, ours)
+        order = (mine, peer) if number % 2 else (peer, mine)
         seconds = {function: timed(function, source) for function in order}
         if number:
-            times.append((seconds[ours], seconds[peer]))
+            times.append((seconds[mine], seconds[peer]))
     return times
 
 
@@ -108,7 +121,9 @@ def drop(folder: Path) -> None:
                 drop_cached(file.fileno())
 
 
-def ours(source: Path, target: Path, attempt: str | None = None) -> None:
+def ours(
+    source: Path, target: Path, attempt: str | None = None, second: DigestKind | None = None
+) -> None:
     (name,) = os.listdir(source)
     members = walk_members(source, name)
     plan = CopyPlan(
@@ -118,6 +133,7 @@ def ours(source: Path, target: Path, attempt: str | None = None) -> None:
         target_top=name,
         is_folder=(source / name).is_dir(),
         attempt=attempt,
+        digests={} if second is None else dict.fromkeys(members, second),
     )
     copy_members(plan, list_members=lambda: members, still_ours=lambda: True)
 

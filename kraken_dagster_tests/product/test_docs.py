@@ -8,7 +8,7 @@ import pytest
 
 from kraken_dagster.alerts.rules.registry import RULE_FAILED, RULES
 from kraken_dagster.cli.main import main
-from kraken_dagster.config import alerts, engines, offsite, quality_rules, thresholds
+from kraken_dagster.config import alerts, copying, engines, offsite, quality_rules, thresholds
 from kraken_dagster.config import schema as config
 from kraken_dagster.model import errors, settings
 
@@ -37,6 +37,7 @@ _MODELS = (
     config.Simulation,
     offsite.Offsite,
     offsite.UploadHours,
+    copying.CopyHours,
     offsite.ObjectLock,
     offsite.OffsiteProject,
     config.ReadingLimits,
