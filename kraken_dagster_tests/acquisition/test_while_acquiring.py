@@ -52,10 +52,7 @@ def next_begins(services: Services, instrument_id: str = "thermo1") -> Bench:
     bench.scan(minutes=1)
     bench.write(f"b{ending}", 100)
     bench.scan(minutes=1)
-    assert bench.statuses() == {
-        f"a{ending}": "monitoring_done",
-        f"b{ending}": "monitoring_acquisition",
-    }
+    assert bench.status(f"a{ending}") == "monitoring_done"
     return bench
 
 
@@ -136,7 +133,7 @@ def test_one_after_the_other_each_waits_its_own_time_at_the_longest(with_options
         for part in range(6):
             bench.write(f"{number:02}.raw", 100 * (part + 1))
             bench.scan(minutes=5)
-            for name in requested(services):
+            for name in set(requested(services)) - copied.keys():
                 assert by_sensor(services, name).done
                 ended_at = services.store.raw_files.get(name).acquisition["ended_at"]
                 copied[name] = services.now() - ended_at
