@@ -131,6 +131,7 @@ class ChaosLab:
                 "watch_interval_s": 3,
                 "folder_timeout_s": 8,
                 "copy_stall_s": 8,
+                "second_digest": "sha256",
                 "lease_s": 30,
                 "retry_after_s": 2,
                 "file_move_delay_m": 0.3,

@@ -1,12 +1,14 @@
 """`kraken restore --from offsite`: byte by byte what was recorded, or nothing with that name."""
 
+import hashlib
 from datetime import timedelta
 
 import click.testing
 import pytest
 
 from kraken_dagster.cli.main import main
-from kraken_dagster.model.errors import OffsiteDiffers, RestoreRefused
+from kraken_dagster.model.errors import BackupDamaged, OffsiteDiffers, RestoreRefused
+from kraken_dagster.model.files.second_digest import DigestKind
 from kraken_dagster.offsite.client import connect
 from kraken_dagster.offsite.fetch import Fetched, restore_offsite
 from kraken_dagster.offsite.upload import upload_file
@@ -143,6 +145,37 @@ def test_other_bytes_than_recorded_get_no_name(laboratory, cold, folder):
     with pytest.raises(OffsiteDiffers, match="What the S3 server gave"):
         restore_offsite(laboratory, cold, "x.d", folder)
     assert files_in(folder) == {}
+
+
+def record_second(services, name: str, digest: str) -> None:
+    """As if the option `second_digest` had been on when the file was copied."""
+    md5 = services.store.raw_files.get(name).file_info[name].md5
+    changes = {"$set": {"file_digests": {name: [md5, "sha256", digest]}}}
+    services.store._database["raw_file"].update_one({"_id": name}, changes)
+
+
+def test_what_differs_in_its_second_digest_alone_is_not_uploaded(laboratory):
+    done(laboratory, "thermo1", "x.raw")
+    record_second(laboratory, "x.raw", "0" * 64)
+    with pytest.raises(BackupDamaged, match="SHA-256"):
+        upload_file(laboratory, connect(laboratory.config.offsite), "x.raw", run_id="upload")
+
+
+def test_what_differs_in_its_second_digest_alone_gets_no_name(laboratory, folder):
+    done(laboratory, "thermo1", "x.raw")
+    whole = hashlib.sha256(backup_of(laboratory, "x.raw")["x.raw"]).hexdigest()
+    record_second(laboratory, "x.raw", whole)
+    s3 = connect(laboratory.config.offsite)
+    upload_file(laboratory, s3, "x.raw", run_id="upload")
+    fact = laboratory.store.raw_files.get("x.raw").file_info["x.raw"]
+    assert fact.etag is not None
+    assert fact.second == (DigestKind.SHA256, whole)
+    record_second(laboratory, "x.raw", "0" * 64)
+    with pytest.raises(OffsiteDiffers, match="SHA-256"):
+        restore_offsite(laboratory, s3, "x.raw", folder)
+    assert files_in(folder) == {}
+    record_second(laboratory, "x.raw", whole)
+    assert restore_offsite(laboratory, s3, "x.raw", folder).fetched == 1
 
 
 def test_the_command_fetches_it(laboratory, tmp_path, folder):

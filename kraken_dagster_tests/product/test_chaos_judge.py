@@ -45,7 +45,8 @@ class PlantedLaboratory:
         month.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if name.endswith(".d") else shutil.copyfile
         copy(folder / name, month / name)
-        (month / f"{name}.md5").write_text("a manifest")
+        for ending in (".md5", ".sha256", ".xxh128"):
+            (month / f"{name}{ending}").write_text("a manifest")
         self.record(instrument, name, place=place)
         self.process(name)
         if place == "moved":
