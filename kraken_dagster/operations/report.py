@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from kraken_dagster.acquisition.identity import served_ids
+from kraken_dagster.model.files.dates import local
 from kraken_dagster.model.files.identity import Identity
-from kraken_dagster.model.raw_file import FINAL, OPEN_ACQUISITION, Status
+from kraken_dagster.model.raw_file import BACKUP_UNDER_WAY, FINAL, OPEN_ACQUISITION, Status
+from kraken_dagster.monitoring.being_written import copies_wait_for, why_copied_later
 from kraken_dagster.monitoring.code_locations import code_locations
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
 from kraken_dagster.operations.processes import nothing_ticks, processes_of
@@ -129,6 +131,7 @@ def _instrument(services: Services, instrument_id: str) -> dict[str, Any]:
         condition = "not looked at"
         details = f"no look since {looked_at:%Y-%m-%d %H:%M} UTC: is {instrument_id}_watcher on?"
     wrong = [] if condition == "ok" else [f"{instrument_id}: {details}"]
+    details = "; ".join(filter(None, (details, _copied_later(services, instrument_id))))
     unseen = wrong[0] if condition in ("never looked at", "not looked at") else None
     if failed := counts.get(Status.ERROR, 0):
         files = "1 file" if failed == 1 else f"{failed} files"
@@ -151,6 +154,24 @@ def _instrument(services: Services, instrument_id: str) -> dict[str, Any]:
         "files": counts,
         "wrong": wrong,
     }
+
+
+def _copied_later(services: Services, instrument_id: str) -> str | None:
+    """How many files are not copied while the instrument writes another, and which that is."""
+    behind = copies_wait_for(services, instrument_id)
+    if behind is None:
+        return None
+    due = services.store.raw_files.in_status(
+        instrument_id, BACKUP_UNDER_WAY | {Status.MONITORING_DONE}
+    )
+    waiting = [item for item in due if why_copied_later(services, item, behind) is not None]
+    if not waiting:
+        return None
+    since = local(behind.since, now=services.now())
+    return (
+        f"{len(waiting)} to be copied once no other is being acquired, as {behind.raw_file_id!r} "
+        f"is since {since}"
+    )
 
 
 def _engine(services: Services, name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.monitoring.being_written import written_now
 from kraken_dagster.monitoring.waiting import what_they_wait_for
+from kraken_dagster.operations.report import status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster_tests.support.helpers import Bench
 
@@ -93,6 +94,19 @@ def test_a_finished_file_is_not_copied_while_the_next_is_written_and_says_so(not
         )
     assert bench.status("a.raw") == "monitoring_done"
     assert not list(not_then.config.locations.backup.path.rglob("a.raw"))
+
+
+def test_status_tells_how_many_files_wait_and_for_which(not_then):
+    bench = next_begins(not_then)
+    began_at = local(not_then.now())
+    thermo, *others = status(not_then)["instruments"]
+    told = f"1 to be copied once no other is being acquired, as 'b.raw' is since {began_at[11:]}"
+    assert thermo["details"].endswith(f"; {told}")
+    assert not any("to be copied" in str(item["details"]) for item in others)
+    assert bench.status("a.raw") == "monitoring_done"
+    assert by_sensor(not_then).done is False
+    not_then.now.forward(minutes=11)
+    assert "to be copied" not in status(not_then)["instruments"][0]["details"]
 
 
 def test_it_is_copied_once_nothing_is_written_though_nobody_knows_yet_that_the_next_is_over(
