@@ -335,11 +335,21 @@ def test_a_long_list_keeps_its_second_digests(sha256, monkeypatch):
     assert {fact.etag for fact in after.values()} == {None, "an-etag"}
 
 
-def test_a_second_digest_that_nobody_writes_is_told_and_nothing_is_done(sha256):
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (["crc", "12"], "crc"),
+        (["sha256", "12"], "no SHA-256"),
+        (["sha256", f"{'0' * 64}\n{'0' * 64}  another line"], "no SHA-256"),
+        (["xxh3", 12], "expected string"),
+        (["xxh3"], "not enough values"),
+    ],
+)
+def test_a_second_digest_that_nobody_writes_is_told(sha256, record, words):
     backed_up(sha256, "thermo1", "x.raw")
-    digests_of = {"x.raw": [document(sha256, "x.raw")["file_info"]["x.raw"][1], "crc", "12"]}
+    digests_of = {"x.raw": [document(sha256, "x.raw")["file_info"]["x.raw"][1], *record]}
     changes = {"$set": {"file_digests": digests_of}}
     sha256.store._database["raw_file"].update_one({"_id": "x.raw"}, changes)
     after = sha256.store.raw_files.get("x.raw")
     assert after.unreadable is not None
-    assert "crc" in after.status_details
+    assert words in after.status_details

@@ -1,5 +1,6 @@
 """A digest of a member's bytes beside its MD5, where the configuration asks for one."""
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ class DigestKind(StrEnum):
     @property
     def in_words(self) -> str:
         return {"sha256": "SHA-256", "xxh3": "XXH3-128"}[self]
+
+
+_LENGTHS = {DigestKind.SHA256: 64, DigestKind.XXH3: 32}
 
 
 class SecondDigest(NamedTuple):
@@ -34,10 +38,11 @@ class SecondDigest(NamedTuple):
         """
         if not record:
             return None
-        beside, kind, digest = record
-        if not isinstance(digest, str):
-            raise TypeError(f"no digest: {digest!r}")
-        return cls(DigestKind(kind), digest) if md5 is not None and beside == md5 else None
+        beside, known, digest = record
+        kind = DigestKind(known)
+        if not re.fullmatch(f"[0-9a-f]{{{_LENGTHS[kind]}}}", digest):
+            raise ValueError(f"no {kind.in_words}: {digest!r}")
+        return cls(kind, digest) if md5 is not None and beside == md5 else None
 
     def to_record(self, md5: str | None) -> list[Any]:
         return [md5, self.kind.value, self.hex]
