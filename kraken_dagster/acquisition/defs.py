@@ -65,10 +65,9 @@ def watcher_sensor(
             if scan.blind:  # nothing can be copied, but what is in the backup goes on
                 due = [item for item in due if item.is_backed_up]
             due, away = _with_stores(services, due)
-            shown = [*scan.registered, *scan.open, *scan.ended, *due]
+            ensure_partitions(context.instance, instrument_id, _shown(scan, due))
             due, later = _without_later(services, instrument_id, due)
-            handled = [item for item in shown if item.status is not Status.IGNORED]
-            ensure_partitions(context.instance, instrument_id, handled)
+            away += [f"{len(later)} wait while another file is being acquired"] if later else []
             requests = _requests(context, services, instrument_id, due)
             waiting = _waiting(services, [*scan.open, *later, *due]) if not requests else ""
         except StoreUnavailable as error:
@@ -78,11 +77,16 @@ def watcher_sensor(
         if requests:
             return dg.SensorResult(run_requests=requests)
         runs = f"{len(due)} are due and have a run or wait for a slot" if due else "no run is due"
-        away += [f"{len(later)} wait while another file is being acquired"] if later else []
         reported = "".join(f"; {line}" for line in away)
         return skip(f"{scan.problem or f'{scan.summary()}; {runs}'}{reported}{waiting}")
 
     return watcher
+
+
+def _shown(scan: FolderScan, due: Sequence[RawFile]) -> list[RawFile]:
+    """The files that Dagit shows."""
+    files = [*scan.registered, *scan.open, *scan.ended, *due]
+    return [item for item in files if item.status is not Status.IGNORED]
 
 
 def _waiting(services: Services, files: Sequence[RawFile]) -> str:

@@ -92,19 +92,18 @@ def _make(
     result = _copied(services, held, plan, on_progress, root=root.path)
     _refuse_other_digests(held.raw_file, result.facts, options)
     result = replace(result, facts=with_known(held.raw_file, result.facts))
-    manifest = bounded(
-        lambda: write_manifests(
-            plan.target_folder,
-            held.raw_file.id,
-            result.facts,
-            plan.group,
-            before=held.raw_file.file_info,
-        ),
-        timeout_s=plan.stall_s,
-        what=plan.target_folder,
-    )
+    manifest = _manifest(plan, held.raw_file, result.facts)
     require_unchanged(root)
     return _record_done(services, held, result, manifest, root=root)
+
+
+def _manifest(plan: CopyPlan, raw_file: RawFile, facts: Mapping[str, FileFact]) -> Path:
+    folder, before = plan.target_folder, raw_file.file_info
+    return bounded(
+        lambda: write_manifests(folder, raw_file.id, facts, plan.group, before),
+        timeout_s=plan.stall_s,
+        what=folder,
+    )
 
 
 def _members(services: Services, held: Held) -> list[str]:

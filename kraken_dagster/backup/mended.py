@@ -53,7 +53,8 @@ def _are_same(facts: Mapping[str, FileFact], recorded: Mapping[str, FileFact]) -
     """Whether sizes and digests are; an ETag is of another copy."""
     recorded = without_gone_debris(recorded, facts)
     return facts.keys() == recorded.keys() and all(
-        not recorded[name].differs(fact) for name, fact in facts.items()
+        fact.size == recorded[name].size and not recorded[name].differs(fact)
+        for name, fact in facts.items()
     )
 
 

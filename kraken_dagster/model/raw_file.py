@@ -145,12 +145,10 @@ class FileFact(BaseModel):
         )
 
     def differs(self, found: "FileFact") -> bool:
-        """Whether anything speaks against both being the same bytes; one may have no second digest,
+        """Whether a digest speaks against both being the same bytes; one may have no second digest,
         or another kind of it."""
         both = self.second is not None and self.kind is found.kind
-        return (self.size, self.md5) != (found.size, found.md5) or (
-            both and self.second != found.second
-        )
+        return self.md5 != found.md5 or (both and self.second != found.second)
 
     def in_words(self) -> str:
         digests = [f"{self.size} bytes", f"MD5 {self.md5}"]

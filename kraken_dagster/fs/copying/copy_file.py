@@ -55,8 +55,7 @@ def copy_file(
         may_go_on: asked before each chunk and the final rename; False stops the copy.
         read_only, group: nobody may write to the copy once it has its name; only `group` reads it.
         flush_name: False where the caller flushes the folder.
-        attempt: tells this backup from any other; what a copy of a large file has written is then
-            kept, and the next one on this host goes on from there (`resume`).
+        attempt: which backup this is; the next copy for it goes on from what was written (`resume`).
         second: which digest of the source's bytes is taken beside MD5.
 
     Raises:
@@ -66,18 +65,17 @@ def copy_file(
     before = identity(source)
     with target_errors(target):
         make_folders(target.parent, group)
-    part = part_path(target)
     on_bytes = go_on_or_stop(progress.touch, may_go_on)
-    with _removed_unless_resumable(part):
+    place = _Place(target, part_path(target), progress, on_bytes)
+    with _removed_unless_resumable(place.part):
         with opened_source(source, before, progress, may_go_on) as reader:
-            place = _Place(target, part, progress, on_bytes)
             digests = _write(reader, place, attempt, second, sizes)
         if read_only:
-            protect([part], group)
+            protect([place.part], group)
         refuse_changed(source, before, identity(source))
         on_bytes(0)
         with target_errors(target):
-            rename_into_place(part, target, flush_name=flush_name)
+            rename_into_place(place.part, target, flush_name=flush_name)
     return digests.fact(before.size)
 
 
