@@ -55,17 +55,16 @@ def copy_file(
         may_go_on: asked before each chunk and the final rename; False stops the copy.
         read_only, group: nobody may write to the copy once it has its name; only `group` reads it.
         flush_name: False where the caller flushes the folder.
-        attempt: which backup this is; the next copy for it goes on from what was written (`resume`).
+        attempt: which backup this is; the next copy for it goes on from what is there (`resume`).
         second: which digest of the source's bytes is taken beside MD5.
 
     Raises:
         SourceMissing, SourceUnreadable, SourceChanged, BackupFull, BackupUnwritable,
         BackupConflict (something came to stand at the target), DigestMismatch, Stopped
     """
-    before = identity(source)
+    before, on_bytes = identity(source), go_on_or_stop(progress.touch, may_go_on)
     with target_errors(target):
         make_folders(target.parent, group)
-    on_bytes = go_on_or_stop(progress.touch, may_go_on)
     place = _Place(target, part_path(target), progress, on_bytes)
     with _removed_unless_resumable(place.part):
         with opened_source(source, before, progress, may_go_on) as reader:
