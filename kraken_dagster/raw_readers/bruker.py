@@ -2,7 +2,6 @@
 each frame, and `chromatography-data.sqlite`. Spectra are not looked at.
 """
 
-import math
 import re
 import sqlite3
 import struct
@@ -16,9 +15,18 @@ from kraken_dagster.fs.tdf.data import require_all_data
 from kraken_dagster.fs.tdf.index import TSF_NAME, index_path, open_tdf, require_columns, stands
 from kraken_dagster.fs.tdf.sqlite_files import MOST_ROWS, damaged
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
-from kraken_dagster.raw_readers.bruker_traces import pressure_metrics, read_traces
+from kraken_dagster.raw_readers.bruker_traces import read_traces
 from kraken_dagster.raw_readers.byte_file import opened
-from kraken_dagster.raw_readers.contents import LONGEST_FACT, Fact, RawContents, Scans
+from kraken_dagster.raw_readers.contents import (
+    LONGEST_FACT,
+    MOST_INJECTION_MS,
+    MOST_INTENSITY,
+    MOST_MINUTES,
+    MOST_MZ,
+    Fact,
+    RawContents,
+    Scans,
+)
 
 NAME = "bruker"
 MS1 = 0  # Frames.MsMsType; 8 is dda-PASEF, 9 dia-PASEF
@@ -60,7 +68,7 @@ def read(path: Path) -> RawContents:
             complete, incomplete = _completeness(connection, index, keys)
         except sqlite3.DatabaseError as error:
             raise damaged(index, error) from error
-    traces, problem = read_traces(path)
+    traces, pressures, problem = read_traces(path)
     return RawContents(
         reader=NAME,
         format_version=_format_version(keys),
@@ -70,7 +78,7 @@ def read(path: Path) -> RawContents:
         incomplete=incomplete,
         gradient_start_min=scans.rt_min[0],
         traces=traces,
-        extra=pressure_metrics(traces),
+        extra=pressures,
     )
 
 
@@ -99,7 +107,7 @@ def _scans(connection: sqlite3.Connection, path: Path, keys: dict[str, str]) -> 
             del column[:]
     scans = _in_order_of_time(scans)
     low, high = _float(keys.get("MzAcqRangeLower")), _float(keys.get("MzAcqRangeUpper"))
-    if low is not None and high is not None and 0 <= low <= high:
+    if low is not None and high is not None and 0 <= low <= high <= MOST_MZ:
         scans.low_mz.append(low)
         scans.high_mz.append(high)
         scans.low_mz.extend(scans.low_mz * (len(scans) - 1))
@@ -125,23 +133,25 @@ def _in_order_of_time(scans: Scans) -> Scans:
 
 def _add(scans: Scans, path: Path, row: tuple[object, ...], is_tsf: bool) -> None:
     kind, time, tic, base_peak, trapped = row
-    scans.ms_level.append(1 if _number(path, kind) == MS1 else 2)
-    scans.rt_min.append(_number(path, time) / 60)
-    scans.tic.append(_number(path, tic))
+    scans.ms_level.append(1 if _number(path, kind, most=MOST_INTENSITY) == MS1 else 2)
+    scans.rt_min.append(_number(path, time, most=60 * MOST_MINUTES) / 60)
+    scans.tic.append(_number(path, tic, most=MOST_INTENSITY))
     if base_peak is not None:
-        scans.base_peak.append(_number(path, base_peak))
+        scans.base_peak.append(_number(path, base_peak, most=MOST_INTENSITY))
     if trapped is not None or not is_tsf:
-        scans.injection_ms.append(_number(path, trapped))
+        # what is below 0 was not measured
+        least = -MOST_INJECTION_MS
+        scans.injection_ms.append(_number(path, trapped, least=least, most=MOST_INJECTION_MS))
 
 
-def _number(path: Path, value: object) -> float:
-    if isinstance(value, int | float) and math.isfinite(value):
+def _number(path: Path, value: object, *, most: float, least: float = 0) -> float:
+    if isinstance(value, int | float) and least <= value <= most:
         return float(value)
     raise FileFormatError(
-        f"Table Frames of {path.name} has a cell that is no number",
+        f"Table Frames of {path.name} has a cell that can't be",
         file=path,
-        expected=f"numbers in {', '.join((*_COLUMNS, _ACCUMULATION))}",
-        found=repr(value),
+        expected=f"numbers from {least:g} to {most:g} in {', '.join((*_COLUMNS, _ACCUMULATION))}",
+        found=repr(value)[:LONGEST_FACT],
     )
 
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 
 Fact = float | int | str | None
 LONGEST_FACT = 1_000  # characters
+# Beyond them a number was not measured, but damaged.
+MOST_INTENSITY = 1e18
+MOST_MZ = 1e6
+MOST_MINUTES = 1e5
+MOST_INJECTION_MS = 1e6
 
 
 def numbers() -> "array[float]":

@@ -6,8 +6,9 @@ extension without the dot, in small letters; what it names is called with the pa
 """
 
 import math
+import re
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import fields
 from importlib.metadata import entry_points
 from itertools import pairwise
@@ -16,7 +17,8 @@ from typing import Final
 
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
 from kraken_dagster.raw_readers import bruker, sciex, thermo
-from kraken_dagster.raw_readers.contents import RawContents, Scans
+from kraken_dagster.raw_readers.contents import RawContents, Scans, Trace
+from kraken_dagster.raw_readers.traces import OWN_TRACES
 
 Reader = Callable[[Path], RawContents]
 GROUP: Final = "kraken.raw_readers"
@@ -27,6 +29,7 @@ _OWN: Final[Mapping[str, Reader]] = {
     ".wiff2": sciex.read,
 }
 _LEVELS = range(1, 11)
+_TRACE_NAME = re.compile(r"(?!.*_(rt_min|unit|title)$)[a-z0-9_]{1,100}")
 _NEEDED = ("ms_level", "rt_min", "tic")
 
 
@@ -78,7 +81,26 @@ def _checked(raw: Path, contents: object) -> RawContents:
     for name in ("rt_min", "tic", "base_peak", "low_mz", "high_mz"):
         if not all(math.isfinite(value) and value >= 0 for value in getattr(scans, name)):
             raise _odd(raw, f"numbers of 0 or more in {name}", "others")
+    for at, trace in enumerate(contents.traces):
+        _check_trace(raw, trace, {*OWN_TRACES, *(one.name for one in contents.traces[:at])})
     return contents
+
+
+def _check_trace(raw: Path, trace: object, taken: Set[str]) -> None:
+    if not isinstance(trace, Trace):
+        raise _odd(raw, "a Trace", type(trace).__name__)
+    if not _TRACE_NAME.fullmatch(trace.name):
+        raise _odd(raw, "a name of a-z, 0-9 and _ of a trace", trace.name)
+    if trace.name in taken:
+        raise _odd(raw, "a name of its own for each trace", trace.name)
+    rt, values = trace.rt_min, trace.values
+    is_array = isinstance(rt, array) and isinstance(values, array)
+    if not is_array or len(rt) != len(values):
+        raise _odd(raw, f"as many times as values in trace {trace.name}", "others")
+    if not all(map(math.isfinite, (*rt, *values))):
+        raise _odd(raw, f"finite numbers in trace {trace.name}", "others")
+    if any(after < before for before, after in pairwise(rt)):
+        raise _odd(raw, f"times that never fall in trace {trace.name}", "others")
 
 
 def _odd(raw: Path, expected: str, found: object) -> FileFormatError:

@@ -15,6 +15,7 @@ from kraken_dagster.raw_readers.thermo_layout import (
     read_run_header,
 )
 from kraken_dagster.raw_readers.thermo_scans import (
+    BEHIND_PARAMETERS,
     Index,
     Parameters,
     read_events,
@@ -23,7 +24,6 @@ from kraken_dagster.raw_readers.thermo_scans import (
 )
 
 NAME = "thermo"
-_BEHIND_PARAMETERS = 4  # bytes that end a file
 
 
 def read(path: Path) -> RawContents:
@@ -73,7 +73,7 @@ def _completeness(
         return False, f"A scan's data end at byte {data_end}, the file at byte {file.size}."
     if parameters.record_bytes is None:
         return None, "The header of the scan parameters was not found."
-    expected = run.parameters_at + parameters.record_bytes * run.scans + _BEHIND_PARAMETERS
+    expected = run.parameters_at + parameters.record_bytes * run.scans + BEHIND_PARAMETERS
     if file.size == expected:
         return True, ""
     if file.size > expected and header.controllers > 1:

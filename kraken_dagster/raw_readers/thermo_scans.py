@@ -10,15 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kraken_dagster.raw_readers.byte_file import BLOCK_BYTES, ByteFile
-from kraken_dagster.raw_readers.contents import levels, numbers
+from kraken_dagster.raw_readers.contents import (
+    MOST_INJECTION_MS,
+    MOST_INTENSITY,
+    MOST_MINUTES,
+    MOST_MZ,
+    levels,
+    numbers,
+)
 from kraken_dagster.raw_readers.thermo_layout import WIDE, RunHeader, VersionLayout
 
 INJECTION_LABEL = "Ion Injection Time (ms):"
+BEHIND_PARAMETERS = 4  # bytes that end a file
+_LEAST_INJECTION_MS = 1e-4
 MOST_LEVEL = 10
-MOST_INTENSITY = 1e18
-MOST_MZ = 1e6
-MOST_MINUTES = 1e5
-_MOST_INJECTION_MS = 1e6
 _MOST_REACTIONS, _MOST_RANGES = 64, 1000
 _MOST_EVENT_BYTES = 64 * 1024
 _LEVEL_AT = 6
@@ -32,6 +37,7 @@ _TYPES = {
 _TEXT, _WIDE_TEXT = 12, 13
 _MOST_FIELDS, _MOST_LABEL, _MOST_TEXT_BYTES = 2000, 400, 70_000
 _HEADER_BEFORE_LABEL = 16 * 1024
+_MOST_LOOKED_AT = 100_000  # fields
 _MOST_SEARCHED = 64 * BLOCK_BYTES
 
 
@@ -156,26 +162,39 @@ def read_parameters(file: ByteFile, run: RunHeader) -> Parameters:
     fields = _fields(file, run)
     if fields is None:
         return Parameters(None, numbers())
-    record = sum(size for _, size, _ in fields)
-    if run.parameters_at + record * run.scans > file.size:
+    record = _record_bytes(fields)
+    ends_at = run.parameters_at + record * run.scans
+    if ends_at > file.size:
         return Parameters(record, numbers())
+    times = _injection_times(file, run, fields)
+    if ends_at + BEHIND_PARAMETERS != file.size and not all(map(_is_time, times)):
+        return Parameters(None, numbers())  # the header was another's
+    return Parameters(record, array("d", (one if _is_time(one) else math.nan for one in times)))
+
+
+def _injection_times(file: ByteFile, run: RunHeader, fields: "_Fields") -> "array[float]":
     found = numbers()
-    offset = 0
+    record, offset = _record_bytes(fields), 0
     for label, size, form in fields:
         if label == INJECTION_LABEL and form:
             one = struct.Struct(f"<{offset}x{form}{record - offset - size}x")
             for block in file.entries(run.parameters_at, record, run.scans, "scan parameters"):
-                found.extend(map(_injection, (value for (value,) in one.iter_unpack(block))))
+                found.extend(value for (value,) in one.iter_unpack(block))
             break
         offset += size
-    return Parameters(record, found)
+    return found
 
 
-def _injection(value: float) -> float:
-    return value if 0 <= value <= _MOST_INJECTION_MS else math.nan
+def _is_time(value: float) -> bool:
+    """What an instrument can have waited for; bytes of something else are rarely such a number."""
+    return value == 0 or _LEAST_INJECTION_MS <= value <= MOST_INJECTION_MS
 
 
 _Fields = list[tuple[str, int, str]]  # label, bytes, form
+
+
+def _record_bytes(fields: _Fields) -> int:
+    return sum(size for _, size, _ in fields)
 
 
 def _fields(file: ByteFile, run: RunHeader) -> _Fields | None:
@@ -189,42 +208,47 @@ def _fields(file: ByteFile, run: RunHeader) -> _Fields | None:
     data = file.read(begin, min(run.events_at - begin, BLOCK_BYTES), "scan parameters")
 
     def fits(fields: _Fields) -> bool:
-        ends_at = run.parameters_at + sum(size for _, size, _ in fields) * run.scans + 4
+        ends_at = run.parameters_at + _record_bytes(fields) * run.scans + BEHIND_PARAMETERS
         return ends_at == file.size
 
     return _first_header(data, label_at - begin, fits)
 
 
 def _first_header(data: bytes, label_at: int, fits: Callable[[_Fields], bool]) -> _Fields | None:
-    nearest = None
+    """One whose records end where the file does; else the longest, as a part of a header may look
+    like one."""
+    longest: _Fields | None = None
+    looked_at = 0
     for start in range(label_at - 16, -1, -1):
         (count,) = _COUNT.unpack_from(data, start)
         if not 0 < count < _MOST_FIELDS:
             continue
         fields = _header(data, start + 4, count)
-        if fields and any(label == INJECTION_LABEL for label, _, _ in fields):
+        looked_at += len(fields)
+        if looked_at > _MOST_LOOKED_AT:
+            return longest
+        if len(fields) == count and any(label == INJECTION_LABEL for label, _, _ in fields):
             if fits(fields):
                 return fields
-            nearest = nearest or fields
-    return nearest
+            longest = fields if longest is None or len(fields) > len(longest) else longest
+    return longest
 
 
-def _header(data: bytes, p: int, count: int) -> _Fields | None:
+def _header(data: bytes, p: int, count: int) -> _Fields:
+    """Fewer than `count` fields, if it is no header."""
     fields: _Fields = []
-    for _ in range(count):
-        if p + 12 > len(data):
-            return None
+    while len(fields) < count and p + 12 <= len(data):
         kind, length, label_length = struct.unpack_from("<3I", data, p)
         p += 12 + 2 * label_length
         if length > _MOST_TEXT_BYTES or label_length > _MOST_LABEL or p > len(data):
-            return None
+            break
         label = data[p - 2 * label_length : p].decode("utf-16-le", "replace").rstrip("\0")
         if kind in _TYPES:
             fields.append((label, *_TYPES[kind]))
         elif kind in (_TEXT, _WIDE_TEXT):
             fields.append((label, length * (2 if kind == _WIDE_TEXT else 1), ""))
         else:
-            return None
+            break
     return fields
 
 

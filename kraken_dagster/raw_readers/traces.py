@@ -19,6 +19,7 @@ from kraken_dagster.raw_readers.contents import RawContents, Trace, numbers
 from kraken_dagster.raw_readers.metrics import ms1_positions
 
 MOST_POINTS = 2_000
+OWN_TRACES = ("tic", "base_peak", "tic_ms2")  # of the scans themselves
 _MOST_TRACES = 32
 _RT, _UNIT, _TITLE = "_rt_min", "_unit", "_title"
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -34,11 +35,7 @@ def traces_of(contents: RawContents) -> tuple[Trace, ...]:
     scans = contents.scans
     at = ms1_positions(scans)
     rest = [one for one, level in enumerate(scans.ms_level) if level == 2]
-    wanted = (
-        ("tic", scans.tic, at),
-        ("base_peak", scans.base_peak, at),
-        ("tic_ms2", scans.tic, rest),
-    )
+    columns = ((scans.tic, at), (scans.base_peak, at), (scans.tic, rest))
     found = [
         Trace(
             name,
@@ -46,7 +43,7 @@ def traces_of(contents: RawContents) -> tuple[Trace, ...]:
             array("d", (scans.rt_min[one] for one in places)),
             array("d", (column[one] for one in places)),
         )
-        for name, column, places in wanted
+        for name, (column, places) in zip(OWN_TRACES, columns, strict=True)
         if column and places
     ]
     return tuple(decimated(one) for one in (*found, *contents.traces[:_MOST_TRACES]))

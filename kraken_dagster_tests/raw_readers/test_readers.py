@@ -2,11 +2,8 @@
 
 import importlib.metadata
 import os
-import sqlite3
 import struct
 import sys
-from array import array
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ import pytest
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics import rawqc
 from kraken_dagster.model.errors import FileFormatError, UnsupportedRawFile
-from kraken_dagster.raw_readers import bruker, readers, sciex
+from kraken_dagster.raw_readers import readers, sciex
 from kraken_dagster.raw_readers.limited import read_raw
 from kraken_dagster.raw_readers.metrics import metrics_of
 from kraken_dagster.simulation.instruments import Acquisition
@@ -116,55 +113,7 @@ def test_a_wiff2_is_said_to_be_encrypted(tmp_path: Path) -> None:
         readers.read(tmp_path / "x.wiff2")
 
 
-# --- Bruker's pumps
-
-
-def chromatography(raw: Path, *sources: tuple[object, ...]) -> None:
-    """`chromatography-data.sqlite` with (title, instrument, kind, unit, offset s, values)."""
-    with closing(sqlite3.connect(raw / "chromatography-data.sqlite")) as database:
-        database.executescript(
-            """
-            CREATE TABLE TraceSources (Id INTEGER PRIMARY KEY, Description TEXT, Instrument TEXT,
-                InstrumentId TEXT, Type INTEGER, Unit INTEGER, TimeOffset REAL, Color INTEGER);
-            CREATE TABLE TraceChunks (Trace INTEGER NOT NULL, Times BLOB NOT NULL,
-                Intensities BLOB NOT NULL);
-            """
-        )
-        for number, (title, instrument, kind, unit, offset, values) in enumerate(sources, start=1):
-            row = (number, title, instrument, "", kind, unit, offset, 0)
-            database.execute("INSERT INTO TraceSources VALUES (?,?,?,?,?,?,?,?)", row)
-            for begin in range(0, len(values), 2):
-                part = values[begin : begin + 2]
-                times = array("d", (float(begin + at) for at in range(len(part)))).tobytes()
-                chunk = (number, times, array("f", part).tobytes())
-                database.execute("INSERT INTO TraceChunks VALUES (?,?,?)", chunk)
-        database.commit()
-
-
-def test_the_pressure_of_a_pump_is_read_in_bar(tmp_path: Path) -> None:
-    raw = dia_pasef(tmp_path)
-    chromatography(
-        raw,
-        ("BPC,±MS", "Bruker OTOF MS", 1, 6, 0.0, [1e9]),
-        ("Pressure - [psi]", "Elute Pump", 4, 0, 0.0, [100.0, 1000.0, 900.0]),
-        ("Pump HP:Pressure - [bar]", "Evosep One", 9999, 3, 30.0, [200.0, 250.0]),
-        ("Fraction A - [%]", "Elute Pump", 5, 4, 0.0, [98.0]),
-    )
-    contents = bruker.read(raw)
-    assert [trace.unit for trace in contents.traces] == ["bar", "bar"]
-    psi, evosep = contents.traces
-    assert psi.values.tolist() == pytest.approx([6.894757, 68.94757, 62.05282], rel=1e-6)
-    assert evosep.rt_min.tolist() == pytest.approx([0.5, 31 / 60])
-    metrics = metrics_of(contents)
-    assert metrics["pump_pressure_max"] == metrics["evosep_pump_hp_pressure_max"] == 250
-
-
-def test_a_damaged_file_of_traces_costs_no_metric_of_scans(tmp_path: Path) -> None:
-    raw = dia_pasef(tmp_path)
-    (raw / "chromatography-data.sqlite").write_bytes(b"no database")
-    contents = bruker.read(raw)
-    assert (len(contents.scans), contents.traces) == (5, ())
-    assert "chromatography-data.sqlite can't be read" in str(contents.facts["traces_problem"])
+# --- Bruker
 
 
 def test_a_baf_is_read_by_nobody(tmp_path: Path) -> None:
@@ -179,7 +128,7 @@ def test_a_baf_is_read_by_nobody(tmp_path: Path) -> None:
 
 OURS = """
 from array import array
-from kraken_dagster.raw_readers.contents import RawContents, Scans
+from kraken_dagster.raw_readers.contents import RawContents, Scans, Trace
 
 def read(path):
     tic = [float(word) for word in path.read_text().split()]
@@ -189,6 +138,10 @@ def read(path):
 
 def odd(path):
     return RawContents("ours", "1", Scans(ms_level=array("B", [1])))
+
+def odd_trace(path):
+    trace = eval(path.read_text())
+    return RawContents("ours", "1", traces=(trace,))
 """
 
 
@@ -201,7 +154,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (packages / "our_raw.py").write_text(OURS)
     (reported / "METADATA").write_text("Metadata-Version: 2.1\nName: our-lab\nVersion: 1\n")
     (reported / "entry_points.txt").write_text(
-        "[kraken.raw_readers]\nlab = our_raw:read\nodd = our_raw:odd\nd = our_raw:read\n"
+        "[kraken.raw_readers]\nlab = our_raw:read\nodd = our_raw:odd\n"
+        "trace = our_raw:odd_trace\nd = our_raw:read\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
     importlib.metadata.MetadataPathFinder().invalidate_caches()
@@ -225,6 +179,25 @@ def test_a_reader_that_returns_what_cant_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.odd").write_text("1")
     with pytest.raises(FileFormatError, match="Expected an array of 1 numbers in rt_min"):
         readers.read(tmp_path / "x.odd")
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(
+    ("trace", "reported"),
+    [
+        ("7", "Expected a Trace"),
+        ('Trace("UV 214 nm", "AU", array("d", [1]), array("d", [1]))', "Expected a name of a-z"),
+        ('Trace("uv_unit", "AU", array("d", [1]), array("d", [1]))', "Expected a name of a-z"),
+        ('Trace("tic", "AU", array("d", [1]), array("d", [1]))', "Expected a name of its own"),
+        ('Trace("uv", "AU", array("d", [1, 2]), array("d", [1]))', "as many times as values"),
+        ('Trace("uv", "AU", array("d", [2, 1]), array("d", [1, 1]))', "times that never fall"),
+        ('Trace("uv", "AU", array("d", [1]), array("d", [float("nan")]))', "finite numbers"),
+    ],
+)
+def test_a_trace_that_cant_be_is_told(tmp_path: Path, trace: str, reported: str) -> None:
+    (tmp_path / "x.trace").write_text(trace)
+    with pytest.raises(FileFormatError, match=reported):
+        readers.read(tmp_path / "x.trace")
 
 
 def test_without_a_reader_it_is_said(tmp_path: Path) -> None:

@@ -19,7 +19,14 @@ from tempfile import TemporaryDirectory
 
 from kraken_dagster.fs.plain_files import open_plain
 from kraken_dagster.fs.result_files import is_away
-from kraken_dagster.fs.tdf.sqlite_files import columns_of, damaged, is_intact, limit, open_immutable
+from kraken_dagster.fs.tdf.sqlite_files import (
+    columns_of,
+    damaged,
+    is_intact,
+    limit,
+    open_immutable,
+    read_schema,
+)
 from kraken_dagster.model.errors import FileFormatError
 
 WAL, ROLLBACK = "-wal", "-journal"
@@ -115,7 +122,7 @@ def _replay(path: Path, copy: Path, journals: Sequence[Path]) -> None:
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             limit(connection)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()  # needs no -shm
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            read_schema(connection)
             _, taken, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     except sqlite3.DatabaseError as error:

@@ -21,6 +21,11 @@ _MOST_CELL_BYTES = 16 * 1024 * 1024
 _ANY_CELL_BYTES = 1_000_000_000  # SQLite's own limit
 _STEPS = 1_000_000  # of SQLite's virtual machine, between two looks
 _MOST_LOOKS = 2_000
+# Of the schema, whose reading is quadratic in its entries: some 1,000 of them. Real ones have 20.
+_SCHEMA_STEPS = 10_000
+_MOST_SQL_BYTES, _MOST_COLUMNS = 10_000, 200  # of one statement, also one of the schema
+_TOO_MANY_TABLES = "a schema of more than a thousand tables, views or triggers"
+_INTERRUPTED = "interrupted"  # SQLite's word for what a progress handler ends
 _FUNCTIONS = frozenset({"count", "max", "lag", "typeof"})
 _PRAGMAS = frozenset({"schema_version", "table_info", "trusted_schema"})
 
@@ -49,6 +54,7 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     connection.set_authorizer(_allow)
     try:
         connection.execute("PRAGMA schema_version").fetchone()  # nothing is read before that
+        read_schema(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise damaged(path, error) from error
@@ -58,19 +64,40 @@ def open_immutable(path: Path) -> sqlite3.Connection:
 def limit(connection: sqlite3.Connection) -> None:
     """Bounds what a query on somebody else's database may take."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_CELL_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _MOST_SQL_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, _MOST_COLUMNS)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 1)
-    connection.set_progress_handler(_Work().is_too_much, _STEPS)
+    connection.set_progress_handler(_Work(most=_MOST_LOOKS).is_too_much, _STEPS)
     connection.execute("PRAGMA trusted_schema=OFF")
 
 
+def read_schema(connection: sqlite3.Connection) -> None:
+    """Has SQLite read what tables there are, in bounds of its own: it does so in one go, before
+    the first query.
+
+    Raises:
+        sqlite3.DatabaseError: there are too many, or it can't be read.
+    """
+    connection.set_progress_handler(_Work(most=1).is_too_much, _SCHEMA_STEPS)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.OperationalError as error:
+        if str(error) != _INTERRUPTED:
+            raise
+        raise sqlite3.DatabaseError(_TOO_MANY_TABLES) from error
+    finally:
+        connection.set_progress_handler(_Work(most=_MOST_LOOKS).is_too_much, _STEPS)
+
+
 class _Work:
-    def __init__(self) -> None:
-        self._scans = 0
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._looks = 0
 
     def is_too_much(self) -> bool:
-        self._scans += 1
-        return self._scans > _MOST_LOOKS
+        self._looks += 1
+        return self._looks >= self._most
 
 
 def is_intact(connection: sqlite3.Connection) -> bool:
@@ -141,7 +168,7 @@ def damaged(path: Path, found: object) -> FileFormatError | OSError:
         return found
     if str(getattr(found, "sqlite_errorname", "")).startswith("SQLITE_IOERR"):
         return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-    if isinstance(found, sqlite3.OperationalError) and str(found) == "interrupted":
+    if isinstance(found, sqlite3.OperationalError) and str(found) == _INTERRUPTED:
         found = f"more than {_STEPS * _MOST_LOOKS} steps of SQLite in a query that takes few"
     is_plain = not isinstance(found, NoPlainFile)
     return FileFormatError(
