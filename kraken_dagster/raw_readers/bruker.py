@@ -35,7 +35,7 @@ _ACCUMULATION = "AccumulationTime"  # of what was trapped: a tsf has none
 _BASE_PEAK = "MaxIntensity"
 _BAF_NAME = "analysis.baf"
 _SQLITE_HEADER = struct.Struct(">H6xII")  # from byte 16: page size, changes, pages
-_MOST_KEYS = 100_000
+_MOST_KEYS, _LONGEST_KEY = 10_000, 100
 _FACTS = {
     "instrument_name": "InstrumentName",
     "instrument_serial": "InstrumentSerialNumber",
@@ -190,7 +190,11 @@ def _global_metadata(connection: sqlite3.Connection, path: Path) -> dict[str, st
         return {}
     query = 'SELECT "Key", "Value" FROM "GlobalMetadata" LIMIT ?'
     rows = connection.execute(query, (_MOST_KEYS,))
-    return {str(key): str(value)[:LONGEST_FACT] for key, value in rows if value is not None}
+    return {
+        str(key): str(value)[:LONGEST_FACT]
+        for key, value in rows
+        if value is not None and len(str(key)) <= _LONGEST_KEY
+    }
 
 
 def _format_version(keys: dict[str, str]) -> str:
