@@ -6,8 +6,10 @@ import re
 import sqlite3
 import struct
 from array import array
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +38,7 @@ _BASE_PEAK = "MaxIntensity"
 _BAF_NAME = "analysis.baf"
 _SQLITE_HEADER = struct.Struct(">H6xII")  # from byte 16: page size, changes, pages
 _MOST_KEYS, _LONGEST_KEY = 10_000, 100
+_AT_ONCE, _MOST_CELL_BYTES = 100, 100_000
 _FACTS = {
     "instrument_name": "InstrumentName",
     "instrument_serial": "InstrumentSerialNumber",
@@ -92,14 +95,14 @@ def _scans(connection: sqlite3.Connection, path: Path, keys: dict[str, str]) -> 
     scans = Scans()
     # names can't be bound as parameters
     query = f'SELECT {", ".join(names)} FROM "Frames"'  # noqa: S608
-    for number, row in enumerate(connection.execute(query)):
-        if number == MOST_ROWS:
+    for rows in _blocks(connection, query):
+        if len(scans) + len(rows) > MOST_ROWS:
             raise FileFormatError(
                 f"Table Frames of {path.name} is too big",
                 file=path,
                 expected=f"at most {MOST_ROWS} rows",
             )
-        _add(scans, path, row, is_tsf)
+        _add(scans, path, rows, is_tsf)
     if not len(scans):
         raise FileFormatError(f"Table Frames of {path.name} has no frames", file=path)
     for column in (scans.base_peak, scans.injection_ms):  # all of it, or nothing
@@ -131,27 +134,46 @@ def _in_order_of_time(scans: Scans) -> Scans:
     return Scans(array("B", (scans.ms_level[at] for at in order)), **sorted_columns)
 
 
-def _add(scans: Scans, path: Path, row: tuple[object, ...], is_tsf: bool) -> None:
-    kind, time, tic, base_peak, trapped = row
-    scans.ms_level.append(1 if _number(path, kind, most=MOST_INTENSITY) == MS1 else 2)
-    scans.rt_min.append(_number(path, time, most=60 * MOST_MINUTES) / 60)
-    scans.tic.append(_number(path, tic, most=MOST_INTENSITY))
-    if base_peak is not None:
-        scans.base_peak.append(_number(path, base_peak, most=MOST_INTENSITY))
-    if trapped is not None or not is_tsf:
-        # what is below 0 was not measured
-        least = -MOST_INJECTION_MS
-        scans.injection_ms.append(_number(path, trapped, least=least, most=MOST_INJECTION_MS))
+def _blocks(connection: sqlite3.Connection, query: str) -> Iterator[list[tuple[object, ...]]]:
+    """Rows of short cells, some at once: their columns are taken as a whole."""
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_CELL_BYTES)
+    try:
+        cursor = connection.execute(query)
+        while rows := cursor.fetchmany(_AT_ONCE):
+            yield rows
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
 
 
-def _number(path: Path, value: object, *, most: float, least: float = 0) -> float:
-    if isinstance(value, int | float) and least <= value <= most:
-        return float(value)
+def _add(scans: Scans, path: Path, rows: list[tuple[object, ...]], is_tsf: bool) -> None:
+    kinds, times, tics, base_peaks, trapped = zip(*rows, strict=True)
+    numbers = partial(_numbers, path)
+    levels = (1 if kind == MS1 else 2 for kind in numbers(kinds, most=MOST_INTENSITY))
+    scans.ms_level.extend(levels)
+    scans.rt_min.extend(time / 60 for time in numbers(times, most=60 * MOST_MINUTES))
+    scans.tic.extend(numbers(tics, most=MOST_INTENSITY))
+    if None not in base_peaks:
+        scans.base_peak.extend(numbers(base_peaks, most=MOST_INTENSITY))
+    if None not in trapped or not is_tsf:
+        least = -MOST_INJECTION_MS  # what is below 0 was not measured
+        scans.injection_ms.extend(numbers(trapped, least=least, most=MOST_INJECTION_MS))
+
+
+def _numbers(
+    path: Path, cells: tuple[object, ...], *, most: float, least: float = 0
+) -> "array[float]":
+    try:
+        found = array("d", cells)  # type: ignore[arg-type]
+        if least <= min(found) and max(found) <= most:
+            return found
+    except TypeError:
+        pass
+    odd = next(c for c in cells if not (isinstance(c, int | float) and least <= c <= most))
     raise FileFormatError(
         f"Table Frames of {path.name} has a cell that can't be",
         file=path,
         expected=f"numbers from {least:g} to {most:g} in {', '.join((*_COLUMNS, _ACCUMULATION))}",
-        found=repr(value)[:LONGEST_FACT],
+        found=repr(odd)[:LONGEST_FACT],
     )
 
 

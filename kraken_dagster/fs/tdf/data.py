@@ -99,12 +99,14 @@ def _lengths_stand_there(last: Sequence[_Frame], lengths: Sequence[int | None]) 
 def _require_frames_of_data(
     connection: sqlite3.Connection, data: Path, last: _Frame, size: int
 ) -> None:
+    behind = size - last.offset
+    if behind <= size * _SLACK_PART:  # as a rule; what follows sorts all frames
+        return
     longest, frames = connection.execute(
         "SELECT max(gap), count(*) FROM (SELECT TimsId - lag(TimsId) OVER (ORDER BY TimsId) AS gap"
         " FROM Frames WHERE typeof(TimsId) = 'integer' AND TimsId >= 0)"
     ).fetchone()
-    behind = size - last.offset
-    if frames < 3 or behind <= max(size * _SLACK_PART, longest * _SLACK_FRAMES):
+    if frames < 3 or behind <= longest * _SLACK_FRAMES:
         return
     raise FileFormatError(
         f"{data.name} has data of which its index knows nothing",
