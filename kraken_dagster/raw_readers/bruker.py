@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from kraken_dagster.fs.tdf.data import require_all_data
 from kraken_dagster.fs.tdf.index import TSF_NAME, index_path, open_tdf, require_columns, stands
@@ -134,7 +135,7 @@ def _in_order_of_time(scans: Scans) -> Scans:
     return Scans(array("B", (scans.ms_level[at] for at in order)), **sorted_columns)
 
 
-def _blocks(connection: sqlite3.Connection, query: str) -> Iterator[list[tuple[object, ...]]]:
+def _blocks(connection: sqlite3.Connection, query: str) -> Iterator[list[tuple[Any, ...]]]:
     """Rows of short cells, some at once: their columns are taken as a whole."""
     before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_CELL_BYTES)
     try:
@@ -145,7 +146,7 @@ def _blocks(connection: sqlite3.Connection, query: str) -> Iterator[list[tuple[o
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
 
 
-def _add(scans: Scans, path: Path, rows: list[tuple[object, ...]], is_tsf: bool) -> None:
+def _add(scans: Scans, path: Path, rows: list[tuple[Any, ...]], is_tsf: bool) -> None:
     kinds, times, tics, base_peaks, trapped = zip(*rows, strict=True)
     numbers = partial(_numbers, path)
     levels = (1 if kind == MS1 else 2 for kind in numbers(kinds, most=MOST_INTENSITY))
@@ -160,10 +161,10 @@ def _add(scans: Scans, path: Path, rows: list[tuple[object, ...]], is_tsf: bool)
 
 
 def _numbers(
-    path: Path, cells: tuple[object, ...], *, most: float, least: float = 0
+    path: Path, cells: tuple[Any, ...], *, most: float, least: float = 0
 ) -> "array[float]":
     try:
-        found = array("d", cells)  # type: ignore[arg-type]
+        found = array("d", cells)
         if least <= min(found) and max(found) <= most:
             return found
     except TypeError:
