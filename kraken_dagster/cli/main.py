@@ -21,6 +21,7 @@ _MODULES: Final = {
     "doctor": "operations.doctor",
     "env": "shell.env",
     "files": "files.command",
+    "import-alphakraken": "operations.import_alphakraken",
     "init": "operations.init",
     "init-store": "operations.store",
     "instrument": "instrument",

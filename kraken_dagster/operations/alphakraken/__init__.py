@@ -1,0 +1,1 @@
+"""AlphaKraken's configuration, turned into an instruments.yaml: `kraken import-alphakraken`."""
