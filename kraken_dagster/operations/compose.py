@@ -16,6 +16,7 @@ import yaml
 from kraken_dagster.config.code_locations import CodeLocation, locations_of
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import ConfigError
+from kraken_dagster.operations import docker_launcher
 
 WORKERS, WORKSPACE = "compose.workers.yaml", "workspace.docker.yaml"
 _MARK = "# Written by `kraken compose` from instruments.yaml; it is written anew the next time.\n"
@@ -62,11 +63,19 @@ class Written:
         return any(path.name == WORKSPACE for path in self.wrote)
 
 
-def write(config: KrakenConfig, config_path: Path, *, host: str | None, dry_run: bool) -> Written:
+def write(
+    config: KrakenConfig,
+    config_path: Path,
+    *,
+    host: str | None,
+    dry_run: bool,
+    launches: bool = False,
+) -> Written:
     """Writes a host's services, and where the daemon is the workspace, beside instruments.yaml.
 
     Args:
         host: one of the addresses in `code_locations`; None is the host of the daemon.
+        launches: Dagster's DockerRunLauncher starts the runs, in containers of their own.
 
     Raises:
         ConfigError: a path can't be bound, no code location is on that host, or a file of that name
@@ -83,7 +92,15 @@ def write(config: KrakenConfig, config_path: Path, *, host: str | None, dry_run:
             found=host,
             next_step="add it to `code_locations`, or name another with --host.",
         )
+    if launches:
+        _require_one_host(locations, config_path)
     files = {WORKERS: _workers(whole, config_path, here)}
+    if launches:
+        text = config_path.read_text(encoding="utf-8")
+        for name, service in files[WORKERS]["services"].items():
+            folders = _above(_mount_points(whole, config_path, here[name]))
+            own = service["environment"]
+            own |= docker_launcher.environment(own, name, folders, text)
     if host is None:
         files[WORKSPACE] = workspace(locations)
     before = {name: _known(folder / name) for name in files}
@@ -98,6 +115,20 @@ def write(config: KrakenConfig, config_path: Path, *, host: str | None, dry_run:
         removed=tuple(sorted(old.keys() - new.keys())),
         changed=tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name])),
     )
+
+
+def _require_one_host(locations: Mapping[str, CodeLocation], config_path: Path) -> None:
+    """
+    Raises:
+        ConfigError: a code location is elsewhere, where the daemon can start no container.
+    """
+    if elsewhere := sorted(name for name, item in locations.items() if item.host is not None):
+        raise ConfigError(
+            "The daemon starts containers on its own host only",
+            file=config_path,
+            found=f"code locations on other hosts: {', '.join(elsewhere)}",
+            next_step="leave --docker-launcher out: runs are then processes of their workers.",
+        )
 
 
 def workspace(locations: Mapping[str, CodeLocation]) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from kraken_dagster.operations import compose as files
 
 @click.command()
 @click.option("--host", help="An address of `code_locations`: the services of that host.")
+@click.option(
+    "--docker-launcher", "launches", is_flag=True, help="Each run is a container of its own."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @click.pass_obj
 @reported
-def compose(path: Path, host: str | None, dry_run: bool) -> None:
+def compose(path: Path, *, host: str | None, launches: bool, dry_run: bool) -> None:
     """Write Docker's services of the instruments, and the workspace, beside instruments.yaml."""
     os.umask(site_umask())  # they are the site's
-    written = files.write(load_config(path), path, host=host, dry_run=dry_run)
+    written = files.write(load_config(path), path, host=host, dry_run=dry_run, launches=launches)
     for name in written.wrote:
         say(f"{'would write' if dry_run else 'wrote'} {as_text(name)}")
     for line in files.in_words(written):

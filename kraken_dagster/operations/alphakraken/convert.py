@@ -13,7 +13,7 @@ from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.operations.alphakraken.engines import Cluster, engines
 from kraken_dagster.operations.alphakraken.environment import mongodb
 from kraken_dagster.operations.alphakraken.instruments import instruments
-from kraken_dagster.operations.alphakraken.notes import Notes, Section
+from kraken_dagster.operations.alphakraken.notes import Notes, Section, Verdict
 from kraken_dagster.operations.alphakraken.places import locations, mounts_folder
 from kraken_dagster.operations.alphakraken.source import (
     read_environment,
@@ -114,8 +114,12 @@ def _backup(section: Section, options: dict[str, Any], notes: Notes) -> dict[str
         notes.to_do.append("give Kraken the S3 server's keys (docs/offsite.md), and `endpoint`.")
     elif kind not in (None, "local"):
         section.refuse("backup_type", f"expected local or s3, found {kind!r}")
-    elif region or prefix:
-        section.change("s3", "not taken, as `backup_type` is local: there is no second copy")
+    elif kind is not None:
+        section.take("backup_type", "a local backup")
+    if kind != "s3" and (region or prefix):
+        notes.add(
+            Verdict.LEFT, section.key("s3"), "there is no second copy: `backup_type` is local"
+        )
     if proof is not None and proof not in _PROOFS:
         section.refuse("purging_verification_type", f"expected {', '.join(_PROOFS)}: {proof!r}")
     elif proof is not None:

@@ -15,9 +15,7 @@ _NOT_MOUNTED = ("settings", "software")
 MOUNTS_VARIABLE = "MOUNTS_PATH"
 
 
-def mounts_folder(
-    named: str | None, places: Section, environment: dict[str, str]
-) -> PurePosixPath:
+def mounts_folder(named: str | None, places: Section, environment: dict[str, str]) -> PurePosixPath:
     """The folder of all mounts on this machine.
 
     Args:

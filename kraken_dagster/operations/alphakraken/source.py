@@ -75,7 +75,9 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
         if len(content) > LARGEST_BYTES:
-            raise _refused(path, "The file is too large", expected=f"{LARGEST_BYTES:,} bytes at most")
+            raise _refused(
+                path, "The file is too large", expected=f"{LARGEST_BYTES:,} bytes at most"
+            )
         return content.decode("utf-8-sig")
     except OSError as error:
         raise _refused(path, "The file can't be read", found=error.strerror) from error
