@@ -16,7 +16,7 @@ DOCUMENT = ROOT / "docs" / "dependencies.md"
 BEGIN, END = "<!-- licences: make licences -->", "<!-- end of licences -->"
 _OURS = "kraken-dagster"
 _CLASSIFIER = "License :: OSI Approved :: "
-_EXTRAS = ("alerts", "embedded", "mcp", "postgres")
+_EXTRAS = ("alerts", "embedded", "mcp", "postgres", "docker", "kubernetes")
 _LONGEST = 60  # some give the text of their licence in place of its name
 # Where the package says too little: by its own text.
 _TOLD_ELSEWHERE = {"python-dateutil": "Apache-2.0 OR BSD-3-Clause"}

@@ -1,4 +1,4 @@
-"""`kraken import-alphakraken`: every key of AlphaKraken's is taken, or told, and nothing is hidden."""
+"""`kraken import-alphakraken`: every key is taken or told, and no secret is copied."""
 
 import json
 from pathlib import Path

@@ -15,6 +15,7 @@ from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.operations.compose import WORKERS, WORKSPACE
+from kraken_dagster_tests.support.compose import has_compose
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 DEMO = DOCKER / "demo"
@@ -181,16 +182,9 @@ def test_every_variable_that_must_be_set_is_in_the_example() -> None:
     assert given["POSTGRES_PASSWORD"] == "demo"
 
 
-def _has_compose() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    asked = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    return asked.returncode == 0
-
-
 def test_compose_takes_the_files_together() -> None:
     """By Docker's own reader where it is, else by putting the files on top of each other."""
-    if not _has_compose():
+    if not has_compose():
         demo = services(DEMO / "compose.demo.yaml")
         assert demo.keys() - _own().keys() == {"demo"}
         return

@@ -26,7 +26,8 @@ def test_the_table_is_what_the_installed_packages_say() -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", ["", "alerts", "embedded", "postgres", "compare", "s3", "mcp", "dev"]
+    "extra",
+    ["", "alerts", "embedded", "postgres", "docker", "kubernetes", "compare", "s3", "mcp", "dev"],
 )
 def test_every_direct_dependency_has_its_reason(extra: str) -> None:
     reasons = TEXT.partition("## The embedded")[0]

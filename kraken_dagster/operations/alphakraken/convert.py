@@ -1,7 +1,7 @@
 """The whole of AlphaKraken's configuration, as the text of an instruments.yaml."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Sources:
     variables: Path | None = None
     columns: Path | None = None
     mounts: str | None = None
-    cluster: Cluster = Cluster()
+    cluster: Cluster = field(default_factory=Cluster)
 
 
 def convert(sources: Sources) -> tuple[str, Notes]:
@@ -137,12 +137,12 @@ def _options(values: dict[str, Any], notes: Notes) -> dict[str, Any]:
     section = Section("variables", values, notes)
     options: dict[str, Any] = {}
     for key in section:
-        field = Options.model_fields.get(key)
-        if field is None:
+        known = Options.model_fields.get(key)
+        if known is None:
             section.leave(key, "no option of Kraken's has this name")
             continue
         kinds = {bool: section.flag, float: section.number}
-        value = kinds.get(field.annotation, section.text)(key)  # type: ignore[arg-type]
+        value = kinds.get(known.annotation, section.text)(key)  # type: ignore[arg-type]
         if key == "output_exists_mode" and value not in set(OutputExistsMode):
             section.refuse(key, f"expected one of {', '.join(OutputExistsMode)}, found {value!r}")
         elif value is not None:

@@ -62,8 +62,8 @@ def locations(
         found[name] = {"path": path, "cluster": cluster} if cluster and cluster != path else path
         if name in _NOT_MOUNTED:
             file.notes.to_do.append(
-                f"mount {cluster or f'the {name}'} at {path}, read-only: AlphaKraken sees it on the "
-                "cluster only, Kraken reads it here too."
+                f"mount {cluster or f'the {name}'} at {path}, read-only: AlphaKraken sees it on "
+                "the cluster only, Kraken reads it here too."
             )
     for section in (places, mounted):
         for name in ("logs", "airflow_logs"):
