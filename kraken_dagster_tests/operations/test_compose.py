@@ -238,3 +238,11 @@ def test_the_image_is_given_what_it_needs_and_nothing_else() -> None:
     copied = re.findall(r"^COPY (?!--from)(.*)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
     named = {word for line in copied for word in line.split()[:-1] if not word.startswith("--")}
     assert named <= {line.removeprefix("!") for line in kept[1:]}
+
+
+def test_the_base_image_is_named_in_one_place() -> None:
+    name = (DOCKER / "base.image").read_text().strip()
+    assert re.fullmatch(r"[a-z0-9./-]+:[\w.-]+(@sha256:[0-9a-f]{64})?", name)
+    default = re.search(r"^ARG BASE=(.*)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    assert default is not None
+    assert default[1] == name.partition("@")[0]

@@ -1,6 +1,6 @@
-"""Where each run is a container of its own: Docker's launcher, and Kubernetes by Dagster's chart.
+"""Where each run is a container of its own: `kraken compose --docker-launcher`.
 
-No container is started: what is given to Docker and to Kubernetes is made by Dagster's own packages.
+No container is started: what Docker is asked for is made by Dagster's own package and docker-py.
 """
 
 import json
@@ -18,9 +18,6 @@ from dagster._core.utils import parse_env_var
 from dagster_docker import DockerRunLauncher
 from dagster_docker.container_context import DockerContainerContext
 from dagster_docker.utils import validate_docker_config
-from dagster_k8s import K8sRunLauncher
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 from docker.models.containers import _create_container_args
 
 import docker
@@ -65,9 +62,6 @@ def workers(site: Path) -> dict[str, Any]:
     compose(site, "--docker-launcher")
     found: dict[str, Any] = yaml.safe_load((site.parent / WORKERS).read_text())["services"]
     return found
-
-
-# -- Docker ----------------------------------------------------------------------------------------
 
 
 def launched(service: dict[str, Any]) -> dict[str, Any]:
@@ -228,125 +222,3 @@ def test_compose_takes_the_files_together(extra: str, site: Path) -> None:
         *("/etc/kraken", "/var/lib/kraken/logs"),
         "/var/lib/kraken/dagster/dagster.yaml" if "launcher" in extra else "/etc/kraken-tls/ca.pem",
     }
-
-
-# -- Kubernetes ------------------------------------------------------------------------------------
-
-# Keys that Dagster's chart 1.13 has, of those that are used here, from its own schema.
-_CHART = {
-    "": "global generatePostgresqlPasswordSecret postgresql dagsterWebserver dagsterDaemon "
-    "concurrency runLauncher computeLogManager telemetry dagster-user-deployments",
-    "dagsterWebserver": "replicaCount enableReadOnly image service envSecrets",
-    "dagsterDaemon": "enabled image envSecrets runMonitoring sensors",
-    "concurrency": "enabled runs pools",
-    "runLauncher": "type config",
-    "dagster-user-deployments": "enabled enableSubchart deployments",
-}
-_DEPLOYMENT = (
-    "name image port dagsterApiGrpcArgs deploymentStrategy includeConfigInLaunchedRuns env "
-    "envSecrets volumes volumeMounts readinessProbe"
-)
-
-
-def deployments() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read("kubernetes-values.yaml")["dagster-user-deployments"][
-        "deployments"
-    ]
-    return found
-
-
-def test_the_values_name_keys_of_the_chart() -> None:
-    values = read("kubernetes-values.yaml")
-    for name, keys in _CHART.items():
-        section = values[name] if name else values
-        assert set(section) <= set(keys.split()), name
-    for item in deployments():
-        assert set(item) <= set(_DEPLOYMENT.split())
-        assert re.fullmatch(r"[a-z0-9-]{1,63}", item["name"])
-
-
-def context_of(deployment: dict[str, Any]) -> K8sContainerContext:
-    """As the chart writes it of a deployment, for the runs of that code location."""
-    return K8sContainerContext.create_from_config(
-        {
-            "k8s": {
-                "image_pull_policy": deployment["image"]["pullPolicy"],
-                "env_config_maps": [f"dagster-{deployment['name']}-user-env"],
-                "env_secrets": [item["name"] for item in deployment["envSecrets"]],
-                "volume_mounts": deployment["volumeMounts"],
-                "volumes": deployment["volumes"],
-                "namespace": "kraken",
-                "service_account_name": "dagster",
-                "env": deployment["env"],
-            }
-        }
-    )
-
-
-def test_the_launcher_takes_its_settings() -> None:
-    launcher = read("kubernetes-values.yaml")["runLauncher"]
-    given = launcher["config"]["k8sRunLauncher"]
-    config = {
-        "load_incluster_config": given["loadInclusterConfig"],
-        "image_pull_policy": given["imagePullPolicy"],
-        "job_namespace": "kraken",
-        "service_account_name": "dagster",
-        "dagster_home": read("kubernetes-values.yaml")["global"]["dagsterHome"],
-        "instance_config_map": "dagster-instance",
-        "postgres_password_secret": "dagster-postgresql-secret",
-    }
-    assert len(given) == 2
-    taken = process_config(K8sRunLauncher.config_type(), config)
-    assert taken.success, taken.errors
-    assert launcher["type"] == K8sRunLauncher.__name__
-
-
-@pytest.mark.parametrize("deployment", deployments(), ids=lambda item: item["name"])
-def test_a_run_is_a_job_with_the_mounts_of_its_worker(deployment: dict[str, Any]) -> None:
-    image = f"{deployment['image']['repository']}:{deployment['image']['tag']}"
-    job = construct_dagster_k8s_job(
-        job_config=DagsterK8sJobConfig(
-            job_image=image,
-            dagster_home="/var/lib/kraken/dagster",
-            instance_config_map="dagster-instance",
-            postgres_password_secret="dagster-postgresql-secret",
-        ),
-        args=["dagster", "api", "execute_run"],
-        job_name="dagster-run-1",
-        user_defined_k8s_config=context_of(deployment).run_k8s_config,
-    ).to_dict()
-    pod = job["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert container["image"] == image
-    mounts = {item["mount_path"]: item["name"] for item in container["volume_mounts"]}
-    assert {
-        it["mountPath"]: it["name"] for it in deployment["volumeMounts"]
-    }.items() <= mounts.items()
-    claims = {
-        item["name"]: item["persistent_volume_claim"]["claim_name"]
-        for item in pod["volumes"]
-        if item["persistent_volume_claim"]
-    }
-    assert claims["instrument"] == f"kraken-{deployment['name']}"
-    env = {item["name"]: item["value"] for item in container["env"]}
-    assert env["KRAKEN_INSTRUMENTS"] == env["KRAKEN_LOCATION"] == deployment["name"]
-    secrets = [item["secret_ref"]["name"] for item in container["env_from"] if item["secret_ref"]]
-    assert "kraken-secrets" in secrets
-
-
-def test_nobody_changes_anything_in_dagit_without_the_guard() -> None:
-    values = read("kubernetes-values.yaml")
-    assert values["dagsterWebserver"]["enableReadOnly"] is True
-    assert values["dagsterWebserver"]["service"]["type"] == "ClusterIP"
-    assert "ingress" not in values
-
-
-# -- the base image --------------------------------------------------------------------------------
-
-
-def test_the_base_image_is_named_in_one_place() -> None:
-    name = (DOCKER / "base.image").read_text().strip()
-    assert re.fullmatch(r"[a-z0-9./-]+:[\w.-]+(@sha256:[0-9a-f]{64})?", name)
-    default = re.search(r"^ARG BASE=(.*)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
-    assert default is not None
-    assert default[1] == name.partition("@")[0]
