@@ -200,14 +200,15 @@ def test_compose_takes_the_files_together(extra: str, site: Path) -> None:
     given = {
         **{"POSTGRES_PASSWORD": "a", "MONGODB_PASSWORD": "b", "DOCKER_GID": "99"},
         **{"KRAKEN_SITE": str(site.parent), "KRAKEN_SITE_PATH": str(site.parent)},
-        **{"KRAKEN_BINDS": "/srv", "MONGODB_TLS": "/srv/tls", "PATH": os.environ["PATH"]},
+        **{"KRAKEN_BINDS": "/srv", "MONGODB_TLS": "/srv/tls"},
     }
+    kept = {key: it for key, it in os.environ.items() if not key.startswith("KRAKEN")}
     files = [DOCKER / "compose.yaml", site.parent / WORKERS, DOCKER / extra]
     command = ["docker", "compose", "--project-directory", str(DOCKER)]
     command += [word for file in files for word in ("-f", str(file))]
     done = subprocess.run(
         [*command, "--profile", "*", "config"],
-        env={**given, "HOME": str(site.parent)},
+        env={**kept, **given},
         capture_output=True,
         text=True,
         timeout=60,
