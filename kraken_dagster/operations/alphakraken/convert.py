@@ -143,7 +143,7 @@ def _options(values: dict[str, Any], notes: Notes) -> dict[str, Any]:
             continue
         kinds = {bool: section.flag, float: section.number}
         value = kinds.get(known.annotation, section.text)(key)  # type: ignore[arg-type]
-        if key == "output_exists_mode" and value not in set(OutputExistsMode):
+        if key == "output_exists_mode" and str(value) not in set(OutputExistsMode):
             section.refuse(key, f"expected one of {', '.join(OutputExistsMode)}, found {value!r}")
         elif value is not None:
             options[key] = value

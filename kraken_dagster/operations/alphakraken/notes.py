@@ -96,12 +96,14 @@ class Section:
         value = self._open.pop(key, None)
         if value is None or value == "":
             return None
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            return self._not(key, "a text", value)
         text = str(value)
-        if "${" in text or not text.isprintable():
-            return self._not(key, "a text without `${` and control characters", value)
-        return text
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            self._not(key, "a text", value)
+        elif "${" in text or not text.isprintable():
+            self._not(key, "a text without `${` and control characters", value)
+        else:
+            return text
+        return None
 
     def number(self, key: str) -> float | None:
         """A finite number; None as above."""

@@ -30,14 +30,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):
             raise _refused(path, "The file is empty or not a mapping")
         _count(path, node, [0], 0)
-        values: dict[str, Any] = loader.construct_document(node)  # type: ignore[no-untyped-call]
+        values: dict[str, Any] = loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         reported = "nested too deeply" if isinstance(error, RecursionError) else ""
         raise _refused(
             path, "The file is not valid YAML", found=reported or where_yaml_breaks(error)
         ) from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return values
 
 
@@ -108,4 +108,4 @@ def _count(path: Path, node: yaml.Node, seen: list[int], depth: int) -> None:
 
 
 def _refused(path: Path, what: str, **facts: object) -> ConfigError:
-    return ConfigError(what, file=path, next_step=_NEXT, **facts)  # type: ignore[arg-type]
+    return ConfigError(what, file=path, next_step=_NEXT, **facts)
