@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from kraken_dagster.cli.main import main
 from kraken_dagster.config.loader import load_config
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.operations.compose import WORKERS, WORKSPACE
+from kraken_dagster.operations.containers.compose import WORKERS, WORKSPACE
 from kraken_dagster_tests.support.compose import has_compose
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"

@@ -22,7 +22,7 @@ from docker.models.containers import _create_container_args
 
 import docker
 from kraken_dagster.cli.main import main
-from kraken_dagster.operations.compose import WORKERS
+from kraken_dagster.operations.containers.compose import WORKERS
 from kraken_dagster_tests.support.compose import has_compose
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"

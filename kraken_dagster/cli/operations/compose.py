@@ -11,7 +11,7 @@ from kraken_dagster.config.loader import load_config
 from kraken_dagster.dagit import start
 from kraken_dagster.dagit.access import Access
 from kraken_dagster.fs.private import site_umask
-from kraken_dagster.operations import compose as files
+from kraken_dagster.operations.containers import compose as files
 
 
 @click.command()

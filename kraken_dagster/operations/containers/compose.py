@@ -16,7 +16,7 @@ import yaml
 from kraken_dagster.config.code_locations import CodeLocation, locations_of
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.operations import docker_launcher
+from kraken_dagster.operations.containers import docker_launcher
 
 WORKERS, WORKSPACE = "compose.workers.yaml", "workspace.docker.yaml"
 _MARK = "# Written by `kraken compose` from instruments.yaml; it is written anew the next time.\n"
@@ -92,15 +92,10 @@ def write(
             found=host,
             next_step="add it to `code_locations`, or name another with --host.",
         )
-    if launches:
-        _require_one_host(locations, config_path)
     files = {WORKERS: _workers(whole, config_path, here)}
     if launches:
-        text = config_path.read_text(encoding="utf-8")
-        for name, service in files[WORKERS]["services"].items():
-            folders = _above(_mount_points(whole, config_path, here[name]))
-            own = service["environment"]
-            own |= docker_launcher.environment(own, name, folders, text)
+        _require_one_host(locations, config_path)
+        _give_contexts(files[WORKERS]["services"], whole, config_path, here)
     if host is None:
         files[WORKSPACE] = workspace(locations)
     before = {name: _known(folder / name) for name in files}
@@ -108,13 +103,31 @@ def write(
     if not dry_run:
         for path in wrote:
             _replace(path, _MARK + yaml.safe_dump(files[path.name], sort_keys=False, width=200))
-    old, new = (item.get("services") or {} for item in (before[WORKERS], files[WORKERS]))
+    return _compared(wrote, before[WORKERS], files[WORKERS])
+
+
+def _compared(wrote: tuple[Path, ...], before: dict[str, Any], after: dict[str, Any]) -> Written:
+    old, new = (item.get("services") or {} for item in (before, after))
     return Written(
         wrote,
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
         changed=tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name])),
     )
+
+
+def _give_contexts(
+    services: Mapping[str, Any],
+    config: KrakenConfig,
+    config_path: Path,
+    here: Mapping[str, CodeLocation],
+) -> None:
+    """Into the workers' environments: what runs in containers of their own are given."""
+    text = config_path.read_text(encoding="utf-8")
+    for name, service in services.items():
+        folders = _above(_mount_points(config, config_path, here[name]))
+        own = service["environment"]
+        own |= docker_launcher.environment(own, name, folders, text)
 
 
 def _require_one_host(locations: Mapping[str, CodeLocation], config_path: Path) -> None:
