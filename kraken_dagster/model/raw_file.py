@@ -175,6 +175,7 @@ class DecidedSettings(BaseModel):
     """One of the settings that a file is processed with, as it was decided.
 
     `attempt` is that of its job: what is done again gets another, what succeeded keeps its own.
+    `chosen`: a person chose it for this file, whatever its project uses.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -182,6 +183,7 @@ class DecidedSettings(BaseModel):
     version: int
     attempt: int | None = None
     engine: str | None = None
+    chosen: bool = False
 
 
 class AskedAgain(BaseModel):

@@ -78,6 +78,15 @@ def _retry_jobs(
     again = bool(wanted) and raw_file.is_backed_up and raw_file.status in ENDED
     if not given_up and not failed and not again:
         return None
+    require_processable(services, raw_file)
+    return _queue_again(services, raw_file, note, wanted)
+
+
+def require_processable(services: Services, raw_file: RawFile) -> None:
+    """
+    Raises:
+        StatusConflict: such a file is not processed, with any settings.
+    """
     decision = decision_on(services, raw_file, has_settings=True)
     if not decision.process:
         raise StatusConflict(
@@ -86,7 +95,6 @@ def _retry_jobs(
             found=decision.details,
             next_step="change what keeps it from that, and ask again.",
         )
-    return _queue_again(services, raw_file, note, wanted)
 
 
 def _nothing_to_retry(raw_file: RawFile) -> StatusConflict:
@@ -110,6 +118,8 @@ def _queue_again(
     attempt = services.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
     jobs = services.store.jobs.of(raw_file.id)
     again = decided(services, raw_file, settings_for(services, raw_file), attempt, jobs)
+    if not wanted and any(item.chosen for item in again):  # stands beside other results
+        wanted = {"output_exists_mode": OutputExistsMode.ADD.value}
     fields = {"quant_settings": as_fields(again), **as_it_had_ended(raw_file), **wanted}
     current, now = services.store.raw_files.get(raw_file.id), services.now()
     if current.status is Status.QUEUED_FOR_QUANTING:

@@ -110,8 +110,20 @@ def decision_on(services: Services, raw_file: RawFile, *, has_settings: bool) ->
 
 
 def settings_for(services: Services, raw_file: RawFile) -> list[Settings]:
-    """The settings that apply to a file, one for each software type."""
-    return in_scope(services, raw_file, services.store.catalog.assigned(raw_file.project_id))
+    """The settings that apply to a file, one for each software type.
+
+    What a person chose for it stands before what its project uses, until all of it has ended well.
+    """
+    assigned = in_scope(services, raw_file, services.store.catalog.assigned(raw_file.project_id))
+    if raw_file.status is Status.DONE:
+        return assigned
+    chosen = [
+        services.store.catalog.settings(item.name, item.version)
+        for item in raw_file.quant_settings
+        if item.chosen
+    ]
+    types = {item.software_type for item in chosen}
+    return [*chosen, *(item for item in assigned if item.software_type not in types)]
 
 
 def in_scope(

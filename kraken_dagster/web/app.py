@@ -27,7 +27,7 @@ from kraken_dagster.web.feed import Feed
 from kraken_dagster.web.guard import PageGuard
 from kraken_dagster.web.health import probes
 from kraken_dagster.web.once import Once
-from kraken_dagster.web.operate import actions
+from kraken_dagster.web.operate import actions, again
 from kraken_dagster.web.operate.errands import Errands
 from kraken_dagster.web.quality import actions as quality_actions
 from kraken_dagster.web.quality import pages as quality_pages
@@ -45,6 +45,8 @@ _ROUTES = [
     Route("/files/rows", pages.rows),
     Route("/files/paths", downloads.paths),
     Route("/files/export", downloads.export),
+    Route("/files/again", again.ask),
+    Route("/files/again", again.do, methods=["POST"]),
     Route("/file/mzqc", downloads.mzqc),
     Route("/file/retry", actions.retry_file, methods=["POST"]),
     Route("/file/verify", actions.verify_file, methods=["POST"]),

@@ -51,8 +51,7 @@ def export(request: Request) -> Response:
 
 def _mzqc_of_chosen(request: Request) -> Response:
     feed: Feed = request.app.state.feed
-    with feed.table.lock:
-        ids = [feed.table.ids[row] for row in _chosen(request, feed.table)]
+    ids = chosen_ids(request)
     title = "No mzQC can be made of these files"
     if len(ids) > _MOST_IN_MZQC:
         text = f"They are {len(ids):,}, expected at most {_MOST_IN_MZQC:,}. Next: filter, or pick."
@@ -79,6 +78,13 @@ def as_json(document: Mapping[str, Any], name: str) -> Response:
     """A document that a browser keeps as a file of this name."""
     content = json.dumps(document, indent=1, default=str).encode()
     return _download(content, "application/json", name)
+
+
+def chosen_ids(request: Request) -> list[str]:
+    """The files that are picked, or else all that the filter shows."""
+    table = request.app.state.feed.table
+    with table.lock:
+        return [table.ids[row] for row in _chosen(request, table)]
 
 
 def _chosen(request: Request, table: Table) -> Rows:

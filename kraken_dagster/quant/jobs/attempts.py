@@ -62,6 +62,7 @@ def decided(
     anything that an error cut short begun anew.
     """
     latest = latest_of(raw_file, jobs)
+    chosen = {(item.name, item.version) for item in raw_file.quant_settings if item.chosen}
     found = []
     for item in settings:
         kept = _kept_of(raw_file, item, latest)
@@ -71,6 +72,7 @@ def decided(
                 version=item.version if kept is None else kept.settings_version,
                 attempt=attempt if kept is None else kept.attempt,
                 engine=services.engine_of(raw_file.instrument_id, item),
+                chosen=(item.name, item.version) in chosen and raw_file.status is not Status.DONE,
             )
         )
     return found

@@ -103,6 +103,11 @@
     for (const id of picked) query.append("id", id);
     item.href = root + "/files/export?" + query;
   }));
+  document.querySelector("[data-again]")?.addEventListener("click", event => {
+    const query = new URLSearchParams(location.search);
+    for (const id of picked) query.append("id", id);
+    event.currentTarget.href = root + "/files/again?" + query;
+  });
   document.addEventListener("keydown", event => {
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
     const lines = [...body.querySelectorAll("tr:not(.spacer)")];

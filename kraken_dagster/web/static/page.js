@@ -32,7 +32,14 @@ async function refresh() {
   known = text;
   const open = [...live.querySelectorAll("details[open]")].map(item => item.id);
   const focused = document.activeElement && document.activeElement.id;
+  const filled = [...live.querySelectorAll("select[id], input[type=text][id], textarea[id]")]
+    .map(item => [item.id, item.value]);
   live.innerHTML = text;
+  for (const [id, value] of filled) {
+    const field = document.getElementById(id);
+    if (field && (field.tagName !== "SELECT" || [...field.options].some(it => it.value === value)))
+      field.value = value;
+  }
   for (const id of open) if (id) document.getElementById(id)?.setAttribute("open", "");
   if (focused) document.getElementById(focused)?.focus({preventScroll: true});
   document.dispatchEvent(new CustomEvent("kraken:shown"));
