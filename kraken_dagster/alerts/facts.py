@@ -43,6 +43,7 @@ _LOOKED_AT = 20
 _PAGE_TIMEOUT_S = 10.0
 _TREND_OF = timedelta(days=7)
 _SAMPLES_KEPT = timedelta(days=30)
+_SAMPLED_WITHIN = timedelta(hours=1)  # of a look
 _BEFORE_THE_FIRST_LOOK = timedelta(days=1)
 _GB = 1024**3
 _LOCATION_COUNTS = timedelta(hours=1)
@@ -120,13 +121,16 @@ def _of_another_location(item: Mapping[str, Any], now: datetime) -> bool:
 
 
 def keep_samples(services: Services, snapshot: Snapshot, now: datetime) -> None:
-    """Keeps how much is free on the stores, for their trends.
+    """Keeps how much is free on the stores and on the instruments, for their trends. What wasn't
+    looked at for a while is nothing of now.
 
     Raises:
         StoreUnavailable
     """
+    names = {*_DISKS, *services.config.instruments}
     for item in snapshot.health:
-        if item.name in _DISKS and item.status == "ok" and item.free_gb is not None:
+        is_new = item.updated_at is not None and abs(now - item.updated_at) < _SAMPLED_WITHIN
+        if item.name in names and item.status == "ok" and item.free_gb is not None and is_new:
             services.store.alerts.sample(item.name, free_gb=item.free_gb, at=now)
     services.store.alerts.forget_samples(before=now - _SAMPLES_KEPT)
 

@@ -15,6 +15,7 @@ from kraken_dagster.operations.report import status
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.web.intake import rows_of
 from kraken_dagster.web.table.columns import Table
+from kraken_dagster.web.views.disks import KEPT, Samples, name_of
 
 _LOOK_EVERY_S = 1.0
 _REPORT_EVERY = timedelta(seconds=5)
@@ -36,6 +37,7 @@ class Feed:
     report: dict[str, Any] = field(default_factory=dict)
     alerts: list[Alert] = field(default_factory=list)  # those that are open
     known: Known = field(default_factory=Known)  # for Prometheus
+    samples: dict[str, Samples] = field(default_factory=dict)  # how much was free on disks
     seen_at: datetime | None = None
     problem: str | None = None  # why it could not be asked since
     stamp: int = 0  # counts whatever a page may have to show anew
@@ -66,6 +68,7 @@ class Feed:
         try:
             if now - self._compared_at >= _COMPARE_EVERY:
                 self._compare()
+                self._sample(now)
                 self._compared_at = now
             else:
                 self._take_up(self.services.store.changes.ids_since(self._newest - _OVERLAP))
@@ -93,6 +96,13 @@ class Feed:
             _log.warning("%s", problem)
             self.stamp += 1
         self.problem = problem
+
+    def _sample(self, now: datetime) -> None:
+        """What is known of disks is an hour apart."""
+        config = self.services.config
+        names = [*config.instruments, *(name_of("store", item) for item in ("backup", "output"))]
+        alerts, since = self.services.store.alerts, now - KEPT
+        self.samples = {item: alerts.samples(item, since=since, until=now) for item in names}
 
     def _report(self, now: datetime) -> None:
         report = status(self.services)

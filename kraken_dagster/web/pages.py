@@ -19,6 +19,7 @@ from kraken_dagster.web.intake import BASIC
 from kraken_dagster.web.once import Once
 from kraken_dagster.web.rendering import PART, render
 from kraken_dagster.web.table.selection import select
+from kraken_dagster.web.views import disks as disk_view
 from kraken_dagster.web.views import files as file_view
 from kraken_dagster.web.views import fleet as fleet_view
 from kraken_dagster.web.views import laboratory as laboratory_view
@@ -36,7 +37,7 @@ def _cards(feed: Feed) -> dict[str, Any]:
     now = feed.services.now()
     days = {"yesterday": fleet_view.yesterday(now), "Friday": fleet_view.last_friday(now)}
     return {
-        "cards": fleet_view.cards(feed.table, feed.report, now),
+        "cards": fleet_view.cards(feed.table, feed.report, now, feed.samples),
         "wrong": fleet_view.of_all(feed.report),
         "since": {name: f"{day:%Y-%m-%d}" for name, day in days.items()},
     }
@@ -190,11 +191,13 @@ def status(request: Request) -> Response:
 def _status(feed: Feed) -> dict[str, Any]:
     report, now = feed.report, feed.services.now()
     instruments = [item["id"] for item in report.get("instruments", ())]
+    rates = fleet_view.rates(feed.table, instruments, now)
     return {
         "instruments": instruments,
         "days": laboratory_view.throughput(feed.table, instruments, now),
         "oldest": laboratory_view.oldest(feed.table),
-        "disks": laboratory_view.disks(report),
+        "disks": disk_view.disks(report, feed.samples, rates, now),
+        "drawn": (disk_view.WIDTH, disk_view.HEIGHT),
         "report": report,
     }
 

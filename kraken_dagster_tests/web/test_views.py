@@ -90,9 +90,11 @@ def test_the_table_says_how_old_a_file_is_and_when_one_that_runs_ends() -> None:
 def test_a_disk_is_full_at_the_rate_of_the_last_week() -> None:
     table = _table(*(_file(f"f{n}", 24 * n, size_gb=10) for n in range(7)))
     [card] = fleet.cards(table, {"instruments": [_item("t1")]}, NOW)
-    assert card.full_in_days == pytest.approx(7)
+    assert card.disk is not None
+    assert card.disk.days == pytest.approx(7)
     [none] = fleet.cards(_table(), {"instruments": [_item("t1")]}, NOW)
-    assert none.full_in_days is None
+    assert none.disk is not None
+    assert none.disk.days is None
 
 
 def test_the_last_metrics_are_compared_with_those_before() -> None:

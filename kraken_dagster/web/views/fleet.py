@@ -10,6 +10,7 @@ import numpy as np
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, Status
 from kraken_dagster.web.intake import BACKED, GB, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
+from kraken_dagster.web.views.disks import Forecast, Samples, forecast
 from kraken_dagster.web.views.robust import median, robust_sd
 from kraken_dagster.web.views.words import ago
 
@@ -57,7 +58,7 @@ class Card:
     not_backed_up: int = 0
     queued: int = 0
     free_gb: float | None = None
-    full_in_days: float | None = None
+    disk: Forecast | None = None  # when it is full
     quality: str | None = None  # of the last run that was judged
     judged: str | None = None
     metrics: tuple[Metric, ...] = ()
@@ -71,13 +72,27 @@ class Card:
         return "busy" if self.acquiring is not None else "quiet"
 
 
-def cards(table: Table, report: Mapping[str, Any], now: datetime) -> list[Card]:
-    """What needs a person first, then what acquires, then by name."""
+def cards(
+    table: Table,
+    report: Mapping[str, Any],
+    now: datetime,
+    samples: Mapping[str, Samples] | None = None,
+) -> list[Card]:
+    """What needs a person first, then what acquires, then by name.
+
+    Args:
+        samples: how much was free on the instruments' disks.
+    """
     with table.lock:
         # What the report leaves out follows from something greater that it tells.
         said = report.get("wrong", ())
         found = [
-            _card(table, {**item, "wrong": [line for line in item["wrong"] if line in said]}, now)
+            _card(
+                table,
+                {**item, "wrong": [line for line in item["wrong"] if line in said]},
+                now,
+                (samples or {}).get(item["id"], ()),
+            )
             for item in report.get("instruments", ())
         ]
     order = ("bad", "busy", "quiet")
@@ -103,7 +118,7 @@ def yesterday(now: datetime) -> datetime:
     )
 
 
-def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
+def _card(table: Table, item: Mapping[str, Any], now: datetime, samples: Samples) -> Card:
     own = table.is_word("instrument_id", item["id"])
     rows = _by_time(table, own)
     created = table.numbers("created_at")
@@ -120,7 +135,7 @@ def _card(table: Table, item: Mapping[str, Any], now: datetime) -> Card:
         not_backed_up=int(np.count_nonzero(waiting)),
         queued=int(np.count_nonzero(own & any_of(table, _QUEUED))),
         free_gb=item["free_space_gb"],
-        full_in_days=_full_in_days(table, rows, item["free_space_gb"], now),
+        disk=forecast(samples, item["free_space_gb"], _gb_a_day(table, rows, now), now),
         metrics=_metrics(table, rows),
         wrong=tuple(item["wrong"]),
         **_acquiring(table, rows),
@@ -198,13 +213,18 @@ def _time(table: Table, row: int) -> datetime | None:
     return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC)
 
 
-def _full_in_days(table: Table, rows: Rows, free_gb: float | None, now: datetime) -> float | None:
-    """At the rate of the last seven days, and if nothing is purged."""
-    if free_gb is None:
-        return None
+def rates(table: Table, instruments: Sequence[str], now: datetime) -> dict[str, float | None]:
+    """GB per day that came to each instrument's disk in the last seven days."""
+    with table.lock:
+        own = {item: table.is_word("instrument_id", item) for item in instruments}
+        return {item: _gb_a_day(table, _by_time(table, mask), now) for item, mask in own.items()}
+
+
+def _gb_a_day(table: Table, rows: Rows, now: datetime) -> float | None:
+    """Over the last seven days; None where less than a byte came a day."""
     recent = rows[table.numbers("created_at")[rows] >= (now - _RATE_OVER).timestamp()]
     per_day = float(np.nansum(table.numbers("size_gb")[recent])) / _RATE_OVER.days
-    return free_gb / per_day if per_day * GB >= 1 else None
+    return per_day if per_day * GB >= 1 else None
 
 
 def _metrics(table: Table, rows: Rows) -> tuple[Metric, ...]:

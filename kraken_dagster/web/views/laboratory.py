@@ -1,9 +1,7 @@
-"""The whole laboratory in numbers: throughput, what stands where, disks, engines, looks."""
+"""The whole laboratory in numbers: throughput, and what stands where."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
@@ -74,15 +72,3 @@ def oldest(table: Table) -> list[Oldest]:
                     )
                 )
     return sorted(found, key=lambda item: item.since or datetime.max.replace(tzinfo=UTC))
-
-
-def disks(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Stores and instruments, the fullest first; those of which nothing is known last."""
-    items = [*report.get("file_systems", ()), *report.get("instruments", ())]
-
-    def free(item: Mapping[str, Any]) -> float:
-        total = item.get("total_space_gb")
-        left = item.get("free_space_gb")
-        return 2.0 if not total or left is None else left / total
-
-    return sorted(items, key=free)
