@@ -26,6 +26,7 @@ from kraken_dagster.orchestration.metadata import (
     index_metadata,
     metrics_metadata,
     offsite_metadata,
+    page_metadata,
     raw_metrics_metadata,
     submitted_metadata,
     text,
@@ -94,72 +95,71 @@ def rebuild_instrument(
         StoreUnavailable
     """
     ids = services.store.bulk.ids(instrument_id)
-    return _rebuild(
-        instance, instrument_id, pages_of(services, ids), lambda done: on_files(done, len(ids))
+    return _Rebuilding(services, instance, instrument_id).of(
+        pages_of(services, ids), lambda done: on_files(done, len(ids))
     )
 
 
 def rebuild_file(services: Services, instance: dg.DagsterInstance, raw_file: RawFile) -> Rebuilt:
     """Adds what Dagster lacks of one file, however old it is."""
     page = page_of(services, raw_file)
-    return _rebuild(instance, raw_file.instrument_id, [page], lambda _: None)
+    return _Rebuilding(services, instance, raw_file.instrument_id).of([page], lambda _: None)
 
 
-def _rebuild(
-    instance: dg.DagsterInstance,
-    instrument_id: str,
-    pages: Iterable[Page],
-    on_files: Callable[[int], None],
-) -> Rebuilt:
-    rebuilt, partitions = Rebuilt(), set(partitions_of(instance, instrument_id))
-    waiting: list[Known] = []
-    for page in pages:
-        rebuilt.files += page.looked_at
-        rebuilt.retired += page.retired
-        rebuilt.unreadable.extend(page.unreadable)
-        waiting.extend(page.known)
-        if len(waiting) >= _AT_ONCE:
-            _add(instance, instrument_id, waiting, partitions, rebuilt)
-            waiting = []
-        on_files(rebuilt.files)
-    _add(instance, instrument_id, waiting, partitions, rebuilt)
-    return rebuilt
+class _Rebuilding:
+    """What Dagster lacks of one instrument is added to it."""
+
+    def __init__(
+        self, services: Services, instance: dg.DagsterInstance, instrument_id: str
+    ) -> None:
+        self._instance = instance
+        self._instrument_id = instrument_id
+        self._page_url = services.config.alerts.page_url
+
+    def of(self, pages: Iterable[Page], on_files: Callable[[int], None]) -> Rebuilt:
+        rebuilt, partitions = Rebuilt(), set(partitions_of(self._instance, self._instrument_id))
+        waiting: list[Known] = []
+        for page in pages:
+            rebuilt.files += page.looked_at
+            rebuilt.retired += page.retired
+            rebuilt.unreadable.extend(page.unreadable)
+            waiting.extend(page.known)
+            if len(waiting) >= _AT_ONCE:
+                self._add(waiting, partitions, rebuilt)
+                waiting = []
+            on_files(rebuilt.files)
+        self._add(waiting, partitions, rebuilt)
+        return rebuilt
+
+    def _add(self, files: Sequence[Known], partitions: Set[str], rebuilt: Rebuilt) -> None:
+        keys = [partition_key(item.raw_file.id) for item in files]
+        if not keys:
+            return
+        missing = [key for key in keys if key not in partitions]
+        if missing:
+            add_partitions(self._instance, self._instrument_id, missing)
+        rebuilt.partitions += len(missing)
+        there = reported(self._instance, self._instrument_id, set(keys))
+        events = [event for item in files for event in missing_events(item, there, self._page_url)]
+        report(self._instance, events)
+        for event in events:
+            if isinstance(event, dg.AssetCheckEvaluation):
+                rebuilt.checks += 1
+            elif isinstance(event, dg.AssetMaterialization):
+                rebuilt.events[event.asset_key.path[-1]] += 1
 
 
-def _add(
-    instance: dg.DagsterInstance,
-    instrument_id: str,
-    files: Sequence[Known],
-    partitions: Set[str],
-    rebuilt: Rebuilt,
-) -> None:
-    keys = [partition_key(item.raw_file.id) for item in files]
-    if not keys:
-        return
-    missing = [key for key in keys if key not in partitions]
-    if missing:
-        add_partitions(instance, instrument_id, missing)
-    rebuilt.partitions += len(missing)
-    there = reported(instance, instrument_id, set(keys))
-    events = [event for item in files for event in missing_events(item, there)]
-    report(instance, events)
-    for event in events:
-        if isinstance(event, dg.AssetCheckEvaluation):
-            rebuilt.checks += 1
-        elif isinstance(event, dg.AssetMaterialization):
-            rebuilt.events[event.asset_key.path[-1]] += 1
-
-
-def missing_events(known: Known, there: Reported) -> Iterator[Event]:
-    """What has happened to a file and Dagster doesn't know of."""
+def missing_events(known: Known, there: Reported, page_url: object | None) -> Iterator[Event]:
+    """What has happened to a file and Dagster doesn't know of, with links as runs have them."""
     instrument_id, key = known.raw_file.instrument_id, partition_key(known.raw_file.id)
+    link = page_metadata(page_url, known.raw_file.id)
     for asset, (at, metadata) in _happened(known).items():
         if key not in there.materialised[asset]:
             yield dg.AssetMaterialization(
                 asset_key=asset_key(instrument_id, asset),
                 partition=key,
                 description="rebuilt from MongoDB",
-                metadata={HAPPENED_AT: dg.MetadataValue.timestamp(at), **metadata},
+                metadata={HAPPENED_AT: dg.MetadataValue.timestamp(at), **metadata, **link},
             )
     if known.backed_up_at is not None and there.sound.get(key) is not known.is_sound:
         yield _check(known, key)

@@ -226,7 +226,7 @@ def _window(request: Request, most: int) -> dict[str, Any]:
         ages = fleet_view.ages(table, [int(row) for row in shown], feed.services.now())
         lines = file_view.lines(table, shown, names, choice, scale=order, ages=ages)
         heads = file_view.headings(table, names, choice)
-        everything = file_view.names_of(table, choice)
+        everything = file_view.choices(table, choice, names)
     return {
         "filter": text,
         "sort": sort,

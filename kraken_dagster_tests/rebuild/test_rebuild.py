@@ -76,6 +76,17 @@ def test_a_new_storage_shows_what_the_old_one_showed(before, after):
     assert after.checks("a.raw") == [True]
 
 
+def test_what_is_made_anew_leads_to_the_page_as_what_a_run_made_does(before, after):
+    alerts = before.config.alerts.model_copy(update={"page_url": "https://lab.example/kraken/"})
+    config = before.config.model_copy(update={"alerts": alerts})
+    old, new = (Rebuilding.on(config, it.store, it.instance) for it in (before, after))
+    old.process("a.raw")
+    new.rebuild()
+    for bench in (old, new):
+        links = {asset: shown.get("page") for asset, shown in bench.shown("a.raw").items()}
+        assert links == dict.fromkeys(ASSETS, "https://lab.example/kraken/file?id=a.raw")
+
+
 def test_each_step_is_shown_with_the_time_at_which_it_really_happened(before, after):
     before.process("a.raw")
     after.rebuild()

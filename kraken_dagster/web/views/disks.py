@@ -141,7 +141,7 @@ def _drawn(samples: Samples, total: float | None, days: float | None, now: datet
     return Drawing(
         lines=_lines(samples, x, y),
         last=(x.at(last_at.timestamp()), y.at(last)),
-        ahead=_ahead(last, days, now, end, x, y),
+        ahead=_ahead(last, days, (now, end), x, y),
         now=x.at(now.timestamp()),
         ticks=[Tick(y.at(value), _gb(value)) for value in y.ticks(3)],
         dates=_dates(begin, end, x),
@@ -164,10 +164,12 @@ def _lines(samples: Samples, x: Scale, y: Scale) -> list[str]:
 
 
 def _ahead(
-    free: float, days: float | None, now: datetime, end: datetime, x: Scale, y: Scale
+    free: float, days: float | None, span: tuple[datetime, datetime], x: Scale, y: Scale
 ) -> str:
+    """The line from now to when nothing is free, as far as it is within the drawing."""
     if days is None:
         return ""
+    now, end = span
     until = min(now + timedelta(days=days), end)
     share = (until - now) / timedelta(days=days) if days else 1.0
     points = [(now, free), (until, free * (1 - share))]

@@ -51,6 +51,17 @@ class Heading:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A column that can be shown; `name` is its key in MongoDB, by which filters find it."""
+
+    name: str
+    title: str
+    unit: str
+    about: str
+    is_shown: bool
+
+
+@dataclass(frozen=True)
 class Line:
     """`age` of the file, in words."""
 
@@ -110,6 +121,20 @@ def headings(table: Table, names: Sequence[str], choice: ColumnChoice) -> list[H
             known.unit if (known := described(name)) is not None else "",
         )
         for name in names
+    ]
+
+
+def choices(table: Table, choice: ColumnChoice, shown: Sequence[str]) -> list[Choice]:
+    """All columns there are, and which of them are shown, for the chooser."""
+    return [
+        Choice(
+            name,
+            title_of(name),
+            known.unit if (known := described(name)) is not None else "",
+            about(name),
+            is_shown=name in shown,
+        )
+        for name in names_of(table, choice)
     ]
 
 
