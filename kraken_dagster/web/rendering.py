@@ -44,6 +44,7 @@ def make_environment() -> Environment:
         "document": document,
         "titled": title_of,
         "about": file_view.about,
+        "in_full": file_view.in_full,
     }
     return environment
 

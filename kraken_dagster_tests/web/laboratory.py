@@ -83,12 +83,17 @@ class OpenPage:
 
 @contextmanager
 def served(
-    services: Services, *, settings: Dagit | None = None, root_path: str = "", lives: bool = True
+    services: Services,
+    *,
+    settings: Dagit | None = None,
+    root_path: str = "",
+    lives: bool = True,
+    choice: ColumnChoice = CHOICE,
 ) -> Iterator[OpenPage]:
     """Serves the page as `kraken web` does. `lives`: it follows MongoDB by itself."""
     place = Place(settings or Dagit(), port=free_port(), name="The page", root_path=root_path)
-    access, feed = Access(services.config.home), Feed(services, CHOICE.other_names)
-    app = guarded_page(feed, CHOICE, place, access)
+    access, feed = Access(services.config.home), Feed(services, choice.other_names)
+    app = guarded_page(feed, choice, place, access)
     config = uvicorn.Config(
         app,
         port=place.port,
@@ -156,6 +161,23 @@ def with_traces(services: Services, name: str, *, highest: float) -> None:
         status=RawMetricsStatus.DONE, at=services.now(), complete=True, traces=place
     )
     services.store.raw_metrics.keep(name, state)
+
+
+def with_disks(services: Services, *, days: int = 20) -> None:
+    """Disks that get fuller, as watchers and alerts have kept it: each hour, and now."""
+    now, health, gb = services.now(), services.store.health, 1024**3
+    disks = {"file system backup": (40_000, 700), "file system output": (9_000, 50)}
+    disks |= {"thermo1": (1_500, 90), "bruker1": (3_000, 60)}
+    for name, (free, per_day) in disks.items():
+        for hours in range(days * 24):
+            was_free = free + per_day * hours / 24
+            at = now - timedelta(hours=hours)
+            services.store.alerts.sample(name, free_gb=was_free, at=at)
+        space = {"free_bytes": free * gb, "total_bytes": (free + 30 * per_day) * gb}
+        if name.startswith("file system "):
+            health.file_system_well(name.removeprefix("file system "), **space, now=now)
+        else:
+            health.well(name, details="2 files are looked at", left_alone=[], **space, now=now)
 
 
 def done(services: Services, name: str, at: datetime, instrument: str, number: int) -> None:

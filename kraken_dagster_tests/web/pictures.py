@@ -1,58 +1,65 @@
-"""Makes the pictures of the page in docs/images: python -m kraken_dagster_tests.web.pictures"""
+"""Makes the pictures of the page in docs/images, of a laboratory that is there:
 
-import tempfile
-from contextlib import closing
+    kraken demo --once --home DEMO --files 12
+    python -m kraken_dagster_tests.web.pictures DEMO/instruments.yaml
+"""
+
+import sys
 from pathlib import Path
+from urllib.parse import quote
 
-from kraken_dagster.config.schema import KrakenConfig
-from kraken_dagster.runtime.services import Services, utc_now
-from kraken_dagster.store.connection import connect
-from kraken_dagster.store.embedded.server import ensure_running
+from playwright.sync_api import Browser
+
+from kraken_dagster.cli.common import open_services
+from kraken_dagster.web.column_config import columns_of
 from kraken_dagster_tests.support.chromium import chromium
-from kraken_dagster_tests.support.helpers import database_uri
-from kraken_dagster_tests.web.laboratory import OpenPage, fill, served
+from kraken_dagster_tests.web.laboratory import OpenPage, served
 
 _IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 _DESK = {"width": 1200, "height": 760}
-_PICTURES = (
-    ("page-fleet", "/", _DESK),
-    ("page-plots", "/plots?filter=hela", _DESK),
-    ("page-file", "/file?id=thermo1_hela_0030.raw", _DESK),
-    ("page-phone", "/", {"width": 390, "height": 760}),
-)
+_PHONE = {"width": 390, "height": 760}
+_PLOTS = "/plots?filter=status%3Ddone&y=precursors,proteins,raw:max_tic,raw:pump_pressure_max"
 
 
 def take(page: OpenPage) -> None:
+    wanted = {
+        "page-fleet": ("/", _DESK),
+        "page-plots": (_PLOTS, _DESK),
+        "page-file": (f"/file?id={quote(_file_with_traces(page))}", _DESK),
+        "page-phone": ("/", _PHONE),
+    }
     with chromium() as browser:
-        for name, path, size in _PICTURES:
-            shown = browser.new_context(viewport=size).new_page()
-            shown.goto(page.origin + path)
-            shown.wait_for_timeout(2000)  # until what is drawn is drawn
-            shown.screenshot(path=_IMAGES / f"{name}.png")
+        for name, (path, size) in wanted.items():
+            _shoot(browser, page.origin + path, size, _IMAGES / f"{name}.png")
+
+
+def _shoot(browser: Browser, address: str, size: dict[str, int], target: Path) -> None:
+    shown = browser.new_context(viewport=size).new_page()
+    shown.goto(address)
+    shown.wait_for_timeout(5000)  # until what is drawn is drawn
+    shown.screenshot(path=target)
+
+
+def _file_with_traces(page: OpenPage) -> str:
+    """The newest that is done and has a chromatogram."""
+    store = page.feed.services.store
+    table = page.feed.table
+    names = sorted(
+        (table.numbers("created_at")[row], name)
+        for row, name in enumerate(table.ids)
+        if table.text("status", row) == "done"
+    )
+    for _, name in reversed(names):
+        state = store.raw_files.get(name).raw_metrics
+        if state is not None and state.traces:
+            return name
+    raise SystemExit("no file of this laboratory has a chromatogram")
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        server = ensure_running(home / "mongodb")
-        config = KrakenConfig.model_validate(
-            {
-                "home": home / "home",
-                "locations": {
-                    name: str(home / name) for name in ("instruments", "backup", "output")
-                },
-                "instruments": {"thermo1": {"type": "thermo"}, "bruker1": {"type": "bruker"}},
-            }
-        )
-        try:
-            with closing(connect(database_uri(server.uri, "pictures"))) as store:
-                store.prepare()
-                services = Services(config=config, store=store, engines={}, now=utc_now)
-                fill(services, now=utc_now())
-                with served(services) as page:
-                    take(page)
-        finally:
-            server.stop()
+    services = open_services(Path(sys.argv[1]))
+    with served(services, choice=columns_of(services.config)) as page:
+        take(page)
 
 
 if __name__ == "__main__":

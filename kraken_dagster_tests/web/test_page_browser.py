@@ -19,7 +19,15 @@ from kraken_dagster.runtime.services import Services, utc_now
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.helpers import database_uri, mark_stores, wait_until
 from kraken_dagster_tests.web.browsing import findings
-from kraken_dagster_tests.web.laboratory import HTML_NAME, OpenPage, add, fill, served, with_traces
+from kraken_dagster_tests.web.laboratory import (
+    HTML_NAME,
+    OpenPage,
+    add,
+    fill,
+    served,
+    with_disks,
+    with_traces,
+)
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("page browser")]
 _FILE = "/file?id=thermo1_hela_0030.raw"
@@ -27,6 +35,7 @@ _PROJECT, _VERSION = "/project?id=PAGE1", "/settings/version?name=dia"
 _VIEWS = (
     *("/", "/files", "/plots", "/status", "/wall", "/help", _FILE),
     *("/projects", _PROJECT, "/settings", _VERSION, "/alerts"),
+    "/files/again?id=thermo1_hela_0030.raw",
 )
 _COUNT = 400
 
@@ -53,6 +62,8 @@ def page_server(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> It
         dia = versions.add_settings(services, {"name": "dia", "software": "search"})
         steps.assign(services, "PAGE1", dia)
         versions.new_version(services, "dia", {"num_threads": 8})
+        versions.add_settings(services, {"name": "wide_window", "software": "search"})
+        with_disks(services)
         for number in range(20, 31, 2):
             name = f"thermo1_hela_{number:04d}.raw"
             with_traces(services, name, highest=1e6 * number)
@@ -178,3 +189,61 @@ def test_an_operator_logs_in_and_has_a_file_tried_again(page_server: OpenPage, d
         return page_server.feed.services.store.raw_files.get("failed_0001.raw").retry_at
 
     assert wait_until(asked, "it is recorded")
+
+
+def _as_operator(page_server: OpenPage, desk: Page) -> None:
+    page_server.access.prepare(page_server.origin, of=PAGE)
+    desk.goto(page_server.access.new_link(Role.OPERATOR, now=utc_now(), to=PAGE))
+
+
+def test_a_file_is_processed_again_with_settings_of_nobodys_choice_but_the_operators(
+    page_server: OpenPage, desk: Page
+) -> None:
+    name = "bruker1_hela_0101.raw"
+    _as_operator(page_server, desk)
+    desk.goto(f"{page_server.origin}/file?id={name}")
+    desk.get_by_role("link", name="Process again with settings").click()
+    assert findings(desk) == []
+    desk.get_by_text("1 other").click()
+    desk.get_by_label("wide_window version 1").check()
+    desk.get_by_role("button", name="Yes, process it again").click()
+    expect(desk.get_by_role("status").last).to_contain_text("1 file with wide_window version 1")
+    after = page_server.feed.services.store.raw_files.get(name)
+    assert after.status is Status.QUEUED_FOR_QUANTING
+    assert [item.name for item in after.quant_settings] == ["wide_window"]
+    assert "a login on the page, with wide_window version 1" in after.history[-1]["reason"]
+
+
+def test_the_files_that_are_picked_are_processed_again(page_server: OpenPage, desk: Page) -> None:
+    _as_operator(page_server, desk)
+    desk.goto(f"{page_server.origin}/files?filter=bruker1_hela_020")
+    for number in (201, 203):
+        desk.locator(f"input.pick[value='bruker1_hela_0{number}.raw']").check()
+    desk.get_by_role("link", name="Process again").click()
+    expect(desk.get_by_role("heading", name="2 files")).to_be_visible()
+    desk.get_by_label("dia version 2").check()
+    desk.get_by_role("button", name="Yes, process these 2 files again").click()
+    expect(desk.get_by_role("status").last).to_contain_text("2 files with dia version 2")
+
+
+def test_disks_are_drawn_with_the_day_on_which_each_is_full(
+    page_server: OpenPage, anywhere: Page
+) -> None:
+    anywhere.goto(f"{page_server.origin}/status")
+    for disk in ("store-backup", "store-output", "instrument-thermo1"):
+        figure = anywhere.locator(f"#disk-{disk}")
+        expect(figure.locator("svg polyline.free").first).to_be_visible()
+        expect(figure.locator("svg polyline.ahead")).to_have_count(1)
+        expect(figure).to_contain_text("Full on")
+    first = anywhere.locator(".disks figure").first
+    expect(first).to_contain_text("thermo1")  # what is full first
+
+
+def test_the_chooser_says_what_columns_are(page_server: OpenPage, desk: Page) -> None:
+    desk.goto(f"{page_server.origin}/files")
+    desk.locator("#columns summary").click()
+    expect(desk.locator("#chooser")).to_contain_text("Size (GB)")
+    desk.get_by_label("Proteins").uncheck()
+    desk.get_by_role("button", name="Show these").click()
+    expect(desk.get_by_role("link", name="Proteins")).to_have_count(0)
+    expect(desk.get_by_role("link", name="Precursors")).to_have_count(1)

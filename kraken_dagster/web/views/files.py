@@ -138,6 +138,13 @@ def choices(table: Table, choice: ColumnChoice, shown: Sequence[str]) -> list[Ch
     ]
 
 
+def in_full(name: str) -> str:
+    """A column's title, with the unit."""
+    known = described(name)
+    unit = "" if known is None or not known.unit else f" ({known.unit})"
+    return f"{title_of(name)}{unit}"
+
+
 def about(name: str) -> str:
     """What a metric is, with its name in MongoDB, by which filters find it."""
     known = described(name)
