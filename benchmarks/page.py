@@ -17,10 +17,11 @@ from typing import Any
 
 import page_load
 from page_server import Served, fill, load, serving
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
+from kraken_dagster_tests.support.chromium import chromium
 
 PAINTED_MS, DRAWN_MS, KEYSTROKE_MS, FIRST_KB, MEMORY_MB = 500, 1000, 200, 100, 400
 VIEWS = (("/", None), ("/files", None), ("/plots", "kraken:plots"))
@@ -36,10 +37,7 @@ def beside(value: float, goal: float, unit: str) -> str:
 
 
 def scan(served: Served) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
+    with chromium() as browser:
         for path, mark in VIEWS:
             # The first time also what is otherwise there: style sheets and scripts.
             print(f"{path}; {load()}", flush=True)
@@ -47,7 +45,6 @@ def scan(served: Served) -> None:
             if path == "/files":
                 keystrokes(page)
             page.close()
-        browser.close()
 
 
 def view(browser: Browser, served: Served, path: str, mark: str | None) -> Page:

@@ -127,7 +127,7 @@ def _feed(count: int, folder: Path) -> Feed:
     fill(feed.table, count)
     feed.seen_at = utc_now()
     space = {"free_space_gb": 500, "total_space_gb": 1000}
-    of_one = {"type": "thermo", "status": "ok", "wrong": [], **space}
+    of_one = {"type": "thermo", "status": "ok", "details": "", "wrong": [], **space}
     feed.report = {
         "instruments": [{**of_one, "id": name, "looked_at": utc_now()} for name in _INSTRUMENTS]
     }

@@ -37,7 +37,7 @@ def _cards(feed: Feed) -> dict[str, Any]:
     now = feed.services.now()
     days = {"yesterday": fleet_view.yesterday(now), "Friday": fleet_view.last_friday(now)}
     return {
-        "cards": fleet_view.cards(feed.table, feed.report, now, feed.samples),
+        "cards": fleet_view.cards(feed.table, feed.report, now, feed.samples, feed.alerts),
         "wrong": fleet_view.of_all(feed.report),
         "since": {name: f"{day:%Y-%m-%d}" for name, day in days.items()},
     }

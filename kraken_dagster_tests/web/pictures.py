@@ -1,7 +1,7 @@
 """Makes the pictures of the page in docs/images, of a laboratory that is there:
 
-    kraken demo --once --home DEMO --files 12
-    python -m kraken_dagster_tests.web.pictures DEMO/instruments.yaml
+kraken demo --once --home DEMO --files 12
+python -m kraken_dagster_tests.web.pictures DEMO/instruments.yaml
 """
 
 import sys

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kraken_dagster.model.alerts.alert import Alert, Severity, State
 from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.web.column_config import ColumnChoice, ColumnEntry, load_columns
 from kraken_dagster.web.intake import cells_of
@@ -45,6 +46,25 @@ def test_what_needs_a_person_stands_first_then_what_acquires() -> None:
         ("busy", "busy"),
         ("idle", "quiet"),
     ]
+
+
+def test_an_instrument_with_an_open_alert_needs_a_person_until_somebody_has_it() -> None:
+    def alert(number: int, state: State, severity: Severity) -> Alert:
+        fields = {"kind": "pile_up", "subject": "t2", "instrument": "t2", "summary": "t2: x"}
+        return Alert.model_construct(
+            id=str(number), number=number, state=state, severity=severity, **fields
+        )
+
+    alerts = [
+        alert(1, State.OPEN, Severity.WARNING),
+        alert(2, State.ACKNOWLEDGED, Severity.CRITICAL),
+        alert(3, State.OPEN, Severity.INFO),
+    ]
+    report = {"instruments": [_item("t1"), _item("t2")]}
+    found = fleet.cards(_table(), report, NOW, alerts=alerts)
+    assert [(it.id, it.level, it.alerts) for it in found] == [("t2", "bad", 1), ("t1", "quiet", 0)]
+    [_, t2] = fleet.cards(_table(), report, NOW, alerts=alerts[1:])
+    assert (t2.id, t2.level) == ("t2", "quiet")
 
 
 def test_what_is_wrong_with_no_single_instrument_is_told_once() -> None:

@@ -1,12 +1,14 @@
 """The instruments at a glance: what each does, what of it is not well, and the next step."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from kraken_dagster.model.alerts.alert import Alert, Severity, State
 from kraken_dagster.model.raw_file import OPEN_ACQUISITION, Status
 from kraken_dagster.web.intake import BACKED, GB, QUALITY
 from kraken_dagster.web.table.columns import Mask, Rows, Table
@@ -63,11 +65,12 @@ class Card:
     judged: str | None = None
     metrics: tuple[Metric, ...] = ()
     wrong: tuple[str, ...] = field(default=())
+    alerts: int = 0  # that are open, and that nobody has acknowledged
 
     @property
     def level(self) -> str:
         """`bad`, `busy` or `quiet`: what a glance has to tell."""
-        if self.wrong:
+        if self.wrong or self.alerts:
             return "bad"
         return "busy" if self.acquiring is not None else "quiet"
 
@@ -77,26 +80,38 @@ def cards(
     report: Mapping[str, Any],
     now: datetime,
     samples: Mapping[str, Samples] | None = None,
+    alerts: Sequence[Alert] = (),
 ) -> list[Card]:
     """What needs a person first, then what acquires, then by name.
 
     Args:
         samples: how much was free on the instruments' disks.
+        alerts: that are open.
     """
+    of_instrument = Counter(
+        item.instrument
+        for item in alerts
+        if item.state is State.OPEN and item.severity is not Severity.INFO
+    )
     with table.lock:
         # What the report leaves out follows from something greater that it tells.
         said = report.get("wrong", ())
         found = [
-            _card(
-                table,
-                {**item, "wrong": [line for line in item["wrong"] if line in said]},
-                now,
-                (samples or {}).get(item["id"], ()),
+            replace(
+                _card(
+                    table,
+                    {**item, "wrong": [line for line in item["wrong"] if line in said]},
+                    now,
+                    (samples or {}).get(item["id"], ()),
+                ),
+                alerts=of_instrument[item["id"]],
             )
             for item in report.get("instruments", ())
         ]
     order = ("bad", "busy", "quiet")
-    return sorted(found, key=lambda card: (order.index(card.level), -len(card.wrong), card.id))
+    return sorted(
+        found, key=lambda card: (order.index(card.level), -len(card.wrong) - card.alerts, card.id)
+    )
 
 
 def of_all(report: Mapping[str, Any]) -> list[str]:
