@@ -50,7 +50,9 @@ def scan(served: Served) -> None:
 def view(browser: Browser, served: Served, path: str, mark: str | None) -> Page:
     page = browser.new_context(viewport=DESK, bypass_csp=True).new_page()
     before = served.cpu()
-    page.goto(served.origin + path)
+    answer = page.goto(served.origin + path)
+    assert answer is not None
+    assert answer.ok, f"{path} is answered with {answer.status}"
     drawn = page.evaluate("performance.now()")
     if mark:
         page.wait_for_function(f"performance.getEntriesByName('{mark}').length")

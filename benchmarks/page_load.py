@@ -82,6 +82,10 @@ async def browsers(served: Served, count: int, paths: tuple[str, ...], seconds: 
 
 
 def tell(seen: Seen, *, pages: int, used: float, took: float, count: int) -> None:
+    if seen.errors:
+        print(f"  the first of {len(seen.errors)} errors: {seen.errors[0]}")
+    if not seen.took:
+        raise SystemExit("no page was answered")
     print(
         f"  {count} browsers: {pages / took:.0f} pages/s of {count} wanted, "
         f"{len(seen.errors)} errors, answered after {1000 * statistics.median(seen.took):.0f} ms "
@@ -91,8 +95,6 @@ def tell(seen: Seen, *, pages: int, used: float, took: float, count: int) -> Non
         f"  server: {used / took:.3f} of a core (goal {_GOAL}: {used / took / _GOAL:.2f} of it), "
         f"{1000 * used / max(pages, 1):.2f} ms CPU a page"
     )
-    if seen.errors:
-        print(f"  the first error: {seen.errors[0]}")
 
 
 def all_loads(served: Served, count: int = BROWSERS, seconds: float = WATCHED_S) -> None:

@@ -26,7 +26,8 @@ def paths(request: Request) -> Response:
     with table.lock:
         rows = [int(row) for row in _chosen(request, table)]
         text = file_view.paths(table, rows, request.query_params.get("as", "names"))
-    return PlainTextResponse(text)
+    left_out = len(rows) - text.count("\n")
+    return PlainTextResponse(text, headers={"X-Left-Out": str(left_out)})
 
 
 def export(request: Request) -> Response:

@@ -161,6 +161,8 @@ def test_what_is_shown_or_picked_is_taken_away(page: OpenPage, form: str) -> Non
     assert page.get("/files/export", **{"as": "exe"}).status == 400
     if form == "csv":
         assert answer.content.count(b"\n") == 3
+        paths = page.get("/files/paths", filter="one|two", **{"as": "paths"})
+        assert (paths.text, paths.headers["X-Left-Out"]) == ("", "2")
         picked = page.get("/files/export", id="three.raw", **{"as": form})
         assert picked.text.splitlines()[1].startswith("three.raw,")
 

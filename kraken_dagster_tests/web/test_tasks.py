@@ -56,7 +56,7 @@ def _card(user: Clicks, instrument: str) -> Locator:
 
 def _copied(user: Clicks) -> list[str]:
     user.on(user.page.get_by_role("button", name="Copy paths"))
-    expect(user.page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(user.page.get_by_role("button", name=re.compile("^Copied"))).to_be_visible()
     text: str = user.page.evaluate("navigator.clipboard.readText()")
     return text.splitlines()
 
@@ -128,6 +128,14 @@ def test_what_failed_is_done_again(user: Clicks, page_server: OpenPage) -> None:
     user.on(user.page.get_by_text("Try again", exact=True))
     user.on(user.page.get_by_role("button", name="Yes, try again"))
     expect(user.page.get_by_role("status").last).to_contain_text("at its next tick")
+
+
+def test_a_file_is_processed_with_other_settings(user: Clicks, page_server: OpenPage) -> None:
+    user.page.goto(f"{page_server.origin}/file?id=bruker1_hela_0397.raw")
+    user.link(re.compile("Process again with settings"))
+    user.on(user.page.get_by_label(re.compile("dia version 1")))
+    user.on(user.page.get_by_role("button", name="Yes, process it again"))
+    expect(user.page.get_by_role("status").last).to_contain_text("1 file with dia version 1")
 
 
 def test_a_project_uses_the_new_version(user: Clicks) -> None:

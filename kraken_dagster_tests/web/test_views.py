@@ -187,6 +187,13 @@ def test_paths_are_quoted_and_a_name_of_two_lines_is_no_path() -> None:
     assert files.paths(table, [0, 1], "names") == "a b.raw\n"
 
 
+def test_a_file_without_a_backup_has_a_name_and_no_path() -> None:
+    table = _table(("there.raw", {"backup_base_path": "/pool/t1"}), ("fresh.raw", {}))
+    assert files.paths(table, [0, 1], "paths") == "/pool/t1/there.raw\n"
+    assert files.paths(table, [0, 1], "shell") == "/pool/t1/there.raw\n"
+    assert files.paths(table, [0, 1], "names") == "there.raw\nfresh.raw\n"
+
+
 def test_a_file_of_alphakrakens_says_how_columns_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "columns_config.yaml"
     path.write_text(

@@ -92,10 +92,12 @@
     for (const id of picked) query.append("id", id);
     const answer = await fetch(root + "/files/paths?" + query);
     if (!answer.ok) return;
-    await navigator.clipboard.writeText(await answer.text());
-    const label = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = label; }, 1500);
+    const text = await answer.text(), left = Number(answer.headers.get("X-Left-Out"));
+    await navigator.clipboard.writeText(text);
+    button.dataset.label ??= button.textContent;
+    button.textContent = "Copied " + (text.split("\n").length - 1).toLocaleString("en") +
+      (left ? "; " + left.toLocaleString("en") + " left out" : "");
+    setTimeout(() => { button.textContent = button.dataset.label; }, left ? 4000 : 1500);
   }));
   document.querySelectorAll("[data-export]").forEach(item => item.addEventListener("click", () => {
     const query = new URLSearchParams(location.search);

@@ -178,11 +178,14 @@ def lines(
 
 def paths(table: Table, rows: Sequence[int], form: str) -> str:
     """Files one per line: their `names`, the `paths` of their backups as the cluster sees them, or
-    those quoted for a `shell`. A name with a line end would be two lines: it is left out."""
+    those quoted for a `shell`. A name with a line end would be two lines: it is left out, as is a
+    file without a backup where its path is asked for."""
     found = []
     for row in rows:
         name, folder = table.ids[row], table.text(FOLDER, row)
-        text = name if form == "names" or not folder else f"{folder.rstrip('/')}/{name}"
+        if form != "names" and not folder:
+            continue
+        text = name if form == "names" else f"{folder.rstrip('/')}/{name}"
         if "\n" not in text and "\r" not in text:
             found.append(shlex.quote(text) if form == "shell" else text)
     return "".join(f"{line}\n" for line in found)
