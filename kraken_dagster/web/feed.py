@@ -38,6 +38,7 @@ class Feed:
     alerts: list[Alert] = field(default_factory=list)  # those that are open
     known: Known = field(default_factory=Known)  # for Prometheus
     samples: dict[str, Samples] = field(default_factory=dict)  # how much was free on disks
+    alerts_looked_at: datetime | None = None  # by whoever looks after them
     seen_at: datetime | None = None
     problem: str | None = None  # why it could not be asked since
     stamp: int = 0  # counts whatever a page may have to show anew
@@ -123,6 +124,7 @@ class Feed:
         if [(it.id, it.state) for it in found] != [(it.id, it.state) for it in self.alerts]:
             self.stamp += 1
         self.alerts = found
+        self.alerts_looked_at = self.services.store.alerts.last_look().get("looked_at")
 
     def _compare(self) -> None:
         """Everything, with what the page has: also what was removed, or written without a date."""

@@ -219,6 +219,12 @@ def test_the_files_that_are_picked_are_processed_again(page_server: OpenPage, de
     desk.goto(f"{page_server.origin}/files?filter=bruker1_hela_020")
     for number in (201, 203):
         desk.locator(f"input.pick[value='bruker1_hela_0{number}.raw']").check()
+    expect(desk.locator("#picked")).to_have_text("For 2 selected:")
+    desk.get_by_role("button", name="Take all that is shown").click()
+    expect(desk.locator("#picked")).to_have_text("For all that is shown:")
+    expect(desk.locator("input.pick:checked")).to_have_count(0)
+    for number in (201, 203):
+        desk.locator(f"input.pick[value='bruker1_hela_0{number}.raw']").check()
     desk.get_by_role("link", name="Process again").click()
     expect(desk.get_by_role("heading", name="2 files")).to_be_visible()
     desk.get_by_label("dia version 2").check()

@@ -12,7 +12,7 @@ from kraken_dagster.model.errors import ConfigError
 from kraken_dagster.web.column_config import ColumnChoice, ColumnEntry, load_columns
 from kraken_dagster.web.intake import cells_of
 from kraken_dagster.web.table.columns import Table
-from kraken_dagster.web.views import files, fleet, words
+from kraken_dagster.web.views import files, fleet, laboratory, words
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
 
@@ -105,6 +105,15 @@ def test_the_table_says_how_old_a_file_is_and_when_one_that_runs_ends() -> None:
     assert "undated" not in told
     stuck = _table(*earlier, _file("now", 48, status="monitoring_acquisition"))
     assert fleet.ages(stuck, [9], NOW) == {9: "2 days ago"}
+
+
+def test_files_and_their_size_are_told_by_day_and_instrument() -> None:
+    table = _table(
+        _file("a", 1, size_gb=2), _file("b", 2, "t2", size_gb=3), _file("c", 30, size_gb=4)
+    )
+    today, yesterday, *_ = laboratory.throughput(table, ["t1", "t2"], NOW)
+    assert (today.counts, today.sizes_gb, today.size_gb) == ((1, 1), (2, 3), 5)
+    assert (yesterday.counts, yesterday.sizes_gb) == ((1, 0), (4, 0))
 
 
 def test_a_disk_is_full_at_the_rate_of_the_last_week() -> None:

@@ -6,6 +6,7 @@
   const field = document.getElementById("filter"), count = document.getElementById("count");
   const warnings = document.getElementById("warnings");
   const picked = new Set();
+  const told = document.getElementById("picked"), all = document.getElementById("all");
   let total = Number(scroll.dataset.total), offset = Number(scroll.dataset.offset);
   let rows = body.rows.length, asked = 0, timer = 0, at = -1;
 
@@ -17,6 +18,13 @@
     cell.colSpan = 999;
     cell.style.height = height + "px";
     return row;
+  }
+
+  // What the buttons act upon: picks stay while the filter changes, so how many there are is said.
+  function tellPicked() {
+    told.textContent = picked.size ? "For " + picked.size.toLocaleString("en") + " selected:"
+      : "For all that is shown:";
+    all.hidden = picked.size === 0;
   }
 
   function place() {
@@ -42,13 +50,13 @@
     body.innerHTML = text;
     rows = body.rows.length;
     place();
-    const told = JSON.parse(decodeURIComponent(answer.headers.get("X-Warnings")));
-    warnings.replaceChildren(...told.map(line => {
+    const lines = JSON.parse(decodeURIComponent(answer.headers.get("X-Warnings")));
+    warnings.replaceChildren(...lines.map(line => {
       const item = document.createElement("li");
       item.textContent = line;
       return item;
     }));
-    warnings.hidden = told.length === 0;
+    warnings.hidden = lines.length === 0;
     count.textContent = total.toLocaleString("en") + " files";
     performance.mark("kraken:rows");
   }
@@ -85,6 +93,12 @@
   body.addEventListener("change", event => {
     if (!event.target.matches(".pick")) return;
     if (event.target.checked) picked.add(event.target.value); else picked.delete(event.target.value);
+    tellPicked();
+  });
+  all.addEventListener("click", () => {
+    picked.clear();
+    body.querySelectorAll(".pick").forEach(box => { box.checked = false; });
+    tellPicked();
   });
   document.querySelectorAll("[data-copy]").forEach(button => button.addEventListener("click", async () => {
     const query = new URLSearchParams(location.search);

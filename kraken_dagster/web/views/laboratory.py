@@ -15,6 +15,7 @@ _DAYS = 14
 class Day:
     day: datetime
     counts: tuple[int, ...]  # by instrument
+    sizes_gb: tuple[float, ...]
     total: int
     size_gb: float
 
@@ -42,9 +43,9 @@ def throughput(table: Table, instruments: list[str], now: datetime) -> list[Day]
             end = (day + timedelta(days=1)).timestamp()
             there = (created >= day.timestamp()) & (created < end)
             counts = tuple(int(np.count_nonzero(there & mask)) for mask in own)
-            found.append(
-                Day(day, counts, int(np.count_nonzero(there)), float(np.nansum(sizes[there])))
-            )
+            of_each = tuple(float(np.nansum(sizes[there & mask])) for mask in own)
+            total = float(np.nansum(sizes[there]))
+            found.append(Day(day, counts, of_each, int(np.count_nonzero(there)), total))
     return found
 
 
