@@ -17,7 +17,7 @@ from typing import Any
 
 import page_load
 from page_server import Served, fill, load, serving
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
@@ -25,7 +25,8 @@ from kraken_dagster_tests.support.chromium import chromium
 
 PAINTED_MS, DRAWN_MS, KEYSTROKE_MS, FIRST_KB, MEMORY_MB = 500, 1000, 200, 100, 400
 VIEWS = (("/", None), ("/files", None), ("/plots", "kraken:plots"))
-DESK = {"width": 1400, "height": 900}
+DESK: ViewportSize = {"width": 1400, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 800}
 _PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 _BYTES = "performance.getEntries().reduce((sum, item) => sum + (item.transferSize || 0), 0)"
 _REQUESTS = "1 + performance.getEntriesByType('resource').length"
@@ -41,14 +42,15 @@ def scan(served: Served) -> None:
         for path, mark in VIEWS:
             # The first time also what is otherwise there: style sheets and scripts.
             print(f"{path}; {load()}", flush=True)
-            page = view(browser, served, path, mark)
+            view(browser, served, path, mark, PHONE).close()
+            page = view(browser, served, path, mark, DESK)
             if path == "/files":
                 keystrokes(page)
             page.close()
 
 
-def view(browser: Browser, served: Served, path: str, mark: str | None) -> Page:
-    page = browser.new_context(viewport=DESK, bypass_csp=True).new_page()
+def view(browser: Browser, served: Served, path: str, mark: str | None, size: ViewportSize) -> Page:
+    page = browser.new_context(viewport=size, bypass_csp=True).new_page()
     before = served.cpu()
     answer = page.goto(served.origin + path)
     assert answer is not None
@@ -60,6 +62,7 @@ def view(browser: Browser, served: Served, path: str, mark: str | None) -> Page:
     page.wait_for_timeout(300)
     used = served.cpu() - before
     print(
+        f"  {size['width']} pixels wide:\n"
         f"  painted {beside(page.evaluate(_PAINTED), PAINTED_MS, 'ms')}, "
         f"drawn {beside(drawn, DRAWN_MS, 'ms')}\n"
         f"  {page.evaluate(_REQUESTS)} requests, "

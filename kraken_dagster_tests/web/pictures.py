@@ -18,14 +18,14 @@ from kraken_dagster_tests.web.laboratory import OpenPage, served
 _IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 _DESK = {"width": 1200, "height": 760}
 _PHONE = {"width": 390, "height": 760}
-_PLOTS = "/plots?filter=status%3Ddone&y=precursors,proteins,raw:max_tic,raw:pump_pressure_max"
+_PLOTS = "/plots?filter=precursors%3D%5B1%2C%5D&y=precursors,proteins,fwhm_rt,max_tic"
 
 
 def take(page: OpenPage) -> None:
     wanted = {
         "page-fleet": ("/", _DESK),
         "page-plots": (_PLOTS, _DESK),
-        "page-file": (f"/file?id={quote(_file_with_traces(page))}", _DESK),
+        "page-file": (f"/file?id={quote(_file_with_traces(page))}", {**_DESK, "height": 900}),
         "page-phone": ("/", _PHONE),
     }
     with chromium() as browser:

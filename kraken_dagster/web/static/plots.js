@@ -75,10 +75,10 @@
   function times(_chart, splits, _axis, _space, step) {
     return splits.map((at, place) => {
       const text = new Date(at * 1000).toUTCString();
-      const day = text.slice(5, 16), clock = text.slice(17, 22);
+      const day = text.slice(5, 16), clock = text.slice(17, step < 60 ? 25 : 22);
       const zone = place === 0 ? " UTC" : "";
       if (step >= 86400) return day + zone;
-      return clock + (place === 0 || clock === "00:00" ? "\n" + day + zone : "");
+      return clock + (place === 0 || at % 86400 === 0 ? "\n" + day + zone : "");
     });
   }
 
