@@ -46,8 +46,10 @@ def _program(services: Services, name: str, script: str) -> None:
 
 def test_chosen_settings_take_the_place_of_their_type_and_all_results_stay(done: Services) -> None:
     other = done.store.catalog.settings("other", 1)
-    after, _ = process_again(done, NAME, [other], asked_by="somebody")
-    assert after.history[-1]["reason"] == ("asked for again by somebody, with other version 1")
+    process_again(done, NAME, [other], asked_by="somebody")
+    assert done.store.raw_files.get(NAME).history[-1]["reason"] == (
+        "asked for again by somebody, with other version 1"
+    )
     tick_until_idle(done)
     assert _status(done) is Status.DONE
     assert _used(done) == {("other", 2), ("qc", 1)}
