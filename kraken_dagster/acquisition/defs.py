@@ -26,11 +26,11 @@ from kraken_dagster.orchestration.partitions import (
     quant_job,
 )
 from kraken_dagster.orchestration.pools import pool_limit
+from kraken_dagster.orchestration.run_groups import in_groups, request_run
 from kraken_dagster.orchestration.run_requests import (
     ensure_partitions,
-    live_files,
+    live_runs,
     quant_run_config,
-    request,
 )
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
@@ -38,7 +38,7 @@ from resources.kraken import KrakenResource
 
 _SHOWN = 3  # files in a tick's reason
 # Of a backup that was not read although its run is over: a catch-up reads what is older.
-_READ_WITHIN, _READ_TRIES, _READ_AT_ONCE = timedelta(days=1), 3, 5
+_READ_WITHIN, _READ_TRIES, _READ_AT_ONCE = timedelta(days=1), 3, 200
 
 
 def watcher_sensor(
@@ -135,65 +135,82 @@ def _requests(
     context: dg.SensorEvaluationContext, services: Services, instrument_id: str, due: list[RawFile]
 ) -> list[dg.RunRequest]:
     jobs = {ingest_job(instrument_id), quant_job(instrument_id)}
-    live = live_files(context.instance, services, jobs)
+    live = live_runs(context.instance, services, jobs)
     instrument = services.instrument(instrument_id)
     pool = copy_pool(instrument_id)
-    slots = pool_limit(context.instance, pool, default=instrument.copy_slots)
-    runs = len(set(live.values()))
+    free = pool_limit(context.instance, pool, default=instrument.copy_slots) - live.slots
+    many_from = instrument.files_per_run_from
     requests: list[dg.RunRequest] = []
-    for raw_file in due:
-        if runs + len(requests) >= slots:
-            break
-        if raw_file.id in live:
-            continue
-        wanted = _request(services, raw_file)
+    ready = [item for item in due if item.id not in live.files]
+    for files in in_groups(ready, many_from=many_from, fixed=live.fixed):
+        if free < 1:
+            return requests
+        taken = free if len(files) > 1 and not files[0].is_backed_up else 1
+        wanted = _request(context.instance, services, files, copies=taken)
         if wanted is not None:
             requests.append(wanted)
-    room = max(slots - runs - len(requests), 0)
-    return requests + _not_read(services, instrument_id, {*live, *(it.id for it in due)})[:room]
+            free -= taken
+    left = _not_read(services, instrument_id, {*live.files, *(it.id for it in due)})
+    fixed = live.fixed | {item.id for item in left if _tries(item) > 0}
+    for files in in_groups(left, many_from=many_from, fixed=fixed)[: max(free, 0)]:
+        requests += _reading(context.instance, services, files)
+    return requests
 
 
-def _not_read(
-    services: Services, instrument_id: str, handled: Collection[str]
-) -> list[dg.RunRequest]:
-    """Runs for files whose run died between their backup and the reading of it."""
+def _not_read(services: Services, instrument_id: str, handled: Collection[str]) -> list[RawFile]:
+    """Files whose run died between their backup and the reading of it."""
     if why_away(services, Role.BACKUP) is not None:
         return []
     since = services.now() - _READ_WITHIN
     missing = services.store.raw_metrics.missing(instrument_id, since=since)
-    requests = []
-    for raw_file_id in [item for item in missing if item not in handled][:_READ_AT_ONCE]:
-        raw_file = services.store.raw_files.current(raw_file_id)
-        if raw_file.attempts.get(Step.RAW_METRICS, 0) < _READ_TRIES:
-            requests.append(
-                request(
-                    services,
-                    raw_file,
-                    step=Step.RAW_METRICS,
-                    job_name=ingest_job(instrument_id),
-                    only=asset_key(instrument_id, RAW_METRICS),
-                )
-            )
-    return [item for item in requests if item is not None]
+    ids = [item for item in missing if item not in handled][:_READ_AT_ONCE]
+    known = services.store.raw_files.many(ids)
+    files = [known[item] for item in ids if item in known]
+    return [item for item in files if _tries(item) < _READ_TRIES]
 
 
-def _request(services: Services, raw_file: RawFile) -> dg.RunRequest | None:
-    instrument_id = raw_file.instrument_id
+def _tries(raw_file: RawFile) -> int:
+    return raw_file.attempts.get(Step.RAW_METRICS, 0)
+
+
+def _reading(
+    instance: dg.DagsterInstance, services: Services, files: Sequence[RawFile]
+) -> list[dg.RunRequest]:
+    instrument_id = files[0].instrument_id
+    wanted = request_run(
+        instance,
+        services,
+        files,
+        step=Step.RAW_METRICS,
+        job_name=ingest_job(instrument_id),
+        only=asset_key(instrument_id, RAW_METRICS),
+    )
+    return [] if wanted is None else [wanted]
+
+
+def _request(
+    instance: dg.DagsterInstance, services: Services, files: Sequence[RawFile], *, copies: int
+) -> dg.RunRequest | None:
+    """A run for files of which the same is due."""
+    instrument_id = files[0].instrument_id
     quant_config = quant_run_config(services, instrument_id)
-    if raw_file.is_backed_up:
-        return request(
+    if files[0].is_backed_up:
+        return request_run(
+            instance,
             services,
-            raw_file,
+            files,
             step=Step.QUANT,
             job_name=quant_job(instrument_id),
             run_config={"ops": quant_config},
         )
-    return request(
+    return request_run(
+        instance,
         services,
-        raw_file,
+        files,
         step=Step.BACKUP,
         job_name=ingest_job(instrument_id),
         run_config={"ops": {**_backup_run_config(services, instrument_id), **quant_config}},
+        copies=copies,
     )
 
 

@@ -21,6 +21,7 @@ from kraken_dagster.orchestration.file_runs.file_batches import (
     for_each_file,
     for_many_at_once,
 )
+from kraken_dagster.orchestration.file_runs.files_of_run import copies_at_once
 from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.file_runs.planned import has_next, has_raw_metrics
 from kraken_dagster.orchestration.metadata import (
@@ -115,7 +116,7 @@ def backup_asset(config: KrakenConfig, instrument_id: str) -> dg.AssetsDefinitio
             services = kraken.create_services(kraken_config)
         work = _with_failed_check(_back_up_one(context, key, services, options))
         slots = pool_limit(context.instance, copy_pool(instrument_id), default=defaults.copy_slots)
-        threads = min(defaults.catchup_threads, max(slots, 1))
+        threads = copies_at_once(context, slots=slots, threads=defaults.catchup_threads)
         yield from for_each_file(context, key, services, work, threads=threads)
 
     kraken_config = config

@@ -38,7 +38,7 @@ from kraken_dagster.orchestration.partitions import (
     quant_job,
     stand_together,
 )
-from kraken_dagster.orchestration.run_requests import live_files
+from kraken_dagster.orchestration.run_requests import live_runs
 from kraken_dagster.runtime.exclusive_runs import at_work, catchup_of
 from kraken_dagster.runtime.services import Services
 from resources.kraken import KrakenResource
@@ -99,7 +99,7 @@ def _catch_up(
     """What failed of the files that were decided on, and how many were."""
     exclusive_run, lease_s = catchup_of(instrument_id), services.instrument(instrument_id).lease_s
     with at_work(services, exclusive_run, run_id=context.run.run_id, lease_s=lease_s):
-        live = live_files(context.instance, services, _jobs(instrument_id))
+        live = live_runs(context.instance, services, _jobs(instrument_id)).files
         waves, to_decide = _scan(context, services, instrument_id, options, live)
         failed = _decide(context, services, to_decide)
         for wave in waves:

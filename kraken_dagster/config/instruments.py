@@ -118,6 +118,12 @@ class Defaults(Gentleness):
     catchup_threads: int = Field(
         4, ge=1, le=64, description="How many files a run over many of them works on at once."
     )
+    files_per_run_from: int = Field(
+        5,
+        ge=0,
+        description="From so many files on that are due on an instrument at once, one run does "
+        "them all; fewer have a run each. 0: always a run each.",
+    )
     watch_interval_s: int = Field(30, ge=1, description="Seconds between two looks at the folder.")
     folder_timeout_s: float = Field(
         20, gt=0, description="Seconds within which the folder must answer."

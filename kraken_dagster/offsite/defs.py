@@ -30,7 +30,7 @@ from kraken_dagster.orchestration.partitions import (
     offsite_job,
 )
 from kraken_dagster.orchestration.pools import pool_limit
-from kraken_dagster.orchestration.run_requests import ensure_partitions, live_files, request
+from kraken_dagster.orchestration.run_requests import ensure_partitions, live_runs, request
 from kraken_dagster.runtime.exclusive_runs import scrub_copies_of
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
@@ -184,11 +184,11 @@ def _requests(
     context: dg.SensorEvaluationContext, services: Services, due: Sequence[RawFile]
 ) -> list[dg.RunRequest]:
     jobs = {offsite_job(item) for item in services.config.instruments}
-    live = live_files(context.instance, services, jobs)
+    live = live_runs(context.instance, services, jobs)
     slots = pool_limit(context.instance, OFFSITE_POOL, default=configured(services).slots)
-    room = max(slots - len(set(live.values())), 0)
+    room = max(slots - live.slots, 0)
     found: list[dg.RunRequest] = []
-    for raw_file in [item for item in due if item.id not in live][:room]:
+    for raw_file in [item for item in due if item.id not in live.files][:room]:
         ensure_partitions(context.instance, raw_file.instrument_id, [raw_file])
         wanted = request(
             services,

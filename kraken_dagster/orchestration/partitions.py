@@ -31,6 +31,8 @@ TAG_STEP = "kraken/step"
 CATCHUP = "catchup"  # the step of runs that a catch-up launches
 TAG_ATTEMPT = "kraken/attempt"
 TAG_INSTRUMENT = "kraken/instrument"
+TAG_FILES = "kraken/files"  # how many a sensor has requested a run for
+TAG_COPIES = "kraken/copies"  # how many of them it may copy at once
 
 
 def raw_files(instrument_id: str) -> dg.DynamicPartitionsDefinition:
@@ -126,7 +128,13 @@ def forget_partitions(instance: dg.DagsterInstance, instrument_id: str) -> int:
     return len(keys)
 
 
-def stand_together(instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]) -> None:
+def stand_together(
+    instance: dg.DagsterInstance,
+    instrument_id: str,
+    keys: Sequence[str],
+    *,
+    most_gaps: int = _MOST_GAPS - 1,
+) -> None:
     """Sees to it that these partitions follow on each other, or nearly so.
 
     A backfill takes a run for each stretch of partitions without a gap, in the order in which
@@ -137,11 +145,24 @@ def stand_together(instance: dg.DagsterInstance, instrument_id: str, keys: Seque
     places = {key: number for number, key in enumerate(there)}
     numbers = sorted(places[key] for key in keys)
     gaps = sum(after - before > 1 for before, after in itertools.pairwise(numbers))
-    if gaps < _MOST_GAPS:
+    if gaps <= most_gaps:
         return
     for key in keys:
         instance.delete_dynamic_partition(_name(instrument_id), key)
     add_partitions(instance, instrument_id, keys)
+
+
+def as_range(
+    instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]
+) -> tuple[str, str]:
+    """The first and the last of these partitions, once no other stands between them.
+
+    No live run may be for a range that has one of them.
+    """
+    stand_together(instance, instrument_id, keys, most_gaps=0)
+    wanted = set(keys)
+    found = [key for key in partitions_of(instance, instrument_id) if key in wanted]
+    return found[0], found[-1]
 
 
 def _name(instrument_id: str) -> str:

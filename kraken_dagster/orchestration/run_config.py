@@ -22,6 +22,8 @@ from kraken_dagster.orchestration.partitions import (
     EVERY_ASSET,
     QUANT_JOB,
     TAG_ATTEMPT,
+    TAG_COPIES,
+    TAG_FILES,
     TAG_INSTRUMENT,
     TAG_STEP,
     op_name,
@@ -29,7 +31,8 @@ from kraken_dagster.orchestration.partitions import (
 
 _OF_DAGSTER = ("ops", "resources", "execution", "loggers")
 _OF_AN_OP = ("config", "inputs", "outputs")
-_TAGS = (TAG_STEP, TAG_ATTEMPT, TAG_INSTRUMENT)
+_NUMBERS = (TAG_FILES, TAG_COPIES)
+_TAGS = (TAG_STEP, TAG_ATTEMPT, TAG_INSTRUMENT, *_NUMBERS)
 _NEXT = "Nothing was begun. Next: correct it, and launch the run again."
 
 
@@ -172,4 +175,7 @@ def _problem_of_tags(tags: Mapping[str, str]) -> str | None:
     step, steps = tags.get(TAG_STEP), (*(item.value for item in Step), CATCHUP)
     if step is not None and step not in steps:
         return f"The run's tag `{TAG_STEP}` is {step!r}, expected one of {', '.join(steps)}"
+    for name in _NUMBERS:
+        if not tags.get(name, "1").isdecimal():
+            return f"The run's tag `{name}` is {tags[name]!r}, expected a number"
     return None

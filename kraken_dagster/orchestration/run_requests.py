@@ -1,6 +1,7 @@
 """Requests runs for files, and knows which files have a live run already."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from kraken_dagster.orchestration.failures import skip
 from kraken_dagster.orchestration.partitions import (
     QUANT_JOB,
     TAG_ATTEMPT,
+    TAG_COPIES,
+    TAG_FILES,
     TAG_INSTRUMENT,
     TAG_STEP,
     add_partitions,
@@ -33,56 +36,84 @@ _LIVE = (
     DagsterRunStatus.CANCELING,
 )
 _PARTITION_TAG = "dagster/partition"
-_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
-def live_files(
-    instance: dg.DagsterInstance, services: Services, jobs: Collection[str]
-) -> dict[str, str]:
-    """The raw files that a live run of these jobs is for, each with the run's id.
+@dataclass(frozen=True)
+class LiveRuns:
+    """The runs that live, as those who request runs of some jobs need to know it.
+
+    Args:
+        files: the raw files that they are for, each with the run's id: of runs of these jobs, and
+            of those that people or a catch-up have launched over many files.
+        slots: how many copies those of these jobs may make at once.
+        fixed: the raw files of any run over many, whose partitions must stay where they are.
+    """
+
+    files: Mapping[str, str]
+    slots: int
+    fixed: Set[str]
+
+
+def live_runs(instance: dg.DagsterInstance, services: Services, jobs: Collection[str]) -> LiveRuns:
+    """What the live runs are for, of these jobs and over many files.
 
     A run whose process is gone stays `started` for ever in Dagster. What shows that it lives is
     the file's lease; a run without one for too long is reported as failed here, whoever asked for
     it, and doesn't count.
     """
-    live: dict[str, str] = {}
+    files: dict[str, str] = {}
+    fixed: set[str] = set()
+    slots = 0
     for record in instance.get_run_records(RunsFilter(statuses=list(_LIVE))):
         run = record.dagster_run
         key = run.tags.get(_PARTITION_TAG)
-        if key is None:
-            live |= _live_range(instance, services, record)
-            continue
-        raw_file_id = raw_file_id_of(key)
-        if (reason := _why_dead(services, record, raw_file_id)) is not None:
-            instance.report_run_failed(run, reason)
-        elif run.job_name in jobs:
-            live[raw_file_id] = run.run_id
-    return live
+        found = (
+            _live_range(instance, services, record)
+            if key is None
+            else _live_file(instance, services, record, key)
+        )
+        fixed |= set(found) if key is None else set()
+        ours = run.job_name in jobs
+        if ours or (key is None and TAG_FILES not in run.tags):
+            files |= dict.fromkeys(found, run.run_id)
+        if ours and found:
+            slots += int(run.tags.get(TAG_COPIES, "1"))
+    return LiveRuns(files, slots, fixed)
 
 
-def _live_range(
-    instance: dg.DagsterInstance, services: Services, record: RunRecord
-) -> dict[str, str]:
+def _live_file(
+    instance: dg.DagsterInstance, services: Services, record: RunRecord, key: str
+) -> list[str]:
+    """The raw file of a live run over one; none if its process is gone."""
+    raw_file_id = raw_file_id_of(key)
+    if (reason := _why_dead(services, record, raw_file_id)) is None:
+        return [raw_file_id]
+    instance.report_run_failed(record.dagster_run, reason)
+    return []
+
+
+def _live_range(instance: dg.DagsterInstance, services: Services, record: RunRecord) -> list[str]:
     """The raw files of a live run over many; none if it is none, or its process is gone.
 
     Such a run holds a few leases at a time, and gives life signs of its own.
     """
     run = record.dagster_run
-    ends = [run.tags.get(name) for name in _RANGE_TAGS]
+    ends = [run.tags.get(name) for name in RANGE_TAGS]
     instruments = {key.path[0] for key in run.asset_selection or ()}
     instruments.add(run.tags.get(TAG_INSTRUMENT, ""))
     instrument_id = next(iter(instruments & set(services.config.instruments)), None)
     if None in ends or instrument_id is None:
-        return {}
+        return []
     now, lease_s = services.now(), services.instrument(instrument_id).lease_s
     if not is_alive(services, run.run_id, now) and (reason := _why_idle(record, lease_s, now)):
         instance.report_run_failed(run, reason)
-        return {}
+        return []
     keys = partitions_of(instance, instrument_id)
     if not set(ends) <= set(keys):
-        return {}
+        return []
     first, last = (keys.index(str(end)) for end in ends)
-    return {raw_file_id_of(key): run.run_id for key in keys[first : last + 1]}
+    return [raw_file_id_of(key) for key in keys[first : last + 1]]
 
 
 def _why_dead(services: Services, record: RunRecord, raw_file_id: str) -> str | None:

@@ -18,11 +18,11 @@ from kraken_dagster.orchestration.partitions import (
     quant_job,
 )
 from kraken_dagster.orchestration.pools import slots_of_all_engines
+from kraken_dagster.orchestration.run_groups import in_groups, request_run
 from kraken_dagster.orchestration.run_requests import (
     ensure_partitions,
-    live_files,
+    live_runs,
     quant_run_config,
-    request,
 )
 from kraken_dagster.quant.jobs.poll import Poll, poll
 from kraken_dagster.runtime.services import Services
@@ -77,30 +77,29 @@ def _show_disks(instance: dg.DagsterInstance, services: Services) -> list[str]:
 def _requests(
     context: dg.SensorEvaluationContext, services: Services, found: Poll, jobs: set[str]
 ) -> list[dg.RunRequest]:
-    live = live_files(context.instance, services, jobs)
-    requests: list[dg.RunRequest] = []
-    wanted: list[tuple[RawFile, Step]] = [
-        *((item, Step.COLLECT) for item in found.to_collect),
-        *((item, Step.QUANT) for item in found.to_submit),
-    ]
-    for raw_file, step in wanted:
-        if raw_file.id in live:
-            continue
-        ensure_partitions(context.instance, raw_file.instrument_id, [raw_file])
-        made = _request(services, raw_file, step)
-        if made is not None:
-            requests.append(made)
-    return requests
+    live = live_runs(context.instance, services, jobs)
+    wanted: dict[tuple[str, Step], list[RawFile]] = {}
+    for step, files in ((Step.COLLECT, found.to_collect), (Step.QUANT, found.to_submit)):
+        for item in files:
+            if item.id not in live.files:
+                wanted.setdefault((item.instrument_id, step), []).append(item)
+    requests = []
+    for (instrument_id, step), some in wanted.items():
+        ensure_partitions(context.instance, instrument_id, some)
+        many_from = services.instrument(instrument_id).files_per_run_from
+        for files in in_groups(some, many_from=many_from, fixed=live.fixed):
+            requests.append(_request(context.instance, services, files, step))
+    return [item for item in requests if item is not None]
 
 
-def _request(services: Services, raw_file: RawFile, step: Step) -> dg.RunRequest | None:
-    instrument_id = raw_file.instrument_id
-    if step is Step.COLLECT:
-        return request(services, raw_file, step=step, job_name=collect_job(instrument_id))
-    return request(
-        services,
-        raw_file,
-        step=step,
-        job_name=quant_job(instrument_id),
-        run_config={"ops": quant_run_config(services, instrument_id)},
+def _request(
+    instance: dg.DagsterInstance, services: Services, files: Sequence[RawFile], step: Step
+) -> dg.RunRequest | None:
+    """A run for files of one instrument."""
+    instrument_id = files[0].instrument_id
+    submits = step is Step.QUANT
+    job_name = quant_job(instrument_id) if submits else collect_job(instrument_id)
+    run_config = {"ops": quant_run_config(services, instrument_id)} if submits else None
+    return request_run(
+        instance, services, files, step=step, job_name=job_name, run_config=run_config
     )

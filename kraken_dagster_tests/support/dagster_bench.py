@@ -141,10 +141,11 @@ class Bench:
 
     def queue(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
         """The run of a request, as it stands in Dagster before anything executes it."""
+        key = request.partition_key
         return self.instance.create_run_for_job(
             self.repository.get_job(request.job_name),
             status=status,
-            tags={**request.tags, "dagster/partition": request.partition_key or ""},
+            tags={**request.tags, **({} if key is None else {"dagster/partition": key})},
         )
 
     def requested(

@@ -392,9 +392,10 @@ def processes_of(home: Path) -> dict[int, str]:
 
 def impatient_dagster() -> dict[str, Any]:
     """The shipped settings of Dagster, but for how long it waits."""
-    shipped = yaml.safe_load(SHIPPED_DAGSTER_YAML.read_text())
+    shipped: dict[str, Any] = yaml.safe_load(SHIPPED_DAGSTER_YAML.read_text())
     shipped["run_monitoring"] |= {"start_timeout_seconds": 25, "poll_interval_seconds": 2}
-    return {**shipped, "run_queue": {"dequeue_interval_seconds": 1}}
+    shipped["run_queue"] |= {"dequeue_interval_seconds": 1}
+    return shipped
 
 
 def _contents(source: Path) -> dict[Path, str]:

@@ -15,13 +15,14 @@ from queue import Empty, SimpleQueue
 import dagster as dg
 
 from kraken_dagster.model.errors import OnAnotherStore, StoreAway, StoreUnavailable
-from kraken_dagster.model.files.file_ids import partition_key, raw_file_id_of
+from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.orchestration.dagster_internals import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
     assets_are_externally_managed,
 )
 from kraken_dagster.orchestration.event_log import Event, Origin, Planned, report
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
+from kraken_dagster.orchestration.file_runs.files_of_run import files_of
 from kraken_dagster.orchestration.file_runs.interruption import reporting_what_is_left
 from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work, had_ended
 from kraken_dagster.orchestration.file_runs.planned import (
@@ -175,9 +176,10 @@ def for_each_file(
 
     Raises:
         dg.Failure: files failed, here or in a step before, and no later step of the run can tell
-            it, or there is nothing left for it to do.
+            it, or there is nothing left for it to do; or it isn't for the files any more that it
+            was requested for.
     """
-    names = [raw_file_id_of(item) for item in context.partition_keys]
+    names = files_of(context)
     batch = _Batch.of(context, key, len(names), services)
     with ExitStack() as stack:
         ending = stack.enter_context(reporting_what_is_left(context, names, batch.became))
