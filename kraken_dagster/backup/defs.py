@@ -21,7 +21,7 @@ from kraken_dagster.orchestration.file_runs.file_batches import (
     for_each_file,
     for_many_at_once,
 )
-from kraken_dagster.orchestration.file_runs.files_of_run import copies_at_once
+from kraken_dagster.orchestration.file_runs.its_files import copies_at_once
 from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work
 from kraken_dagster.orchestration.file_runs.planned import has_next, has_raw_metrics
 from kraken_dagster.orchestration.metadata import (

@@ -99,21 +99,32 @@ def _live_range(instance: dg.DagsterInstance, services: Services, record: RunRec
     Such a run holds a few leases at a time, and gives life signs of its own.
     """
     run = record.dagster_run
-    ends = [run.tags.get(name) for name in RANGE_TAGS]
-    instruments = {key.path[0] for key in run.asset_selection or ()}
-    instruments.add(run.tags.get(TAG_INSTRUMENT, ""))
-    instrument_id = next(iter(instruments & set(services.config.instruments)), None)
-    if None in ends or instrument_id is None:
+    instrument_id = next(iter(_instruments(run) & set(services.config.instruments)), None)
+    if instrument_id is None or not set(RANGE_TAGS) <= set(run.tags):
         return []
     now, lease_s = services.now(), services.instrument(instrument_id).lease_s
     if not is_alive(services, run.run_id, now) and (reason := _why_idle(record, lease_s, now)):
         instance.report_run_failed(run, reason)
         return []
-    keys = partitions_of(instance, instrument_id)
-    if not set(ends) <= set(keys):
-        return []
-    first, last = (keys.index(str(end)) for end in ends)
-    return [raw_file_id_of(key) for key in keys[first : last + 1]]
+    return files_of_run(instance, run)
+
+
+def _instruments(run: dg.DagsterRun) -> set[str]:
+    found = {key.path[0] for key in run.asset_selection or ()}
+    return {*found, run.tags.get(TAG_INSTRUMENT, "")}
+
+
+def files_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """The raw files that a run is for, one or those of a range; none where it can't be told."""
+    if (key := run.tags.get(_PARTITION_TAG)) is not None:
+        return [raw_file_id_of(key)]
+    ends = [run.tags.get(name) for name in RANGE_TAGS]
+    for instrument_id in sorted(_instruments(run) - {""} if None not in ends else ()):
+        keys = partitions_of(instance, instrument_id)
+        if set(ends) <= set(keys):
+            first, last = (keys.index(str(end)) for end in ends)
+            return [raw_file_id_of(key) for key in keys[first : last + 1]]
+    return []
 
 
 def _why_dead(services: Services, record: RunRecord, raw_file_id: str) -> str | None:

@@ -41,7 +41,8 @@ def bench(config: KrakenConfig, store: Store) -> Iterator[Bench]:
 
 def _bench_on(config: KrakenConfig, store: Store, instance: dg.DagsterInstance) -> Bench:
     engines = {"engines": {"local": LocalEngine(type="local", slots=20)}}
-    return Bench(hastened(config.model_copy(update=engines), copy_slots=3), store, instance)
+    defaults = {"copy_slots": 3, "files_per_run_from": 0}
+    return Bench(hastened(config.model_copy(update=engines), **defaults), store, instance)
 
 
 def _acquired(bench: Bench, names: list[str] = NAMES) -> None:

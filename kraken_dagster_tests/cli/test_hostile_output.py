@@ -128,7 +128,7 @@ def test_a_line_break_in_a_name_forges_no_line_of_krakens_own(quoted_logs: None)
 @pytest.fixture
 def bench(config: KrakenConfig, store, quoted_logs: None) -> Iterator[Bench]:
     instance = dg.DagsterInstance.ephemeral()
-    yield Bench(hastened(config, copy_slots=50), store, instance)
+    yield Bench(hastened(config, copy_slots=50, files_per_run_from=0), store, instance)
     instance.dispose()
 
 

@@ -134,7 +134,7 @@ def test_no_more_copies_are_requested_than_the_instrument_has_slots(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench(copy_slots=2)
-    names = _due(bench, 5)
+    names = _due(bench, 4)
     first = bench.tick("thermo1_watcher").run_requests
     assert [item.partition_key for item in first] == names[:2]
     made = [bench.queue(item, dg.DagsterRunStatus.NOT_STARTED) for item in first]
@@ -146,7 +146,7 @@ def test_no_more_copies_are_requested_than_the_instrument_has_slots(
 
 def test_a_pool_limit_that_was_set_in_dagster_wins_over_copy_slots(make_bench: MakeBench) -> None:
     bench = make_bench(copy_slots=2)
-    _due(bench, 5)
+    _due(bench, 4)
     bench.instance.event_log_storage.set_concurrency_slots(copy_pool("thermo1"), 3)
     assert len(bench.tick("thermo1_watcher").run_requests) == 3
 

@@ -15,11 +15,11 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from kraken_dagster.model.files.file_ids import raw_file_id_of
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.supervisor import say
 from kraken_dagster.orchestration.partitions import collect_job
+from kraken_dagster.orchestration.run_requests import files_of_run
 from kraken_dagster.retention.archiving.archive import due_for_move
 from kraken_dagster.retention.archiving.compare import due_for_comparison
 from kraken_dagster.runtime.services import Services
@@ -29,7 +29,6 @@ PATIENCE_S = 600.0  # without anything that moves; however long it takes as long
 _TELL_EVERY_S = 30.0
 _SOON = timedelta(days=1)
 _TOLD_AT_MOST = 3
-_PARTITION_TAG = "dagster/partition"
 _WAITS_FOR = {
     Status.QUEUED_FOR_MONITORING: "the next look at its folder",
     Status.MONITORING_ACQUISITION: "the end of its acquisition",
@@ -226,8 +225,7 @@ def _failed_runs(services: Services, instance: dg.DagsterInstance) -> Iterator[s
     on_purpose = set(to_practise(services))
     collecting = {collect_job(item) for item in services.config.instruments}
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE])):
-        raw_file_id = raw_file_id_of(run.tags.get(_PARTITION_TAG, ""))
-        if run.job_name not in collecting or raw_file_id not in on_purpose:
+        if run.job_name not in collecting or on_purpose.isdisjoint(files_of_run(instance, run)):
             yield f"Dagster's run {run.run_id} of {run.job_name} failed"
 
 

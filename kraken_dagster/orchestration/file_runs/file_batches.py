@@ -22,8 +22,8 @@ from kraken_dagster.orchestration.dagster_internals import (
 )
 from kraken_dagster.orchestration.event_log import Event, Origin, Planned, report
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
-from kraken_dagster.orchestration.file_runs.files_of_run import files_of
 from kraken_dagster.orchestration.file_runs.interruption import reporting_what_is_left
+from kraken_dagster.orchestration.file_runs.its_files import files_of
 from kraken_dagster.orchestration.file_runs.outcomes import Check, Done, Work, had_ended
 from kraken_dagster.orchestration.file_runs.planned import (
     FAILED_BEFORE,
