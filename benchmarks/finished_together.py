@@ -22,6 +22,7 @@ from kraken_dagster.model.raw_file import Status
 from kraken_dagster.simulation import search_program
 from kraken_dagster.simulation.clock import LabClock
 from kraken_dagster.simulation.instruments import Acquisition, SimulatedInstrument
+from kraken_dagster_tests.support import laboratory as laboratories
 from kraken_dagster_tests.support.dagster_bench import SEARCH
 from kraken_dagster_tests.support.laboratory import SHIPPED_DAGSTER_YAML, Lab
 
@@ -108,8 +109,9 @@ def overlap(lab: Lab, job: str) -> tuple[int, int]:
     """How many runs of a job there were, and how many of them at the same moment."""
     with dg.DagsterInstance.from_config(str(lab.dagster_home)) as instance:
         records = instance.get_run_records(dg.RunsFilter(job_name=f"{INSTRUMENT}_{job}"))
-    changes = [(item.start_time, 1) for item in records if item.start_time and item.end_time]
-    changes += [(item.end_time, -1) for item in records if item.start_time and item.end_time]
+    begun = [item for item in records if item.start_time]
+    changes = [(item.start_time or 0.0, 1) for item in begun]
+    changes += [(item.end_time, -1) for item in begun if item.end_time]
     most = living = 0
     for _, change in sorted(changes):
         living += change
@@ -141,21 +143,22 @@ def report(name: str, lab: Lab, count: int, go: Path) -> None:
     used = cpu(lab) - before
     print(f"{name}, {count} files; {60 * idle:.1f} CPU-s a minute while nothing happens")
     took = submitted - began
-    print(f"  submitted: {(submitted - over) / 60:.1f} min after the acquisitions were over")
-    print(f"    {(used - idle * took) / count:.2f} CPU-s a file, {used / count:.2f} with what is")
-    print("    always taken; ingest: {} runs, {} at once".format(*overlap(lab, "ingest")))
+    print(f"  jobs submitted {(submitted - over) / 60:.1f} min after the acquisitions were over")
+    print(f"  {(used - idle * took) / count:.2f} CPU-s a file until then, ", end="")
+    print("in {} runs, {} at once".format(*overlap(lab, "ingest")), flush=True)
     before, began = cpu(lab), time.monotonic()
     go.touch()
     done = wait_for(lambda: count_in(lab, {Status.DONE}) == count)
     used_then = cpu(lab) - before
     took_then = done - began
-    print(f"  metrics: {took_then / 60:.1f} min after the jobs were let go, ", end="")
-    print("{} runs, {} at once".format(*overlap(lab, "collect")))
+    print(f"  metrics {took_then / 60:.1f} min after the jobs were let go, ", end="")
+    print("in {} runs, {} at once".format(*overlap(lab, "collect")))
     net = (used + used_then - idle * (took + took_then)) / count
-    print(f"  from acquisition to metrics: {net:.2f} CPU-s a file", flush=True)
+    print(f"  {net:.2f} CPU-s a file from acquisition to metrics", flush=True)
 
 
 def main() -> None:
+    laboratories.PATIENCE_S = PATIENCE_S
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     for name in sys.argv[2:] or VARIANTS:
         measure(name, count)

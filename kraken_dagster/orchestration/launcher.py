@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from kraken_dagster.orchestration import dagster_internals
+
 _HOLDS_UP_S = 5.0
 _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 
@@ -18,7 +20,7 @@ _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 class PatientRunLauncher(dg.DefaultRunLauncher):
     """A launch that takes longer than a few seconds goes on in a thread of its own.
 
-    What it comes to is told as Dagster tells it; one that comes to nothing is ended by
+    One that fails later fails its run, and one that is never answered leaves it to
     `run_monitoring`, like every run that doesn't begin.
     """
 
@@ -38,14 +40,20 @@ class PatientRunLauncher(dg.DefaultRunLauncher):
             launched.add_done_callback(partial(self._told_late, context.dagster_run.run_id))
 
     def _told_late(self, run_id: str, launched: "Future[None]") -> None:
-        """A run that couldn't be launched after all has failed, unless it has begun."""
+        """A run that couldn't be launched after all has failed, unless it has begun.
+
+        One whose code server has not answered in time may yet begin: its process is slow to start
+        on a busy machine.
+        """
         error = launched.exception()
         run = self._instance.get_run_by_id(run_id)
         if error is None or run is None or run.status not in _NOT_BEGUN:
             return
-        self._instance.report_run_failed(
-            run, f"The run could not be launched: {type(error).__name__}: {error}"
-        )
+        reported = f"{type(error).__name__}: {error}"
+        if isinstance(error, dagster_internals.DagsterUserCodeUnreachableError):
+            self._instance.report_engine_event(f"The launch was not answered: {reported}", run)
+        else:
+            self._instance.report_run_failed(run, f"The run could not be launched: {reported}")
 
 
 def _settle(launched: "Future[None]", launch: partial[None]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
@@ -107,6 +108,10 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
+def _log(instance: dg.DagsterInstance, run_id: str) -> str:
+    return "\n".join(entry.message for entry in instance.all_logs(run_id))
+
+
 def test_as_many_runs_are_launched_at_once_as_may_run(
     instance: dg.DagsterInstance,
     daemon: QueuedRunCoordinatorDaemon,
@@ -151,8 +156,18 @@ def test_a_slow_launch_that_fails_in_the_end_fails_its_run(
     assert _status(instance, run) is Status.STARTING
     launches.told.set()
     wait_until(lambda: _status(instance, run) is Status.FAILURE, "the run has failed")
-    told = "\n".join(entry.message for entry in instance.all_logs(run))
-    assert "could not be launched: OSError: no route to host" in told
+    assert "could not be launched: OSError: no route to host" in _log(instance, run)
+
+
+def test_a_launch_that_is_not_answered_in_time_leaves_a_run_that_may_yet_begin(
+    instance: dg.DagsterInstance, daemon: QueuedRunCoordinatorDaemon, launches: Launches
+) -> None:
+    launches.hanging, launches.error = {"tof1"}, DagsterUserCodeUnreachableError("after 60 s")
+    run = _queue(instance, "tof1")
+    _look(daemon, instance)
+    launches.told.set()
+    wait_until(lambda: "was not answered" in _log(instance, run), "it is told")
+    assert _status(instance, run) is Status.STARTING
 
 
 def test_a_slow_launch_that_fails_leaves_a_run_that_has_begun_alone(

@@ -10,11 +10,12 @@ from kraken_dagster.catchup.defs import CATCHUP_TAGS
 from kraken_dagster.config.engines import LocalEngine
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.jobs.report import JobState
-from kraken_dagster.model.raw_file import FINAL, BackupStatus, RawFile, Status
+from kraken_dagster.model.raw_file import FINAL, BackupStatus, RawFile, Status, Step
 from kraken_dagster.orchestration.partitions import (
     TAG_COPIES,
     TAG_FILES,
     TAG_INSTRUMENT,
+    TAG_STEP,
     partitions_of,
 )
 from kraken_dagster.orchestration.run_groups import in_groups
@@ -180,18 +181,23 @@ def test_files_that_lie_apart_are_one_run_and_none_between_them_is_in_it(
     bench = make_bench(files_per_run_from=3)
     names = _due(bench, 7)
     between = [names[1], names[4]]
-    _set_status(bench, between, Status.IGNORED)
+    for name in between:
+        assert bench.execute("thermo1_ingest", name, tags={TAG_STEP: Step.BACKUP.value}).success
     [request] = _ticked(bench)
     wanted = [name for name in names if name not in between]
     assert request.tags[TAG_FILES] == "5"
     require_success(bench.run(request))
-    assert sorted(bench.materialised("thermo1", "backup")) == wanted
+    assert sorted(bench.materialised("thermo1", "backup")) == names
+    assert {_last_run(bench, name) for name in wanted} == {_last_run(bench, names[0])}
+    assert _last_run(bench, names[0]) not in {_last_run(bench, name) for name in between}
     assert sorted(partitions_of(bench.instance, "thermo1")) == names
 
 
-def _set_status(bench: Bench, names: list[str], status: Status) -> None:
-    for name in names:
-        bench.store.raw_files.transition(bench.file(name), status, now=utc_now())
+def _last_run(bench: Bench, name: str) -> str:
+    """The run that has told of the file's backup."""
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(["thermo1", "backup"]), asset_partitions=[name])
+    [record, *_] = bench.instance.fetch_materializations(wanted, limit=1).records
+    return str(record.run_id)
 
 
 def test_a_run_over_many_copies_as_many_files_as_have_a_slot(make_bench: MakeBench) -> None:
@@ -238,7 +244,8 @@ def test_collecting_goes_on_beside_a_run_over_many_that_backs_up(make_bench: Mak
     require_success(bench.run(ingest))
     _wait_for_jobs(bench, names)
     # Its partitions stay where they are while that run lives, so it is a run for each.
-    assert [item.partition_key for item in bench.tick("cluster_jobs").run_requests] == names
+    requests = bench.tick("cluster_jobs").run_requests
+    assert sorted(str(item.partition_key) for item in requests) == names
 
 
 def _record(name: str, **fields: object) -> RawFile:
