@@ -155,10 +155,12 @@ def stand_together(
 def as_range(
     instance: dg.DagsterInstance, instrument_id: str, keys: Sequence[str]
 ) -> tuple[str, str]:
-    """The first and the last of these partitions, once no other stands between them.
+    """The first and the last of these partitions, once all are there and no other between them.
 
     No live run may be for a range that has one of them.
     """
+    known = set(partitions_of(instance, instrument_id))
+    add_partitions(instance, instrument_id, [key for key in keys if key not in known])
     stand_together(instance, instrument_id, keys, most_gaps=0)
     wanted = set(keys)
     found = [key for key in partitions_of(instance, instrument_id) if key in wanted]

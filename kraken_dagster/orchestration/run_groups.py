@@ -87,6 +87,7 @@ def request_run(
     """
     if len(files) == 1:
         [one] = files
+        ensure_partitions(instance, one.instrument_id, [one])
         return request(
             services, one, step=step, job_name=job_name, run_config=run_config, only=only
         )
@@ -98,7 +99,6 @@ def request_run(
     if not attempts:
         return None
     instrument_id = files[0].instrument_id
-    ensure_partitions(instance, instrument_id, files)
     first, last = as_range(instance, instrument_id, [*attempts])
     return dg.RunRequest(
         run_key=f"{first} and {len(attempts) - 1} more:{step}:{_digest(attempts)}",

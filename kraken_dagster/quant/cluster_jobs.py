@@ -20,7 +20,6 @@ from kraken_dagster.orchestration.partitions import (
 from kraken_dagster.orchestration.pools import slots_of_all_engines
 from kraken_dagster.orchestration.run_groups import in_groups, request_run
 from kraken_dagster.orchestration.run_requests import (
-    ensure_partitions,
     live_runs,
     quant_run_config,
 )
@@ -85,7 +84,6 @@ def _requests(
                 wanted.setdefault((item.instrument_id, step), []).append(item)
     requests = []
     for (instrument_id, step), some in wanted.items():
-        ensure_partitions(context.instance, instrument_id, some)
         many_from = services.instrument(instrument_id).files_per_run_from
         for files in in_groups(some, many_from=many_from, fixed=live.fixed):
             requests.append(_request(context.instance, services, files, step))

@@ -83,7 +83,6 @@ class _Batch:
     def take(self, raw_file_id: str, done: Done) -> None:
         self.ended += 1
         self.became[raw_file_id] = done.word
-        self._log(raw_file_id, done)
         partition = partition_key(raw_file_id)
         key = done.checks_of or self.key
         self.waiting += [_evaluation(key, partition, check) for check in done.checks]
@@ -102,6 +101,7 @@ class _Batch:
                 if done.metadata is not None:  # some of its results are there, and count
                     missing.remove(self.key)
                 self.waiting += [Planned(key, partition) for key in missing]
+        self._log(raw_file_id, done)
 
     def _known(self, partition: str, reason: str) -> dg.AssetMaterialization | None:
         """The last materialisation once more: Dagit goes on showing what is there, and not that a
