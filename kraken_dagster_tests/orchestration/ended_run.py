@@ -1,8 +1,9 @@
 """A run in a process of its own, which a test tells to end, or kills; no tests.
 
-python -m kraken_dagster_tests.orchestration.ended_run CONFIG DAGSTER_HOME JOB FIRST LAST
+python -m kraken_dagster_tests.orchestration.ended_run CONFIG DAGSTER_HOME JOB FIRST LAST [TAGS]
 """
 
+import json
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,8 @@ from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.dagster_bench import Bench
 
 
-def main(config_path: str, home: str, job: str, first: str, last: str) -> None:
+def main(config_path: str, home: str, job: str, *ends_and_tags: str) -> None:
+    first, last, *tags = ends_and_tags
     config = KrakenConfig.model_validate_json(Path(config_path).read_text())
     assert config.mongodb.uri is not None
     with (
@@ -25,7 +27,9 @@ def main(config_path: str, home: str, job: str, first: str, last: str) -> None:
         if first == last:
             bench.execute(job, first)
         else:
-            bench.execute_range(job, first, last)
+            bench.execute_range(
+                job, first, last, encoded=True, tags=json.loads(tags[0]) if tags else {}
+            )
 
 
 if __name__ == "__main__":
