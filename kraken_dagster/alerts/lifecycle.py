@@ -6,6 +6,7 @@ Each change is compared and set, with the event that somebody is to be told of i
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from kraken_dagster.alerts.rules.causes import Cause
 from kraken_dagster.alerts.rules.registry import RULES, Findings, Found
 from kraken_dagster.config.alerts import Alerts
 from kraken_dagster.model.alerts.alert import (
@@ -41,8 +42,10 @@ def update_alerts(
     silences = store.alerts.silences(now=now)
     current = {(item.kind, item.subject): item for item in store.alerts.current()}
     found = {item.key: item for item in findings.found}
+    causes = [item.as_cause for item in findings.found]
+    causes += [Cause(item.kind, item.subject, item.instrument) for item in current.values()]
     for key, item in found.items():
-        if key in findings.explained:
+        if any(cause.explains(item.as_cause) for cause in causes):
             continue
         quiet_until = silenced_until(silences, key[0], item.condition, now)
         if key in current:

@@ -109,8 +109,13 @@ def _scan(
     environment: Mapping[str, str],
 ) -> Looked:
     settings, store, now = services.config.alerts, services.store, services.now()
-    since = _watching_since(services, now)
-    snapshot = replace(_snapshot(services, dagster), after_a_gap=now - since < _GRACE)
+    by_sensor = dagster is not None and monitor.by == SENSOR
+    since = _Since.of(services, now, by_sensor=by_sensor)
+    snapshot = replace(
+        _snapshot(services, dagster),
+        after_a_gap=now - since.watching < _GRACE,
+        after_silence=since.ticking is not None and now - since.ticking < _GRACE,
+    )
     findings = judge(snapshot, settings.thresholds, now)
     update_alerts(
         store, findings, manners=manners_of(settings), unknown=tuple(snapshot.unknown), now=now
@@ -122,9 +127,10 @@ def _scan(
     keep_samples(services, snapshot, now)
     store.alerts.looked(
         by=monitor.name,
-        from_dagster=dagster is not None and monitor.by == SENSOR,
+        from_dagster=by_sensor,
         stood_by=monitor.stands_by,
-        watching_since=since,
+        watching_since=since.watching,
+        ticking_since=since.ticking,
         now=now,
     )
     problems = list(result.failed)
@@ -145,16 +151,36 @@ def _snapshot(services: Services, dagster: Callable[[], DagsterFacts] | None) ->
     return gather(services, facts)
 
 
-def _watching_since(services: Services, now: datetime) -> datetime:
-    """Since when there is no gap in the looks; what a clock that was ahead has left is one."""
-    last = services.store.alerts.last_look()
-    looked_at, since = last.get("looked_at"), last.get("watching_since")
+@dataclass(frozen=True)
+class _Since:
+    """Since when there is no gap in the looks, and in those of Dagster's sensor: while the page
+    stands by for a dead daemon, nothing but alerts is looked at."""
+
+    watching: datetime
+    ticking: datetime | None
+
+    @classmethod
+    def of(cls, services: Services, now: datetime, *, by_sensor: bool) -> "_Since":
+        last, settings = services.store.alerts.last_look(), services.config.alerts
+        usual = timedelta(seconds=_LOOKS_MISSED * settings.look_every_s)
+        silence = timedelta(minutes=settings.thresholds.daemon_silent_minutes)
+        ticking = last.get("ticking_since")
+        if by_sensor:
+            longest = max(usual, min(silence, _GAP))
+            ticking = _without_gap(last.get("dagster_looked_at"), ticking, longest, now)
+        watching = _without_gap(
+            last.get("looked_at"), last.get("watching_since"), max(usual, _GAP), now
+        )
+        return cls(watching, ticking)
+
+
+def _without_gap(looked_at: object, since: object, longest: timedelta, now: datetime) -> datetime:
+    """What a clock that was ahead has left is a gap, too."""
     if not isinstance(looked_at, datetime) or not isinstance(since, datetime):
         return now
     if max(looked_at, since) - now > _GAP:
         return now
-    usual = timedelta(seconds=_LOOKS_MISSED * services.config.alerts.look_every_s)
-    return since if now - looked_at < max(usual, _GAP) else now
+    return since if now - looked_at < longest else now
 
 
 def _heartbeat(variable: str | None, environment: Mapping[str, str]) -> str | None:

@@ -148,13 +148,15 @@ class Trend:
 class Snapshot:
     """`unknown`: instruments of which something could not be read, with the reason. `dagster` is
     None where Dagster isn't reached from here, so that nothing of it is judged. `after_a_gap`: the
-    looks have begun anew a moment ago."""
+    looks have begun anew a moment ago. `after_silence`: those of Dagster's sensor have, as after
+    its daemon was dead."""
 
     instruments: tuple[InstrumentFacts, ...] = ()
     health: tuple[Health, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
     dagster: DagsterFacts | None = None
     after_a_gap: bool = False
+    after_silence: bool = False
     local_free_gb: float | None = None
     jobs_unknown: tuple[UnknownJob, ...] = ()
     pages: tuple[Page, ...] = ()

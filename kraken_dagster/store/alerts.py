@@ -108,17 +108,19 @@ class Alerts:
         from_dagster: bool,
         stood_by: bool = False,
         watching_since: datetime,
+        ticking_since: datetime | None = None,
         now: datetime,
     ) -> None:
         fields: Document = {"looked_at": now, "looked_by": by, "watching_since": watching_since}
-        fields["stood_by"] = stood_by
+        fields |= {"stood_by": stood_by, "ticking_since": ticking_since}
         if from_dagster:
             fields["dagster_looked_at"] = now
         self._monitor.update_one({"_id": _MONITOR}, {"$set": fields}, upsert=True)
 
     def last_look(self) -> Document:
         """`looked_at`, `looked_by`, `stood_by`, `dagster_looked_at`, `watching_since` (the
-        first look after which there was no gap) and `digest`, as far as they are known."""
+        first look after which there was no gap), `ticking_since` (the same of the looks by
+        Dagster's sensor) and `digest`, as far as they are known."""
         return self._monitor.find_one({"_id": _MONITOR}) or {}
 
     def digest_made(self, day: str) -> None:

@@ -1,10 +1,11 @@
 """Every rule, and what they find together: one that fails is itself an alert and stops no other."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from kraken_dagster.alerts.rules import disks, files, health, instruments, programs
+from kraken_dagster.alerts.rules.causes import Cause
 from kraken_dagster.alerts.rules.rule import Rule
 from kraken_dagster.alerts.snapshot import DagsterFacts, Snapshot
 from kraken_dagster.config.thresholds import Thresholds
@@ -17,25 +18,6 @@ RULES: tuple[Rule, ...] = (
     *instruments.RULES,
     *programs.RULES,
 )
-_ALL = "*"
-# What explains what: an alert of the first kind on the subject keeps those of the others, for the
-# same instrument or for all, from being told: one cause is one alert.
-_EXPLAINED_BY: tuple[tuple[str, str, frozenset[str]], ...] = (
-    (programs.DAEMON_SILENT, _ALL, frozenset({"stale_status", "sensor_silent"})),
-    (
-        "health_failed",
-        f"{disks.FILE_SYSTEM}backup",
-        frozenset({"status_pile_up", "no_backup", "not_moved"}),
-    ),
-    ("health_failed", f"{disks.FILE_SYSTEM}output", frozenset({"status_pile_up"})),
-)
-_EXPLAINED_BY_ITS_OWN: tuple[tuple[str, frozenset[str]], ...] = (
-    ("sensor_off", frozenset({"stale_status"})),
-    ("sensor_silent", frozenset({"stale_status"})),
-    ("health_failed", frozenset({"instrument_stall", "no_backup", "not_moved"})),
-)
-_OF_NO_INSTRUMENT = "cluster_jobs"  # the sensor that looks at stores and engines
-
 RULE_FAILED = Rule(
     kind="rule_failed",
     severity=Severity.CRITICAL,
@@ -55,15 +37,17 @@ class Found:
     def key(self) -> tuple[str, str]:
         return self.rule.kind, self.condition.subject
 
+    @property
+    def as_cause(self) -> Cause:
+        return Cause(*self.key, self.condition.instrument)
+
 
 @dataclass(frozen=True)
 class Findings:
-    """`unjudged`: kinds of which nothing is known after this look. `explained`: what holds and
-    follows from something else that holds."""
+    """`unjudged`: kinds of which nothing is known after this look."""
 
     found: tuple[Found, ...]
     unjudged: frozenset[str]
-    explained: frozenset[tuple[str, str]]
 
 
 def judge(
@@ -72,8 +56,7 @@ def judge(
     found: list[Found] = []
     unjudged: set[str] = set()
     for rule in rules:
-        too_early = rule.of_silence and snapshot.after_a_gap
-        if too_early or not _is_known(rule, snapshot.dagster):
+        if _is_too_early(rule, snapshot) or not _is_known(rule, snapshot.dagster):
             unjudged.add(rule.kind)
             continue
         try:
@@ -82,7 +65,13 @@ def judge(
             unjudged.add(rule.kind)
             found.append(_failed(f"the rule {rule.kind}", error))
     found += [_failed(name, reason) for name, reason in sorted(snapshot.unknown.items())]
-    return Findings(tuple(found), frozenset(unjudged), frozenset(_explained(found)))
+    return Findings(tuple(found), frozenset(unjudged))
+
+
+def _is_too_early(rule: Rule, snapshot: Snapshot) -> bool:
+    """Whether what it looks at had no time yet to be looked at. A daemon that looks is alive."""
+    after = snapshot.after_a_gap or (snapshot.after_silence and rule.kind != programs.DAEMON_SILENT)
+    return rule.of_silence and after
 
 
 def _is_known(rule: Rule, dagster: DagsterFacts | None) -> bool:
@@ -98,29 +87,3 @@ def _failed(subject: str, reason: object) -> Found:
         RULE_FAILED,
         Condition(subject=subject, summary=f"{subject} can't be judged", details=details),
     )
-
-
-def _explained(found: Iterable[Found]) -> Iterator[tuple[str, str]]:
-    found = list(found)
-    for item in found:
-        if any(_explains(cause, item) for cause in found if cause is not item):
-            yield item.key
-
-
-def _explains(cause: Found, item: Found) -> bool:
-    kind = item.rule.kind
-    for cause_kind, subject, kinds in _EXPLAINED_BY:
-        named = subject in (_ALL, cause.condition.subject)
-        if cause.rule.kind == cause_kind and named and kind in kinds:
-            return True
-    for cause_kind, kinds in _EXPLAINED_BY_ITS_OWN:
-        if cause.rule.kind == cause_kind and kind in kinds:
-            instrument = cause.condition.instrument
-            if instrument is not None and instrument == item.condition.instrument:
-                return True
-            if (
-                cause.condition.subject.startswith(_OF_NO_INSTRUMENT)
-                and item.condition.instrument is None
-            ):
-                return True
-    return False
