@@ -23,7 +23,7 @@ FILES ?= 150
 
 MEGABYTES ?= 1024
 
-.PHONY: help setup demo up test nightly check licences bench chaos image docker-test slurm slurm-stop clean
+.PHONY: help setup demo up test nightly check licences bench chaos alerts-test image docker-test slurm slurm-stop clean
 
 help:
 	@echo "make demo    run Kraken once on a simulated laboratory, and print what became of the files"
@@ -33,6 +33,7 @@ help:
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
 	@echo "make bench   the verified copy against cp, md5sum and rsync: MEGABYTES=1024"
 	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
+	@echo "make alerts-test  ten faults in a real laboratory, and a judge of the alerts, as root"
 	@echo "make image   the image kraken:1, on the base that docker/base.image names"
 	@echo "make docker-test  the demo in containers, each of which is killed, as root"
 	@echo "make slurm   start a real Slurm cluster of one node on this machine, as the tests use it"
@@ -77,6 +78,9 @@ bench: setup
 
 chaos: setup
 	$(BIN)/python -m kraken_dagster_tests.chaos --seed $(SEED) --minutes $(MINUTES) --files $(FILES)
+
+alerts-test: setup
+	$(BIN)/python -m kraken_dagster_tests.alerts.real
 
 # The base that base.image names; `docker/pin.sh` renews its digest.
 image:

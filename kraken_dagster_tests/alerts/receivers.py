@@ -63,6 +63,9 @@ class WebhookServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
+    def take(self, body: dict[str, Any]) -> None:
+        self.bodies.append(body)
+
     def start(self) -> None:
         outer = self
 
@@ -70,7 +73,7 @@ class WebhookServer:
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers["Content-Length"]))
                 if outer.status == 200:
-                    outer.bodies.append(json.loads(content))
+                    outer.take(json.loads(content))
                 self._answer()
 
             def do_GET(self) -> None:

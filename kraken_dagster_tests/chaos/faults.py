@@ -61,7 +61,7 @@ def _on_mount(lab: ChaosLab, disk: Disk, kind: str) -> Undo:
         disk.hide()
         return disk.show
     if kind == "full":
-        return _fill(disk.root)
+        return fill(disk.root)
     if kind == "read-only":
         return _read_only(disk)
     disk.cover("tmpfs", "mode=0755,size=64m")
@@ -80,12 +80,13 @@ def _read_only(disk: Disk) -> Undo:
     return lambda: run("mount", "-o", "remount,bind,rw", disk.mountpoint)
 
 
-def _fill(root: Path) -> Undo:
+def fill(root: Path, *, keep_free: int = _KEPT_FREE) -> Undo:
+    """Fills a disk but for so many bytes."""
     free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize
     filler = root / FILLER
     try:
         with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(_KEPT_FREE, free - _KEPT_FREE))
+            os.posix_fallocate(file.fileno(), 0, max(_KEPT_FREE, free - keep_free))
     except OSError:  # somebody else took the room meanwhile: what was allocated must not stay
         filler.unlink(missing_ok=True)
         raise
@@ -93,7 +94,7 @@ def _fill(root: Path) -> Undo:
 
 
 def _home_full(lab: ChaosLab, chance: random.Random) -> Undo:
-    return _fill(lab.home)
+    return fill(lab.home)
 
 
 def _found(lab: ChaosLab, program: str) -> list[int]:
