@@ -35,6 +35,7 @@ _LIVE = (
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 )
+_LONGEST_NUMBER = 9  # digits
 _PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -78,8 +79,14 @@ def live_runs(instance: dg.DagsterInstance, services: Services, jobs: Collection
         if ours or (key is None and TAG_FILES not in run.tags):
             files |= dict.fromkeys(found, run.run_id)
         if ours and found:
-            slots += int(run.tags.get(TAG_COPIES, "1"))
+            slots += _copies(run)
     return LiveRuns(files, slots, fixed)
+
+
+def _copies(run: dg.DagsterRun) -> int:
+    """How many files it may copy at once. A tag that says nothing fails its run, and no tick."""
+    told = run.tags.get(TAG_COPIES, "1")
+    return int(told) if told.isdecimal() and len(told) < _LONGEST_NUMBER else 1
 
 
 def _live_file(

@@ -16,6 +16,7 @@ from kraken_dagster.orchestration.partitions import (
     TAG_FILES,
     TAG_INSTRUMENT,
     TAG_STEP,
+    ingest_job,
     partitions_of,
 )
 from kraken_dagster.orchestration.run_groups import in_groups
@@ -233,6 +234,19 @@ def test_a_catch_up_takes_no_slot_of_the_watchers(make_bench: MakeBench) -> None
         },
     )
     assert [item.partition_key for item in _ticked(bench)] == [names[1]]
+
+
+@pytest.mark.parametrize("told", ["many", "-1", "", "9" * 5000], ids=len)
+def test_a_run_whose_tag_says_nothing_stops_no_watcher(make_bench: MakeBench, told: str) -> None:
+    """As a person can launch one; it fails once it begins."""
+    bench = make_bench()
+    [name] = _due(bench, 1)
+    tags = {"dagster/partition": "another.raw", TAG_COPIES: told, TAG_INSTRUMENT: "thermo1"}
+    begins = dg.DagsterRun(
+        job_name=ingest_job("thermo1"), tags=tags, status=dg.DagsterRunStatus.STARTING
+    )
+    bench.instance.add_run(begins)
+    assert [request.partition_key for request in _ticked(bench)] == [name]
 
 
 def test_collecting_goes_on_beside_a_run_over_many_that_backs_up(make_bench: MakeBench) -> None:
