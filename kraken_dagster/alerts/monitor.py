@@ -25,7 +25,7 @@ from kraken_dagster.runtime.services import Services
 
 WORK = "alerts"
 SENSOR = "sensor"
-_LEASE_S = 60.0
+_LEASE_S = 20.0  # a monitor that was killed keeps the others from looking for so long
 _TIMEOUT_S = 10.0
 # Of two monitors with one interval each the second would look a moment after the first.
 _PART_OF_THE_INTERVAL = 0.5

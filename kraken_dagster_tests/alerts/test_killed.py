@@ -153,3 +153,14 @@ def test_ten_faults_are_told_and_resolved_whenever_the_monitor_is_killed(
     assert set(subjects.values()) == {1}, "each of them under one Message-ID"
     assert max(found_mails.values()) <= 2
     assert len(found_mails) == 2 * len(_FAULTS)
+
+
+def test_a_monitor_that_was_killed_keeps_nobody_from_looking_for_half_a_minute(
+    laboratory: Laboratory, mail: MailServer
+) -> None:
+    """Else two minutes would not do where one passes between two looks."""
+    laboratory.minutes(3)
+    laboratory.change("disk")
+    assert laboratory.dies(3)
+    laboratory.minute(minutes=0.5)
+    assert [line.partition(" ")[0] for line in laboratory.open()] == ["low_disk"]
