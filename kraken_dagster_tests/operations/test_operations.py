@@ -76,9 +76,21 @@ def site(tmp_path_factory: pytest.TempPathFactory, server_uri: str) -> Iterator[
     store.close()
     mark_stores_of(folder / "instruments.yaml")
     (folder / ".kraken" / "mongodb").mkdir(parents=True)
+    _add_alphakraken(folder)
     yield folder
     with pymongo.MongoClient(server_uri) as client:
         client.drop_database("kraken_operations")
+
+
+def _add_alphakraken(folder: Path) -> None:
+    """Its files, as its checkout and Airflow's export have them."""
+    cases = ROOT / "kraken_dagster_tests" / "cases" / "alphakraken"
+    for name in ("envs", "webapp"):
+        (folder / name).mkdir()
+    shutil.copy(cases / "locations.yaml", folder / "envs" / "alphakraken.production.yaml")
+    shutil.copy(cases / "site.env", folder / "envs" / "production.env")
+    (folder / "variables.json").write_text(json.dumps({"debug_no_cluster_ssh": "False"}))
+    (folder / "webapp" / "columns_config.yaml").write_text("columns: [{name: proteins}]\n")
 
 
 @pytest.fixture(scope="module")
