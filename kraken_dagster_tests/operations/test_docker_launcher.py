@@ -144,6 +144,7 @@ def test_code_locations_on_other_hosts_are_refused(site: Path) -> None:
 def test_runs_are_watched_and_the_rest_is_as_without_the_launcher() -> None:
     ours, plain = read("dagster.docker-launcher.yaml"), read("dagster.yaml")
     assert ours.pop("run_launcher")["class"] == "DockerRunLauncher"
+    assert plain.pop("run_launcher")["class"] == "PatientRunLauncher"
     assert ours["run_monitoring"]["enabled"] is True
     assert ours["run_monitoring"].pop("poll_interval_seconds") == 20
     del plain["run_monitoring"]["poll_interval_seconds"]
