@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from kraken_dagster.cli.common import as_text, reported
+from kraken_dagster.cli.common import reported, say
 from kraken_dagster.fs.private import site_umask
 from kraken_dagster.model.errors import ConfigError
-from kraken_dagster.model.printable import printable
 from kraken_dagster.operations.alphakraken.convert import Sources, convert
 from kraken_dagster.operations.alphakraken.engines import Cluster
 from kraken_dagster.operations.alphakraken.notes import Notes
@@ -49,12 +48,13 @@ def import_alphakraken(
     sources = Sources(alphakraken_yaml, environment, variables, columns, mounts, cluster)
     text, notes = convert(sources)
     if output is None:
-        click.echo(text, nl=False)
+        for line in text.splitlines():  # YAML has escaped what is not plain
+            say(line)
     else:
         _write(output, text)
     _tell(notes, err=output is None)
     if output is not None:
-        click.echo(f"wrote {as_text(output)}")
+        say(f"wrote {output}")
     sys.exit(1 if notes.wrong else 0)
 
 
@@ -75,7 +75,7 @@ def _tell(notes: Notes, *, err: bool) -> None:
     width = max((len(note.verdict) for note in notes.notes), default=0)
     for note in notes.notes:
         line = f"{note.verdict:<{width}}  {note.key}: {note.words}"
-        click.echo(printable(line), err=err)
-    click.echo("To do by hand:", err=err)
+        say(line, err=err)
+    say("To do by hand:", err=err)
     for number, line in enumerate(notes.to_do, 1):
-        click.echo(printable(f"{number}. {line}"), err=err)
+        say(f"{number}. {line}", err=err)
