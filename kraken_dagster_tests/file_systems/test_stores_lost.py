@@ -4,6 +4,7 @@ What is below the mount point, on the system's own disk, never gets a file.
 """
 
 import os
+import threading
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -65,12 +66,13 @@ def disk(services, tmp_path) -> Iterator[Disk]:
 
 def when(services, condition: Callable[[], bool], act: Callable[[], None]):
     """The same world, in which `act` happens once as soon as the condition holds."""
-    clock, done = services.now, []
+    clock, done, one_at_a_time = services.now, [], threading.Lock()
 
-    def now():
-        if not done and condition():
-            done.append(True)
-            act()
+    def now():  # asked by every thread that copies
+        with one_at_a_time:
+            if not done and condition():
+                done.append(True)
+                act()
         return clock()
 
     return replace(services, now=now)

@@ -3,8 +3,9 @@
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,13 @@ class _Clock:
 
     now: Callable[[], datetime]
     at: int
+    one_at_a_time: Any = field(default_factory=threading.Lock)
 
     def __call__(self) -> datetime:
-        self.at -= 1
-        if self.at == 0:
-            raise Reported
+        with self.one_at_a_time:  # threads that copy ask, too
+            self.at -= 1
+            if self.at == 0:
+                raise Reported
         return self.now()
 
 

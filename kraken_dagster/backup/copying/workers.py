@@ -43,7 +43,7 @@ class Workers:
         self._watch = watch
         self._stop = threading.Event()
         self._work: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Done | Exception] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
 
     def goes_on(self) -> bool:
         return not self._stop.is_set()
@@ -84,7 +84,7 @@ class Workers:
                 return
             try:
                 self._results.put(self._one(member, target))
-            except Exception as error:  # noqa: BLE001 - handed to the waiting thread, raised there
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, raised there
                 self._results.put(error)
                 return
 
@@ -99,7 +99,7 @@ class Workers:
                 result = None
             if isinstance(result, Stopped):
                 continue
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 raise result
             if result is not None:
                 done.append(result)
