@@ -4,9 +4,9 @@ What is below the mount point, on the system's own disk, never gets a file.
 """
 
 import os
-import threading
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
