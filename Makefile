@@ -31,7 +31,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make nightly the tests that take the whole machine for minutes each"
 	@echo "make check   the fast loop: format, lint, types, layers, unit tests, definitions"
-	@echo "make bench   the verified copy against cp, md5sum and rsync: MEGABYTES=1024"
+	@echo "make bench   a table: Kraken against rsync, rclone, pandas, polling; MEGABYTES=1024"
 	@echo "make chaos   a fault run with a judge, as root: SEED=1 MINUTES=20 FILES=150"
 	@echo "make alerts-test  ten faults in a real laboratory, and a judge of the alerts, as root"
 	@echo "make image   the image kraken:1, on the base that docker/base.image names"
@@ -74,7 +74,7 @@ licences: setup
 	$(BIN)/python -m kraken_dagster_tests.licences
 
 bench: setup
-	$(BIN)/python benchmarks/verified_copy.py $(MEGABYTES)
+	$(BIN)/python benchmarks/peers.py $(MEGABYTES)
 
 chaos: setup
 	$(BIN)/python -m kraken_dagster_tests.chaos --seed $(SEED) --minutes $(MINUTES) --files $(FILES)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import dagster as dg
 import yaml
@@ -178,7 +179,15 @@ def prepared(home: Path, uri: str, path: Path) -> Services:
     return services
 
 
-def benchmark(home: Path, uri: str, count: int) -> None:
+class Costs(NamedTuple):
+    """CPU-seconds a file."""
+
+    a_run_each: float
+    in_one_run: float
+
+
+def benchmark(home: Path, uri: str, count: int) -> Costs:
+    """Of `count` files on each instrument; what else was measured goes to standard error."""
     write_files(home, count)
     path = write_config(home, uri)
     services = prepared(home, uri, path)
@@ -201,18 +210,23 @@ def benchmark(home: Path, uri: str, count: int) -> None:
     singles = [measured(home, job, name, [key]) for name in keys for key in keys[name][:SINGLE]]
     single = sum(cpu for cpu, _ in singles) / len(singles)
     rate_limit = 60 * len(singles) / sum(seconds for _, seconds in singles)
-    print(f"a run each:  {single:.3f} CPU-s a file, {rate_limit:.0f} files a minute", flush=True)
+    say(f"a run each:  {single:.3f} CPU-s a file, {rate_limit:.0f} files a minute")
     cpu = seconds = files_done = 0.0
     for name, some in keys.items():
         used, took = measured(home, job, name, some[SINGLE:])
         cpu, seconds = cpu + used, seconds + took
         files_done += len(some) - SINGLE
-        print(f"  {name}: {used / (len(some) - SINGLE):.4f} CPU-s a file", flush=True)
+        say(f"  {name}: {used / (len(some) - SINGLE):.4f} CPU-s a file")
     done = sum(len(store.raw_files.in_status(item, {Status.DONE})) for item in INSTRUMENTS)
     many, total = cpu / files_done, sum(map(len, keys.values()))
-    print(f"registering: {registering / total:.4f} CPU-s a file")
-    print(f"in one run:  {many:.4f} CPU-s a file, {60 * files_done / seconds:.0f} files a minute")
-    print(f"ratio {single / many:.0f}; {done} of {total} files are done")
+    say(f"registering: {registering / total:.4f} CPU-s a file")
+    say(f"in one run:  {many:.4f} CPU-s a file, {60 * files_done / seconds:.0f} files a minute")
+    say(f"ratio {single / many:.0f}; {done} of {total} files are done")
+    return Costs(single, many)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:

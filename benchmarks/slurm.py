@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from kraken_dagster.config.engines import SlurmEngine
 from kraken_dagster.config.schema import KrakenConfig
@@ -129,6 +130,45 @@ def open_jobs(services: Services, submitter: Submitter, count: int) -> None:
 def tick(services: Services) -> float:
     began = time.perf_counter()
     poll(services, slots={"cluster": 0})
+    return time.perf_counter() - began
+
+
+class Polled(NamedTuple):
+    """Seconds until the states of all open jobs are known, and of a command that does nothing."""
+
+    together: float
+    one_by_one: float
+    bare: float
+
+
+def polled(count: int, rounds: int) -> list[Polled]:
+    """Open jobs asked for together, and each for itself, over the same held connection.
+
+    Raises:
+        OSError: there is no test cluster.
+    """
+    cluster = cluster_in(Path(os.environ.get("KRAKEN_SLURM_BASE", DEFAULT_BASE)))
+    folder = cluster.ssh("mktemp -d").stdout.strip()
+    submitter, ssh = Submitter(cluster, folder), connection(cluster)
+    try:
+        ids = [submitter.over_held() for _ in range(count)]
+        asked = submitter.held.states
+
+        def each() -> None:
+            for number in ids:
+                asked([number])
+
+        ways = (lambda: asked(ids), each, lambda: ssh.run("true"))
+        ssh.run("true")
+        return [Polled(*(seconds(way) for way in ways)) for _ in range(rounds)]
+    finally:
+        ssh.close()
+        cluster.ssh(f"scancel --user={cluster.user}; rm -rf {folder}")
+
+
+def seconds(way: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    way()
     return time.perf_counter() - began
 
 
