@@ -38,8 +38,22 @@ def beside(config_path: Path, name: str, *, spare_folder: Path) -> Path:
     return spare
 
 
-def init(folder: Path) -> list[Path]:
+_ON_POSTGRESQL = """
+# On PostgreSQL, which KRAKEN_DAGSTER_POSTGRES names: postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE
+storage:
+  custom:
+    module: kraken_dagster.orchestration.postgres
+    class: PooledPostgresStorage
+    config:
+      postgres_url:
+        env: KRAKEN_DAGSTER_POSTGRES
+"""
+
+
+def init(folder: Path, *, postgres: bool = False) -> list[Path]:
     """Writes a site's files into a folder; none that is there is touched.
+
+    With `postgres` its dagster.yaml puts Dagster's storage on PostgreSQL.
 
     Raises:
         ConfigError: one of them is there already, or the folder can't be written to. Nothing is
@@ -65,6 +79,8 @@ def init(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for name in NAMES:
             text = shipped(name)
+            if postgres and name == "dagster.yaml":
+                text += _ON_POSTGRESQL
             for mark, value in values.items():
                 text = text.replace(mark, value)
             with (folder / name).open("x", encoding="utf-8") as file:

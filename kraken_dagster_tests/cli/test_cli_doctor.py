@@ -20,6 +20,7 @@ from kraken_dagster.fs.stores.marker import MARKER_NAME
 from kraken_dagster.model.raw_file import FALLBACK_PROJECT
 from kraken_dagster.model.settings import Settings
 from kraken_dagster.operations.doctor import checks as doctor
+from kraken_dagster.operations.site_files import init
 from kraken_dagster.store.connection import connect
 from kraken_dagster_tests.support.helpers import write_config
 
@@ -286,6 +287,21 @@ def test_a_file_of_dagsters_with_a_mistake_is_an_error_offline_and_otherwise(
         assert str(path.parent / name) in said
         assert words in said
         assert len(said) < 700
+
+
+def test_many_instruments_on_sqlite_get_a_warning(tmp_path, mongodb_uri):
+    def found(instruments: int) -> list[str]:
+        known = {f"tof{number}": {"type": "thermo"} for number in range(instruments)}
+        path = write_config(tmp_path, mongodb_uri, instruments=known)
+        _, findings = examine_offline(path)
+        return [said for level, what, said in findings if what == "Dagster's storage"]
+
+    assert found(19) == []
+    (said,) = found(20)
+    assert said.startswith("SQLite, for 20 instruments")
+    init(tmp_path / "new", postgres=True)
+    shutil.copy(tmp_path / "new" / "dagster.yaml", tmp_path)
+    assert found(20) == []
 
 
 def test_offline_loads_the_sites_own_functions(path):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from kraken_dagster.cli.main import main
@@ -35,6 +36,15 @@ def test_init_writes_a_configuration_that_loads(tmp_path: Path) -> None:
     assert f"WorkingDirectory={str(folder).replace('%', '%%')}\n" in unit
     assert "100%%/instruments.yaml" in unit.split("ExecStart=")[1].splitlines()[0]
     assert "@" not in unit
+
+
+def test_init_puts_dagsters_storage_on_postgresql_where_it_is_asked_to(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["init", str(tmp_path), "--postgres"])
+    assert done.exit_code == 0, done.output
+    assert "KRAKEN_DAGSTER_POSTGRES" in done.output
+    written = yaml.safe_load((tmp_path / "dagster.yaml").read_text())
+    assert written.pop("storage")["custom"]["class"] == "PooledPostgresStorage"
+    assert written == yaml.safe_load(shipped("dagster.yaml"))
 
 
 UNITS = [name for name in NAMES if name.endswith(".service")]

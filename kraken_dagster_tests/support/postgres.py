@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
@@ -64,23 +65,30 @@ def _programs() -> Path | None:
 @contextmanager
 def postgres_instance(socket: Path, home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster as it is shipped, with its storage in a new database there."""
-    database = f"d{abs(hash(home))}"
-    _sql(socket, f"CREATE DATABASE {database}")
     home.mkdir()
     settings = yaml.safe_load(SHIPPED_DAGSTER_YAML.read_text())
-    url = f"postgresql+psycopg2://{_USER}@/{database}?host={socket}"
-    settings["storage"] = {"postgres": {"postgres_url": url}}
+    settings["storage"] = {"postgres": {"postgres_url": new_database(socket, str(home))}}
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
 
 
-def _sql(socket: Path, statement: str) -> None:
+def new_database(socket: Path, of: str) -> str:
+    """The URL of a new database."""
+    database = f"d{abs(hash(of))}"
+    sql(socket, f"CREATE DATABASE {database}")
+    return f"postgresql+psycopg2://{_USER}@/{database}?host={socket}"
+
+
+def sql(socket: Path, statement: str) -> list[tuple[Any, ...]]:
+    """The rows that a statement gives, sent to the database `postgres`."""
     import psycopg2
 
     connection = psycopg2.connect(host=str(socket), user=_USER, dbname="postgres")
     connection.autocommit = True
     try:
-        connection.cursor().execute(statement)
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
     finally:
         connection.close()

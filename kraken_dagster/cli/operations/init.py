@@ -13,13 +13,16 @@ from kraken_dagster.operations import site_files
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--postgres", is_flag=True, help="Put Dagster's storage on PostgreSQL.")
 @reported
-def init(folder: Path) -> None:
+def init(folder: Path, postgres: bool) -> None:
     """Write a commented instruments.yaml, Dagster's files and a unit of systemd into FOLDER."""
     os.umask(site_umask())  # they are the site's, and Kraken may run as another user
-    for path in site_files.init(folder):
+    for path in site_files.init(folder, postgres=postgres):
         say(f"wrote {as_text(path)}")
     config = as_text(shlex.quote(str(folder / "instruments.yaml")))
+    if postgres:
+        say("Next: set KRAKEN_DAGSTER_POSTGRES; kraken.env.example shows how.")
     say("Next: put your instruments and folders into instruments.yaml; then")
     for command, what in (
         ("doctor", "what is wrong, and how to correct it"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yaml
 from dagster import DagsterError
 from dagster_shared.check import CheckError
 from yaml import YAMLError
@@ -17,11 +18,17 @@ from kraken_dagster.orchestration.dagster_internals import (
 )
 
 _LONGEST = 300
+_MANY_INSTRUMENTS = 20
 
 
 def examine_offline(config: KrakenConfig, config_path: Path) -> list[Finding]:
     """Every check that needs nothing but the configuration and what is installed."""
-    return [*_configuration(config), *_of_dagster(config_path), *_metrics(config)]
+    return [
+        *_configuration(config),
+        *_of_dagster(config_path),
+        *_dagster_storage(config, config_path),
+        *_metrics(config),
+    ]
 
 
 def left_out(config: KrakenConfig) -> Finding:
@@ -65,6 +72,24 @@ def _of_dagster(config_path: Path) -> Iterator[Finding]:
             yield Finding("error", name, f"Dagster can't use {path}: {reported}; {advice}")
         else:
             yield Finding("ok", name, f"{path}: Dagster can read it")
+
+
+def _dagster_storage(config: KrakenConfig, config_path: Path) -> Iterator[Finding]:
+    """SQLite's one writer at a time is too few for the ticks of many instruments."""
+    if len(config.instruments) < _MANY_INSTRUMENTS:
+        return
+    try:
+        values = yaml.safe_load((config_path.parent / "dagster.yaml").read_text(encoding="utf-8"))
+    except (OSError, YAMLError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict) or "storage" not in values:
+        yield Finding(
+            "warning",
+            "Dagster's storage",
+            f"SQLite, for {len(config.instruments)} instruments, which is too slow from "
+            f"{_MANY_INSTRUMENTS} on; put it on PostgreSQL: copy `storage` from the dagster.yaml "
+            "that `kraken init --postgres` writes",
+        )
 
 
 def _metrics(config: KrakenConfig) -> Iterator[Finding]:
