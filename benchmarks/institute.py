@@ -153,6 +153,7 @@ def counts(store: Store) -> Counter[str]:
 def report_ticks(site: Site, since: float, interval_s: int) -> None:
     statuses: Counter[str] = Counter()
     late: list[float] = []
+    watchers = {f"{name}_watcher" for name in site.names}
     with site.instance() as instance:
         for state in instance.all_instigator_state():
             if not state.instigator_name.startswith(
