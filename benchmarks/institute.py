@@ -156,9 +156,7 @@ def report_ticks(site: Site, since: float, interval_s: int) -> None:
     watchers = {f"{name}_watcher" for name in site.names}
     with site.instance() as instance:
         for state in instance.all_instigator_state():
-            if not state.instigator_name.startswith(
-                tuple(f"{name}_watcher" for name in site.names)
-            ):
+            if state.instigator_name not in watchers:
                 continue
             ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since)
             statuses.update(item.status.value for item in ticks)
