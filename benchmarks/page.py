@@ -13,20 +13,21 @@ table straight away: MongoDB is not measured.
 import re
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import page_load
 from page_server import Served, fill, load, serving
-from playwright.sync_api import Browser, Page, ViewportSize
 
 from kraken_dagster.web.table.columns import Table
 from kraken_dagster.web.table.selection import select
-from kraken_dagster_tests.support.chromium import chromium
+
+if TYPE_CHECKING:  # the server's process loads this module, too, and is to be no larger by it
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 PAINTED_MS, DRAWN_MS, KEYSTROKE_MS, FIRST_KB, MEMORY_MB = 500, 1000, 200, 100, 400
 VIEWS = (("/", None), ("/files", None), ("/plots", "kraken:plots"))
-DESK: ViewportSize = {"width": 1400, "height": 900}
-PHONE: ViewportSize = {"width": 390, "height": 800}
+DESK: "ViewportSize" = {"width": 1400, "height": 900}
+PHONE: "ViewportSize" = {"width": 390, "height": 800}
 _PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 _BYTES = "performance.getEntries().reduce((sum, item) => sum + (item.transferSize || 0), 0)"
 _REQUESTS = "1 + performance.getEntriesByType('resource').length"
@@ -38,6 +39,8 @@ def beside(value: float, goal: float, unit: str) -> str:
 
 
 def scan(served: Served) -> None:
+    from kraken_dagster_tests.support.chromium import chromium
+
     with chromium() as browser:
         for path, mark in VIEWS:
             # The first time also what is otherwise there: style sheets and scripts.
@@ -49,7 +52,9 @@ def scan(served: Served) -> None:
             page.close()
 
 
-def view(browser: Browser, served: Served, path: str, mark: str | None, size: ViewportSize) -> Page:
+def view(
+    browser: "Browser", served: Served, path: str, mark: str | None, size: "ViewportSize"
+) -> "Page":
     page = browser.new_context(viewport=size, bypass_csp=True).new_page()
     before = served.cpu()
     answer = page.goto(served.origin + path)
@@ -71,7 +76,7 @@ def view(browser: Browser, served: Served, path: str, mark: str | None, size: Vi
     return page
 
 
-def keystrokes(page: Page) -> None:
+def keystrokes(page: "Page") -> None:
     page.focus("#filter")
     for letter in "hela":
         page.evaluate("performance.clearMarks(); window.typed = performance.now()")

@@ -1,7 +1,7 @@
 // The table of files: rows are asked for as they come into sight, and while the filter is typed.
 "use strict";
 (() => {
-  const HEIGHT = 28, PAGE = 120, WAIT_MS = 90;
+  const HEIGHT = 28, PAGE = 120;
   const scroll = document.getElementById("scroll"), body = document.getElementById("rows");
   const field = document.getElementById("filter"), count = document.getElementById("count");
   const warnings = document.getElementById("warnings");
@@ -9,6 +9,7 @@
   const told = document.getElementById("picked"), all = document.getElementById("all");
   let total = Number(scroll.dataset.total), offset = Number(scroll.dataset.offset);
   let rows = body.rows.length, asked = 0, timer = 0, at = -1;
+  let filtering = false, typed = false;
 
   function spacer(height) {
     const row = document.createElement("tr");
@@ -69,17 +70,24 @@
     timer = setTimeout(() => show(first - PAGE / 3 | 0), 40);
   }
 
-  field.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
+  // Asked at once, and one at a time: what is typed meanwhile is asked for when the answer is there.
+  async function filter() {
+    if (filtering) { typed = true; return; }
+    filtering = true;
+    do {
+      typed = false;
       const query = new URLSearchParams(location.search);
       if (field.value) query.set("filter", field.value); else query.delete("filter");
       query.delete("offset");
       history.replaceState(null, "", "?" + query);
       scroll.scrollTop = 0;
-      show(0);
-    }, WAIT_MS);
-  });
+      clearTimeout(timer);
+      await show(0).catch(() => {});  // the page says by itself when the server is away
+    } while (typed);
+    filtering = false;
+  }
+
+  field.addEventListener("input", filter);
   document.getElementById("search").addEventListener("submit", event => event.preventDefault());
   document.getElementById("chooser").addEventListener("submit", event => {
     event.preventDefault();
