@@ -37,6 +37,9 @@ from kraken_dagster.model.errors import ReadingEnded
 
 _SCRIPT = Path(__file__).with_name("worker.py")
 _AT_ONCE = 2
+# OpenBLAS makes its threads when NumPy is imported: half of what that import costs, and no reader
+# needs them. Not for all of Kraken: jobs of this machine would inherit it.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 _START_WITHIN_S = 120.0  # imports from a disk that is busy
 _END_WITHIN_S = 15.0
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -166,6 +169,7 @@ class _Child:
         try:
             self._guard = subprocess.Popen(
                 command,
+                env={**_ONE_THREAD, **os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 pass_fds=numbers,
