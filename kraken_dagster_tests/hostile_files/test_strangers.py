@@ -8,6 +8,7 @@ import pytest
 
 from kraken_dagster.backup.backup import BackupOptions, back_up
 from kraken_dagster.backup.bruker_metadata import read_bruker_metadata
+from kraken_dagster.fs import scanners
 from kraken_dagster.fs.limited.child import end_idle
 from kraken_dagster.fs.limited.limits import ReadingLimits
 from kraken_dagster.metrics import rawqc
@@ -92,6 +93,7 @@ def make_hostile(folder: Path, name: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_goes_on(tmp_path, monkeypatch):
+    scanners.give_back(scanners.take())  # one that outlives the test is begun without the mark
     monkeypatch.setenv(MARK, tmp_path.name)
     yield
     end_idle()
