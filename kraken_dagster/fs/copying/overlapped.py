@@ -1,7 +1,8 @@
 """Copies the bytes of one file: a small one straight on, a large one in stages that overlap.
 
 Of a large file one thread reads, one takes MD5, one the second digest where there is one to take,
-one writes, and one has the disk take each block and reads it back, while the others are further on.
+one writes, one has the disk take each block, and one reads it back, while the others are further
+on. A disk is so read and written at the same time.
 A block's XXH3-128 is taken where it is read, before anything else sees its bytes, so that whatever
 alters them later is found by the read-back. MD5 of the whole is taken once, and bounds the speed.
 Buffers are made once and go round.
@@ -60,7 +61,9 @@ def copy_straight(
             digests.update(chunk)
             part.write(chunk)
     part.set_times(source.before.mtime_ns)
-    part.prove(Block(0, source.size, xxh3.hexdigest()))
+    block = Block(0, source.size, xxh3.hexdigest())
+    part.settle(block)
+    part.prove(block)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Overlapped:
         self._digested: _Queue = queue.SimpleQueue()
         self._ready: _Queue = queue.SimpleQueue()
         self._written: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
+        self._settled: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
         self._ahead = threading.Semaphore(sizes.ahead)
         self._error: BaseException | None = None
         self._failing = threading.Lock()
@@ -102,7 +106,7 @@ class Overlapped:
         Raises:
             whatever `copy_file` raises: the first error of any stage
         """
-        stages = [self._take_md5, self._write, self._prove]
+        stages = [self._take_md5, self._write, self._settle, self._prove]
         if self._digests.second is not None:
             stages.append(self._take_second)
         threads = [
@@ -137,7 +141,10 @@ class Overlapped:
             if self._error is not None:
                 return
             self._error = error
-        for waiting in (self._free, self._read, self._digested, self._ready, self._written):
+        for waiting in (
+            *(self._free, self._read, self._digested),
+            *(self._ready, self._written, self._settled),
+        ):
             waiting.put(None)
         self._ahead.release()
 
@@ -196,10 +203,17 @@ class Overlapped:
         self._part.set_times(self._source.before.mtime_ns)
         self._written.put(None)
 
-    def _prove(self) -> None:
+    def _settle(self) -> None:
         while (block := self._written.get()) is not None:
+            self._go_on()
+            self._part.settle(block)
+            self._settled.put(block)
+        self._go_on()
+        self._part.flush()  # the times
+        self._settled.put(None)
+
+    def _prove(self) -> None:
+        while (block := self._settled.get()) is not None:
             self._go_on()
             self._part.prove(block)
             self._ahead.release()
-        self._go_on()
-        self._part.flush()  # the times

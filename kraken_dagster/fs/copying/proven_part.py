@@ -55,7 +55,7 @@ class ProvenPart:
         self._reader = reader
         self._refusals = refusals
         # In bytes, of those that this copy writes. One flush may do for several blocks.
-        self._written = self._flushed = self._proven = 0
+        self._written = self._flushed = self._settled = 0
 
     def write(self, chunk: memoryview) -> None:
         with target_errors(self._part):
@@ -71,19 +71,26 @@ class ProvenPart:
             flush(self._writer, self._refusals)
         self._flushed = written
 
-    def prove(self, block: Block) -> None:
-        """Has the disk take what was written, and compares what it gives back.
+    def settle(self, block: Block) -> None:
+        """Has the disk take the block that was written next, unless a flush has done so already.
 
         Raises:
-            DigestMismatch, BackupFull, BackupUnwritable, Stopped
+            BackupFull, BackupUnwritable
         """
-        if self._proven + block.size > self._flushed:
+        self._settled += block.size
+        if self._settled > self._flushed:
             self.flush()
+
+    def prove(self, block: Block) -> None:
+        """Compares what the disk gives back of a block that it has taken.
+
+        Raises:
+            DigestMismatch, BackupUnwritable, Stopped
+        """
         with target_errors(self._part):
             found = self._reader.read(block.offset, block.size)
         if found != block:
             raise self._mismatch(block, found)
-        self._proven += block.size
 
     def require_size(self, size: int) -> None:
         """
