@@ -35,7 +35,11 @@ def send_due(store: Store, settings: Alerts, ways: Mapping[str, Way], *, now: da
     """
     give_up_after = timedelta(hours=settings.give_up_after_hours)
     result, failures, until = Sent(), Counter[str](), time.monotonic() + _WITHIN_S
-    for message in _in_order(store.outbox.due(now), store.outbox.waiting()):
+    due, waiting = store.outbox.due(now), store.outbox.waiting()
+    unknown = _unknown(due, waiting)
+    for message in _in_order(due, waiting):
+        if any(message.follows(item) for item in unknown):
+            continue  # its beginning may have to be sent once more
         if is_hopeless(message, give_up_after=give_up_after, now=now):
             store.outbox.give_up(message)
             result.given_up += 1
@@ -51,6 +55,13 @@ def send_due(store: Store, settings: Alerts, ways: Mapping[str, Way], *, now: da
             if failures[message.channel] == _FAILURES_IN_A_LOOK:
                 store.outbox.postpone(message.channel, until=next_try_at)
     return result
+
+
+def _unknown(due: Sequence[Message], waiting: Sequence[Message]) -> list[Message]:
+    """Those that somebody sends just now, or died while sending: nobody knows yet whether they
+    went, and they come again when they are due."""
+    again = {item.id for item in due}
+    return [item for item in waiting if item.is_tried and item.id not in again]
 
 
 def _in_order(due: Sequence[Message], waiting: Sequence[Message]) -> list[Message]:

@@ -92,6 +92,26 @@ def test_a_try_that_dies_before_it_is_recorded_is_repeated_under_the_same_messag
     assert len({str(item["Message-ID"]) for item in mail.mails}) == 1
 
 
+def test_an_end_waits_until_it_is_known_whether_its_beginning_was_sent(
+    watching: Watching, mail: MailServer, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a chat without Message-IDs would have the repeated beginning after the end."""
+    watching.minute()
+    watching.free_gb["backup"] = 400
+    outbox = type(watching.services.store.outbox)
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "sent", _dies)
+        with pytest.raises(KeyboardInterrupt):
+            watching.minute()
+    watching.free_gb["backup"] = 900
+    for _ in range(40):  # two looks without it and the end is there, before the try is due again
+        watching.minute(minutes=0.1)
+    begun = "CRITICAL: file system backup: 400 GB are free, fewer than 500"
+    assert mail.subjects == [begun, begun, begun.replace("CRITICAL", "RESOLVED")]
+    assert [body["event"] for body in hook.bodies] == ["opened", "resolved"]
+    assert watching.services.store.outbox.waiting() == []
+
+
 def _dies(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 

@@ -38,6 +38,19 @@ class Message(BaseModel):
     sent_at: AwareDatetime | None = None
 
     @property
+    def is_tried(self) -> bool:
+        """A try was begun, and its outcome is not recorded."""
+        return self.tries > 0 and self.error is None and self.state is Delivery.WAITING
+
+    def follows(self, other: "Message") -> bool:
+        """Both are of the same alert and channel, and the other one comes first."""
+        return (
+            self.channel == other.channel
+            and self.created_at > other.created_at
+            and not set(self.alerts).isdisjoint(other.alerts)
+        )
+
+    @property
     def message_id(self) -> str:
         return f"<{self.id}@kraken>"
 

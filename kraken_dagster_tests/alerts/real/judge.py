@@ -3,11 +3,11 @@ Kraken but the lines of its messages.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 TOLD_WITHIN_S = 120.0
+_REACHES_S = 60.0  # until what was killed is there again
 RESOLVED = "RESOLVED: "
 _LEVEL = re.compile(r"^(CRITICAL|INFO): ")
 
@@ -104,28 +104,41 @@ def judge(
     return findings
 
 
-def _apart(messages: Sequence[Received]) -> tuple[list[Received], list[Received]]:
-    """The messages as they came first, and those that came again under the same id."""
-    first: dict[tuple[str, str], Received] = {}
-    repeated = []
+def _apart(messages: Sequence[Received]) -> tuple[list[Received], list[tuple[Received, float]]]:
+    """The messages as they came first, and those that came again under the same id, each with when
+    it had come before."""
+    first: list[Received] = []
+    repeated: list[tuple[Received, float]] = []
+    before: dict[tuple[str, str], float] = {}
     for item in sorted(messages, key=lambda it: it.at):
-        if (item.channel, item.id) in first:
-            repeated.append(item)
+        key = (item.channel, item.id)
+        if key in before:
+            repeated.append((item, before[key]))
         else:
-            first[item.channel, item.id] = item
-    return list(first.values()), repeated
+            first.append(item)
+        before[key] = item.at
+    return first, repeated
 
 
-def _of_repeated(repeated: Sequence[Received], kills: Sequence[float]) -> Iterator[Finding]:
-    """A kill may have one message sent again: each is put down to the last kill before it."""
-    by_kill: dict[float | None, list[Received]] = defaultdict(list)
-    for item in repeated:
-        by_kill[max((at for at in kills if at <= item.at), default=None)].append(item)
-    for kill, found in by_kill.items():
-        allowed = 0 if kill is None else 1
-        for item in found[allowed:]:
-            why = "no part was killed" if kill is None else "a second one for one kill"
-            yield Finding("repeated", item.channel, f"{item.line!r}: {why}")
+def _of_repeated(
+    repeated: Sequence[tuple[Received, float]], kills: Sequence[float]
+) -> Iterator[Finding]:
+    """A kill may have one message sent again: one that had come shortly before it, or while what
+    was killed came back.
+
+    Each kill has the repetition that no later one can have; what is left is a finding.
+    """
+    left = sorted(repeated, key=lambda it: it[0].at)
+    for kill in sorted(kills):
+        for again in left:
+            item, came = again
+            if came - _REACHES_S <= kill <= item.at:
+                left.remove(again)
+                break
+    for item, came in left:
+        alone = not any(came - _REACHES_S <= kill <= item.at for kill in kills)
+        why = "no part was killed" if alone else "a second one for one kill"
+        yield Finding("repeated", item.channel, f"{item.line!r}: {why}")
 
 
 def _of_night(

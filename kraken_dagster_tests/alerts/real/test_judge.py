@@ -81,6 +81,17 @@ def test_what_is_wrong_is_found(messages: list[Received], expected: list[str]) -
     assert kinds(messages) == expected
 
 
+def test_each_kill_may_have_one_message_sent_again() -> None:
+    """Also where both come again after the second one, in whatever order."""
+    kills, told_again = (TOLD.at, ENDED.at + 0.1), replace(TOLD, at=360)
+    both = [*GOOD, told_again, replace(ENDED, at=380)]
+    assert found(both, kills=kills) == []
+    assert found([*GOOD, replace(ENDED, at=355), told_again], kills=kills) == []
+    assert kinds(both, kills=kills[1:]) == ["repeated"]
+    assert kinds([*both, replace(ENDED, at=390)], kills=kills) == ["repeated"]
+    assert kinds([*both, replace(told_again, at=375)], kills=kills) == ["repeated"]
+
+
 def test_a_repetition_without_a_kill_is_found() -> None:
     assert kinds([*GOOD, AGAIN], kills=()) == ["repeated"]
     assert kinds([*GOOD, AGAIN], kills=(SHARE.until,)) == ["repeated"]
