@@ -1,6 +1,6 @@
 """What an operator may have done: the same steps as the commands and the page take."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
@@ -9,13 +9,19 @@ from kraken_dagster.alerts.actions import row as alert_row
 from kraken_dagster.config.instruments import OutputExistsMode
 from kraken_dagster.model.errors import InputRefused, LeaseHeld
 from kraken_dagster.model.quality import AnnotationKind
+from kraken_dagster.operations.process_again import process_again
 from kraken_dagster.operations.retry import retry as retry_step
+from kraken_dagster.projects.settings import settings_by
 from kraken_dagster.quality.statements import annotate as annotate_step
 from kraken_dagster.web.api.endpoint import Asked
 from kraken_dagster.web.operate.actions import MODES, VERIFIED, verified
 from kraken_dagster.web.operate.errands import MOST_WAITING, Errands
 from kraken_dagster.web.queries.period import Moment
 from kraken_dagster.web.queries.plain import plain
+
+
+_MOST_SETTINGS = 20
+_Reference = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class _Body(BaseModel):
@@ -31,7 +37,15 @@ class Retry(_Body):
         None,
         json_schema_extra={"enum": [*MODES, None]},
         description="What is to become of results that are there: then also a file that has ended "
-        "well is processed once more. None: only what failed.",
+        "well is processed once more. None: only what failed; with `settings`, `add`.",
+    )
+    settings: list[_Reference] | None = Field(
+        None,
+        min_length=1,
+        max_length=_MOST_SETTINGS,
+        description="Process it once more with these settings, whatever its project uses: `NAME` "
+        "(the newest version that is not archived) or `NAME:VERSION`, one for each software type. "
+        "Only a file that has ended, and is backed up. None: those of its project.",
     )
 
 
@@ -45,8 +59,14 @@ class Annotate(_Body):
 
 
 def retry(asked: Asked) -> Any:
-    mode = _mode(asked.body.mode)
-    _, follows = retry_step(asked.services, asked.id, asked_by=asked.by, mode=mode)
+    services, mode, named = asked.services, _mode(asked.body.mode), asked.body.settings
+    if named is None:
+        _, follows = retry_step(services, asked.id, asked_by=asked.by, mode=mode)
+    else:
+        settings = [settings_by(services, item) for item in named]
+        _, follows = process_again(
+            services, asked.id, settings, asked_by=asked.by, mode=mode or OutputExistsMode.ADD
+        )
     return {"file": asked.id, "asked_for": follows}
 
 

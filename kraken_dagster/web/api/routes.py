@@ -104,11 +104,11 @@ _ACTING = (
     Endpoint(
         f"{_FILE}/retry",
         acting.retry,
-        "Have the failed step of a file done again",
+        "Have the failed step of a file done again, or the file processed with chosen settings",
         examples.ASKED_FOR,
         method="POST",
         body=acting.Retry,
-        body_example={"mode": None},
+        body_example={"mode": "add", "settings": ["dia:1"]},
         path_example=examples.FILE_ID,
         errors=(404, 409),
     ),

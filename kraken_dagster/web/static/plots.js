@@ -22,14 +22,24 @@
     history.replaceState(null, "", "?" + query);
   }
 
+  // Distances between pixels, and values in whole steps, as views/packing.py has packed them.
+  function unpack(group, plot) {
+    const [low, high] = plot.range;
+    let bin = 0;
+    group.x = group.bins.map(distance => {
+      bin += distance;
+      return low + (bin + 0.5) / plot.width * (high - low);
+    });
+    if (!group.steps) return;
+    const [first, step] = group.steps;
+    for (const name of ["low", "high", "mean"]) {
+      group[name] = group[name].map(steps => first + steps * step);
+    }
+  }
+
   // One x for all groups, as the library wants it: rows that a group doesn't have are null.
   function aligned(plot) {
-    const [low, high] = plot.range;
-    for (const group of plot.groups) {
-      if (group.bins) {
-        group.x = group.bins.map(bin => low + (bin + 0.5) / plot.width * (high - low));
-      }
-    }
+    plot.groups.filter(group => group.bins).forEach(group => unpack(group, plot));
     const at = new Map();
     const xs = [...new Set(plot.groups.flatMap(group => group.x)
       .concat(plot.flagged.map(point => point.x)))].sort((a, b) => a - b);

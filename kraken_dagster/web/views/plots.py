@@ -15,6 +15,7 @@ from kraken_dagster.model.quality import Outcome
 from kraken_dagster.web.column_config import matches
 from kraken_dagster.web.intake import QUALITY
 from kraken_dagster.web.table.columns import Mask, Numbers, Rows, Table
+from kraken_dagster.web.views.packing import pack
 from kraken_dagster.web.views.robust import median, robust_sd
 from kraken_dagster.web.views.words import number
 
@@ -43,8 +44,8 @@ def series(
     table: Table, mask: Mask, pattern: str, view: View, baseline: Mask | None = None
 ) -> dict[str, Any]:
     """The groups of one plot, each with `x`, `y` and `ids`, or `bins` (pixels) and `low`, `high`,
-    `mean`; `flagged` points besides, and the median and band of the files of `baseline`, whenever
-    they were made, else of all that are shown."""
+    `mean`, packed (`packing.pack`); `flagged` points besides, and the median and band of the files
+    of `baseline`, whenever they were made, else of all that are shown."""
     names = overlaid(table, pattern)
     x = table.numbers(view.x)
     rows = np.flatnonzero(mask & np.isfinite(x))
@@ -64,6 +65,7 @@ def series(
         for shade, (label, some) in enumerate(of_name):
             points = _points(table, some, (x, y), (low, high), view.width)
             groups.append({"label": label, "shade": shade, **points})
+    pack(groups)
     return {
         "name": pattern,
         "groups": groups,
@@ -147,10 +149,10 @@ def _points(
     with np.errstate(over="ignore"):
         mean = np.add.reduceat(values / np.repeat(counts, counts), starts)
     return {
-        "bins": [int(item) for item in bins[starts]],
-        "low": _plain(np.minimum.reduceat(values, starts)),
-        "high": _plain(np.maximum.reduceat(values, starts)),
-        "mean": _plain(mean),
+        "bins": bins[starts],
+        "low": np.minimum.reduceat(values, starts),
+        "high": np.maximum.reduceat(values, starts),
+        "mean": mean,
     }
 
 

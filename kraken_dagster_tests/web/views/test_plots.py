@@ -1,5 +1,9 @@
 """What is drawn of many files, of few, and of those that must not be overlooked."""
 
+import gzip
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,7 @@ from kraken_dagster.web.views.plots import View, overlaid, series
 from kraken_dagster.web.views.robust import median, robust_sd
 
 COUNT = 20_000
+PLOTS_KB = 60  # three plots; style sheets and scripts are 35 beside them, and 100 the goal
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +26,12 @@ def table() -> Table:
     return table
 
 
+def _values(group: dict[str, Any], name: str) -> list[float]:
+    """As the page's script unpacks them."""
+    first, step = group["steps"]
+    return [first + steps * step for steps in group[name]]
+
+
 def _all(table: Table) -> Mask:
     return np.ones(len(table), dtype=bool)
 
@@ -29,9 +40,10 @@ def test_many_files_are_given_by_the_pixel_and_no_outlier_is_lost(table: Table) 
     found = series(table, _all(table), "v", View(x="at", width=200))
     assert [group["label"] for group in found["groups"]] == ["t0", "t1"]
     for group in found["groups"]:
-        assert group["bins"] == sorted({*group["bins"]} & {*range(200)})
+        pixels = list(np.cumsum(group["bins"]))
+        assert pixels == sorted({*pixels} & {*range(200)})
         assert len(group["bins"]) == len(group["low"]) == len(group["high"]) == len(group["mean"])
-    assert max(found["groups"][1]["high"]) == 1000
+    assert max(_values(found["groups"][1], "high")) == pytest.approx(1000)
     assert found["flagged"] == [{"id": "f777", "x": 777.0, "y": 1000.0}]
 
 
@@ -44,8 +56,58 @@ def test_a_range_with_few_files_is_given_as_it_is(table: Table) -> None:
 
 def test_every_file_is_in_the_lowest_the_highest_or_the_mean(table: Table) -> None:
     group = series(table, _all(table), "v", View(x="at", width=100, color="none"))["groups"][0]
-    assert min(group["low"]) == 0
-    assert np.mean(group["mean"]) == pytest.approx(4.5 + 993 / COUNT, rel=1e-3)
+    assert min(_values(group, "low")) == 0
+    assert max(_values(group, "high")) == pytest.approx(1000)
+    step = group["steps"][1]
+    assert np.mean(_values(group, "mean")) == pytest.approx(4.5 + 993 / COUNT, abs=step / 2)
+
+
+def _noise(count: int, **metrics: Any) -> Table:
+    table = Table()
+    for number in range(count):
+        of_file = {name: float(values[number]) for name, values in metrics.items()}
+        cells = {"at": float(number), "instrument_id": f"t{number % 6}", **of_file}
+        table.put(f"f{number}", cells)
+    return table
+
+
+def test_no_value_is_further_from_the_true_one_than_the_eye_sees() -> None:
+    values = np.random.default_rng(1).normal(1e6, 10, COUNT)
+    table = _noise(COUNT, v=values)
+    found = series(table, _all(table), "v", View(x="at", width=100, color="none"))["groups"][0]
+    pixel = np.arange(COUNT) * 100 // (COUNT - 1)
+    height = values.max() - values.min()
+    for name, of in (("low", np.min), ("high", np.max), ("mean", np.mean)):
+        true = [of(values[np.minimum(pixel, 99) == number]) for number in range(100)]
+        assert np.allclose(_values(found, name), true, rtol=0, atol=height / 900), name
+
+
+def test_a_logarithmic_axis_shows_the_lowest_values_as_they_are() -> None:
+    values = 10 ** np.random.default_rng(1).uniform(0, 8, COUNT)
+    table = _noise(COUNT, v=values)
+    found = series(table, _all(table), "v", View(x="at", width=100, color="none"))["groups"][0]
+    assert "steps" not in found
+    assert min(found["low"]) == pytest.approx(values.min(), rel=1e-3)
+    assert max(found["high"]) == pytest.approx(values.max(), rel=1e-3)
+
+
+def test_numbers_without_a_spread_or_with_too_large_a_one_are_given() -> None:
+    for values in (np.full(COUNT, 7.0), np.resize([1.7e308, -1.7e308], COUNT)):
+        table = _noise(COUNT, v=values)
+        found = series(table, _all(table), "v", View(x="at", width=100, color="none"))
+        json.dumps(found, allow_nan=False)
+        group = found["groups"][0]
+        high = _values(group, "high") if "steps" in group else group["high"]
+        assert max(high) == pytest.approx(values.max(), rel=1e-3)
+
+
+def test_three_plots_of_six_instruments_are_few_bytes() -> None:
+    random = np.random.default_rng(1)
+    table = _noise(COUNT, **{name: random.normal(100, 10, COUNT) for name in "uvw"})
+    found = [series(table, _all(table), name, View(x="at", width=600)) for name in "uvw"]
+    assert sum(len(group["bins"]) for plot in found for group in plot["groups"]) > 10_000
+    content = json.dumps(found, separators=(",", ":")).encode()
+    assert len(gzip.compress(content, 4)) < PLOTS_KB * 1000
 
 
 def test_median_and_band_are_those_of_the_baseline_whenever_it_was_made(table: Table) -> None:
