@@ -26,6 +26,7 @@ from kraken_dagster.monitoring.defs import disk_assets
 from kraken_dagster.monitoring.loaded import load_and_report
 from kraken_dagster.offsite.defs import offsite_asset, uploads_sensor
 from kraken_dagster.orchestration.this_run import instruments_of_this_run
+from kraken_dagster.orchestration.ticks import recorded_schedule, recorded_sensor
 from kraken_dagster.orchestration.without_config import nothing_is_handed_on, without_config
 from kraken_dagster.quality.defs import in_control_checks
 from kraken_dagster.quant.cluster_jobs import cluster_jobs_sensor
@@ -81,20 +82,33 @@ def build_defs(
         ],
         asset_checks=[check for item in instruments for check in in_control_checks(config, item)],
         jobs=[*all_jobs, *uploads, *_other_jobs(config, instruments)],
-        schedules=[
-            *(of_all(config) for of_all in _SCHEDULES_OF_ALL if instruments),
-            *([scrub_offsite_schedule(config)] if uploads else []),
-        ],
-        sensors=[
-            *(watcher_sensor(config, item, jobs[item]) for item in instruments),
-            *(archiver_sensor(config, item) for item in instruments),
-            *([cluster_jobs_sensor(config, all_jobs)] if instruments else []),
-            *([uploads_sensor(config, uploads)] if uploads else []),
-            *([alerts_sensor(config)] if instruments else []),
-        ],
+        schedules=[recorded_schedule(config, item) for item in _schedules(config, instruments)],
+        sensors=[recorded_sensor(config, item) for item in _sensors(config, jobs, uploads)],
         resources=_resources(config, resource_overrides or {}),
         executor=dg.in_process_executor,
     )
+
+
+def _schedules(config: KrakenConfig, instruments: Sequence[str]) -> list[dg.ScheduleDefinition]:
+    copies = instruments and config.offsite is not None
+    return [
+        *(of_all(config) for of_all in _SCHEDULES_OF_ALL if instruments),
+        *([scrub_offsite_schedule(config)] if copies else []),
+    ]
+
+
+def _sensors(
+    config: KrakenConfig, jobs: Mapping[str, Sequence[Any]], uploads: Sequence[Any]
+) -> list[dg.SensorDefinition]:
+    """Those of each instrument, by its jobs, and those of all."""
+    all_jobs = [job for some in jobs.values() for job in some]
+    return [
+        *(watcher_sensor(config, item, some) for item, some in jobs.items()),
+        *(archiver_sensor(config, item) for item in jobs),
+        *([cluster_jobs_sensor(config, all_jobs)] if jobs else []),
+        *([uploads_sensor(config, uploads)] if uploads else []),
+        *([alerts_sensor(config)] if jobs else []),
+    ]
 
 
 def _other_jobs(config: KrakenConfig, instruments: Sequence[str]) -> list[dg.JobDefinition]:

@@ -48,7 +48,8 @@ def purge_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
 def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     """Off until somebody switches it on: it reads the whole backup store again and again."""
     days = config.defaults.scrub_every_days
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name=name_here(config, SCRUB_JOB),
         job_name=name_here(config, SCRUB_JOB),
         cron_schedule="30 1 * * *",
@@ -56,11 +57,16 @@ def scrub_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=f"Reads every backup again within {days:g} days, a part of them every night.",
     )
+    def scrubs() -> dg.RunRequest:
+        return dg.RunRequest()
+
+    return scrubs
 
 
 def scrub_offsite_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     """On from the start: a HEAD costs next to nothing, and reading has a budget of its own."""
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name=name_here(config, SCRUB_OFFSITE_JOB),
         job_name=name_here(config, SCRUB_OFFSITE_JOB),
         cron_schedule="45 3 * * *",
@@ -68,18 +74,26 @@ def scrub_offsite_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Asks the S3 server for the copies, and reads some of them back.",
     )
+    def scrubs_copies() -> dg.RunRequest:
+        return dg.RunRequest()
+
+    return scrubs_copies
 
 
 def retire_schedule(config: KrakenConfig) -> dg.ScheduleDefinition:
     """On from the start: without a window it skips, and no run is made."""
     windows = [config.instrument(item).partition_window_days for item in config.instruments]
     on = any(days > 0 for days in windows)
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name=name_here(config, RETIRE_JOB),
         job_name=name_here(config, RETIRE_JOB),
         cron_schedule="15 2 * * *",
         execution_timezone="UTC",
-        should_execute=lambda _: on,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Takes files out of Dagit that are final and older than partition_window_days.",
     )
+    def retires() -> dg.RunRequest | dg.SkipReason:
+        return dg.RunRequest() if on else skip("nothing is retired: partition_window_days is 0")
+
+    return retires

@@ -6,6 +6,7 @@ import click
 
 from kraken_dagster.cli.common import (
     json_option,
+    open_services,
     own_config,
     print_json,
     print_table,
@@ -13,6 +14,8 @@ from kraken_dagster.cli.common import (
     say,
 )
 from kraken_dagster.cli.shell.completion import complete_instruments
+from kraken_dagster.model.errors import KrakenError
+from kraken_dagster.monitoring.ticks import ticks
 
 _named = click.argument(
     "named", metavar="[INSTRUMENT|SENSOR]", required=False, shell_complete=complete_instruments
@@ -33,13 +36,16 @@ def list_(path: Path, named: str | None, as_json: bool) -> None:
     """List the sensors, of one instrument or all: on or off, and when each last ticked."""
     from kraken_dagster.operations.sensors import switchboard  # noqa: PLC0415 - Dagster's
 
-    with switchboard(own_config(path), path) as board:
+    config = own_config(path)
+    recorded = _recorded(path)
+    with switchboard(config, path) as board:
         rows = [
             {
                 "sensor": item.name,
                 "instrument": item.instrument,
                 "state": "on" if item.is_on else "off",
                 "last_tick": item.last_tick,
+                "tick": recorded.get(item.name) if item.is_on else None,
                 "what": item.description,
             }
             for item in board.sensors(named)
@@ -47,7 +53,16 @@ def list_(path: Path, named: str | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, ["sensor", "instrument", "state", "last_tick", "what"])
+        print_table(rows, ["sensor", "instrument", "state", "last_tick", "tick", "what"])
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """How each ticks, as it has recorded it in MongoDB: ok, failed, silent or never."""
+    try:
+        services = open_services(path)
+        return {item["name"]: item["state"] for item in ticks(services)}
+    except KrakenError:  # whether they are on only Dagster says, and that is told all the same
+        return {}
 
 
 @sensors.command()

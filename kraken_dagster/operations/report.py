@@ -12,6 +12,7 @@ from kraken_dagster.model.raw_file import BACKUP_UNDER_WAY, FINAL, OPEN_ACQUISIT
 from kraken_dagster.monitoring.being_written import copies_wait_for, why_copied_later
 from kraken_dagster.monitoring.code_locations import code_locations
 from kraken_dagster.monitoring.disk_usage import FILE_SYSTEMS
+from kraken_dagster.monitoring.ticks import ticks
 from kraken_dagster.operations.processes import nothing_ticks, processes_of
 from kraken_dagster.retention.in_the_way import in_the_way
 from kraken_dagster.retention.in_the_way import lines as lines_of
@@ -56,6 +57,7 @@ def status(services: Services) -> dict[str, Any]:
         "file_systems": file_systems,
         "processes": processes,
         "locations": locations,
+        "ticks": ticks(services),
         "left": left,
         "wrong": wrong,
     }

@@ -17,7 +17,7 @@ from kraken_dagster.store.changes import Changes
 from kraken_dagster.store.errors import translated
 from kraken_dagster.store.exclusive_runs import ExclusiveRuns
 from kraken_dagster.store.health import HealthRecords
-from kraken_dagster.store.instances import Instances
+from kraken_dagster.store.instances import Instances, Ticks
 from kraken_dagster.store.instruments import Instruments
 from kraken_dagster.store.listing import Listing
 from kraken_dagster.store.markers import Markers
@@ -76,6 +76,7 @@ class Store:
         self.raw_metrics = RawMetrics(self._database["raw_file"], self.metrics)
         self.exclusive_runs = ExclusiveRuns(self._database["errand"])
         self.instances = Instances(self._database["instance"])
+        self.ticks = Ticks(self._database["tick"])
         self.instruments = Instruments(self._database, members)
         self.inputs = Inputs(self._database["input_digest"])
         self.catalog = Catalog(self._database)

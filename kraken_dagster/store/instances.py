@@ -1,17 +1,21 @@
-"""The collection `instance` (ours): each `kraken up` on this MongoDB, by its host and home, and
-each code location without one, by its name."""
+"""Signs of life. The collection `instance` (ours): each `kraken up` on this MongoDB, by its host and
+home, and each code location without one, by its name. `tick` (ours): the last tick of each of
+Dagster's sensors and schedules, by its name."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pymongo import timeout
 from pymongo.collection import Collection as MongoCollection
 
 from kraken_dagster.store.errors import translated
 
 # Of a process that gives a sign of life every 10 s.
 LIVES_FOR = timedelta(seconds=60)
+_WRITES_FOR_S = 2.0  # a tick waits no longer to be recorded
 
 Document = dict[str, Any]
 
@@ -116,3 +120,46 @@ class Instances:
 
     def _serving(self, instruments: Collection[str]) -> list[Instance]:
         return [item for item in self.all() if set(item.instruments) & set(instruments)]
+
+
+class TickKind(StrEnum):
+    SENSOR = "sensor"
+    SCHEDULE = "schedule"
+
+
+class TickOutcome(StrEnum):
+    REQUESTED = "requested"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Tick(BaseModel):
+    """The last tick of a sensor or schedule. `name` is Dagster's, which no two of several code
+    locations share. `at` is when it began, UTC; `details`: what it requested, or why it did
+    nothing, or what went wrong; `every_s`: how far ticks are apart, None of a schedule."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    name: str = Field(alias="_id")
+    kind: TickKind
+    location: str
+    at: AwareDatetime
+    took_s: float
+    outcome: TickOutcome
+    details: str
+    every_s: float | None = None
+
+
+@translated
+class Ticks:
+    def __init__(self, collection: "MongoCollection[Document]") -> None:
+        self._collection = collection
+
+    def ticked(self, tick: Tick) -> None:
+        """One small write, for which nobody waits longer than two seconds."""
+        with timeout(_WRITES_FOR_S):
+            self._collection.replace_one(
+                {"_id": tick.name}, tick.model_dump(by_alias=True), upsert=True
+            )
+
+    def all(self) -> list[Tick]:
+        return [Tick.model_validate(item) for item in self._collection.find({})]

@@ -197,7 +197,9 @@ def test_the_schedule_retires_where_there_is_a_window_and_skips_elsewhere(bench,
     for each, runs in ((bench, 1), (without, 0)):
         schedule = each.repository.get_schedule_def("retire_partitions")
         context = dg.build_schedule_context(
-            instance=bench.instance, scheduled_execution_time=datetime.now(UTC)
+            instance=bench.instance,
+            scheduled_execution_time=datetime.now(UTC),
+            resources=each.repository.get_top_level_resources(),
         )
         assert len(schedule.evaluate_tick(context).run_requests) == runs
     assert retire(without.services, without.instance, INSTRUMENT) == 0

@@ -77,7 +77,7 @@ def test_a_name_is_its_newest_version_and_a_mode_holds(page: OpenPage) -> None:
         (["old:1"], 409, "Archived settings are not used anew"),
         (["dia:99"], 404, "dia"),
         (["nothing"], 404, "nothing"),
-        (["dia:" + "9" * 200], 400, ""),
+        (["dia:" + "9" * 200], 404, "No such settings"),
         ([], 422, "settings"),
         ([""], 422, "settings"),
         ("dia:2", 422, "settings"),
@@ -104,6 +104,6 @@ def test_a_file_on_its_way_or_unknown_is_refused(page: OpenPage) -> None:
 
 def test_the_description_tells_of_settings(page: OpenPage) -> None:
     told = json.loads(page.get("/api/openapi.json").content)
-    body = told["paths"]["/v1/files/{id}/retry"]["post"]["requestBody"]
+    body = told["paths"]["/api/v1/files/{id}/retry"]["post"]["requestBody"]
     assert body["content"]["application/json"]["example"]["settings"] == ["dia:1"]
     assert "NAME:VERSION" in json.dumps(told["components"]["schemas"]["Retry"]["properties"])

@@ -62,6 +62,7 @@ def status(path: Path, as_json: bool, watch: bool, every: float) -> None:
         print_table(found["file_systems"], columns)
         _print_processes(found["processes"])
         _print_locations(found["locations"])
+        _print_ticks(found["ticks"])
         _print_left(found["left"])
         for problem in found["wrong"]:
             say(f"WRONG: {as_text(problem)}")
@@ -78,6 +79,13 @@ def _print_locations(rows: list[dict[str, Any]]) -> None:
     if rows:
         rows = [{**item, "instruments": ", ".join(item["instruments"])} for item in rows]
         print_table(rows, ["location", "host", "instruments", "since", "seen_at", "lives"])
+
+
+def _print_ticks(rows: list[dict[str, Any]]) -> None:
+    """The sensors and schedules, where something is to be done about one."""
+    if rows := [item for item in rows if item["told"] is not None]:
+        say("SENSORS AND SCHEDULES that don't tick, or fail:")
+        print_table(rows, ["name", "state", "last_tick", "details", "told"])
 
 
 def _print_left(left: list[dict[str, Any]]) -> None:
