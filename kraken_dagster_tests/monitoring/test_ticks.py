@@ -1,4 +1,4 @@
-"""The last tick of every sensor and schedule, in MongoDB: recorded by itself, and told with a next step."""
+"""The last tick of every sensor and schedule in MongoDB, and what is to be done about old ones."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.definitions import build_defs
-from kraken_dagster.model.alerts.alert import Alert
+from kraken_dagster.model.alerts.alert import Condition
 from kraken_dagster.model.errors import StoreUnavailable
 from kraken_dagster.monitoring.ticks import FAILED, NEVER, OFF, OK, SILENT, ticks
 from kraken_dagster.orchestration.ticks import recorded_sensor
@@ -20,7 +20,10 @@ from kraken_dagster.store.instances import Instance, Tick, TickKind, TickOutcome
 from kraken_dagster_tests.alerts.watching import an_alert
 from kraken_dagster_tests.support.dagster_bench import Bench, hastened
 
-pytestmark = pytest.mark.filterwarnings("ignore::dagster.PreviewWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+    pytest.mark.filterwarnings("ignore::dagster.PreviewWarning"),
+]
 WATCHER = "thermo1_watcher"
 
 
@@ -52,7 +55,8 @@ def _evaluated(bench: Bench, schedule: str) -> Any:
         scheduled_execution_time=datetime.now(UTC),
         resources=bench.repository.get_top_level_resources(),
     )
-    return bench.repository.get_schedule_def(schedule).evaluate_tick(context)
+    with context:
+        return bench.repository.get_schedule_def(schedule).evaluate_tick(context)
 
 
 def test_every_sensor_and_schedule_is_told_of(bench: Bench) -> None:
@@ -62,7 +66,7 @@ def test_every_sensor_and_schedule_is_told_of(bench: Bench) -> None:
     with_copies = bench.config.model_validate(
         {
             **bench.config.model_dump(exclude_unset=True),
-            "offsite": {"bucket": "copies", "endpoint_url": "http://127.0.0.1:1"},
+            "offsite": {"bucket": "copies", "endpoint": "http://127.0.0.1:1"},
         }
     )
     made = build_defs(with_copies)
@@ -151,8 +155,8 @@ def test_an_old_tick_is_told_with_what_to_do(services: Services) -> None:
 def test_one_that_was_switched_off_is_told_as_that(services: Services) -> None:
     now = services.now()
     services.store.ticks.ticked(_tick(WATCHER, now - timedelta(hours=1)))
-    off: Alert = an_alert(services, kind="sensor_off", subject=WATCHER)
-    assert off.kind == "sensor_off"
+    off = Condition(subject=WATCHER, summary="the sensor is switched off")
+    assert services.store.alerts.open(an_alert(off, kind="sensor_off"))
     assert _told(services)[WATCHER]["state"] == OFF
     services.store.ticks.ticked(_tick(WATCHER, now))  # it is on again, before alerts have looked
     assert _told(services)[WATCHER]["state"] == OK

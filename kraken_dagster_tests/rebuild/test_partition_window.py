@@ -201,7 +201,8 @@ def test_the_schedule_retires_where_there_is_a_window_and_skips_elsewhere(bench,
             scheduled_execution_time=datetime.now(UTC),
             resources=each.repository.get_top_level_resources(),
         )
-        assert len(schedule.evaluate_tick(context).run_requests) == runs
+        with context:
+            assert len(schedule.evaluate_tick(context).run_requests) == runs
     assert retire(without.services, without.instance, INSTRUMENT) == 0
 
 

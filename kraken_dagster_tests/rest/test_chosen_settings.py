@@ -1,4 +1,4 @@
-"""A file that is processed with chosen settings, by REST: as the command does it, and refuses it."""
+"""A file that is processed with chosen settings, by REST: what the command does, and refuses."""
 
 import json
 from collections.abc import Iterator

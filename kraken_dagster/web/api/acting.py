@@ -19,7 +19,6 @@ from kraken_dagster.web.operate.errands import MOST_WAITING, Errands
 from kraken_dagster.web.queries.period import Moment
 from kraken_dagster.web.queries.plain import plain
 
-
 _MOST_SETTINGS = 20
 _Reference = Annotated[str, Field(min_length=1, max_length=300)]
 

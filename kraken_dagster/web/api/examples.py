@@ -149,6 +149,19 @@ STATUS = {
     "instruments": [_INSTRUMENT],
     "engines": [{"id": "cluster", "type": "slurm", "status": "ok", "open_jobs": 3}],
     "file_systems": [{"id": "backup", "path": "/pool/backup", "status": "ok"}],
+    "ticks": [
+        {
+            "name": "astral1_watcher",
+            "kind": "sensor",
+            "instrument": "astral1",
+            "state": "ok",
+            "last_tick": _LATER,
+            "took_s": 0.4,
+            "outcome": "skipped",
+            "details": "2 files are looked at; no run is due",
+            "told": None,
+        }
+    ],
     "wrong": _INSTRUMENT["wrong"],
 }
 PROJECTS = {
