@@ -88,10 +88,11 @@ def _recorded(
     try:
         answer = work()
         outcome, details = _told(answer)
-        return answer
     except Exception as error:
         details = f"{type(error).__name__}: {error}"
         raise
+    else:
+        return answer
     finally:
         _keep(
             config,

@@ -1,5 +1,5 @@
-"""Signs of life. The collection `instance` (ours): each `kraken up` on this MongoDB, by its host and
-home, and each code location without one, by its name. `tick` (ours): the last tick of each of
+"""Signs of life. The collection `instance` (ours): each `kraken up` on this MongoDB, by its host
+and home, and each code location without one, by its name. `tick` (ours): the last tick of each of
 Dagster's sensors and schedules, by its name."""
 
 from collections.abc import Collection
