@@ -62,7 +62,7 @@ def _tick(
 
 def test_the_last_ticks_stand_with_what_to_do(page: OpenPage, anywhere: Page) -> None:
     anywhere.goto(f"{page.origin}/status")
-    rows = anywhere.locator("#ticks tbody tr, #ticks table > tr")
+    rows = anywhere.locator("#ticks tbody tr")
 
     def row(name: str) -> str:
         return rows.filter(has_text=name).inner_text()
