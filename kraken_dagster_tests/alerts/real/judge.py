@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 TOLD_WITHIN_S = 120.0
+_FAILED_RUN = "the last run of .* failed"
 _REACHES_S = 60.0  # until what was killed is there again
 RESOLVED = "RESOLVED: "
 _LEVEL = re.compile(r"^(CRITICAL|INFO): ")
@@ -99,7 +100,9 @@ def judge(
         findings += [
             Finding("unexpected", channel, item.line)
             for item in mine
-            if item.id not in expected and not night.begin <= item.at <= night.end
+            if item.id not in expected
+            and not night.begin <= item.at <= night.end
+            and not _is_of_a_killed_run(item, mine, kills)
         ]
     return findings
 
@@ -139,6 +142,21 @@ def _of_repeated(
         alone = not any(came - _REACHES_S <= kill <= item.at for kill in kills)
         why = "no part was killed" if alone else "a second one for one kill"
         yield Finding("repeated", item.channel, f"{item.line!r}: {why}")
+
+
+def _is_of_a_killed_run(item: Received, mine: Sequence[Received], kills: Sequence[float]) -> bool:
+    """A run whose process or launch died with a part has failed, which is true and reported; and
+    the end of that."""
+    if not item.is_of(_FAILED_RUN):
+        return False
+    begun = item
+    if item.is_end:
+        subject = item.line.removeprefix(RESOLVED)
+        before = [it for it in mine if it.line == subject and it.at < item.at]
+        if not before:
+            return False
+        begun = before[-1]
+    return any(begun.at - _REACHES_S <= kill <= begun.at for kill in kills)
 
 
 def _of_night(

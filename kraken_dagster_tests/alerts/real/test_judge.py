@@ -92,6 +92,16 @@ def test_each_kill_may_have_one_message_sent_again() -> None:
     assert kinds([*both, replace(told_again, at=375)], kills=kills) == ["repeated"]
 
 
+def test_a_run_that_a_kill_has_ended_is_reported_and_over() -> None:
+    alone = replace(SHARE, brings=())
+    failed = Received("mail", KILL + 30, "f", "the last run of astral1_archive failed")
+    over = replace(failed, at=KILL + 90, id="g", line=f"{RESOLVED}{failed.line}")
+    assert found([*GOOD, failed, over], episode=alone) == []
+    assert kinds([*GOOD, over], episode=alone) == ["unexpected"]
+    assert kinds([*GOOD, replace(failed, at=KILL + 61)], episode=alone) == ["unexpected"]
+    assert kinds([*GOOD, failed], kills=(), episode=alone) == ["unexpected"]
+
+
 def test_a_repetition_without_a_kill_is_found() -> None:
     assert kinds([*GOOD, AGAIN], kills=()) == ["repeated"]
     assert kinds([*GOOD, AGAIN], kills=(SHARE.until,)) == ["repeated"]
