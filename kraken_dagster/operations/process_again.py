@@ -46,19 +46,12 @@ def process_again(
     attempt = services.store.raw_files.next_attempt(raw_file, JOBS_COUNTER)
     if attempt is None:
         raise _not_now(services.store.raw_files.get(raw_file_id))
-    again = [*_chosen(services, raw_file, settings, attempt)]
-    again += _others(services, raw_file, {item.software_type for item in settings}, attempt)
+    again = _decided(services, raw_file, settings, attempt)
     titles = ", ".join(item.title for item in settings)
+    fields = _as_asked(raw_file, again, mode)
+    reason = f"asked for again by {asked_by}, with {titles}"
     after = services.store.raw_files.transition(
-        raw_file,
-        Status.QUEUED_FOR_QUANTING,
-        now=services.now(),
-        reason=f"asked for again by {asked_by}, with {titles}",
-        fields={
-            "quant_settings": as_fields(again),
-            "output_exists_mode": mode.value,
-            **as_it_had_ended(raw_file),
-        },
+        raw_file, Status.QUEUED_FOR_QUANTING, now=services.now(), reason=reason, fields=fields
     )
     return after, f"cluster_jobs submits its jobs with {titles} at its next tick"
 
@@ -103,6 +96,26 @@ def require_usable(settings: Sequence[Settings]) -> None:
             file=archived.title,
             next_step="name another version; `kraken settings list` shows them.",
         )
+
+
+def _as_asked(
+    raw_file: RawFile, again: Sequence[DecidedSettings], mode: OutputExistsMode
+) -> dict[str, object]:
+    return {
+        "quant_settings": as_fields(again),
+        "output_exists_mode": mode.value,
+        **as_it_had_ended(raw_file),
+    }
+
+
+def _decided(
+    services: Services, raw_file: RawFile, settings: Sequence[Settings], attempt: int
+) -> list[DecidedSettings]:
+    types = {item.software_type for item in settings}
+    return [
+        *_chosen(services, raw_file, settings, attempt),
+        *_others(services, raw_file, types, attempt),
+    ]
 
 
 def _chosen(

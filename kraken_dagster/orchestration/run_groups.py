@@ -91,11 +91,7 @@ def request_run(
         return request(
             services, one, step=step, job_name=job_name, run_config=run_config, only=only
         )
-    attempts = {
-        partition_key(item.id): attempt
-        for item in files
-        if (attempt := services.store.raw_files.next_attempt(item, step)) is not None
-    }
+    attempts = _attempts(services, files, step)
     if not attempts:
         return None
     instrument_id = files[0].instrument_id
@@ -107,13 +103,22 @@ def request_run(
         asset_selection=None if only is None else [only],
         tags={
             **dict(zip(RANGE_TAGS, (first, last), strict=True)),
-            EXTERNALLY_MANAGED_ASSETS_TAG: "true",
             TAG_STEP: step.value,
             TAG_INSTRUMENT: instrument_id,
-            TAG_FILES: str(len(attempts)),
-            **({} if copies is None else {TAG_COPIES: str(copies)}),
+            **_tags_of_many(len(attempts), copies),
         },
     )
+
+
+def _attempts(services: Services, files: Sequence[RawFile], step: Step) -> dict[str, int]:
+    """By partition key; those with which another process was quicker are not among them."""
+    counted = ((item, services.store.raw_files.next_attempt(item, step)) for item in files)
+    return {partition_key(item.id): number for item, number in counted if number is not None}
+
+
+def _tags_of_many(files: int, copies: int | None) -> dict[str, str]:
+    tags = {EXTERNALLY_MANAGED_ASSETS_TAG: "true", TAG_FILES: str(files)}
+    return tags if copies is None else {**tags, TAG_COPIES: str(copies)}
 
 
 def _digest(attempts: dict[str, int]) -> str:

@@ -83,15 +83,7 @@ def write(
     """
     folder, whole = config_path.parent, config.whole
     locations = locations_of(whole.code_locations, whole.instruments)
-    here = {name: item for name, item in locations.items() if item.host == host}
-    if host is not None and not here:
-        raise ConfigError(
-            "No code location is on this host",
-            file=config_path,
-            expected=f"one of {sorted({it.host for it in locations.values() if it.host})}",
-            found=host,
-            next_step="add it to `code_locations`, or name another with --host.",
-        )
+    here = _on_host(locations, host, config_path)
     files = {WORKERS: _workers(whole, config_path, here)}
     if launches:
         _require_one_host(locations, config_path)
@@ -104,6 +96,21 @@ def write(
         for path in wrote:
             _replace(path, _MARK + yaml.safe_dump(files[path.name], sort_keys=False, width=200))
     return _compared(wrote, before[WORKERS], files[WORKERS])
+
+
+def _on_host(
+    locations: Mapping[str, CodeLocation], host: str | None, config_path: Path
+) -> dict[str, CodeLocation]:
+    here = {name: item for name, item in locations.items() if item.host == host}
+    if host is not None and not here:
+        raise ConfigError(
+            "No code location is on this host",
+            file=config_path,
+            expected=f"one of {sorted({it.host for it in locations.values() if it.host})}",
+            found=host,
+            next_step="add it to `code_locations`, or name another with --host.",
+        )
+    return here
 
 
 def _compared(wrote: tuple[Path, ...], before: dict[str, Any], after: dict[str, Any]) -> Written:
