@@ -15,6 +15,12 @@ from kraken_dagster.model.raw_file import RawFile, Status, Step
 from kraken_dagster.monitoring.being_written import copies_wait_for, why_copied_later
 from kraken_dagster.monitoring.waiting import what_they_wait_for
 from kraken_dagster.orchestration.failures import skip
+from kraken_dagster.orchestration.file_runs.run_groups import in_groups, request_run
+from kraken_dagster.orchestration.file_runs.run_requests import (
+    ensure_partitions,
+    live_runs,
+    quant_run_config,
+)
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     RAW_METRICS,
@@ -26,12 +32,6 @@ from kraken_dagster.orchestration.partitions import (
     quant_job,
 )
 from kraken_dagster.orchestration.pools import pool_limit
-from kraken_dagster.orchestration.run_groups import in_groups, request_run
-from kraken_dagster.orchestration.run_requests import (
-    ensure_partitions,
-    live_runs,
-    quant_run_config,
-)
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away
 from resources.kraken import KrakenResource

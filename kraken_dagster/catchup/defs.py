@@ -20,6 +20,7 @@ from kraken_dagster.orchestration.dagster_internals import (
     make_new_backfill_id,
 )
 from kraken_dagster.orchestration.failures import NothingToDo, dagster_errors, failure_of_many
+from kraken_dagster.orchestration.file_runs.run_requests import live_runs
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
     CATCHUP,
@@ -38,7 +39,6 @@ from kraken_dagster.orchestration.partitions import (
     quant_job,
     stand_together,
 )
-from kraken_dagster.orchestration.run_requests import live_runs
 from kraken_dagster.runtime.exclusive_runs import at_work, catchup_of
 from kraken_dagster.runtime.services import Services
 from resources.kraken import KrakenResource

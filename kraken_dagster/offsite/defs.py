@@ -20,6 +20,11 @@ from kraken_dagster.orchestration.exclusive_ops import alone, fail
 from kraken_dagster.orchestration.failures import dagster_errors, skip
 from kraken_dagster.orchestration.file_runs.file_assets import file_asset
 from kraken_dagster.orchestration.file_runs.outcomes import Done, Work
+from kraken_dagster.orchestration.file_runs.run_requests import (
+    ensure_partitions,
+    live_runs,
+    request,
+)
 from kraken_dagster.orchestration.metadata import offsite_metadata
 from kraken_dagster.orchestration.partitions import (
     BACKUP,
@@ -30,7 +35,6 @@ from kraken_dagster.orchestration.partitions import (
     offsite_job,
 )
 from kraken_dagster.orchestration.pools import pool_limit
-from kraken_dagster.orchestration.run_requests import ensure_partitions, live_runs, request
 from kraken_dagster.runtime.exclusive_runs import scrub_copies_of
 from kraken_dagster.runtime.services import Services
 from kraken_dagster.runtime.stores import why_away

@@ -11,6 +11,11 @@ from kraken_dagster.model.raw_file import RawFile, Step
 from kraken_dagster.monitoring.code_locations import sign_of_life
 from kraken_dagster.monitoring.defs import show_disks
 from kraken_dagster.orchestration.failures import skip
+from kraken_dagster.orchestration.file_runs.run_groups import in_groups, request_run
+from kraken_dagster.orchestration.file_runs.run_requests import (
+    live_runs,
+    quant_run_config,
+)
 from kraken_dagster.orchestration.partitions import (
     CLUSTER_JOBS_SENSOR,
     collect_job,
@@ -18,11 +23,6 @@ from kraken_dagster.orchestration.partitions import (
     quant_job,
 )
 from kraken_dagster.orchestration.pools import slots_of_all_engines
-from kraken_dagster.orchestration.run_groups import in_groups, request_run
-from kraken_dagster.orchestration.run_requests import (
-    live_runs,
-    quant_run_config,
-)
 from kraken_dagster.quant.jobs.poll import Poll, poll
 from kraken_dagster.runtime.services import Services
 from resources.kraken import KrakenResource

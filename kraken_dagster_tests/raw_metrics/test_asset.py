@@ -8,8 +8,8 @@ import pytest
 
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.raw_file import Status, Step
+from kraken_dagster.orchestration.file_runs.run_requests import TAG_STEP
 from kraken_dagster.orchestration.partitions import INDEX_COMPLETE
-from kraken_dagster.orchestration.run_requests import TAG_STEP
 from kraken_dagster.raw_metrics.measure import RawOutcome
 from kraken_dagster.rebuild.defs import rebuild_instrument
 from kraken_dagster.runtime.services import Services

@@ -18,8 +18,8 @@ from dagster import DagsterRunStatus, RunsFilter
 from kraken_dagster.model.raw_file import FINAL, RawFile, Status
 from kraken_dagster.operations import report as reports
 from kraken_dagster.operations.supervisor import say
+from kraken_dagster.orchestration.file_runs.run_requests import files_of_run
 from kraken_dagster.orchestration.partitions import collect_job
-from kraken_dagster.orchestration.run_requests import files_of_run
 from kraken_dagster.retention.archiving.archive import due_for_move
 from kraken_dagster.retention.archiving.compare import due_for_comparison
 from kraken_dagster.runtime.services import Services

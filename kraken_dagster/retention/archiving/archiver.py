@@ -8,8 +8,11 @@ from kraken_dagster.model.errors import InstrumentInDoubt, StoreUnavailable
 from kraken_dagster.model.files.dates import local
 from kraken_dagster.monitoring.waiting_rules import move_due_at
 from kraken_dagster.orchestration.failures import skip
+from kraken_dagster.orchestration.file_runs.run_requests import (
+    ensure_partitions,
+    request_exclusive_run,
+)
 from kraken_dagster.orchestration.partitions import TAG_INSTRUMENT, archive_job, op_name
-from kraken_dagster.orchestration.run_requests import ensure_partitions, request_exclusive_run
 from kraken_dagster.retention.archiving.archive import ArchiveOptions, due_for_move
 from kraken_dagster.retention.archiving.compare import due_for_comparison
 from kraken_dagster.retention.in_the_way import in_the_way

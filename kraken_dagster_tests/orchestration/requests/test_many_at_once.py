@@ -11,6 +11,7 @@ from kraken_dagster.config.engines import LocalEngine
 from kraken_dagster.config.schema import KrakenConfig
 from kraken_dagster.model.jobs.report import JobState
 from kraken_dagster.model.raw_file import FINAL, BackupStatus, RawFile, Status, Step
+from kraken_dagster.orchestration.file_runs.run_groups import in_groups
 from kraken_dagster.orchestration.partitions import (
     TAG_COPIES,
     TAG_FILES,
@@ -19,7 +20,6 @@ from kraken_dagster.orchestration.partitions import (
     ingest_job,
     partitions_of,
 )
-from kraken_dagster.orchestration.run_groups import in_groups
 from kraken_dagster.runtime.services import utc_now
 from kraken_dagster.store.connection import Store
 from kraken_dagster_tests.support.dagster_bench import (

@@ -9,6 +9,11 @@ import dagster as dg
 from kraken_dagster.model.files.file_ids import partition_key
 from kraken_dagster.model.raw_file import RawFile, Status, Step
 from kraken_dagster.orchestration.dagster_internals import EXTERNALLY_MANAGED_ASSETS_TAG
+from kraken_dagster.orchestration.file_runs.run_requests import (
+    RANGE_TAGS,
+    ensure_partitions,
+    request,
+)
 from kraken_dagster.orchestration.partitions import (
     TAG_COPIES,
     TAG_FILES,
@@ -16,7 +21,6 @@ from kraken_dagster.orchestration.partitions import (
     TAG_STEP,
     as_range,
 )
-from kraken_dagster.orchestration.run_requests import RANGE_TAGS, ensure_partitions, request
 from kraken_dagster.runtime.services import Services
 
 _MOST_FILES = 200
