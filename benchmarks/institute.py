@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import dagster as dg
 import yaml
-from dagster._core.scheduler.instigation import TickStatus
 from idle import KRAKEN, cpu_s, laboratory, ours, pss_mb
 
 from kraken_dagster.config.loader import load_config
@@ -163,7 +162,7 @@ def report_ticks(site: Site, since: float, interval_s: int) -> None:
             times = sorted(item.timestamp for item in ticks)
             late += [b - a - interval_s for a, b in pairwise(times)]
     late.sort()
-    failed = statuses[TickStatus.FAILURE.value]
+    failed = statuses["FAILURE"]
     print(f"ticks of watchers: {sum(statuses.values())}, failed {failed}")
     if late:
         shown = (late[len(late) // 2], late[int(len(late) * 0.99)], late[-1])

@@ -109,19 +109,22 @@ def _state(
     switch = f"`{command}`, or its switch in Dagit under Automation"
     if tick is None:
         if wanted.usual in _OFF_BY_ITSELF:
-            return NEVER, f"it is off until somebody switches it on: {switch}"
+            return NEVER, f"it is off by default. To switch it on: {switch}"
         if not is_sensor:
-            return NEVER, f"it comes once a day at least; if it stays so, it is off: {switch}"
-        return NEVER, f"it is off, or Dagster's daemon doesn't run: {switch}"
+            return NEVER, f"it ticks at least once a day. If it never does, switch it on: {switch}"
+        return (
+            NEVER,
+            f"it is off, or Dagster's daemon doesn't run. To switch it on: {switch}",
+        )
     if now - tick.at <= _allowed(tick):
         if tick.outcome is TickOutcome.FAILED:
             return FAILED, "see its tick in Dagit; it is tried again by itself"
         return OK, None
     if is_off:
-        return OFF, f"it is switched off: {switch}"
+        return OFF, f"it is switched off. Switch it on: {switch}"
     if is_sensor and tick.location not in lives:
-        return SILENT, "nothing ticks there: see whether `kraken up`, or its code location, runs"
-    return SILENT, f"others tick, so that it is off or hangs: {switch}"
+        return SILENT, "nothing ticks there: check that `kraken up`, or its code location, runs"
+    return SILENT, f"others tick, but not this one: it is off, or hangs. Switch it on: {switch}"
 
 
 def _allowed(tick: Tick) -> timedelta:

@@ -61,6 +61,25 @@ def init(folder: Path, *, postgres: bool = False) -> list[Path]:
     """
     folder = folder.absolute()
     _require_usable(folder)
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in _texts(folder, postgres=postgres).items():
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(text)
+            written.append(folder / name)
+    except OSError as error:
+        raise ConfigError(
+            "The folder can't be written to",
+            file=folder,
+            found=error.strerror,
+            next_step="name a folder of your own, or give your user the right to write there.",
+        ) from error
+    return written
+
+
+def _texts(folder: Path, *, postgres: bool) -> dict[str, str]:
+    """By name; with the folder's paths in them."""
     values = {
         "@folder@": str(folder).replace("%", "%%"),
         "@config@": _argument(folder / "instruments.yaml"),
@@ -74,26 +93,12 @@ def init(folder: Path, *, postgres: bool = False) -> list[Path]:
             )
         ),
     }
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in NAMES:
-            text = shipped(name)
-            if postgres and name == "dagster.yaml":
-                text += _ON_POSTGRESQL
-            for mark, value in values.items():
-                text = text.replace(mark, value)
-            with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(text)
-            written.append(folder / name)
-    except OSError as error:
-        raise ConfigError(
-            "The folder can't be written to",
-            file=folder,
-            found=error.strerror,
-            next_step="name a folder of your own, or give your user the right to write there.",
-        ) from error
-    return written
+    texts = {name: shipped(name) for name in NAMES}
+    if postgres:
+        texts["dagster.yaml"] += _ON_POSTGRESQL
+    for mark, value in values.items():
+        texts = {name: text.replace(mark, value) for name, text in texts.items()}
+    return texts
 
 
 def _require_usable(folder: Path) -> None:

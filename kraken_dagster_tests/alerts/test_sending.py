@@ -80,13 +80,7 @@ def test_messages_wait_for_servers_that_are_away_and_are_sent_once_they_are_back
 def test_a_try_that_dies_before_it_is_recorded_is_repeated_under_the_same_message_id(
     watching: Watching, mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watching.minute()
-    watching.free_gb["backup"] = 400
-    outbox = type(watching.services.store.outbox)
-    with monkeypatch.context() as patch:
-        patch.setattr(outbox, "sent", _dies)
-        with pytest.raises(KeyboardInterrupt):
-            watching.minute()
+    _dies_in_a_try(watching, monkeypatch)
     watching.minutes(3)
     assert len(mail.mails) == 2
     assert len({str(item["Message-ID"]) for item in mail.mails}) == 1
@@ -96,13 +90,7 @@ def test_an_end_waits_until_it_is_known_whether_its_beginning_was_sent(
     watching: Watching, mail: MailServer, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a chat without Message-IDs would have the repeated beginning after the end."""
-    watching.minute()
-    watching.free_gb["backup"] = 400
-    outbox = type(watching.services.store.outbox)
-    with monkeypatch.context() as patch:
-        patch.setattr(outbox, "sent", _dies)
-        with pytest.raises(KeyboardInterrupt):
-            watching.minute()
+    _dies_in_a_try(watching, monkeypatch)
     watching.free_gb["backup"] = 900
     for _ in range(40):  # two looks without it and the end is there, before the try is due again
         watching.minute(minutes=0.1)
@@ -110,6 +98,16 @@ def test_an_end_waits_until_it_is_known_whether_its_beginning_was_sent(
     assert mail.subjects == [begun, begun, begun.replace("CRITICAL", "RESOLVED")]
     assert [body["event"] for body in hook.bodies] == ["opened", "resolved"]
     assert watching.services.store.outbox.waiting() == []
+
+
+def _dies_in_a_try(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is nearly full, and who sends the mail dies before it has recorded that."""
+    watching.minute()
+    watching.free_gb["backup"] = 400
+    with monkeypatch.context() as patch:
+        patch.setattr(type(watching.services.store.outbox), "sent", _dies)
+        with pytest.raises(KeyboardInterrupt):
+            watching.minute()
 
 
 def _dies(*_: object, **__: object) -> None:

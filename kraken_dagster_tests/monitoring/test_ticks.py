@@ -148,7 +148,7 @@ def test_an_old_tick_is_told_with_what_to_do(services: Services) -> None:
         "purge": OK,
         "scrub": SILENT,
     }
-    assert "others tick, so that it is off or hangs" in found[WATCHER]["told"]
+    assert "others tick, but not this one: it is off, or hangs" in found[WATCHER]["told"]
     assert "dagster schedule start scrub" in found["scrub"]["told"]
 
 

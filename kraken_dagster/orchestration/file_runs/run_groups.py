@@ -107,9 +107,7 @@ def request_run(
         asset_selection=None if only is None else [only],
         tags={
             **dict(zip(RANGE_TAGS, (first, last), strict=True)),
-            TAG_STEP: step.value,
-            TAG_INSTRUMENT: instrument_id,
-            **_tags_of_many(len(attempts), copies),
+            **_tags_of_many(step, instrument_id, len(attempts), copies),
         },
     )
 
@@ -120,8 +118,13 @@ def _attempts(services: Services, files: Sequence[RawFile], step: Step) -> dict[
     return {partition_key(item.id): number for item, number in counted if number is not None}
 
 
-def _tags_of_many(files: int, copies: int | None) -> dict[str, str]:
-    tags = {EXTERNALLY_MANAGED_ASSETS_TAG: "true", TAG_FILES: str(files)}
+def _tags_of_many(step: Step, instrument_id: str, files: int, copies: int | None) -> dict[str, str]:
+    tags = {
+        EXTERNALLY_MANAGED_ASSETS_TAG: "true",
+        TAG_STEP: step.value,
+        TAG_INSTRUMENT: instrument_id,
+        TAG_FILES: str(files),
+    }
     return tags if copies is None else {**tags, TAG_COPIES: str(copies)}
 
 

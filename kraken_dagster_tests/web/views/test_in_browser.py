@@ -72,7 +72,7 @@ def test_the_last_ticks_stand_with_what_to_do(page: OpenPage, anywhere: Page) ->
     assert "kraken sensors on thermo1_archiver" in row("thermo1_archiver")
     assert "failed: ValueError: a fault" in row("alerts")
     assert "never" in row("cluster_jobs")
-    assert "it is off until somebody switches it on" in row("scrub schedule")
+    assert "it is off by default. To switch it on" in row("scrub schedule")
     assert findings(anywhere) == []
 
 
